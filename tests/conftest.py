@@ -1,0 +1,30 @@
+"""One process has one TensorFlow: every test shares a CPU that is split into eight devices."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+NUM_LOGICAL_CPUS = 8
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tensorflow_runtime() -> None:
+    """Split the CPU before any test touches it; a runtime in use can no longer be split."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * NUM_LOGICAL_CPUS
+    )
+    tf.config.threading.set_intra_op_parallelism_threads(2)
+    tf.config.threading.set_inter_op_parallelism_threads(2)
