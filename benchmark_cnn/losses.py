@@ -1,0 +1,77 @@
+"""The loss of a tower: cross entropy with label smoothing, and weight decay per variable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import tensorflow as tf
+
+from benchmark_cnn.errors import UsageError
+
+# Weight of the auxiliary classifier's cross entropy (the released TF-Slim Inception and NASNet
+# training code; GoogLeNet, arXiv:1409.4842 section 5, used 0.3).
+AUXILIARY_WEIGHT = 0.4
+
+
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
+    """Softmax cross entropy, the mean over the batch.
+
+    With smoothing e the target is 1-e on the label plus e spread evenly over all C outputs
+    (arXiv:1512.00567 section 7), which is (1-e) * CE + e * mean over classes of -log softmax:
+    no [B, C] target is built.
+
+    Args:
+      logits: [B, C], any float type; computed in float32.
+      labels: [B] integers in 0..C-1. Outside that range TensorFlow raises on a CPU and gives NaN
+        on a GPU.
+      label_smoothing: e, in 0..1.
+
+    Returns:
+      A float32 scalar.
+    """
+    logits = tf.cast(logits, tf.float32)
+    hard = tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    )
+    if not label_smoothing:
+        return hard
+    uniform = -tf.reduce_mean(tf.nn.log_softmax(logits))
+    return (1.0 - label_smoothing) * hard + label_smoothing * uniform
+
+
+def l2_penalty(tensors: Sequence[tf.Tensor | tf.Variable], weight_decay: float) -> tf.Tensor:
+    """`0.5 * weight_decay * sum of squares` over all tensors; its gradient is `weight_decay * v`.
+
+    Args:
+      tensors: float32, any shapes; none at all gives 0. The order is the order of summation: hand
+        them in the network's order, since that of a set differs from run to run.
+      weight_decay: the L2 factor.
+
+    Returns:
+      A float32 scalar.
+    """
+    if not tensors or not weight_decay:
+        return tf.zeros([], tf.float32)
+    return weight_decay * tf.add_n([tf.nn.l2_loss(tensor) for tensor in tensors])
+
+
+def decayed_names(network_decayed: Iterable[str], exclude_regex: str | None) -> frozenset[str]:
+    """The checkpoint names whose variables decay.
+
+    Args:
+      network_decayed: names of the conv, depthwise and dense kernels, as the network lists them.
+      exclude_regex: names in which it is found (anywhere) do not decay; None excludes nothing.
+
+    Raises:
+      UsageError: exclude_regex is not a regular expression.
+    """
+    if exclude_regex is None:
+        return frozenset(network_decayed)
+    try:
+        excluded = re.compile(exclude_regex)
+    except re.error as error:
+        raise UsageError(
+            f"--weight_decay_exclude={exclude_regex!r} is not a regular expression: {error}"
+        ) from error
+    return frozenset(name for name in network_decayed if not excluded.search(name))
