@@ -1,0 +1,152 @@
+"""One flag, declared once: its default, help, bounds and choices ride on a dataclass field.
+
+`flag(...)` makes the field; `flags_of(...)` reads the fields of one concern back as `Flag`s, from
+which the command line, the help, the checks and parameters.json are made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Value = bool | int | float | str | None
+
+_TRUE = frozenset({"true", "t", "1"})
+_FALSE = frozenset({"false", "f", "0"})
+_METADATA_KEY = "flag"
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag as its field declares it.
+
+    `lower` and `upper` are inclusive bounds, `above` and `below` exclusive ones. `when_none` says
+    in words what a default of None stands for. `answers` holds a sentence for each value that
+    people know from elsewhere and that is refused. `inherited` flags are taken by an evaluation
+    from the run that it evaluates.
+    """
+
+    name: str
+    concern: str
+    kind: type
+    optional: bool
+    default: Value
+    help: str
+    when_none: str = ""
+    choices: tuple[str, ...] = ()
+    answers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    lower: float | None = None
+    upper: float | None = None
+    above: float | None = None
+    below: float | None = None
+    inherited: bool = False
+
+    def from_text(self, text: str) -> Value:
+        """The value that `text` means on a command line; ValueError says what is wrong with it."""
+        if text == "None" and self.optional:
+            return None
+        if self.kind is bool:
+            return _boolean(text)
+        if self.kind is str:
+            return self.checked(self._chosen(text))
+        noun = "an integer" if self.kind is int else "a number"
+        try:
+            number = self.kind(text)
+        except ValueError:
+            raise ValueError(f"is not {noun}") from None
+        return self.checked(number)
+
+    def checked(self, value: Any) -> Value:
+        """`value` when the field can hold it (an int serves as a float); otherwise ValueError."""
+        if value is None and self.optional:
+            return None
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.kind:
+            raise ValueError(f"is not {_noun(self.kind)}")
+        if self.kind is str:
+            self._check_string(value)
+        elif self.kind is not bool:
+            self._check_number(value)
+        return value
+
+    def _chosen(self, text: str) -> str:
+        """The choice that `text` names in whatever case; the ancestors took `--device=GPU` too."""
+        same = [choice for choice in self.choices if choice.lower() == text.lower()]
+        return same[0] if same else text
+
+    def _check_string(self, value: str) -> None:
+        if value in self.answers:
+            raise ValueError(self.answers[value])
+        if not value and self.default != "":
+            raise ValueError("is empty; give a value or leave the flag out")
+        if self.choices and value not in self.choices:
+            raise ValueError(
+                f"is not one of {', '.join(self.choices)}{_nearest(value, self.choices)}"
+            )
+
+    def _check_number(self, value: float) -> None:
+        outside = (
+            not math.isfinite(value)
+            or (self.lower is not None and value < self.lower)
+            or (self.upper is not None and value > self.upper)
+            or (self.above is not None and value <= self.above)
+            or (self.below is not None and value >= self.below)
+        )
+        if outside:
+            hint = f"; leave the flag out for {self.when_none}" if self.when_none else ""
+            raise ValueError(f"must be {self.range_in_words() or 'a finite number'}{hint}")
+
+    def range_in_words(self) -> str:
+        """The bounds as a person reads them, for example "at least 0 and below 1"; "" for none."""
+        bounds = (
+            ("at least", self.lower),
+            ("above", self.above),
+            ("at most", self.upper),
+            ("below", self.below),
+        )
+        return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+
+
+def flag(default: Value, help: str, **declared: Any) -> Any:
+    """A dataclass field that is a flag. `declared` are the further attributes of `Flag`."""
+    metadata = {_METADATA_KEY: {"help": help, **declared}}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def flags_of(concern: str, group: type) -> tuple[Flag, ...]:
+    """The flags that the fields of the dataclass `group` declare, in order."""
+    hints = typing.get_type_hints(group)
+    return tuple(_flag_of(concern, field, hints[field.name]) for field in dataclasses.fields(group))
+
+
+def _flag_of(concern: str, field: dataclasses.Field, hint: Any) -> Flag:
+    kinds = typing.get_args(hint) or (hint,)
+    kind = next(kind for kind in kinds if kind is not type(None))
+    return Flag(
+        name=field.name,
+        concern=concern,
+        kind=kind,
+        optional=type(None) in kinds,
+        default=field.default,
+        **field.metadata[_METADATA_KEY],
+    )
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    raise ValueError("is not true or false")
+
+
+def _noun(kind: type) -> str:
+    return {bool: "true or false", int: "an integer", float: "a number", str: "a string"}[kind]
+
+
+def _nearest(value: str, choices: Iterable[str]) -> str:
+    near = difflib.get_close_matches(value.lower(), choices, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,186 @@
+"""Parameters of what is trained, on which images, and on which devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark_cnn.flag_field import flag
+
+_MACHINES = "trains on several machines, which this version cannot do yet (it is planned)"
+_COLLECTIVE = f"is not used any more: collective_all_reduce does its job; it {_MACHINES}"
+
+
+@dataclass(frozen=True)
+class NetworkParams:
+    """The network and the numbers it computes with."""
+
+    model: str = flag("trivial", "Name of the network.", inherited=True)
+    image_size: int | None = flag(
+        None,
+        "Height and width in pixels of the images given to the network.",
+        lower=1,
+        when_none="the model's",
+        inherited=True,
+    )
+    num_classes: int | None = flag(
+        None,
+        "Number of classes, not counting a background class.",
+        lower=2,
+        when_none="the data set's",
+        inherited=True,
+    )
+    data_format: str = flag(
+        "NHWC",
+        "Layout of the activations; NCHW needs a GPU. Images are NHWC until they are there.",
+        choices=("NHWC", "NCHW"),
+    )
+    dtype: str = flag(
+        "float32",
+        "Precision of activations and gradients; variables, batch norm, logits and loss stay in "
+        "float32, and float16 trains with dynamic loss scaling.",
+        choices=("float32", "bfloat16", "float16"),
+        inherited=True,
+    )
+    sync_batch_norm: bool = flag(
+        False, "Normalise with the statistics of the batches of all towers instead of each its own."
+    )
+
+
+@dataclass(frozen=True)
+class DataParams:
+    """The images: where they come from, how they are cropped and in what order they come."""
+
+    data_dir: str | None = flag(
+        None,
+        "Directory of the data set's files.",
+        when_none="synthetic images",
+        inherited=True,
+    )
+    data_name: str | None = flag(
+        None,
+        "Name of the data set.",
+        when_none="guessed from data_dir",
+        inherited=True,
+    )
+    data_subset: str | None = flag(
+        None,
+        "Part of the data set to read.",
+        choices=("train", "validation"),
+        when_none="train for train.py, validation for eval.py",
+    )
+    batch_size: int | None = flag(
+        None,
+        "Images of one step PER TOWER (per GPU); the global batch is batch_size x num_gpus x "
+        "gradient_accumulation_steps.",
+        lower=1,
+        when_none="the model's",
+    )
+    train_crop: str = flag(
+        "inception",
+        "How training images are cropped at random.",
+        choices=("inception", "efficientnet"),
+    )
+    eval_method: str = flag(
+        "vgg",
+        "How evaluation images are resized and cropped.",
+        choices=("vgg", "inception", "efficientnet"),
+        inherited=True,
+    )
+    resize_method: str = flag(
+        "bilinear",
+        "Interpolation that resizes images; round_robin takes the four others in turn by the "
+        "position in the batch.",
+        choices=("nearest", "bilinear", "bicubic", "area", "round_robin"),
+        answers={"crop": "is gone (it failed in both ancestors); use --resize_method=bilinear"},
+        inherited=True,
+    )
+    augment: str = flag(
+        "none",
+        "Augmentation of training images after crop and flip; color distorts brightness, "
+        "saturation, hue and contrast.",
+        choices=("none", "color"),
+    )
+    datasets_repeat_cached_sample: bool = flag(
+        False, "Read one record, keep it in memory and repeat it for ever, to measure without disk."
+    )
+    num_data_threads: int | None = flag(
+        None, "Threads that decode and augment images.", lower=1, when_none="chosen by tf.data"
+    )
+    shuffle_buffer: int = flag(
+        10000, "Examples held in memory to be shuffled, still encoded.", lower=1
+    )
+    max_corrupt_records: int = flag(
+        0, "Damaged records to skip, with a warning each, before the run stops.", lower=0
+    )
+
+
+@dataclass(frozen=True)
+class HardwareParams:
+    """The devices, and how the towers on them share variables and gradients."""
+
+    device: str = flag(
+        "auto",
+        "Device that the towers run on; auto takes GPUs where there are any.",
+        choices=("auto", "gpu", "cpu"),
+    )
+    num_gpus: int = flag(
+        1,
+        "Number of towers, one per GPU; with device=cpu the CPU is split into as many logical "
+        "devices.",
+        lower=1,
+        upper=64,
+    )
+    gpu_indices: str = flag(
+        "", 'GPUs to use, in this order, for example "0,2,1,3"; one index per tower.'
+    )
+    variable_update: str = flag(
+        "replicated",
+        "How towers share variables: a copy each and gradients all-reduced, one copy on "
+        "local_parameter_device, or copies that exchange nothing.",
+        choices=("replicated", "parameter_server", "independent"),
+        answers={
+            "collective_all_reduce": f"{_MACHINES}; use replicated on one machine",
+            "distributed_replicated": _COLLECTIVE,
+            "distributed_all_reduce": _COLLECTIVE,
+            "horovod": _COLLECTIVE,
+        },
+    )
+    local_parameter_device: str | None = flag(
+        None,
+        "Device that holds the variables of parameter_server.",
+        choices=("cpu", "gpu"),
+        when_none="the towers' own kind",
+    )
+    all_reduce_spec: str | None = flag(
+        None,
+        "Algorithm that sums the gradients of replicated towers (nccl, hierarchical_copy, psgpu or "
+        "pscpu), and with :BYTES the size up to which gradients travel together, as in nccl:32M.",
+        when_none="nccl between GPUs, pscpu on the CPU",
+    )
+    num_intra_threads: int | None = flag(
+        None,
+        "Threads inside one operation on the CPU; 0 leaves it to TensorFlow.",
+        lower=0,
+        when_none="TensorFlow's choice",
+    )
+    num_inter_threads: int | None = flag(
+        None,
+        "Operations that run at the same time on the CPU; 0 leaves it to TensorFlow.",
+        lower=0,
+        when_none="TensorFlow's choice",
+    )
+    xla_compile: bool = flag(
+        False, "Compile forward and backward pass of each tower with XLA; meant for GPUs."
+    )
+    deterministic: bool = flag(
+        False, "Use only kernels whose result is the same bit by bit in every run; slower."
+    )
+    tf_random_seed: int = flag(
+        1234,
+        "Seed of weights, data order, augmentation and dropout.",
+        lower=0,
+        upper=2**31 - 1,
+    )
+    allow_memory_growth: bool = flag(
+        True, "Let GPU memory grow as needed instead of taking all of it at the start."
+    )

@@ -1,0 +1,113 @@
+"""Which flags of network, data and hardware go together. Each rule returns lines, one an error."""
+
+from __future__ import annotations
+
+from benchmark_cnn import all_reduce
+from benchmark_cnn.errors import UsageError
+from benchmark_cnn.flag_values import parse_gpu_indices
+from benchmark_cnn.given_flags import GivenFlags, syntax_problems
+
+_FLAGS_OF_FILES = (
+    "data_subset",
+    "train_crop",
+    "eval_method",
+    "resize_method",
+    "augment",
+    "datasets_repeat_cached_sample",
+    "num_data_threads",
+    "shuffle_buffer",
+    "max_corrupt_records",
+)
+
+
+def synchronised_batch_norm(given: GivenFlags) -> list[str]:
+    if not given.params.network.sync_batch_norm:
+        return []
+    lines = []
+    if given.params.hardware.xla_compile:
+        lines.append(
+            "--sync_batch_norm cannot be used with --xla_compile, which compiles each tower by "
+            "itself; leave one of them out"
+        )
+    if given.params.hardware.variable_update == "independent":
+        lines.append(
+            "--sync_batch_norm cannot be used with --variable_update=independent, whose towers "
+            "exchange nothing; use --variable_update=replicated"
+        )
+    return lines
+
+
+def synthetic_images(given: GivenFlags) -> list[str]:
+    if given.params.data.data_dir is not None:
+        return []
+    return given.without_effect_on_command_line(
+        _FLAGS_OF_FILES, "without --data_dir: the images are synthetic"
+    )
+
+
+def repeated_sample(given: GivenFlags) -> list[str]:
+    if not given.params.data.datasets_repeat_cached_sample:
+        return []
+    return given.without_effect(
+        ("shuffle_buffer", "max_corrupt_records"),
+        "with --datasets_repeat_cached_sample, which reads one record",
+    )
+
+
+def variable_placement(given: GivenFlags) -> list[str]:
+    kind = given.params.hardware.variable_update
+    lines = []
+    if kind != "parameter_server":
+        lines += given.without_effect(
+            ["local_parameter_device"],
+            f"with --variable_update={kind}; it belongs to --variable_update=parameter_server",
+        )
+    if kind != "replicated":
+        lines += given.without_effect(
+            ["all_reduce_spec"],
+            f"with --variable_update={kind}; it belongs to --variable_update=replicated",
+        )
+    return lines
+
+
+def gpu_indices(given: GivenFlags) -> list[str]:
+    hardware = given.params.hardware
+    lines = syntax_problems("gpu_indices", hardware.gpu_indices, parse_gpu_indices)
+    if lines or not hardware.gpu_indices:
+        return lines
+    count = len(parse_gpu_indices(hardware.gpu_indices))
+    if count == hardware.num_gpus:
+        return []
+    return [
+        f"--gpu_indices={hardware.gpu_indices} names {count} GPUs but --num_gpus="
+        f"{hardware.num_gpus}; make them agree"
+    ]
+
+
+def all_reduce_syntax(given: GivenFlags) -> list[str]:
+    spec = given.params.hardware.all_reduce_spec
+    return _all_reduce_problems(spec, "gpu")
+
+
+def on_device(given: GivenFlags, device: str) -> list[str]:
+    """What cannot be had on `device` ("gpu" or "cpu")."""
+    if device != "cpu":
+        return []
+    params, lines = given.params, []
+    if params.network.data_format == "NCHW":
+        lines.append("--data_format=NCHW needs a GPU; with --device=cpu use --data_format=NHWC")
+    if params.hardware.local_parameter_device == "gpu":
+        lines.append("--local_parameter_device=gpu needs a GPU; with --device=cpu use cpu")
+    if not _all_reduce_problems(params.hardware.all_reduce_spec, "gpu"):
+        lines += _all_reduce_problems(params.hardware.all_reduce_spec, "cpu")
+    if params.hardware.gpu_indices:
+        lines.append("--gpu_indices has no effect with --device=cpu")
+    return lines + given.without_effect(["allow_memory_growth"], "with --device=cpu")
+
+
+def _all_reduce_problems(spec: str | None, device: str) -> list[str]:
+    try:
+        all_reduce.parse(spec, device)
+    except UsageError as error:
+        return [str(error)]
+    return []

@@ -1,0 +1,51 @@
+"""Which flags of checkpoint, report and evaluation go together. Each rule returns lines."""
+
+from __future__ import annotations
+
+from benchmark_cnn.flag_values import parse_ckpt_scope, parse_profile_steps
+from benchmark_cnn.given_flags import GivenFlags, syntax_problems
+
+_FLAGS_OF_DIRECTORY = (
+    "save_model_secs",
+    "save_model_steps",
+    "keep_checkpoints",
+    "fresh",
+    "save_summaries_steps",
+    "summary_verbosity",
+    "profile_steps",
+)
+
+
+def no_run_directory(given: GivenFlags) -> list[str]:
+    if given.params.checkpoint.train_dir is not None:
+        return []
+    return given.without_effect_on_command_line(
+        _FLAGS_OF_DIRECTORY, "without --train_dir, where it would be written"
+    )
+
+
+def summaries(given: GivenFlags) -> list[str]:
+    if given.params.report.summary_verbosity > 0:
+        return []
+    return given.without_effect(["save_summaries_steps"], "with --summary_verbosity=0")
+
+
+def profile_syntax(given: GivenFlags) -> list[str]:
+    return syntax_problems("profile_steps", given.params.report.profile_steps, parse_profile_steps)
+
+
+def checkpoint_scope_syntax(given: GivenFlags) -> list[str]:
+    scope = given.params.evaluation.ckpt_scope
+    return syntax_problems("ckpt_scope", scope, parse_ckpt_scope)
+
+
+def checkpoint_to_evaluate(given: GivenFlags) -> list[str]:
+    if given.params.checkpoint.train_dir is not None:
+        return []
+    return ["--train_dir is missing: the run directory, or a checkpoint, to evaluate"]
+
+
+def images_to_evaluate(given: GivenFlags) -> list[str]:
+    if given.params.data.data_dir is not None:
+        return []
+    return ["--data_dir is missing: the run was trained on synthetic images, or names no data"]
