@@ -1,0 +1,274 @@
+"""Which key of a checkpoint each variable is read from, and why one cannot be.
+
+No TensorFlow here: names and shapes in, a plan or one error out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from absl import logging
+
+from benchmark_cnn.errors import DataError, UsageError
+
+MOVING_AVERAGE = "ExponentialMovingAverage"
+# Batch norm's statistics are averages already; TF1 programs gave twins to trainable variables only.
+_STATISTICS = ("moving_mean", "moving_variance")
+_SLOTS = ("Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1", MOVING_AVERAGE)
+# Last components of the names of a run's own state, which no network asks for.
+_RUN_STATE = (
+    "global_step",
+    "skipped_steps",
+    "examples_seen",
+    "best_top_1",
+    "loss_scale",
+    "beta1_power",
+    "beta2_power",
+    "save_counter",
+)
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_NUM_LISTED = 10
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def restore_plan(
+    wanted: Shapes,
+    available: Shapes,
+    *,
+    ckpt_scope: str | None = None,
+    moving_average: bool = False,
+    ignore_missing: bool = False,
+) -> dict[str, str]:
+    """Say which key of a checkpoint fills each variable.
+
+    Args:
+      wanted: variable name -> shape.
+      available: key in the checkpoint -> shape (`checkpoints.shapes`).
+      ckpt_scope: `old:new`, see `keys_to_try`.
+      moving_average: read `<key>/ExponentialMovingAverage`. A batch-norm statistic without such a
+        twin is read plain, as TF1's `ExponentialMovingAverage.variables_to_restore` did.
+      ignore_missing: leave out variables that the checkpoint lacks, with a warning, instead of
+        raising.
+
+    Returns:
+      Variable name -> key, in the order of `wanted`.
+
+    Raises:
+      UsageError: `ckpt_scope` is not of the form old:new.
+      DataError: a variable is missing (or all are, even with `ignore_missing`), or has another
+        shape.
+    """
+    if moving_average and wanted and not any(_is_twin(key) for key in available):
+        raise DataError(
+            "the checkpoint has no moving averages (no key ends in "
+            f"/{MOVING_AVERAGE}): leave out --moving_average_decay to use its plain weights"
+        )
+    plan, missing = {}, []
+    for name in wanted:
+        keys = [*_candidates(name, ckpt_scope, moving_average)]
+        key = next((key for key in keys if key in available), None)
+        if key is None:
+            missing.append(name)
+        else:
+            plan[name] = key
+    if missing and (not ignore_missing or not plan):
+        raise DataError(_missing_report(missing, wanted, available, plan, moving_average))
+    _check_shapes(plan, wanted, available)
+    if missing:
+        logging.warning(
+            "%d of %d variables are not in the checkpoint and keep their values: %s",
+            *(len(missing), len(wanted), _listed(missing)),
+        )
+    return plan
+
+
+def keys_to_try(name: str, ckpt_scope: str | None) -> list[str]:
+    """Keys that may hold `name` under `--ckpt_scope=old:new`; the first one present counts.
+
+    1. As the ancestor did (tf-imagenet, trainer_utils.py): every occurrence of the plain substring
+       `old` becomes `new`; an empty `new` strips it, and a name without `old` stays as it is.
+    2. The ancestor's own graphs put `v/cg/` before every name and users type
+       `--ckpt_scope=v/cg/:v0/cg/` to read what a replicated run wrote. Our names have no such
+       prefix. A name without `old` is therefore also looked for with `new` before it, so that this
+       very command reads those checkpoints here: `conv0/kernel` finds `v0/cg/conv0/kernel`.
+
+    An empty `old` (`:v0/cg/`) puts `new` before every name.
+
+    Raises:
+      UsageError: `ckpt_scope` has no colon, or nothing on either side of it.
+    """
+    if ckpt_scope is None:
+        return [name]
+    old, colon, new = ckpt_scope.partition(":")
+    if not colon or not (old or new):
+        raise UsageError(
+            f"--ckpt_scope={ckpt_scope} is not of the form old:new, e.g. --ckpt_scope=v/cg/:v0/cg/"
+        )
+    if old and old in name:
+        return [name.replace(old, new)]
+    prefixed = [new + name, f"{new}/{name}"] if new else []
+    return [name, *prefixed] if old else prefixed
+
+
+def unused_weights(available: Collection[str], used: Collection[str]) -> list[str]:
+    """Keys of weights that no variable reads; slots, averages and run state are not weights."""
+    used = set(used)
+    return [
+        key
+        for key in sorted(available)
+        if key not in used and not _is_slot(key, available) and not _is_run_state(key)
+    ]
+
+
+def _candidates(name: str, ckpt_scope: str | None, moving_average: bool) -> Iterator[str]:
+    keys = keys_to_try(name, ckpt_scope)
+    if moving_average:
+        yield from (f"{key}/{MOVING_AVERAGE}" for key in keys)
+    if not moving_average or name.endswith(_STATISTICS):
+        yield from keys
+
+
+def _is_twin(key: str) -> bool:
+    return key.endswith(f"/{MOVING_AVERAGE}")
+
+
+def _is_slot(key: str, available: Collection[str]) -> bool:
+    """`<key>/<anything>` belongs to that key; well-known slots count without it as well."""
+    parent, _, last = key.rpartition("/")
+    return parent in available or (bool(parent) and last in _SLOTS)
+
+
+def _is_run_state(key: str) -> bool:
+    return key == _OBJECT_GRAPH or key.rpartition("/")[2] in _RUN_STATE
+
+
+def _missing_report(
+    missing: list[str],
+    wanted: Shapes,
+    available: Shapes,
+    plan: Mapping[str, str],
+    moving_average: bool,
+) -> str:
+    """A first line that says what to do, then what is missing and what was left over."""
+    unused = unused_weights(available, plan.values())
+    lines = [
+        f"{len(missing)} of {len(wanted)} variables are not in the checkpoint: "
+        + _advice(missing, wanted, available, unused, moving_average),
+        f"  missing: {_listed(missing)}",
+    ]
+    if unused:
+        lines.append(f"  unused, {len(unused)} in the checkpoint: {_listed(unused)}")
+    return "\n".join(lines)
+
+
+def _advice(
+    missing: list[str],
+    wanted: Shapes,
+    available: Shapes,
+    unused: list[str],
+    moving_average: bool,
+) -> str:
+    """The likeliest reason, and the way out."""
+    if _OBJECT_GRAPH in available:
+        return (
+            "it was written by tf.train.Checkpoint or Keras, by object and not by name; only "
+            "checkpoints of named variables can be read"
+        )
+    if not moving_average and all(f"{name}/{MOVING_AVERAGE}" in available for name in missing):
+        return "it holds their moving averages only; read those with --moving_average_decay"
+    if moving_average and all(name in available for name in missing):
+        return "it has no moving averages of them; leave out --moving_average_decay"
+    if all(_is_slot(name, wanted) for name in missing):
+        return (
+            "they are slots of the optimizer or moving averages; give the --optimizer and the "
+            "--moving_average_decay it was trained with, or start a run with --init_checkpoint"
+        )
+    scope = _scope_that_fits(missing[0], wanted, available, moving_average)
+    if scope:
+        return f"its names differ by a prefix; try --ckpt_scope={scope}"
+    theirs, ours = _roots(unused), _roots(wanted)
+    if len(missing) == len(wanted) and theirs and not set(theirs) & set(ours):
+        return (
+            f"it is another model's (its names start with {_listed(theirs)}, the network's with "
+            f"{_listed(ours)})"
+        )
+    return (
+        "give the --model it was trained with, map names with --ckpt_scope=old:new, or leave them "
+        "at their initial values with --ignore_missing_vars"
+    )
+
+
+def _scope_that_fits(
+    missing: str, wanted: Shapes, available: Shapes, moving_average: bool
+) -> str | None:
+    """The --ckpt_scope that finds every variable, if a prefix is all that differs."""
+    plain = {key.removesuffix(f"/{MOVING_AVERAGE}") for key in available}
+    added = [
+        f":{key.removesuffix(missing)}" for key in sorted(plain) if key.endswith("/" + missing)
+    ]
+    parts = missing.split("/")
+    stripped = ["/".join(parts[:i]) + "/:" for i in range(1, len(parts))]
+    for scope in added + stripped:
+        tried = ([*_candidates(name, scope, moving_average)] for name in wanted)
+        if all(any(key in available for key in keys) for keys in tried):
+            return scope
+    return None
+
+
+def _roots(names: Collection[str]) -> list[str]:
+    return sorted({name.split("/")[0] + "/" for name in names if "/" in name})
+
+
+def _check_shapes(plan: Mapping[str, str], wanted: Shapes, available: Shapes) -> None:
+    differing = [
+        (name, tuple(available[key]), tuple(wanted[name]))
+        for name, key in plan.items()
+        if tuple(available[key]) != tuple(wanted[name])
+    ]
+    if not differing:
+        return
+    lines = [
+        f"  {name}: {_dimensions(theirs)} in the checkpoint, {_dimensions(ours)} in the network"
+        for name, theirs, ours in differing[:_NUM_LISTED]
+    ]
+    if len(differing) > _NUM_LISTED:
+        lines.append(f"  and {len(differing) - _NUM_LISTED} more")
+    weights = [shapes for name, *shapes in differing if not _is_slot(name, wanted)]
+    raise DataError("\n".join([_reason_of_shapes(weights, len(differing), len(plan)), *lines]))
+
+
+def _reason_of_shapes(
+    weights: list[list[tuple[int, ...]]], num_differing: int, num_read: int
+) -> str:
+    """Another number of classes changes the last axis of the last layer, and nothing else.
+
+    (Another width of an inner layer changes another axis of the next one.)
+    """
+    changes = {(theirs[-1:], ours[-1:]) for theirs, ours in weights}
+    if len(changes) == 1 and all(
+        len(theirs) == len(ours) > 0 and theirs[:-1] == ours[:-1] for theirs, ours in weights
+    ):
+        ((theirs,), (ours,)) = changes.pop()
+        if abs(theirs - ours) == 1:
+            return (
+                f"the checkpoint has {theirs} outputs, the network {ours}, so one of them counts a "
+                "background class: give the --model it was trained with"
+            )
+        return (
+            f"the checkpoint has {theirs} classes, the network {ours}: give the data set it was "
+            f"trained on, or --num_classes={theirs}"
+        )
+    return (
+        f"{num_differing} of {num_read} variables have another shape in the checkpoint: it is of "
+        "another model or size; give the --model it was trained with"
+    )
+
+
+def _dimensions(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NUM_LISTED} more" if len(names) > _NUM_LISTED else ""
+    return ", ".join(names[:_NUM_LISTED]) + more
