@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
-from benchmark_cnn.errors import UsageError
-
 # Weight of the auxiliary classifier's cross entropy (the released TF-Slim Inception and NASNet
 # training code; GoogLeNet, arXiv:1409.4842 section 5, used 0.3).
 AUXILIARY_WEIGHT = 0.4
@@ -62,16 +60,8 @@ def decayed_names(network_decayed: Iterable[str], exclude_regex: str | None) -> 
     Args:
       network_decayed: names of the conv, depthwise and dense kernels, as the network lists them.
       exclude_regex: names in which it is found (anywhere) do not decay; None excludes nothing.
-
-    Raises:
-      UsageError: exclude_regex is not a regular expression.
     """
     if exclude_regex is None:
         return frozenset(network_decayed)
-    try:
-        excluded = re.compile(exclude_regex)
-    except re.error as error:
-        raise UsageError(
-            f"--weight_decay_exclude={exclude_regex!r} is not a regular expression: {error}"
-        ) from error
+    excluded = re.compile(exclude_regex)
     return frozenset(name for name in network_decayed if not excluded.search(name))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import tensorflow as tf
 
 from benchmark_cnn.errors import UsageError
+from benchmark_cnn.training_params import OptimizationParams
 
 
 class Optimizer(Protocol):
@@ -49,7 +50,7 @@ class Optimizer(Protocol):
         ...
 
 
-def make_optimizer(optimization: Any) -> Optimizer:
+def make_optimizer(optimization: OptimizationParams) -> Optimizer:
     """The optimizer that the optimization flags describe.
 
     Raises:
