@@ -1,0 +1,147 @@
+"""Makes the layers of one network, so that dtype, layout and batch norm are said once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from models.layers.batch_norm import FusedBatchNorm
+from models.layers.depthwise_convolution import DepthwiseConvolution
+from models.layers.dropout import Dropout
+from models.layers.layout import keras_data_format
+from models.layers.pixel_normalization import PixelNormalization
+from models.layers.stochastic_depth import StochasticDepth
+
+
+@dataclass(frozen=True)
+class LayerFactory:
+    """Variables and heads are float32; convolutions, batch norm and activations run in `dtype`.
+
+    Layer names hold dots where checkpoint names hold slashes (see models/keras_network.py).
+    """
+
+    dtype: str
+    layout: str
+    sync_batch_norm: bool = False
+    kernel_initializer: Any = "glorot_uniform"
+    bn_momentum: float = 0.99
+    bn_epsilon: float = 1e-3
+
+    @property
+    def policy(self) -> str:
+        """The Keras dtype policy: float32 variables, computation in `dtype`."""
+        return "float32" if self.dtype == "float32" else f"mixed_{self.dtype}"
+
+    @property
+    def data_format(self) -> str:
+        """The layout in Keras' words."""
+        return keras_data_format(self.layout)
+
+    def pixels(self, images: Any, *, mean: Any, std: Any) -> Any:
+        """Normalised images [B, H, W, 3] in `dtype`, transposed where the layout is NCHW."""
+        normalize = PixelNormalization(mean, std, output_dtype=self.dtype, name="pixels")
+        normalized = normalize(images)
+        if self.layout == "NHWC":
+            return normalized
+        return keras.layers.Permute((3, 1, 2), dtype=self.policy, name="to_nchw")(normalized)
+
+    def convolution(
+        self,
+        name: str,
+        filters: int,
+        kernel_size: int,
+        *,
+        strides: int = 1,
+        padding: str = "same",
+        use_bias: bool = False,
+    ) -> keras.layers.Layer:
+        return keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            use_bias=use_bias,
+            data_format=self.data_format,
+            kernel_initializer=self._initializer(),
+            dtype=self.policy,
+            name=name,
+        )
+
+    def depthwise_convolution(
+        self, name: str, kernel_size: int, *, strides: int = 1
+    ) -> keras.layers.Layer:
+        return DepthwiseConvolution(
+            kernel_size,
+            strides,
+            data_format=self.data_format,
+            depthwise_initializer=self._initializer(),
+            dtype=self.policy,
+            name=name,
+        )
+
+    def batch_norm(self, name: str, *, gamma_initializer: str = "ones") -> keras.layers.Layer:
+        return FusedBatchNorm(
+            self.bn_momentum,
+            self.bn_epsilon,
+            gamma_initializer=gamma_initializer,
+            data_format=self.data_format,
+            synchronized=self.sync_batch_norm,
+            dtype=self.policy,
+            name=name,
+        )
+
+    def relu(self, name: str, *, max_value: float | None = None) -> keras.layers.Layer:
+        return keras.layers.ReLU(max_value=max_value, dtype=self.policy, name=name)
+
+    def add(self, name: str) -> keras.layers.Layer:
+        return keras.layers.Add(dtype=self.policy, name=name)
+
+    def zero_padding(self, name: str, padding: int) -> keras.layers.Layer:
+        return keras.layers.ZeroPadding2D(
+            padding, data_format=self.data_format, dtype=self.policy, name=name
+        )
+
+    def max_pooling(self, name: str, pool_size: int, strides: int) -> keras.layers.Layer:
+        return keras.layers.MaxPooling2D(
+            pool_size, strides, data_format=self.data_format, dtype=self.policy, name=name
+        )
+
+    def global_average_pooling(self, name: str) -> keras.layers.Layer:
+        return keras.layers.GlobalAveragePooling2D(
+            data_format=self.data_format, dtype="float32", name=name
+        )
+
+    def flatten(self, name: str) -> keras.layers.Layer:
+        return keras.layers.Flatten(data_format=self.data_format, dtype=self.policy, name=name)
+
+    def hidden(self, name: str, units: int) -> keras.layers.Layer:
+        """A dense layer with ReLU."""
+        initializer: Any = "he_normal"
+        return keras.layers.Dense(
+            units,
+            activation="relu",
+            kernel_initializer=initializer,
+            dtype=self.policy,
+            name=name,
+        )
+
+    def classifier(
+        self, name: str, num_classes: int, initializer: Any = "glorot_uniform"
+    ) -> keras.layers.Layer:
+        """The dense layer that makes the logits, float32 whatever comes in."""
+        return keras.layers.Dense(
+            num_classes, kernel_initializer=initializer, dtype="float32", name=name
+        )
+
+    def stochastic_depth(self, name: str, keep_probability: float) -> keras.layers.Layer:
+        return StochasticDepth(keep_probability, dtype=self.policy, name=name)
+
+    def dropout(self, name: str, rate: float) -> keras.layers.Layer:
+        return Dropout(rate, dtype="float32", name=name)
+
+    def _initializer(self) -> Any:
+        # An initializer of Keras 3 returns the same values at every call: each layer gets its own.
+        initializer: Any = keras.initializers.get(self.kernel_initializer)
+        return initializer.clone()
