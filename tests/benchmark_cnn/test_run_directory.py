@@ -1,0 +1,225 @@
+"""The run directory: one process at a time, tidy, and a wait that answers each checkpoint once."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark_cnn import checkpoints
+from benchmark_cnn.errors import DataError, UsageError
+from benchmark_cnn.run_directory import open_for_training, wait_for_new_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLD = """
+import sys
+from benchmark_cnn.run_directory import open_for_training
+with open_for_training(sys.argv[1]):
+    print("tensorflow" in sys.modules, flush=True)
+    sys.stdin.readline()
+"""
+TRY = """
+import sys
+from benchmark_cnn.errors import RunError
+from benchmark_cnn.run_directory import open_for_training
+try:
+    with open_for_training(sys.argv[1]):
+        pass
+except RunError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+def python(program, *args):
+    return [sys.executable, "-c", program, *map(str, args)]
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that trains in tmp_path / "run"."""
+    process = subprocess.Popen(
+        python(HOLD, tmp_path / "run"),
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    process.tensorflow_imported = process.stdout.readline().strip()
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def save(directory, step, value=1.0):
+    return checkpoints.save(directory, step, {"w": np.full(3, value, np.float32)}, keep=0)
+
+
+def flip_byte(path):
+    data = bytearray(Path(path).read_bytes())
+    data[len(data) // 2] ^= 1
+    Path(path).write_bytes(data)
+
+
+class TestLock:
+    def test_a_second_process_gets_one_line_and_exit_code_3(self, holder, tmp_path):
+        second = subprocess.run(
+            python(TRY, tmp_path / "run"), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert second.returncode == 3
+        (line,) = second.stderr.splitlines()
+        assert str(tmp_path / "run") in line
+        assert f"process {holder.pid} on " in line
+        assert "--train_dir" in line
+
+    def test_it_is_refused_before_tensorflow_is_imported(self, holder):
+        assert holder.tensorflow_imported == "False"
+
+    def test_a_killed_process_leaves_the_directory_free(self, holder, tmp_path):
+        with pytest.raises(DataError), open_for_training(tmp_path / "run"):
+            pass
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+        with open_for_training(tmp_path / "run"):
+            pass
+
+    def test_it_is_released_at_the_end_and_after_an_error(self, tmp_path):
+        with pytest.raises(RuntimeError), open_for_training(tmp_path):
+            raise RuntimeError
+        with open_for_training(tmp_path):
+            pass
+
+    def test_it_is_released_while_a_forked_child_lives(self, tmp_path):
+        with open_for_training(tmp_path):
+            child = os.fork()
+            if child == 0:
+                time.sleep(60)
+                os._exit(0)
+        try:
+            with open_for_training(tmp_path):
+                pass
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+    def test_other_directories_are_free(self, holder, tmp_path):
+        with open_for_training(tmp_path / "other"):
+            pass
+
+
+class TestOpen:
+    def test_it_makes_the_directory_and_knows_what_belongs_in_it(self, tmp_path):
+        with open_for_training(tmp_path / "runs" / "lite0") as run:
+            paths = (run.parameters, run.run_info, run.metrics, run.curves, run.best)
+            assert [path.relative_to(run.path).as_posix() for path in (*paths, run.evaluation)] == [
+                *("parameters.json", "run.json", "metrics.csv", "curves.png", "best", "eval")
+            ]
+            assert [path.name for path in run.path.iterdir()] == [".lock"]
+            assert run.checkpoint_to_resume() is None
+
+    def test_it_resumes_from_the_newest(self, tmp_path):
+        for step in (9, 10):
+            save(tmp_path, step)
+        with open_for_training(tmp_path) as run:
+            assert run.checkpoint_to_resume() == str(tmp_path / "model.ckpt-10")
+
+    @pytest.mark.parametrize("name", ["parameters.json", "metrics.csv", "model.ckpt-2.index"])
+    def test_fresh_refuses_a_directory_with_a_run(self, tmp_path, name):
+        (tmp_path / name).touch()
+        with (
+            pytest.raises(UsageError, match="already holds a run"),
+            open_for_training(tmp_path, fresh=True),
+        ):
+            pass
+
+    def test_fresh_accepts_a_directory_that_was_only_opened(self, tmp_path):
+        for _ in range(2):
+            with open_for_training(tmp_path, fresh=True):
+                pass
+
+    def test_what_a_killed_save_left_is_tidied(self, tmp_path):
+        for directory in (tmp_path, tmp_path / "best"):
+            save(directory, 2)
+            (directory / ".saving-model.ckpt-4").mkdir()
+            (directory / ".saving-model.ckpt-4" / "model.ckpt-4.data-00000-of-00001").touch()
+        with open_for_training(tmp_path) as run:
+            assert run.checkpoint_to_resume() == str(tmp_path / "model.ckpt-2")
+        hidden = {path.name for path in tmp_path.rglob(".*")}
+        assert hidden == {".lock"}
+
+    def test_a_file_is_no_directory(self, tmp_path):
+        (tmp_path / "file").touch()
+        for path in (tmp_path / "file", tmp_path / "file" / "run"):
+            with (
+                pytest.raises(UsageError, match="cannot write to --train_dir"),
+                open_for_training(path),
+            ):
+                pass
+
+    def test_an_unwritable_directory(self):
+        with tempfile.TemporaryDirectory() as directory:
+            os.chmod(directory, 0o555)
+            user = os.geteuid()
+            if user == 0:
+                os.seteuid(65534)  # Permissions do not bind the superuser.
+            try:
+                with (
+                    pytest.raises(UsageError, match="Permission denied"),
+                    open_for_training(directory),
+                ):
+                    pass
+                with pytest.raises(DataError, match=r"cannot save .*Permission denied"):
+                    save(directory, 2)
+            finally:
+                os.seteuid(user)
+            assert os.listdir(directory) == []
+
+
+class TestWait:
+    def test_it_answers_a_checkpoint_that_appears_later(self, tmp_path):
+        directory = tmp_path / "run"
+        writer = threading.Timer(0.3, save, (directory, 2))
+        writer.start()
+        found = wait_for_new_checkpoint(directory, None, timeout_secs=30, poll_secs=0.02)
+        writer.join()
+        assert found == str(directory / "model.ckpt-2")
+
+    def test_the_same_one_is_never_answered_twice(self, tmp_path):
+        save(tmp_path, 2)
+        first = wait_for_new_checkpoint(tmp_path, None, timeout_secs=0)
+        assert first == str(tmp_path / "model.ckpt-2")
+        step = checkpoints.global_step(first)
+        save(tmp_path, 2, value=5.0)
+        started = time.monotonic()
+        assert wait_for_new_checkpoint(tmp_path, step, timeout_secs=0.2, poll_secs=0.05) is None
+        assert 0.2 <= time.monotonic() - started < 5
+
+    def test_the_newest_is_answered(self, tmp_path):
+        for step in (8, 9, 10):
+            save(tmp_path, step)
+        found = wait_for_new_checkpoint(tmp_path, 8, timeout_secs=0)
+        assert found == str(tmp_path / "model.ckpt-10")
+
+    def test_a_damaged_one_is_passed_over_with_one_warning(self, tmp_path, caplog):
+        for step in (2, 4):
+            save(tmp_path, step)
+        flip_byte(tmp_path / "model.ckpt-4.data-00000-of-00001")
+        found = wait_for_new_checkpoint(tmp_path, None, timeout_secs=0)
+        assert found == str(tmp_path / "model.ckpt-2")
+        caplog.clear()
+        assert wait_for_new_checkpoint(tmp_path, 2, timeout_secs=0.2, poll_secs=0.02) is None
+        assert caplog.text.count("model.ckpt-4 is damaged and skipped") == 1
+
+    def test_it_can_be_stopped(self, tmp_path):
+        looks = iter([False, False, True])
+        found = wait_for_new_checkpoint(
+            tmp_path, None, timeout_secs=None, poll_secs=0.01, should_stop=lambda: next(looks)
+        )
+        assert found is None
+        assert next(looks, "used up") == "used up"
