@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from models.layers import SERIALIZATION_PACKAGE
-from models.layers.layer_seed import layer_seed
+from models.layers.layer_random import layer_uniform
 
 
 @keras.saving.register_keras_serializable(package=SERIALIZATION_PACKAGE)
@@ -26,9 +26,7 @@ class Dropout(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or self.seed_generator is None:
             return inputs
-        seed = layer_seed(self.name, self.seed_generator)
-        # Philox by name: with and without XLA the masks are then the same.
-        uniform = tf.random.stateless_uniform(tf.shape(inputs), seed, alg="philox")
+        uniform = layer_uniform(self.name, tf.shape(inputs), self.seed_generator)
         kept = inputs / tf.cast(1.0 - self.rate, inputs.dtype)
         return tf.where(uniform >= self.rate, kept, tf.zeros([], inputs.dtype))
 

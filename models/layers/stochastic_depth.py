@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from models.layers import SERIALIZATION_PACKAGE
-from models.layers.layer_seed import layer_seed
+from models.layers.layer_random import layer_uniform
 
 
 @keras.saving.register_keras_serializable(package=SERIALIZATION_PACKAGE)
@@ -29,9 +29,8 @@ class StochasticDepth(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or self.seed_generator is None:
             return inputs
-        seed = layer_seed(self.name, self.seed_generator)
         shape = tf.concat([tf.shape(inputs)[:1], tf.ones([len(inputs.shape) - 1], tf.int32)], 0)
-        uniform = tf.random.stateless_uniform(shape, seed, alg="philox")
+        uniform = layer_uniform(self.name, shape, self.seed_generator)
         keep = tf.cast(uniform < self.keep_probability, tf.float32) / self.keep_probability
         return inputs * tf.cast(keep, inputs.dtype)
 

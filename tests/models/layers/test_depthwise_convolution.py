@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.layers.depthwise_convolution import DepthwiseConvolution
+
+
+def built(kernel_size=3, strides=1, channels=4, **options) -> DepthwiseConvolution:
+    layer = DepthwiseConvolution(kernel_size, strides, **options)
+    first = layer.data_format == "channels_first"
+    layer.build((None, channels, None, None) if first else (None, None, None, channels))
+    kernel = np.random.default_rng(1).normal(size=layer.depthwise_kernel.shape)
+    # Rounded to bfloat16, so that 16-bit and float32 layers hold the same numbers.
+    layer.depthwise_kernel.assign(tf.cast(tf.cast(kernel, tf.bfloat16), tf.float32))
+    return layer
+
+
+def images(height=7, width=8, channels=4) -> np.ndarray:
+    generator = np.random.default_rng(2)
+    return generator.integers(-8, 9, (2, height, width, channels)).astype(np.float32)
+
+
+def numpy_depthwise(inputs: np.ndarray, kernel: np.ndarray, strides: int) -> np.ndarray:
+    """TensorFlow's SAME: out = ceil(in / stride), what is odd in the padding goes to the end."""
+    size = kernel.shape[0]
+    lengths = [-(-length // strides) for length in inputs.shape[1:3]]
+    totals = [
+        max((out - 1) * strides + size - length, 0)
+        for out, length in zip(lengths, inputs.shape[1:3], strict=True)
+    ]
+    pads = [(total // 2, total - total // 2) for total in totals]
+    padded = np.pad(inputs.astype(np.float64), [(0, 0), *pads, (0, 0)])
+    outputs = np.zeros((inputs.shape[0], *lengths, inputs.shape[3]))
+    for row in range(lengths[0]):
+        for column in range(lengths[1]):
+            top, left = row * strides, column * strides
+            window = padded[:, top : top + size, left : left + size, :]
+            outputs[:, row, column] = (window * kernel[None, ..., 0]).sum((1, 2))
+    return outputs
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_forward_equals_numpy(kernel_size, strides):
+    layer = built(kernel_size, strides)
+    expected = numpy_depthwise(images(), layer.depthwise_kernel.numpy(), strides)
+    np.testing.assert_allclose(layer(images()), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_symbolic_shape_equals_the_real_one():
+    for padding in ("same", "valid"):
+        for strides in (1, 2, 3):
+            layer = built(3, strides, padding=padding)
+            symbolic = layer(keras.KerasTensor((2, 7, 8, 4)))
+            assert tuple(symbolic.shape) == tuple(layer(images()).shape)
+    assert built(3, 2)(keras.KerasTensor((None, None, None, 4))).shape == (None, None, None, 4)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_16_bit_gradients_equal_float32_ones(dtype):
+    strides = 2
+    exact, layer = built(3, strides), built(3, strides, dtype=f"mixed_{dtype}")
+
+    def gradients(layer, inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = layer(inputs)
+        d_outputs = np.random.default_rng(4).integers(-4, 5, outputs.shape)
+        sources = [inputs, layer.depthwise_kernel.value]
+        return outputs, *tape.gradient(
+            outputs, sources, output_gradients=tf.cast(d_outputs, outputs.dtype)
+        )
+
+    outputs, d_inputs, d_kernel = gradients(layer, tf.cast(images(), dtype))
+    _, exact_d_inputs, exact_d_kernel = gradients(exact, tf.constant(images()))
+    assert outputs.dtype == d_inputs.dtype == dtype
+    assert d_kernel.dtype == tf.float32
+    if dtype == "bfloat16":
+        # The inputs are whole numbers: a float32 backward pass is exact, a bfloat16 one is not.
+        np.testing.assert_allclose(d_kernel, exact_d_kernel, rtol=1e-6)
+    np.testing.assert_allclose(d_kernel, exact_d_kernel, rtol=1e-2, atol=0.5)
+    np.testing.assert_allclose(tf.cast(d_inputs, tf.float32), exact_d_inputs, rtol=1e-2, atol=0.1)
+
+
+def test_channels_first_builds_with_the_same_kernel():
+    layer = built(data_format="channels_first")
+    assert layer.depthwise_kernel.shape == (3, 3, 4, 1)
+    assert layer(keras.KerasTensor((None, 4, 7, 8))).shape == (None, 4, 7, 8)
+
+
+def test_jit_compiled_equals_plain():
+    layer = built(dtype="mixed_bfloat16")
+
+    def gradient(inputs):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.cast(layer(inputs), tf.float32) ** 2)
+        return tape.gradient(loss, layer.depthwise_kernel.value)
+
+    inputs = tf.cast(images(), tf.bfloat16)
+    compiled = tf.function(gradient, jit_compile=True, autograph=False)(inputs)
+    np.testing.assert_allclose(compiled, gradient(inputs), rtol=2e-2, atol=1.0)
+
+
+def test_configuration_survives_serialisation():
+    layer = built(5, 2, padding="valid", data_format="channels_first", name="a")
+    copy = keras.layers.deserialize(keras.layers.serialize(layer))
+    assert isinstance(copy, DepthwiseConvolution)
+    assert copy.get_config() == layer.get_config()
