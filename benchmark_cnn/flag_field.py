@@ -68,9 +68,9 @@ class Flag:
             value = float(value)
         if type(value) is not self.kind:
             raise ValueError(f"is not {_noun(self.kind)}")
-        if self.kind is str:
+        if isinstance(value, str):
             self._check_string(value)
-        elif self.kind is not bool:
+        elif isinstance(value, int | float) and self.kind is not bool:
             self._check_number(value)
         return value
 
@@ -124,7 +124,7 @@ def flags_of(concern: str, group: type) -> tuple[Flag, ...]:
     return tuple(_flag_of(concern, field, hints[field.name]) for field in dataclasses.fields(group))
 
 
-def _flag_of(concern: str, field: dataclasses.Field, hint: Any) -> Flag:
+def _flag_of(concern: str, field: dataclasses.Field[Any], hint: Any) -> Flag:
     kinds = typing.get_args(hint) or (hint,)
     kind = next(kind for kind in kinds if kind is not type(None))
     return Flag(
@@ -132,7 +132,7 @@ def _flag_of(concern: str, field: dataclasses.Field, hint: Any) -> Flag:
         concern=concern,
         kind=kind,
         optional=type(None) in kinds,
-        default=field.default,
+        default=typing.cast(Value, field.default),
         **field.metadata[_METADATA_KEY],
     )
 

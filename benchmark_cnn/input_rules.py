@@ -40,7 +40,7 @@ def synchronised_batch_norm(given: GivenFlags) -> list[str]:
 def synthetic_images(given: GivenFlags) -> list[str]:
     if given.params.data.data_dir is not None:
         return []
-    return given.without_effect_on_command_line(
+    return given.without_effect_unless_from_file(
         _FLAGS_OF_FILES, "without --data_dir: the images are synthetic"
     )
 
@@ -51,6 +51,7 @@ def repeated_sample(given: GivenFlags) -> list[str]:
     return given.without_effect(
         ("shuffle_buffer", "max_corrupt_records"),
         "with --datasets_repeat_cached_sample, which reads one record",
+        because_of=["datasets_repeat_cached_sample"],
     )
 
 
@@ -61,11 +62,13 @@ def variable_placement(given: GivenFlags) -> list[str]:
         lines += given.without_effect(
             ["local_parameter_device"],
             f"with --variable_update={kind}; it belongs to --variable_update=parameter_server",
+            because_of=["variable_update"],
         )
     if kind != "replicated":
         lines += given.without_effect(
             ["all_reduce_spec"],
             f"with --variable_update={kind}; it belongs to --variable_update=replicated",
+            because_of=["variable_update"],
         )
     return lines
 
@@ -100,9 +103,9 @@ def on_device(given: GivenFlags, device: str) -> list[str]:
         lines.append("--local_parameter_device=gpu needs a GPU; with --device=cpu use cpu")
     if not _all_reduce_problems(params.hardware.all_reduce_spec, "gpu"):
         lines += _all_reduce_problems(params.hardware.all_reduce_spec, "cpu")
-    if params.hardware.gpu_indices:
-        lines.append("--gpu_indices has no effect with --device=cpu")
-    return lines + given.without_effect(["allow_memory_growth"], "with --device=cpu")
+    return lines + given.without_effect_unless_from_file(
+        ["gpu_indices", "allow_memory_growth"], "with --device=cpu"
+    )
 
 
 def _all_reduce_problems(spec: str | None, device: str) -> list[str]:

@@ -19,15 +19,17 @@ _FLAGS_OF_DIRECTORY = (
 def no_run_directory(given: GivenFlags) -> list[str]:
     if given.params.checkpoint.train_dir is not None:
         return []
-    return given.without_effect_on_command_line(
-        _FLAGS_OF_DIRECTORY, "without --train_dir, where it would be written"
+    return given.without_effect_unless_from_file(
+        _FLAGS_OF_DIRECTORY, "without --train_dir: nothing is saved"
     )
 
 
 def summaries(given: GivenFlags) -> list[str]:
     if given.params.report.summary_verbosity > 0:
         return []
-    return given.without_effect(["save_summaries_steps"], "with --summary_verbosity=0")
+    return given.without_effect(
+        ["save_summaries_steps"], "with --summary_verbosity=0", because_of=["summary_verbosity"]
+    )
 
 
 def profile_syntax(given: GivenFlags) -> list[str]:

@@ -62,7 +62,7 @@ class Params:
         unknown = sorted(set(flat) - set(FLAGS))
         if unknown:
             (warn or _log_warning)(f"parameters of another version left out: {', '.join(unknown)}")
-        return _assemble({name: value for name, value in flat.items() if name in FLAGS}, cls())
+        return assemble({name: value for name, value in flat.items() if name in FLAGS}, cls())
 
 
 CONCERNS: Mapping[str, type] = {
@@ -85,7 +85,7 @@ def make_params(**flat: Any) -> Params:
 
 def replace(params: Params, **flat: Any) -> Params:
     """A copy of `params` with the given values; checked as in `make_params`, which see."""
-    changed = _assemble(flat, params)
+    changed = assemble(flat, params)
     given = frozenset(name for name, value in flat.items() if value != FLAGS[name].default)
     lines = validation.problems(changed, given)
     if lines:
@@ -100,7 +100,7 @@ def inherit(params: Params, run: Params, typed: frozenset[str]) -> Params:
     """
     names = [flag.name for flag in FLAGS.values() if flag.inherited and flag.name not in typed]
     values = run.to_dict()
-    return _assemble({name: values[name] for name in names}, params)
+    return assemble({name: values[name] for name in names}, params)
 
 
 def write_parameters(params: Params, train_dir: str | os.PathLike[str]) -> None:
@@ -136,7 +136,7 @@ def read_parameters(
         raise DataError("\n".join(f"{path}: {line}" for line in str(error).split("\n"))) from error
 
 
-def _assemble(flat: Mapping[str, Any], base: Params) -> Params:
+def assemble(flat: Mapping[str, Any], base: Params) -> Params:
     """`base` with the values of `flat`; UsageError lists every name and value that is wrong."""
     lines: list[str] = []
     changes: dict[str, dict[str, Value]] = {concern: {} for concern in CONCERNS}

@@ -28,6 +28,8 @@ _SCHEDULES_OF_FLAG = {
     "learning_rate_power": ("polynomial",),
     "learning_rate_end": ("cosine", "polynomial"),
 }
+# Of each pair, the one typed on the command line takes the place of the other in a flag file.
+ALTERNATIVES = (("num_batches", "num_epochs"), ("eval_every_epochs", "eval_every_steps"))
 _OF_TRAINING_ONLY = (
     "sync_batch_norm",
     "all_reduce_spec",
@@ -90,8 +92,10 @@ def forward_only(given: GivenFlags) -> list[str]:
         return []
     trained = (params.learning_rate, params.optimization, params.checkpoint)
     names = [field.name for group in trained for field in dataclasses.fields(group)]
-    return given.without_effect_on_command_line(
-        (*names, *_OF_TRAINING_ONLY), "with --forward_only, which trains nothing"
+    return given.without_effect(
+        (*names, *_OF_TRAINING_ONLY),
+        "with --forward_only, which trains nothing",
+        because_of=["forward_only"],
     )
 
 
@@ -105,10 +109,12 @@ def learning_rate_schedule(given: GivenFlags) -> list[str]:
     lines = _missing_of_schedule(given, how)
     for name, schedules in _SCHEDULES_OF_FLAG.items():
         if flags.schedule not in schedules:
-            lines += given.without_effect([name], f"with {how}{_ADVICE.get(name, '')}")
+            why = f"with {how}{_ADVICE.get(name, '')}"
+            lines += given.without_effect([name], why, because_of=_SCHEDULE_FLAGS)
     return lines
 
 
+_SCHEDULE_FLAGS = ("learning_rate_schedule", "piecewise_learning_rate_schedule")
 _DESCRIBED_BY = {
     "piecewise": "--piecewise_learning_rate_schedule",
     "exponential": "--num_epochs_per_decay",
@@ -165,7 +171,8 @@ def optimizer_flags(given: GivenFlags) -> list[str]:
         instead = f"--optimizer={optimizers[0]}"
         if (name, chosen) == ("momentum", "rmsprop"):
             instead = "--rmsprop_momentum"
-        lines += given.without_effect([name], f"with --optimizer={chosen}; use {instead}")
+        why = f"with --optimizer={chosen}; use {instead}"
+        lines += given.without_effect([name], why, because_of=["optimizer"])
     return lines
 
 
@@ -174,7 +181,7 @@ def weight_decay(given: GivenFlags) -> list[str]:
     lines = syntax_problems("weight_decay_exclude", flags.weight_decay_exclude, parse_pattern)
     if flags.weight_decay == 0:
         names = ("weight_decay_exclude", "decoupled_weight_decay")
-        lines += given.without_effect(names, "with --weight_decay=0")
+        lines += given.without_effect(names, "with --weight_decay=0", because_of=["weight_decay"])
     if flags.decoupled_weight_decay and flags.optimizer == "lars":
         lines.append(
             "--decoupled_weight_decay cannot be used with --optimizer=lars, which decays weights "
@@ -186,7 +193,9 @@ def weight_decay(given: GivenFlags) -> list[str]:
 def gradient_clip(given: GivenFlags) -> list[str]:
     if given.params.optimization.gradient_clip is not None:
         return []
-    return given.without_effect(["gradient_clip_mode"], "without --gradient_clip")
+    return given.without_effect(
+        ["gradient_clip_mode"], "without --gradient_clip", because_of=["gradient_clip"]
+    )
 
 
 def loss_scale(given: GivenFlags) -> list[str]:
@@ -194,4 +203,6 @@ def loss_scale(given: GivenFlags) -> list[str]:
     if dtype == "float16":
         return []
     names = ("fp16_loss_scale", "fp16_inc_loss_scale_every_n")
-    return given.without_effect(names, f"with --dtype={dtype}; it belongs to --dtype=float16")
+    return given.without_effect(
+        names, f"with --dtype={dtype}; it belongs to --dtype=float16", because_of=["dtype"]
+    )

@@ -65,10 +65,15 @@ def problems(
     return lines if device == "auto" else lines + input_rules.on_device(given, device)
 
 
-def device_problems(params: Params, device: str, typed: frozenset[str] = frozenset()) -> list[str]:
+def device_problems(
+    params: Params,
+    device: str,
+    typed: frozenset[str] = frozenset(),
+    from_files: frozenset[str] = frozenset(),
+) -> list[str]:
     """A line for each flag that cannot be had on `device` ("gpu" or "cpu").
 
     For `--device=auto`, once it is known what that is; a device that was named is checked by
     `problems` already.
     """
-    return input_rules.on_device(GivenFlags(params, typed), device)
+    return input_rules.on_device(GivenFlags(params, typed, from_files), device)

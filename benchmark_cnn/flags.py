@@ -1,0 +1,184 @@
+"""The command line of an entry point: argv in, checked parameters out.
+
+    parsed = flags.parse("train.py", sys.argv[1:], concerns=flags.TRAIN_CONCERNS)
+
+Every mistake of a command line is told at once, one line each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+
+from benchmark_cnn import command_line, flag_help, validation
+from benchmark_cnn.command_line import CommandLine
+from benchmark_cnn.errors import UsageError
+from benchmark_cnn.flag_field import Flag
+from benchmark_cnn.params import FLAGS, Params, assemble, inherit
+from benchmark_cnn.training_rules import ALTERNATIVES
+from benchmark_cnn.version import version_line
+
+TRAIN_CONCERNS = (
+    "network",
+    "data",
+    "hardware",
+    "run",
+    "learning_rate",
+    "optimization",
+    "checkpoint",
+    "report",
+)
+# An evaluation has no towers that exchange anything, no randomness and no updates.
+EVAL_CONCERNS = (
+    "network.model",
+    "network.image_size",
+    "network.num_classes",
+    "network.data_format",
+    "network.dtype",
+    "data.data_dir",
+    "data.data_name",
+    "data.data_subset",
+    "data.batch_size",
+    "data.eval_method",
+    "data.resize_method",
+    "data.num_data_threads",
+    "data.max_corrupt_records",
+    "hardware.device",
+    "hardware.num_gpus",
+    "hardware.gpu_indices",
+    "hardware.num_intra_threads",
+    "hardware.num_inter_threads",
+    "hardware.xla_compile",
+    "hardware.deterministic",
+    "hardware.allow_memory_growth",
+    "optimization.moving_average_decay",
+    "checkpoint.train_dir",
+    "report.display_every",
+    "report.debug",
+    "evaluation",
+)
+_HELP = frozenset({"-h", "-help", "--help", "--helpfull", "--helpshort"})
+
+
+@dataclasses.dataclass(frozen=True)
+class ParsedFlags:
+    """`typed` names the flags that were given; `from_files` those of them from a flag file."""
+
+    params: Params
+    typed: frozenset[str]
+    from_files: frozenset[str] = frozenset()
+
+
+def parse(
+    program: str,
+    argv: Sequence[str],
+    *,
+    concerns: Sequence[str],
+    choices: Mapping[str, Sequence[str]] | None = None,
+) -> ParsedFlags:
+    """Read and check a command line. `--help` and `--version` print and exit with 0.
+
+    Args:
+      program: its name as it is called, for example "train.py".
+      argv: the words behind the name.
+      concerns: which flags there are: a concern ("network") or one flag of it ("network.model").
+      choices: flag name -> the values it may have, where these are not known to the engine, for
+        example the names of all models.
+
+    Raises:
+      UsageError: its text has a line for each mistake.
+    """
+    flags = select(concerns, choices or {})
+    if _HELP & set(argv):
+        print(flag_help.help_text(program, flags))
+        raise SystemExit(0)
+    if "--version" in argv:
+        print(version_line())
+        raise SystemExit(0)
+    read = command_line.read(program, flags, argv)
+    _drop_replaced_alternatives(read)
+    params = assemble(read.values, Params())
+    parsed = ParsedFlags(params, frozenset(read.values), frozenset(read.from_files))
+    lines = validation.problems(params, parsed.typed, parsed.from_files, _rules(concerns))
+    told = [_told(line, read) for line in lines if not _mentions(line, read.unsure)]
+    if read.lines or told:
+        raise UsageError("\n".join(dict.fromkeys(read.lines + told)))
+    return parsed
+
+
+def select(concerns: Sequence[str], choices: Mapping[str, Sequence[str]]) -> list[Flag]:
+    """The flags that `concerns` names, in the order of their declaration."""
+    wanted = set(concerns)
+    return [
+        dataclasses.replace(flag, choices=tuple(choices.get(flag.name, flag.choices)))
+        for flag in FLAGS.values()
+        if flag.concern in wanted or f"{flag.concern}.{flag.name}" in wanted
+    ]
+
+
+def evaluation_params(parsed: ParsedFlags, run: Params) -> Params:
+    """The parameters of an evaluation of `run`: model and data are the run's unless typed.
+
+    Raises:
+      UsageError: neither the run nor the user names any data.
+    """
+    params = inherit(parsed.params, run, parsed.typed)
+    lines = validation.problems(params, parsed.typed, parsed.from_files, validation.INHERITED_RULES)
+    if lines:
+        raise UsageError("\n".join(lines))
+    return params
+
+
+def report_and_exit_code(error: BaseException, debug: bool) -> int:
+    """Print what a person needs to know of `error` on stderr; returns the process's exit code.
+
+    An error with an `exit_code` is one that was foreseen: its lines are printed, and with `debug`
+    the traceback before them. Any other is a fault of the program: one line and 1, or with `debug`
+    it is raised again.
+    """
+    exit_code = getattr(error, "exit_code", None)
+    if isinstance(exit_code, int):
+        if debug:
+            traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+        for line in (str(error) or type(error).__name__).split("\n"):
+            print(f"error: {line}", file=sys.stderr)
+        return exit_code
+    if debug:
+        raise error
+    text = " ".join(str(error).split())
+    print(
+        f"internal error: {type(error).__name__}: {text}; run again with --debug for the traceback",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _rules(concerns: Sequence[str]) -> Iterable[validation.Rule]:
+    if "evaluation" in concerns:
+        return validation.EVALUATION_RULES
+    return validation.TRAINING_RULES if "run" in concerns else validation.SHARED_RULES
+
+
+def _drop_replaced_alternatives(read: CommandLine) -> None:
+    """Forget a flag file's --num_epochs when --num_batches was typed, and the like."""
+    for pair in ALTERNATIVES:
+        for typed, other in (pair, pair[::-1]):
+            is_typed = read.values.get(typed) is not None and typed not in read.from_files
+            if is_typed and other in read.from_files:
+                read.from_files.discard(other)
+                del read.values[other]
+
+
+def _told(line: str, read: CommandLine) -> str:
+    """`line`, with a word on an ancestor's name under which its flag was given."""
+    name = line.split()[0].removeprefix("--").partition("=")[0]
+    written = read.written_as.get(name, name)
+    return line if written == name else f"{line} (given as --{written})"
+
+
+def _mentions(line: str, names: Iterable[str]) -> bool:
+    """Whether `line` is about one of the flags, whose true value is not known."""
+    words = {word.strip(",;:.?").partition("=")[0] for word in line.split()}
+    return any(f"--{name}" in words for name in names)
