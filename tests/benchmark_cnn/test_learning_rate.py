@@ -164,9 +164,13 @@ def test_a_run_may_end_within_its_warmup(kind):
     check(rate, {0: 0.0, 19: 0.19})
 
 
-def test_piecewise_warms_up_to_its_first_rate():
-    rate = schedule(piecewise_learning_rate_schedule="2;30;1", num_learning_rate_warmup_epochs=0.5)
-    check(rate, {0: 0.0, 4: 1.6, 5: 2.0, 299: 2.0, 300: 1.0})
+def test_piecewise_warms_up_to_its_first_scaled_rate():
+    rate = schedule(
+        piecewise_learning_rate_schedule="2;30;1",
+        num_learning_rate_warmup_epochs=0.5,
+        learning_rate_base_batch=5,
+    )
+    check(rate, {0: 0.0, 4: 3.2, 5: 4.0, 299: 4.0, 300: 2.0})
 
 
 def test_decimal_epochs_are_turned_into_steps_exactly():
