@@ -18,7 +18,7 @@ _LOSS_RESOLUTION = 2.0**26
 
 
 class Counts(NamedTuple):
-    """Sums over examples; add those of batches and towers, then take the `result`.
+    """Sums over examples; add those of batches and towers, then ask for the `result`.
 
     Scalars: `top_1`, `top_5` and `examples` int64, `loss_sum` float64.
     """
@@ -28,33 +28,31 @@ class Counts(NamedTuple):
     loss_sum: Any
     examples: Any
 
+    def __add__(self, other: Counts) -> Counts:  # type: ignore[override]
+        """The counts of two disjoint sets of examples together."""
+        return Counts(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def result(self) -> dict[str, float]:
+        """`top_1` and `top_5` as fractions, mean `loss` (nats), and `examples`.
+
+        Raises:
+          DataError: nothing was counted.
+        """
+        examples = int(self.examples)
+        if examples == 0:
+            raise DataError("the evaluation saw no examples: the data set is empty")
+        return {
+            "top_1": int(self.top_1) / examples,
+            "top_5": int(self.top_5) / examples,
+            "loss": float(self.loss_sum) / examples,
+            "examples": examples,
+        }
+
 
 def zero() -> Counts:
     """The counts of no examples."""
     nothing = tf.zeros([], tf.int64)
     return Counts(nothing, nothing, tf.zeros([], tf.float64), nothing)
-
-
-def add(left: Counts, right: Counts) -> Counts:
-    """The counts of two disjoint sets of examples together (`+` would concatenate two tuples)."""
-    return Counts(*(a + b for a, b in zip(left, right, strict=True)))
-
-
-def result(counts: Counts) -> dict[str, float]:
-    """`top_1` and `top_5` as fractions, mean `loss` (nats), and `examples`.
-
-    Raises:
-      DataError: nothing was counted.
-    """
-    examples = int(counts.examples)
-    if examples == 0:
-        raise DataError("the evaluation saw no examples: the data set is empty")
-    return {
-        "top_1": int(counts.top_1) / examples,
-        "top_5": int(counts.top_5) / examples,
-        "loss": float(counts.loss_sum) / examples,
-        "examples": examples,
-    }
 
 
 def count(logits: tf.Tensor, labels: tf.Tensor, is_real: tf.Tensor | None = None) -> Counts:

@@ -13,7 +13,7 @@ from benchmark_cnn.errors import DataError
 def count(logits, labels, is_real=None) -> dict[str, float]:
     logits = tf.constant(np.asarray(logits, np.float32))
     is_real = None if is_real is None else tf.constant(is_real)
-    return metrics.result(metrics.count(logits, tf.constant(labels, tf.int32), is_real))
+    return metrics.count(logits, tf.constant(labels, tf.int32), is_real).result()
 
 
 def test_identical_images_are_right_once_in_ten():
@@ -98,9 +98,9 @@ def test_any_batching_gives_the_same_bits(batch):
             tf.constant(np.pad(labels[start : start + rows], padding[0])),
             tf.range(batch) < rows,
         )
-        total = metrics.add(part, total)
+        total += part
 
-    result = metrics.result(total)
+    result = total.result()
     assert result["examples"] == 1000
     assert result["top_1"] == np.mean(order[:, 0] == labels)
     assert result["top_5"] == np.mean(np.any(order[:, :5] == labels[:, None], axis=1))
@@ -111,4 +111,4 @@ def test_any_batching_gives_the_same_bits(batch):
 
 def test_nothing_counted_is_a_data_error():
     with pytest.raises(DataError, match="no examples"):
-        metrics.result(metrics.zero())
+        metrics.zero().result()
