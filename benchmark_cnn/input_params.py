@@ -53,12 +53,12 @@ class DataParams:
     data_dir: str | None = flag(
         None,
         "Directory of the data set's files.",
-        when_none="synthetic images",
+        when_none="synthetic images, or the directory that data_name brings along",
         inherited=True,
     )
     data_name: str | None = flag(
         None,
-        "Name of the data set.",
+        "Name of the data set; without data_dir, of the one whose images are imitated.",
         when_none="guessed from data_dir",
         inherited=True,
     )

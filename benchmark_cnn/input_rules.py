@@ -37,9 +37,15 @@ def synchronised_batch_norm(given: GivenFlags) -> list[str]:
     return lines
 
 
-def synthetic_images(given: GivenFlags) -> list[str]:
-    if given.params.data.data_dir is not None:
+def no_data(given: GivenFlags) -> list[str]:
+    """With a name but no directory, the data set itself says whether it is synthetic."""
+    data = given.params.data
+    if data.data_dir is not None or data.data_name is not None:
         return []
+    return with_synthetic_images(given)
+
+
+def with_synthetic_images(given: GivenFlags) -> list[str]:
     return given.without_effect_unless_from_file(
         _FLAGS_OF_FILES, "without --data_dir: the images are synthetic"
     )

@@ -48,6 +48,7 @@ def checkpoint_to_evaluate(given: GivenFlags) -> list[str]:
 
 
 def images_to_evaluate(given: GivenFlags) -> list[str]:
-    if given.params.data.data_dir is not None:
+    data = given.params.data
+    if data.data_dir is not None or data.data_name is not None:
         return []
     return ["--data_dir is missing: the run was trained on synthetic images, or names no data"]

@@ -21,7 +21,7 @@ SHARED_RULES: tuple[Rule, ...] = (input_rules.gpu_indices, output_rules.checkpoi
 TRAINING_RULES: tuple[Rule, ...] = (
     *SHARED_RULES,
     input_rules.synchronised_batch_norm,
-    input_rules.synthetic_images,
+    input_rules.no_data,
     input_rules.repeated_sample,
     input_rules.variable_placement,
     input_rules.all_reduce_syntax,
@@ -77,3 +77,15 @@ def device_problems(
     `problems` already.
     """
     return input_rules.on_device(GivenFlags(params, typed, from_files), device)
+
+
+def synthetic_data_problems(
+    params: Params,
+    typed: frozenset[str] = frozenset(),
+    from_files: frozenset[str] = frozenset(),
+) -> list[str]:
+    """A line for each data flag without effect, once the data set turns out to be synthetic.
+
+    For `--data_name` without `--data_dir`; with neither, `problems` says it already.
+    """
+    return input_rules.with_synthetic_images(GivenFlags(params, typed, from_files))

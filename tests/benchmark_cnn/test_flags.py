@@ -364,6 +364,8 @@ def test_evaluation_needs_images():
     run = make_params(model="lenet", train_dir="run")
     with pytest.raises(UsageError, match="--data_dir is missing: the run was trained on synthetic"):
         flags.evaluation_params(evaluate("--train_dir=run"), run)
+    named = evaluate("--train_dir=run", "--data_name=digits")
+    assert flags.evaluation_params(named, run).data.data_name == "digits"
 
 
 # Help and version

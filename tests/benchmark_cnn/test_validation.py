@@ -374,12 +374,18 @@ def test_lines_name_flags_that_exist():
 
 
 def test_no_rule_is_forgotten():
-    asked = {*validation.TRAINING_RULES, *validation.EVALUATION_RULES, *validation.INHERITED_RULES}
+    # Asked by functions of validation for what is known later: device and kind of data.
+    later = {input_rules.on_device, input_rules.with_synthetic_images}
+    asked = {
+        *later,
+        *validation.TRAINING_RULES,
+        *validation.EVALUATION_RULES,
+        *validation.INHERITED_RULES,
+    }
     for module in (input_rules, training_rules, output_rules):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             is_rule = function.__module__ == module.__name__ and not name.startswith("_")
-            # on_device is asked by `problems` itself, once the device is known.
-            assert not is_rule or function in asked or name == "on_device", name
+            assert not is_rule or function in asked, name
 
 
 # Which hyper-parameters occur in the update formula of each optimizer.
@@ -447,6 +453,16 @@ def test_a_device_known_later_is_checked_then():
         "--all_reduce_spec=nccl needs GPUs; towers on the CPU use pscpu",
         "--allow_memory_growth has no effect with --device=cpu",
     ]
+
+
+def test_a_named_data_set_may_have_files_without_a_directory():
+    command = "--data_name=digits --augment=color"
+    assert problems(command) == []
+    params, typed = make_params(data_name="digits", augment="color"), frozenset({"augment"})
+    assert validation.synthetic_data_problems(params, typed) == [
+        "--augment has no effect without --data_dir: the images are synthetic"
+    ]
+    assert validation.synthetic_data_problems(params, typed, from_files=typed) == []
 
 
 def test_an_unknown_all_reduce_is_told_once():
