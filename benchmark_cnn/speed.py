@@ -1,0 +1,70 @@
+"""How fast steps are, by the formulas that tf_cnn_benchmarks publishes its figures with."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from typing import NamedTuple
+
+import numpy as np
+
+# The tick of time.perf_counter: no step takes less, whatever a clock says.
+_SHORTEST_STEP_SECS = 1e-9
+# Scales a median absolute deviation to the standard deviation of a normal distribution.
+_NORMAL_CONSISTENCY = 1.4826
+
+
+class SpeedReport(NamedTuple):
+    """Speed over some steps of B images that took t seconds each; s = B / t.
+
+    images_per_sec: B / mean(t).
+    uncertainty: standard error of the mean, std(s) / sqrt(n), images/s.
+    jitter: 1.4826 * median(|s - median(s)|), images/s: the spread without its outliers.
+    data_wait_share: part of the time that went by waiting for data, 0..1.
+
+    All are NaN over no steps.
+    """
+
+    images_per_sec: float
+    uncertainty: float
+    jitter: float
+    data_wait_share: float
+
+
+class Speed:
+    """The wall-clock seconds of every step so far."""
+
+    def __init__(self, images_per_step: int):
+        self.images_per_step = images_per_step
+        self._step_secs = array("d")
+        self._wait_secs = array("d")
+
+    @property
+    def num_steps(self) -> int:
+        return len(self._step_secs)
+
+    def record(self, seconds: float, steps: int = 1, data_wait_secs: float = 0.0) -> None:
+        """Add `steps` steps that took `seconds` together, measured with time.perf_counter.
+
+        Args:
+          data_wait_secs: the part of `seconds` spent waiting for data. It may come from a clock
+            that is set back and forth: what lies outside 0..seconds is cut off.
+        """
+        step_secs = max(seconds / steps, _SHORTEST_STEP_SECS)
+        wait_secs = min(max(data_wait_secs / steps, 0.0), step_secs)
+        self._step_secs.extend([step_secs] * steps)
+        self._wait_secs.extend([wait_secs] * steps)
+
+    def report(self, since: int = 0) -> SpeedReport:
+        """Speed over the steps recorded after the first `since`, all of them by default."""
+        step_secs = np.array(self._step_secs[since:])
+        if not step_secs.size:
+            return SpeedReport(math.nan, math.nan, math.nan, math.nan)
+        speeds = self.images_per_step / step_secs
+        deviations = np.abs(speeds - np.median(speeds))
+        return SpeedReport(
+            images_per_sec=self.images_per_step / float(np.mean(step_secs)),
+            uncertainty=float(np.std(speeds)) / math.sqrt(step_secs.size),
+            jitter=_NORMAL_CONSISTENCY * float(np.median(deviations)),
+            data_wait_share=sum(self._wait_secs[since:]) / float(np.sum(step_secs)),
+        )
