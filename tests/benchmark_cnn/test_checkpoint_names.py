@@ -149,6 +149,10 @@ class TestScope:
         plan = restore_plan(WANTED, theirs, ckpt_scope=":v0/cg/", moving_average=moving_average)
         assert len(plan) == 247
 
+    def test_a_scope_that_loses_what_fits_already_is_not_suggested(self):
+        message = report({"a/w": (), "b/w": ()}, {"a/w": (), "x/b/w": ()})
+        assert "try --ckpt_scope" not in message
+
     def test_stripping_is_suggested_and_works(self):
         theirs = {n.removeprefix("efficientnet-lite0/"): s for n, s in WANTED.items()}
         assert "try --ckpt_scope=efficientnet-lite0/:\n" in report(WANTED, theirs)
