@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -21,6 +22,7 @@ from models.network import Network
 MINIMUM_IMAGE_SIZE = 32
 PIXEL_MEAN = 127.0
 PIXEL_STD = 128.0
+IMAGENET_CLASSES = 1000
 
 
 def build(
@@ -66,10 +68,19 @@ def _model(
     features = factory.relu("head.relu6", max_value=6.0)(features)
     features = factory.global_average_pooling("head.pool")(features)
     features = factory.dropout("head.dropout", scaling.dropout)(features)
-    # Uniform within +-1 / sqrt(num_classes).
-    initializer = keras.initializers.VarianceScaling(1.0 / 3.0, "fan_out", "uniform")
-    logits = factory.classifier("head.dense", num_classes, initializer)(features)
+    logits = factory.classifier("head.dense", num_classes, _dense_initializer(num_classes))(
+        features
+    )
     return keras.Model(images, logits, name=scope)
+
+
+def _dense_initializer(num_classes: int) -> keras.initializers.Initializer:
+    """Uniform within +-1 / sqrt(num_classes), the official rule, but never wider than for ImageNet.
+
+    The rule ignores the 1280 inputs: with 4 classes the first loss would be 10, not log(4) = 1.4.
+    """
+    limit = 1.0 / math.sqrt(max(num_classes, IMAGENET_CLASSES))
+    return keras.initializers.RandomUniform(-limit, limit)
 
 
 def _inverted_residual(factory: LayerFactory, block: Block, inputs: Any) -> Any:

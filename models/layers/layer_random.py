@@ -25,6 +25,11 @@ def layer_uniform(
     else:
         seed = current_pass.layer_seed(layer_name)
     bits = tf.random.stateless_uniform(
-        shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+        shape,
+        seed,
+        None,
+        None,
+        dtype=tf.uint32,
+        alg="philox",  # pyright: ignore
     )
     return tf.cast(bits, tf.float32) * 2.0**-32
