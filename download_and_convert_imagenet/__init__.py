@@ -1,0 +1,1 @@
+"""Raw images to TFRecord shards with ImageNet's keys; nothing here needs TensorFlow."""

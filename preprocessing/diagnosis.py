@@ -1,0 +1,112 @@
+"""From an error of TensorFlow's iterators to one line that names the file and the record."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow as tf
+
+from preprocessing.errors import DataError
+from preprocessing.examples import BAD_LABEL, NOT_AN_IMAGE, parse_example
+from preprocessing.image_decoding import decode_window, whole_image
+from preprocessing.record_counts import damage_line
+from preprocessing.record_stream import Record, plain_reader
+from preprocessing.shards import SUBSETS, find_shards
+from preprocessing.tfrecord import record_at, walk_records
+
+_DAMAGED = re.compile(r"(?:corrupted|truncated) record at (\d+)")
+_BAD_LABEL = re.compile(re.escape(BAD_LABEL) + r"\] \[(.+?)\] \[(\d+)\] \[(-?\d+)\]")
+_NOT_AN_IMAGE = re.compile(re.escape(NOT_AN_IMAGE) + r"\] \[(.+?)\] \[(\d+)\]")
+_OWN_ERROR = re.compile(r"DataError: (.+)")
+_DECODER_WORDS = ("jpeg", "png", "gif", "bmp", "image")
+_MAX_SEARCH_SECS = 60.0
+
+
+def explain(error: tf.errors.OpError, data_dir: Path, num_classes: int) -> DataError:
+    """The line for an error that came out of an iterator over the shards in `data_dir`.
+
+    TensorFlow's own messages name no file: a damaged record is found again by its offset, an image
+    that cannot be decoded by decoding the files again, for a minute at most.
+    """
+    message = error.message or str(error)
+    if match := _OWN_ERROR.search(message):
+        return DataError(match[1])
+    if match := _DAMAGED.search(message):
+        return _explain_damage(data_dir, int(match[1]))
+    if match := _BAD_LABEL.search(message):
+        return DataError(
+            f"{match[1]}: record {match[2]} has label {match[3]}; "
+            f"labels of this data set go from 1 to {num_classes} (image/class/label)"
+        )
+    if match := _NOT_AN_IMAGE.search(message):
+        return DataError(
+            f"{match[1]}: record {match[2]} holds no image "
+            "(image/encoded is neither JPEG, PNG, GIF nor BMP)"
+        )
+    if any(word in message.lower() for word in _DECODER_WORDS):
+        return _explain_undecodable(data_dir, num_classes)
+    return DataError(f"cannot read the data in {data_dir}: {message.splitlines()[0]}")
+
+
+def _explain_damage(data_dir: Path, offset: int) -> DataError:
+    """Find the file whose record at `offset` is damaged; a whole record there clears a file."""
+    for path in _all_paths(data_dir):
+        if offset >= path.stat().st_size:
+            continue
+        span = record_at(path, offset)
+        if span.problem:
+            index = _number_of_record(path, offset)
+            if index is not None:
+                return DataError(damage_line(path, index, offset, span.problem))
+    return DataError(
+        f"a record at byte {offset} of a shard in {data_dir} cannot be read: the disk or the "
+        "network failed, or the file has changed since"
+    )
+
+
+def _number_of_record(path: Path, offset: int) -> int | None:
+    """Which record starts at `offset`; None when `offset` lies within a record."""
+    for index, span in enumerate(walk_records(path)):
+        if span.offset >= offset:
+            return index if span.offset == offset else None
+    return None
+
+
+def _explain_undecodable(data_dir: Path, num_classes: int) -> DataError:
+    deadline = time.monotonic() + _MAX_SEARCH_SECS
+    for path in _all_paths(data_dir):
+        index = _first_undecodable(path, num_classes)
+        if index is not None:
+            return DataError(f"{path}: the image of record {index} cannot be decoded")
+        if time.monotonic() > deadline:
+            break
+    return DataError(
+        f"an image in {data_dir} cannot be decoded; find it with: "
+        f"python -m preprocessing.verify --decode {data_dir}"
+    )
+
+
+def _first_undecodable(path: Path, num_classes: int) -> int | None:
+    def decode(record: Record) -> tf.Tensor:
+        return tf.shape(decode_window(parse_example(record, num_classes).encoded, whole_image))
+
+    records = plain_reader(tf.constant(str(path)))
+    shapes = records.map(decode, tf.data.AUTOTUNE)
+    num_decoded = 0
+    try:
+        for _ in shapes:
+            num_decoded += 1
+    except tf.errors.OpError:
+        return num_decoded
+    return None
+
+
+def _all_paths(data_dir: Path) -> Iterator[Path]:
+    for subset in SUBSETS:
+        try:
+            yield from find_shards(data_dir, subset).paths
+        except DataError:
+            continue  # a split that is absent holds no damaged file

@@ -1,0 +1,92 @@
+"""One ImageNet image on its way into a batch: crop, resize, flip, colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from preprocessing.color import distort_color
+from preprocessing.crops import eval_window, train_crop, vgg_resized_shape
+from preprocessing.examples import Example
+from preprocessing.image_decoding import decode_window
+from preprocessing.randomness import fold_in
+from preprocessing.resize import resize
+
+AUGMENTATIONS = ("none", "color")
+# Draw numbers of randomness.fold_in.
+_CROP, _FLIP = 1, 2
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How images are cut and changed; see the flags of the same names.
+
+    `half_pixel_centers` is off because the published recipes were made with TensorFlow 1's grid
+    (see `preprocessing.resize`); weights from elsewhere may want it on.
+    """
+
+    train_crop: str = "inception"
+    eval_method: str = "vgg"
+    resize_method: str = "bilinear"
+    augment: str = "none"
+    half_pixel_centers: bool = False
+
+
+def train_image(
+    options: ImageOptions, example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
+) -> tf.Tensor:
+    """A random view of an image: uint8 [image_size, image_size, 3].
+
+    Bytes cost a quarter of floats on the way to a GPU, and the rounding is far below the changes
+    that the crop makes.
+    """
+    choose = train_crop(options.train_crop, image_size)
+    cropped = decode_window(
+        example.encoded,
+        lambda height, width: choose(height, width, example.boxes, fold_in(seed, _CROP)),
+    )
+    image = resize(
+        cropped,
+        (image_size, image_size),
+        options.resize_method,
+        position=position,
+        half_pixel_centers=options.half_pixel_centers,
+    )
+    image = tf.image.stateless_random_flip_left_right(image, fold_in(seed, _FLIP))
+    if options.augment == "color":
+        image = distort_color(image, seed, position)
+    return to_bytes(image)
+
+
+def eval_image(
+    options: ImageOptions, example: Example, image_size: int, position: tf.Tensor
+) -> tf.Tensor:
+    """The one view of an image that an evaluation takes: float32 [image_size, image_size, 3].
+
+    Floats as the resize left them, since published accuracies were measured without rounding.
+    """
+    method = options.eval_method
+    cropped = decode_window(
+        example.encoded, lambda height, width: eval_window(method, height, width, image_size)
+    )
+    if method == "vgg":
+        shape = vgg_resized_shape(tf.shape(cropped)[0], tf.shape(cropped)[1], image_size)
+    else:
+        shape = (image_size, image_size)
+    image = resize(
+        cropped,
+        shape,
+        options.resize_method,
+        position=position,
+        half_pixel_centers=options.half_pixel_centers,
+    )
+    if method == "vgg":
+        y, x = ((side - image_size) // 2 for side in shape)
+        image = tf.slice(image, [y, x, 0], [image_size, image_size, 3])
+    return tf.ensure_shape(image, [image_size, image_size, 3])
+
+
+def to_bytes(image: tf.Tensor) -> tf.Tensor:
+    """float32 in 0..255 to the nearest uint8."""
+    return tf.saturate_cast(tf.round(image), tf.uint8)

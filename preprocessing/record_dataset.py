@@ -1,0 +1,157 @@
+"""A data set in TFRecord shards: the training stream and the exact pass over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from preprocessing.damaged_records import salvaging_reader
+from preprocessing.diagnosis import explain
+from preprocessing.errors import DataError
+from preprocessing.examples import Example, parse_example
+from preprocessing.randomness import example_seed
+from preprocessing.record_counts import examples_per_shard, num_examples
+from preprocessing.record_stream import (
+    PlacedRecord,
+    Record,
+    ShardReader,
+    plain_reader,
+    records_in_order,
+    shuffled_records,
+)
+from preprocessing.shards import ShardSet, find_shards
+
+# What `repeat_cached_sample` keeps in memory: enough images for their mean size to be typical.
+_NUM_CACHED_EXAMPLES = 1024
+
+TrainImage = Callable[[Example, int, tf.Tensor, tf.Tensor], tf.Tensor]
+"""From (example, image size, seed int64 [2], position) to [image_size, image_size, 3]."""
+EvalImage = Callable[[Example, int, tf.Tensor], tf.Tensor]
+"""From (example, image size, position) to [image_size, image_size, 3]."""
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How records are read; see the flags of the same names.
+
+    `shuffle_buffer` counts examples (of ImageNet, 10,000 take 1.1 GB). `num_data_threads` gives the
+    pipeline its own threads. `repeat_cached_sample` reads a sample once and then repeats it, to
+    measure the pipeline without the disk.
+    """
+
+    shuffle_buffer: int = 10_000
+    max_corrupt_records: int = 0
+    num_data_threads: int | None = None
+    repeat_cached_sample: bool = False
+
+
+@dataclass(frozen=True)
+class RecordDataset:
+    """A `preprocessing.dataset.Dataset` over the shards in a directory."""
+
+    name: str
+    num_classes: int
+    data_dir: Path
+    train_image: TrainImage
+    eval_image: EvalImage
+    reading: ReadingOptions = ReadingOptions()
+    synthetic: bool = False
+
+    def num_examples(self, subset: str) -> int:
+        """Examples of a subset; see `Dataset.num_examples`."""
+        return num_examples(find_shards(self.data_dir, subset), tolerate_damage=self._salvages)
+
+    def train_batches(
+        self,
+        *,
+        batch_size: int,
+        image_size: int,
+        seed: int,
+        start_example: int = 0,
+        shard: tuple[int, int] = (0, 1),
+    ) -> tf.data.Dataset:
+        """The endless training stream; see `Dataset.train_batches`."""
+        shards = find_shards(self.data_dir, "train")
+        paths = _share_of(shards, shard)
+        epoch, position = 0, 0
+        if start_example:
+            counts = examples_per_shard(shards, paths, tolerate_damage=self._salvages)
+            epoch, position = divmod(start_example, sum(counts))
+        records = shuffled_records(
+            self._reader(shards),
+            paths,
+            seed=seed,
+            shuffle_buffer=self.reading.shuffle_buffer,
+            start_epoch=epoch,
+            start_position=position,
+        )
+        if self.reading.repeat_cached_sample:
+            records = records.take(_NUM_CACHED_EXAMPLES).cache().repeat()
+
+        def to_image(placed: PlacedRecord) -> tuple[tf.Tensor, tf.Tensor]:
+            example = parse_example(placed.record, self.num_classes)
+            own_seed = example_seed(seed, shard[0], placed.epoch, placed.position)
+            return self.train_image(example, image_size, own_seed, placed.position), example.label
+
+        examples = records.map(to_image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return self._finish(examples.batch(batch_size, drop_remainder=True))
+
+    def eval_batches(
+        self, *, batch_size: int, image_size: int, subset: str = "validation"
+    ) -> tf.data.Dataset:
+        """Every example once; see `Dataset.eval_batches`."""
+        shards = find_shards(self.data_dir, subset)
+        records = records_in_order(self._reader(shards), shards.paths)
+
+        def to_image(position: tf.Tensor, record: Record) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            example = parse_example(record, self.num_classes)
+            image = self.eval_image(example, image_size, position)
+            return image, example.label, record.is_real
+
+        examples = records.enumerate().map(
+            to_image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        return self._finish(_padded_batches(examples, batch_size))
+
+    def explain(self, error: tf.errors.OpError) -> DataError:
+        """The one line that an error of an iterator comes down to; see `Dataset.explain`."""
+        return explain(error, self.data_dir, self.num_classes)
+
+    @property
+    def _salvages(self) -> bool:
+        return self.reading.max_corrupt_records > 0
+
+    def _reader(self, shards: ShardSet) -> ShardReader:
+        if self._salvages:
+            return salvaging_reader(shards, self.reading.max_corrupt_records)
+        return plain_reader
+
+    def _finish(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        options = tf.data.Options()
+        options.deterministic = True
+        # A distribution strategy would split the files by its own rule and change the order.
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        if self.reading.num_data_threads:
+            options.threading.private_threadpool_size = self.reading.num_data_threads
+        return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def _share_of(shards: ShardSet, shard: tuple[int, int]) -> tuple[Path, ...]:
+    """The files of one worker: every count-th, so that no file belongs to two."""
+    index, count = shard
+    if len(shards.paths) < count:
+        raise DataError(
+            f"{shards.directory} has {len(shards.paths)} {shards.subset} shards, too few for "
+            f"{count} workers: convert it to more shards"
+        )
+    return shards.paths[index::count]
+
+
+def _padded_batches(examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """Full batches alone: the examples, then as many empty ones as the last batch may lack."""
+    empty = [tf.zeros(spec.shape, spec.dtype) for spec in tf.nest.flatten(examples.element_spec)]
+    padding = tf.data.Dataset.from_tensors(tuple(empty)).repeat(batch_size - 1)
+    return examples.concatenate(padding).batch(batch_size, drop_remainder=True)

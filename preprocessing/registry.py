@@ -1,0 +1,130 @@
+"""Data sets by name. Nothing here imports TensorFlow until a data set is opened."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from preprocessing.errors import DataError, DataOptionError
+from preprocessing.manifest_check import manifest_of
+from preprocessing.shards import find_shards
+
+if TYPE_CHECKING:
+    from preprocessing.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where a data set's opener is ("module:function"), and its shape for synthetic images."""
+
+    opener: str
+    num_classes: int = 0
+    sizes: tuple[int, int] = (0, 0)  # examples in train, validation
+    default_dir: str | None = None
+
+
+_ENTRIES = {
+    "imagenet": _Entry("preprocessing.imagenet:open_imagenet", 1000, (1_281_167, 50_000)),
+    "cifar10": _Entry("preprocessing.cifar10:open_cifar10", 10, (50_000, 10_000)),
+    "digits": _Entry("preprocessing.digits:open_digits", default_dir="data/digits"),
+    "folder": _Entry("preprocessing.folder:open_folder"),
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names that `open_dataset` knows."""
+    return tuple(_ENTRIES)
+
+
+def open_dataset(
+    *,
+    data_dir: str | None = None,
+    data_name: str | None = None,
+    data_subset: str | None = None,
+    batch_size: int | None = None,
+    train_crop: str = "inception",
+    eval_method: str = "vgg",
+    resize_method: str = "bilinear",
+    augment: str = "none",
+    half_pixel_centers: bool = False,
+    datasets_repeat_cached_sample: bool = False,
+    num_data_threads: int | None = None,
+    shuffle_buffer: int = 10_000,
+    max_corrupt_records: int = 0,
+) -> Dataset:
+    """Open a data set; the arguments are the flags of the same names.
+
+    Without `data_dir` the images are synthetic, with the classes and the size of `data_name`
+    (ImageNet's by default), except that `digits` has a directory of its own. Without `data_name`
+    the name is guessed from the directory. The files of `data_subset`, if given, are checked here.
+
+    Raises:
+        DataOptionError: an argument that cannot be meant.
+        DataError: a directory or files that are missing, incomplete or of another data set.
+    """
+    del batch_size  # batches are asked for later, this flag is only in the same group
+    if data_name is not None and data_name not in _ENTRIES:
+        raise DataOptionError(f"unknown data set '{data_name}': choose from {', '.join(_ENTRIES)}")
+    if data_dir is None and data_name is not None:
+        data_dir = _ENTRIES[data_name].default_dir
+    if data_dir is None:
+        return _open_synthetic(data_name or "imagenet")
+    directory = Path(data_dir).expanduser()
+    entry = _ENTRIES[data_name or guess_name(directory)]
+
+    from preprocessing.imagenet_images import ImageOptions
+    from preprocessing.record_dataset import ReadingOptions
+
+    dataset = _resolve(entry.opener)(
+        directory,
+        ImageOptions(train_crop, eval_method, resize_method, augment, half_pixel_centers),
+        ReadingOptions(
+            shuffle_buffer, max_corrupt_records, num_data_threads, datasets_repeat_cached_sample
+        ),
+    )
+    if data_subset is not None:
+        find_shards(directory, data_subset)
+    return dataset
+
+
+def guess_name(directory: Path) -> str:
+    """The data set that a directory holds: by its manifest, its own name, or its shard counts.
+
+    Raises:
+        DataError: the directory is missing, or nothing in it tells.
+    """
+    if not directory.is_dir():
+        if directory.name in _ENTRIES and _ENTRIES[directory.name].default_dir:
+            return directory.name
+        raise DataError(f"data directory {directory} does not exist")
+    manifest = manifest_of(directory)
+    if manifest is not None:
+        return manifest.name if manifest.name in _ENTRIES else "folder"
+    for part in reversed(directory.absolute().parts):
+        for name in ("imagenet", "cifar10", "digits"):
+            if name in part.lower():
+                return name
+    if any(directory.glob("**/*-of-01024")) or any(directory.glob("**/validation-*-of-00128")):
+        return "imagenet"
+    raise DataError(
+        f"cannot tell which data set {directory} holds: give --data_name={{{','.join(_ENTRIES)}}}"
+    )
+
+
+def _open_synthetic(name: str) -> Dataset:
+    entry = _ENTRIES[name]
+    if not entry.num_classes:
+        raise DataOptionError(f"--data_name={name} needs --data_dir")
+
+    from preprocessing.synthetic import SyntheticDataset
+
+    num_train, num_validation = entry.sizes
+    sizes = {"train": num_train, "validation": num_validation}
+    return SyntheticDataset(name, entry.num_classes, sizes)
+
+
+def _resolve(opener: str):
+    module, function = opener.split(":")
+    return getattr(importlib.import_module(module), function)

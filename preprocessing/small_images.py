@@ -1,0 +1,81 @@
+"""Views of images that are smaller than a network's input: shifted a little, never cut up."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from preprocessing.examples import Example
+from preprocessing.image_decoding import decode_window, whole_image
+from preprocessing.imagenet_images import to_bytes
+from preprocessing.randomness import fold_in
+from preprocessing.resize import resize
+
+# Digits: the window's side and its shift from the centre, in fractions of the image's side.
+_MIN_SIDE, _MAX_SIDE = 0.9, 1.2
+_MAX_SHIFT = 0.06
+# CIFAR: zeros around the image before a window of the image's own size is cut (He et al. 2016).
+_CIFAR_PADDING = 4
+# Draw numbers of randomness.fold_in.
+_SIDE, _SHIFT, _FLIP = 32, 33, 34
+
+
+def digit_train_image(
+    example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
+) -> tf.Tensor:
+    """A digit a little larger or smaller and off the centre: uint8 [image_size, image_size, 3].
+
+    Never mirrored: a mirrored 2 is no digit. What lies outside of the image is black, as its
+    background is.
+    """
+    del position
+    image = decode_window(example.encoded, whole_image)
+    side = tf.random.stateless_uniform([], fold_in(seed, _SIDE), _MIN_SIDE, _MAX_SIDE)
+    shift = tf.random.stateless_uniform([2], fold_in(seed, _SHIFT), -_MAX_SHIFT, _MAX_SHIFT)
+    begin = 0.5 + shift - side / 2
+    box = tf.concat([begin, begin + side], 0)
+    view = tf.image.crop_and_resize(
+        tf.cast(image, tf.float32)[tf.newaxis],
+        _corner_aligned(box, tf.shape(image)[:2], image_size)[tf.newaxis],
+        box_indices=[0],
+        crop_size=[image_size, image_size],
+    )
+    return to_bytes(tf.ensure_shape(view[0], [image_size, image_size, 3]))
+
+
+def _corner_aligned(box: tf.Tensor, shape: tf.Tensor, image_size: int) -> tf.Tensor:
+    """A box over pixel areas, in fractions, as `crop_and_resize` takes it.
+
+    That operation puts the first and the last sample on the box's borders, and counts from the
+    centre of the first pixel (0) to the centre of the last (1).
+    """
+    pixels = tf.cast(tf.concat([shape, shape], 0), tf.float32)
+    begin, end = tf.split(box * pixels, 2)
+    half_step = (end - begin) / image_size / 2
+    inner = tf.concat([begin + half_step, end - half_step], 0)
+    return (inner - 0.5) / tf.maximum(pixels - 1, 1)
+
+
+def cifar_train_image(
+    example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
+) -> tf.Tensor:
+    """Padded by four black pixels, cut back at random, mirrored at random: uint8 as above."""
+    del position
+    image = decode_window(example.encoded, whole_image)
+    shape = tf.shape(image)
+    margins = [[_CIFAR_PADDING, _CIFAR_PADDING], [_CIFAR_PADDING, _CIFAR_PADDING], [0, 0]]
+    offsets = tf.random.stateless_uniform(
+        [2], fold_in(seed, _SHIFT), 0, 2 * _CIFAR_PADDING + 1, tf.int32
+    )
+    view = tf.slice(tf.pad(image, margins), tf.concat([offsets, [0]], 0), shape)
+    view = tf.image.stateless_random_flip_left_right(view, fold_in(seed, _FLIP))
+    return to_bytes(_resized(view, image_size))
+
+
+def whole_eval_image(example: Example, image_size: int, position: tf.Tensor) -> tf.Tensor:
+    """The whole image, resized: float32 [image_size, image_size, 3]."""
+    del position
+    return _resized(decode_window(example.encoded, whole_image), image_size)
+
+
+def _resized(image: tf.Tensor, image_size: int) -> tf.Tensor:
+    return resize(image, (image_size, image_size), "bilinear", half_pixel_centers=True)

@@ -1,0 +1,79 @@
+"""Random images of a data set's shape: the benchmark mode, without disk and decoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import tensorflow as tf
+
+from preprocessing.errors import DataError
+
+# The pixel statistics that benchmarks of this lineage have used since 2017.
+PIXEL_MEAN = 127.0
+PIXEL_STD = 60.0
+
+DEFAULT_NUM_EXAMPLES = {"train": 1_281_167, "validation": 50_000}
+
+
+def synthetic_batch(
+    batch_size: int, image_size: int, num_classes: int, seed: int, tower: int = 0
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One batch of random images and labels, a pure function of its arguments.
+
+    Returns:
+        (images uint8 [batch_size, image_size, image_size, 3], a normal distribution cut off at two
+        standard deviations, 7 to 247; labels int32 [batch_size], uniform in 0..num_classes-1).
+    """
+    image_seed, label_seed = (seed, 2 * tower), (seed, 2 * tower + 1)
+    images = tf.random.stateless_truncated_normal(
+        [batch_size, image_size, image_size, 3], image_seed, PIXEL_MEAN, PIXEL_STD
+    )
+    labels = tf.random.stateless_uniform([batch_size], label_seed, 0, num_classes, tf.int32)
+    return tf.cast(tf.round(images), tf.uint8), labels
+
+
+@dataclass(frozen=True)
+class SyntheticDataset:
+    """A `preprocessing.dataset.Dataset` whose every batch is the same one."""
+
+    name: str = "imagenet"
+    num_classes: int = 1000
+    sizes: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_NUM_EXAMPLES))
+    synthetic: bool = True
+
+    def num_examples(self, subset: str) -> int:
+        """The number of examples that the data set of this name has."""
+        return self.sizes[subset]
+
+    def train_batches(
+        self,
+        *,
+        batch_size: int,
+        image_size: int,
+        seed: int,
+        start_example: int = 0,
+        shard: tuple[int, int] = (0, 1),
+    ) -> tf.data.Dataset:
+        """One batch, made once and handed out for ever without copying it."""
+        images, labels = synthetic_batch(batch_size, image_size, self.num_classes, seed, shard[0])
+        shift = -(start_example % batch_size)
+        rolled = (tf.roll(images, shift, axis=0), tf.roll(labels, shift, axis=0))
+        return tf.data.Dataset.from_tensors(rolled).repeat()
+
+    def eval_batches(
+        self, *, batch_size: int, image_size: int, subset: str = "validation"
+    ) -> tf.data.Dataset:
+        """As many batches as the subset fills, the last one masked."""
+        images, labels = synthetic_batch(batch_size, image_size, self.num_classes, seed=0)
+        num_full, num_rest = divmod(self.num_examples(subset), batch_size)
+
+        def batch(num_real: int) -> tf.data.Dataset:
+            is_real = tf.range(batch_size) < num_real
+            return tf.data.Dataset.from_tensors((images, labels, is_real))
+
+        full = batch(batch_size).repeat(num_full)
+        return full.concatenate(batch(num_rest)) if num_rest else full
+
+    def explain(self, error: tf.errors.OpError) -> DataError:
+        """Nothing is read, so only the message itself is known."""
+        return DataError(f"synthetic images: {(error.message or str(error)).splitlines()[0]}")
