@@ -1,0 +1,63 @@
+# One command each. `make help` lists them.
+#
+#   PYTHON=python3.12   which interpreter makes .venv (3.10 to 3.13)
+#   GPU=0 or GPU=1      without or with the CUDA libraries; found out when left out
+
+PYTHON ?= python3
+GPU ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || echo 0)
+VENV := .venv
+RUN := $(VENV)/bin/python
+LOCK := $(if $(filter 1,$(GPU)),requirements-gpu.lock,requirements.lock)
+STAMP := $(VENV)/installed-$(basename $(LOCK))
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint type format docs bench lock clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+setup: $(STAMP)  ## create .venv and install what the lock file names
+
+$(STAMP): $(LOCK)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "error: $(PYTHON) is not Python 3.10 to 3.13: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	@rm -f $(VENV)/installed-* && touch $@
+
+demo: setup  ## train EfficientNet-Lite0 on real images on two CPU towers, evaluate, draw curves
+	@$(RUN) -m benchmarks.demo
+
+test: setup  ## the tests, without the long ones
+	$(RUN) -m pytest -q -m "not slow"
+
+test-all: setup  ## all tests
+	$(RUN) -m pytest -q
+
+lint: setup  ## ruff: rules and formatting
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+type: setup  ## pyright
+	$(RUN) -m pyright
+
+format: setup  ## let ruff rewrite what it can
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+docs: setup  ## rewrite the generated pages
+	$(RUN) -m benchmark_cnn.flag_documents
+
+bench: setup  ## the engine beside a bare loop and Keras fit, in one go
+	$(RUN) -m benchmarks.engine
+
+lock:  ## resolve the dependencies anew (needs uv)
+	for gpu in "" "--extra gpu"; do \
+	  uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
+	    --no-annotate --no-emit-index-url --extra demo --extra test $$gpu pyproject.toml \
+	    -o requirements$${gpu:+-gpu}.lock; done
+
+clean:  ## remove .venv and what the demo wrote
+	rm -rf $(VENV) runs/demo data/digits
