@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -24,12 +26,8 @@ def layer_uniform(
         seed = tf.convert_to_tensor(generator.next())
     else:
         seed = current_pass.layer_seed(layer_name)
+    full_range: Any = None
     bits = tf.random.stateless_uniform(
-        shape,
-        seed,
-        None,
-        None,
-        dtype=tf.uint32,
-        alg="philox",  # pyright: ignore
+        shape, seed, full_range, full_range, dtype=tf.uint32, alg="philox"
     )
     return tf.cast(bits, tf.float32) * 2.0**-32

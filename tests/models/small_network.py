@@ -9,8 +9,10 @@ from models.layer_factory import LayerFactory
 from models.network import Network
 
 
-def build(*, sync_batch_norm: bool = False, dtype: str = "float32", auxiliary: bool = False):
-    factory = LayerFactory(dtype, "NHWC", sync_batch_norm, bn_momentum=0.9)
+def build(
+    *, sync_batch_norm: bool = False, layout: str = "NHWC", auxiliary: bool = False
+) -> Network:
+    factory = LayerFactory("float32", layout, sync_batch_norm, bn_momentum=0.9)
     images = keras.Input((8, 8, 3), name="images")
     features = factory.pixels(images, mean=127.0, std=128.0)
     features = factory.convolution("stem.conv2d", 8, 3, strides=2)(features)
