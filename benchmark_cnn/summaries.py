@@ -1,0 +1,163 @@
+"""TensorBoard events of a training run and of its evaluations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from benchmark_cnn import event_files
+
+TAGS = {
+    "cross_entropy": "losses/cross_entropy",
+    "aux_cross_entropy": "losses/aux_cross_entropy",
+    "weight_decay": "losses/weight_decay",
+    "top_1": "metrics/accuracy_at_1",
+    "top_5": "metrics/recall_at_5",
+    "learning_rate": "learning_rate",
+    "total_loss": "total_loss",
+    "epoch": "epoch_step",
+    "gradient_norm": "gradient_norm",
+    "loss_scale": "loss_scale",
+    "images_per_sec": "images_per_sec",
+    "data_wait_share": "data_wait_share",
+}
+_EVALUATION_TAGS = {"top_1": "eval/Accuracy@1", "top_5": "eval/Accuracy@5", "loss": "eval/loss"}
+_MAX_IMAGES = 8
+
+
+class Summaries:
+    """Writes the training events of a run to `train_dir`.
+
+    Args:
+      train_dir: None writes nothing.
+      verbosity: 0 writes nothing; 1 scalars; 2 the histogram of all gradients as well; 3 those of
+        each variable, and images, as well.
+      start_step: global step from which the run goes on; 0 for one that starts.
+    """
+
+    def __init__(
+        self, train_dir: str | os.PathLike[str] | None, verbosity: int = 1, start_step: int = 0
+    ):
+        self.verbosity = verbosity if train_dir is not None else 0
+        self._writer: Any = None
+        if train_dir is not None and verbosity > 0:
+            self._writer = event_files.open_writer(train_dir, start_step)
+
+    def __enter__(self) -> Summaries:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def scalars(self, global_step: int, **values: float | None) -> None:
+        """Write the values named in TAGS; those that are None are left out.
+
+        `epoch` is global_step * batch / num_examples, and becomes `epoch_step`.
+
+        Raises:
+          ValueError: a value that has no tag.
+        """
+        unknown = set(values) - set(TAGS)
+        if unknown:
+            raise ValueError(f"no TensorBoard tag for {', '.join(sorted(unknown))}")
+        if self.verbosity >= 1:
+            _write_scalars(self._writer, TAGS, values, global_step)
+
+    def gradients(self, global_step: int, gradients: Mapping[str, tf.Tensor]) -> None:
+        """Histograms of the gradients by variable name.
+
+        From verbosity 2 on `log_gradients`, of log|g| over all entries that are not zero; from 3 on
+        `<name>/gradients` too.
+        """
+        if self.verbosity < 2:
+            return
+        with self._writer.as_default(step=global_step):
+            tf.summary.histogram("log_gradients", _log_of_nonzero(gradients.values()))
+            if self.verbosity >= 3:
+                for name, gradient in gradients.items():
+                    tf.summary.histogram(f"{name}/gradients", gradient)
+        self._writer.flush()
+
+    def variables(self, global_step: int, variables: Mapping[str, tf.Tensor]) -> None:
+        """A histogram of each variable, under its name, from verbosity 3 on."""
+        if self.verbosity < 3:
+            return
+        with self._writer.as_default(step=global_step):
+            for name, value in variables.items():
+                tf.summary.histogram(name, value)
+        self._writer.flush()
+
+    def images(self, global_step: int, images: tf.Tensor) -> None:
+        """The first images of a batch [B, H, W, 3], uint8 or float in 0..255, from verbosity 3."""
+        if self.verbosity < 3:
+            return
+        # The summary takes floats for 0..1.
+        shown = tf.saturate_cast(tf.round(tf.cast(images[:_MAX_IMAGES], tf.float32)), tf.uint8)
+        with self._writer.as_default(step=global_step):
+            tf.summary.image("train_images", shown, max_outputs=_MAX_IMAGES)
+        self._writer.flush()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class EvaluationSummaries:
+    """Writes results of evaluations to `eval_dir`, each at its checkpoint's step.
+
+    Args:
+      eval_dir: None writes nothing.
+      verbosity: 0 writes nothing.
+      start_step: for a training that evaluates, the global step from which it goes on: results
+        after it are dropped. None keeps all, as an evaluation of any checkpoint should.
+    """
+
+    def __init__(
+        self,
+        eval_dir: str | os.PathLike[str] | None,
+        verbosity: int = 1,
+        start_step: int | None = None,
+    ):
+        self._writer: Any = None
+        if eval_dir is not None and verbosity > 0:
+            self._writer = event_files.open_writer(eval_dir, start_step)
+
+    def __enter__(self) -> EvaluationSummaries:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def write(self, global_step: int, *, top_1: float, top_5: float, loss: float) -> None:
+        """Write a result; accuracies are fractions, the loss is in nats."""
+        if self._writer is not None:
+            values = {"top_1": top_1, "top_5": top_5, "loss": loss}
+            _write_scalars(self._writer, _EVALUATION_TAGS, values, global_step)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _write_scalars(
+    writer: tf.summary.SummaryWriter,
+    tags: Mapping[str, str],
+    values: Mapping[str, float | None],
+    global_step: int,
+) -> None:
+    with writer.as_default(step=global_step):
+        for name, value in values.items():
+            if value is not None:
+                tf.summary.scalar(tags[name], value)
+    # What a person watches, and what a kill would lose, should be on the disk.
+    writer.flush()
+
+
+def _log_of_nonzero(gradients: Iterable[tf.Tensor]) -> tf.Tensor:
+    """log|g| of the entries g != 0 of all tensors, as one vector."""
+    entries = tf.concat([tf.reshape(tf.cast(g, tf.float32), [-1]) for g in gradients], axis=0)
+    magnitudes = tf.abs(entries)
+    return tf.math.log(tf.boolean_mask(magnitudes, magnitudes > 0))
