@@ -55,27 +55,23 @@ def _write_start(writer: tf.summary.SummaryWriter, step: int) -> None:
 
 
 def _drop_events_after(path: Path, step: int) -> None:
-    """Rewrite the file without its later events and its torn end, if it has any of them."""
-    records, is_whole = _read_records(path)
-    kept = [record for record in records if tf.compat.v1.Event.FromString(record).step <= step]
-    if is_whole and len(kept) == len(records):
-        return
+    """Rewrite the file without its later events and without what a kill left of its last one."""
     # TensorBoard reads any file with "tfevents" in its name.
     temporary = path.with_name(".events.rewriting")
+    keeps_all = True
     with tf.io.TFRecordWriter(str(temporary)) as writer:
-        for record in kept:
-            writer.write(record)
-    os.replace(temporary, path)
-
-
-def _read_records(path: Path) -> tuple[list[bytes], bool]:
-    """All records before the first damaged one, and whether there is none such."""
-    records: list[bytes] = []
-    try:
-        records.extend(record.numpy() for record in tf.data.TFRecordDataset(str(path)))
-    except tf.errors.DataLossError:
-        return records, False
-    return records, True
+        try:
+            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                if tf.compat.v1.Event.FromString(record).step <= step:
+                    writer.write(record)
+                else:
+                    keeps_all = False
+        except tf.errors.DataLossError:
+            keeps_all = False
+    if keeps_all:
+        temporary.unlink()
+    else:
+        os.replace(temporary, path)
 
 
 def _wait_until_a_new_name_sorts_last(directory: Path) -> None:
