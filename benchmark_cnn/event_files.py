@@ -61,7 +61,7 @@ def _drop_events_after(path: Path, step: int) -> None:
     keeps_all = True
     with tf.io.TFRecordWriter(str(temporary)) as writer:
         try:
-            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            for record in map(bytes, tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
                 if tf.compat.v1.Event.FromString(record).step <= step:
                     writer.write(record)
                 else:

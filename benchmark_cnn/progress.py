@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
 import sys
@@ -131,9 +132,9 @@ def status_text(
     parts = []
     if remaining_secs is not None:
         parts.append(f"{duration_text(remaining_secs)} left")
-    if images_per_sec is not None:
+    if images_per_sec is not None and not math.isnan(images_per_sec):
         parts.append(f"{images_per_sec:.1f} images/s")
-    if data_wait_share is not None:
+    if data_wait_share is not None and not math.isnan(data_wait_share):
         parts.append(f"data wait {data_wait_share:.0%}")
     return " | ".join([*parts, memory])
 

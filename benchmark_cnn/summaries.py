@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -25,6 +27,9 @@ TAGS = {
     "data_wait_share": "data_wait_share",
 }
 _EVALUATION_TAGS = {"top_1": "eval/Accuracy@1", "top_5": "eval/Accuracy@5", "loss": "eval/loss"}
+# Before the first timed step they are NaN, and nothing is wrong.
+_MEASURED = ("images_per_sec", "data_wait_share")
+_EVALUATION_DIRECTORY = "eval"
 _MAX_IMAGES = 8
 
 
@@ -42,7 +47,10 @@ class Summaries:
         self, train_dir: str | os.PathLike[str] | None, verbosity: int = 1, start_step: int = 0
     ):
         self.verbosity = verbosity if train_dir is not None else 0
+        self._train_dir = train_dir
+        self._start_step = start_step
         self._writer: Any = None
+        self._evaluations: EvaluationSummaries | None = None
         if train_dir is not None and verbosity > 0:
             self._writer = event_files.open_writer(train_dir, start_step)
 
@@ -64,7 +72,20 @@ class Summaries:
         if unknown:
             raise ValueError(f"no TensorBoard tag for {', '.join(sorted(unknown))}")
         if self.verbosity >= 1:
-            _write_scalars(self._writer, TAGS, values, global_step)
+            shown = {n: v for n, v in values.items() if n not in _MEASURED or _is_number(v)}
+            _write_scalars(self._writer, TAGS, shown, global_step)
+
+    def evaluation(self, global_step: int, result: Mapping[str, float]) -> None:
+        """Write an evaluation made by the training itself to `train_dir`/eval.
+
+        That directory belongs to eval.py where the training makes none, hence it is opened late.
+        """
+        if self._train_dir is None or self.verbosity < 1:
+            return
+        if self._evaluations is None:
+            directory = Path(self._train_dir) / _EVALUATION_DIRECTORY
+            self._evaluations = EvaluationSummaries(directory, self.verbosity, self._start_step)
+        self._evaluations.write(global_step, result)
 
     def gradients(self, global_step: int, gradients: Mapping[str, tf.Tensor]) -> None:
         """Histograms of the gradients by variable name.
@@ -103,6 +124,8 @@ class Summaries:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+        if self._evaluations is not None:
+            self._evaluations.close()
 
 
 class EvaluationSummaries:
@@ -131,10 +154,10 @@ class EvaluationSummaries:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def write(self, global_step: int, *, top_1: float, top_5: float, loss: float) -> None:
-        """Write a result; accuracies are fractions, the loss is in nats."""
+    def write(self, global_step: int, result: Mapping[str, float]) -> None:
+        """Write `top_1` and `top_5` (fractions) and `loss` (nats) of a result."""
         if self._writer is not None:
-            values = {"top_1": top_1, "top_5": top_5, "loss": loss}
+            values = {name: result[name] for name in _EVALUATION_TAGS}
             _write_scalars(self._writer, _EVALUATION_TAGS, values, global_step)
 
     def close(self) -> None:
@@ -154,6 +177,10 @@ def _write_scalars(
                 tf.summary.scalar(tags[name], value)
     # What a person watches, and what a kill would lose, should be on the disk.
     writer.flush()
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and not math.isnan(value)
 
 
 def _log_of_nonzero(gradients: Iterable[tf.Tensor]) -> tf.Tensor:

@@ -138,6 +138,13 @@ class TestRemainingTime:
         assert self.remaining([(998, 0.0), (1002, 4.0)]) == 0
 
 
+def test_what_is_not_known_yet_is_left_out():
+    nothing = {"images_per_sec": float("nan"), "data_wait_share": float("nan")}
+    assert progress.status_text(remaining_secs=None, memory="memory 2.0 GiB", **nothing) == (
+        "memory 2.0 GiB"
+    )
+
+
 @pytest.mark.parametrize(
     ("secs", "text"),
     [(0.4, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05"), (86400 + 7322, "1d 2:02:02")],

@@ -42,6 +42,7 @@ GRADIENTS = {
     "conv/kernel": np.array([[1.0, -math.e], [0.0, math.e**-2]], np.float32),
     "dense/bias": np.array([0.0, -math.e], np.float32),
 }
+RESULT = {"top_1": 0.5, "top_5": 0.75, "loss": 1.25, "examples": 1000}
 VARIABLES = {
     "conv/kernel": np.full([3, 3], 2.0, np.float32),
     "dense/bias": np.zeros([4], np.float32),
@@ -54,6 +55,7 @@ def write_everything(directory, verbosity):
         summaries.gradients(20, GRADIENTS)
         summaries.variables(20, VARIABLES)
         summaries.images(20, tf.zeros([2, 4, 4, 3]))
+        summaries.evaluation(20, RESULT)
 
 
 def test_scalars(tmp_path):
@@ -73,6 +75,13 @@ def test_what_a_network_lacks_is_left_out(tmp_path):
         summaries.scalars(1, total_loss=2.0, aux_cross_entropy=None, loss_scale=None)
         summaries.scalars(2, total_loss=np.float32(1.5), learning_rate=tf.constant(0.25))
     assert read(tmp_path) == {"total_loss": [(1, 2.0), (2, 1.5)], "learning_rate": [(2, 0.25)]}
+
+
+def test_a_speed_that_is_not_known_yet_is_left_out(tmp_path):
+    with Summaries(tmp_path) as summaries:
+        summaries.scalars(1, total_loss=2.0, images_per_sec=math.nan, data_wait_share=math.nan)
+        summaries.scalars(2, images_per_sec=100.0)
+    assert read(tmp_path) == {"total_loss": [(1, 2.0)], "images_per_sec": [(2, 100.0)]}
 
 
 def test_a_loss_that_is_not_a_number_is_shown(tmp_path):
@@ -125,9 +134,9 @@ def test_silence_makes_no_file(tmp_path):
     write_everything(tmp_path / "run", 0)
     write_everything(None, 3)
     with EvaluationSummaries(tmp_path / "eval", verbosity=0) as summaries:
-        summaries.write(1, top_1=0.5, top_5=1.0, loss=1.0)
+        summaries.write(1, RESULT)
     with EvaluationSummaries(None) as summaries:
-        summaries.write(1, top_1=0.5, top_5=1.0, loss=1.0)
+        summaries.write(1, RESULT)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -190,9 +199,9 @@ def test_a_resumed_run_shows_its_steps_once(tmp_path):
 def test_evaluations(tmp_path):
     with EvaluationSummaries(tmp_path, start_step=0) as summaries:
         for step in (100, 200, 300):
-            summaries.write(step, top_1=0.5, top_5=0.75, loss=1.25)
+            summaries.write(step, RESULT)
     with EvaluationSummaries(tmp_path, start_step=200) as summaries:
-        summaries.write(300, top_1=0.625, top_5=0.875, loss=1.0)
+        summaries.write(300, {"top_1": 0.625, "top_5": 0.875, "loss": 1.0})
     assert read(tmp_path) == {
         "eval/Accuracy@1": [(100, 0.5), (200, 0.5), (300, 0.625)],
         "eval/Accuracy@5": [(100, 0.75), (200, 0.75), (300, 0.875)],
@@ -200,8 +209,28 @@ def test_evaluations(tmp_path):
     }
 
 
+def test_a_training_that_evaluates(tmp_path):
+    with Summaries(tmp_path) as summaries:
+        assert not (tmp_path / "eval").exists()
+        summaries.evaluation(100, RESULT)
+        summaries.evaluation(200, RESULT)
+        assert read(tmp_path / "eval")["eval/Accuracy@1"] == [(100, 0.5), (200, 0.5)]
+    with Summaries(tmp_path, start_step=150) as summaries:
+        summaries.evaluation(200, RESULT | {"top_1": 0.625})
+    assert read(tmp_path / "eval")["eval/Accuracy@1"] == [(100, 0.5), (200, 0.625)]
+
+
+def test_a_training_leaves_the_results_of_others_alone(tmp_path):
+    with EvaluationSummaries(tmp_path / "eval") as other:
+        other.write(100, RESULT)
+        with Summaries(tmp_path, start_step=50) as summaries:
+            summaries.scalars(60, total_loss=1.0)
+        other.write(200, RESULT)
+    assert read(tmp_path / "eval")["eval/loss"] == [(100, 1.25), (200, 1.25)]
+
+
 def test_an_evaluation_of_an_older_checkpoint_keeps_the_newer_results(tmp_path):
     for step in (200, 100):
         with EvaluationSummaries(tmp_path) as summaries:
-            summaries.write(step, top_1=0.5, top_5=0.75, loss=1.25)
+            summaries.write(step, RESULT)
     assert sorted(read(tmp_path)["eval/loss"]) == [(100, 1.25), (200, 1.25)]
