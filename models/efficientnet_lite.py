@@ -68,9 +68,8 @@ def _model(
     features = factory.relu("head.relu6", max_value=6.0)(features)
     features = factory.global_average_pooling("head.pool")(features)
     features = factory.dropout("head.dropout", scaling.dropout)(features)
-    logits = factory.classifier("head.dense", num_classes, _dense_initializer(num_classes))(
-        features
-    )
+    classify = factory.classifier("head.dense", num_classes, _dense_initializer(num_classes))
+    logits = classify(features)
     return keras.Model(images, logits, name=scope)
 
 
