@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from preprocessing.imagenet_images import ImageOptions
 from preprocessing.manifest_check import check_manifest
-from preprocessing.own_views import refuse_imagenet_options
-from preprocessing.record_dataset import ReadingOptions, RecordDataset
+from preprocessing.options import ImageOptions, ReadingOptions, refuse_image_options
+from preprocessing.record_dataset import RecordDataset
 from preprocessing.small_images import cifar_train_image, whole_eval_image
 
 NUM_CLASSES = 10
@@ -20,7 +19,7 @@ def open_cifar10(data_dir: Path, images: ImageOptions, reading: ReadingOptions) 
         DataOptionError: an option of ImageNet's crops was given.
         DataError: the manifest beside the shards names another number of classes.
     """
-    refuse_imagenet_options("cifar10", images)
+    refuse_image_options("cifar10", images)
     check_manifest(data_dir, "cifar10", NUM_CLASSES)
     return RecordDataset(
         name="cifar10",

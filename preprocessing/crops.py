@@ -10,9 +10,6 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-TRAIN_CROPS = ("inception", "efficientnet")
-EVAL_METHODS = ("vgg", "inception", "efficientnet")
-
 EFFICIENTNET_PADDING = 32
 INCEPTION_CENTRAL_FRACTION = 0.875
 # 224 * 1.145 is 256 after truncation: the classic short side of 256 for a crop of 224.
@@ -25,7 +22,7 @@ TrainCrop = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def train_crop(name: str, image_size: int) -> TrainCrop:
-    """The random crop of a training recipe, by its name in TRAIN_CROPS."""
+    """The random crop of a training recipe, by its name in `options.TRAIN_CROPS`."""
     if name == "inception":
         return inception_train_window
     return functools.partial(efficientnet_train_window, image_size=image_size)

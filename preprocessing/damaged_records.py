@@ -20,7 +20,7 @@ import tensorflow as tf
 from absl import logging
 
 from preprocessing.errors import DataError
-from preprocessing.record_counts import damage_line
+from preprocessing.record_counts import describe_damage
 from preprocessing.record_stream import Record, ShardReader, plain_reader
 from preprocessing.shards import ShardSet
 from preprocessing.tfrecord import (
@@ -132,11 +132,13 @@ class _Ledger:
         line = f"{num_lost} of the records of {path} are lost"
         if contents.damaged:
             index, span = contents.damaged[0]
-            line = damage_line(path, index, span.offset, span.problem)
+            line = describe_damage(path, index, span.offset, span.problem)
         if self._num_lost > self._max_corrupt_records:
             allowed = self._max_corrupt_records
-            raise DataError(f"{self._num_lost} records are lost, {allowed} are allowed: {line}")
-        logging.warning("%d records of %s are lost: %s", num_lost, path.name, line)
+            raise DataError(
+                f"{self._num_lost} records are lost, --max_corrupt_records={allowed}: {line}"
+            )
+        logging.warning("%d of the records of %s lost: %s", num_lost, path.name, line)
 
 
 def _substitute(path: Path, contents: ShardContents) -> tuple[int, RecordSpan]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Iterator
@@ -12,10 +13,10 @@ import tensorflow as tf
 from preprocessing.errors import DataError
 from preprocessing.examples import BAD_LABEL, NOT_AN_IMAGE, parse_example
 from preprocessing.image_decoding import decode_window, whole_image
-from preprocessing.record_counts import damage_line
+from preprocessing.record_counts import damage_error
 from preprocessing.record_stream import Record, plain_reader
 from preprocessing.shards import SUBSETS, find_shards
-from preprocessing.tfrecord import record_at, walk_records
+from preprocessing.tfrecord import HEADER_BYTES, record_at, walk_records
 
 _DAMAGED = re.compile(r"(?:corrupted|truncated) record at (\d+)")
 _BAD_LABEL = re.compile(re.escape(BAD_LABEL) + r"\] \[(.+?)\] \[(\d+)\] \[(-?\d+)\]")
@@ -53,14 +54,12 @@ def explain(error: tf.errors.OpError, data_dir: Path, num_classes: int) -> DataE
 
 def _explain_damage(data_dir: Path, offset: int) -> DataError:
     """Find the file whose record at `offset` is damaged; a whole record there clears a file."""
-    for path in _all_paths(data_dir):
-        if offset >= path.stat().st_size:
-            continue
-        span = record_at(path, offset)
-        if span.problem:
-            index = _number_of_record(path, offset)
+    # TensorFlow tells the offset of a record whose header is damaged, else that of its data.
+    for path, start in itertools.product(_all_paths(data_dir), (offset, offset - HEADER_BYTES)):
+        if 0 <= start < path.stat().st_size and (span := record_at(path, start)).problem:
+            index = _number_of_record(path, start)
             if index is not None:
-                return DataError(damage_line(path, index, offset, span.problem))
+                return damage_error(path, index, start, span.problem)
     return DataError(
         f"a record at byte {offset} of a shard in {data_dir} cannot be read: the disk or the "
         "network failed, or the file has changed since"

@@ -7,10 +7,9 @@ from pathlib import Path
 from download_and_convert_imagenet.digits import CLASS_NAMES, convert_digits
 from download_and_convert_imagenet.manifest import FILE_NAME
 from preprocessing.errors import DataError
-from preprocessing.imagenet_images import ImageOptions
 from preprocessing.manifest_check import check_manifest
-from preprocessing.own_views import refuse_imagenet_options
-from preprocessing.record_dataset import ReadingOptions, RecordDataset
+from preprocessing.options import ImageOptions, ReadingOptions, refuse_image_options
+from preprocessing.record_dataset import RecordDataset
 from preprocessing.small_images import digit_train_image, whole_eval_image
 
 
@@ -21,7 +20,7 @@ def open_digits(data_dir: Path, images: ImageOptions, reading: ReadingOptions) -
         DataOptionError: an option of ImageNet's crops was given.
         DataError: scikit-learn is missing, or the directory cannot be written.
     """
-    refuse_imagenet_options("digits", images)
+    refuse_image_options("digits", images)
     if not (data_dir / FILE_NAME).exists():
         _convert(data_dir)
     check_manifest(data_dir, "digits", len(CLASS_NAMES))

@@ -50,6 +50,7 @@ def parse_example(record: Record, num_classes: int) -> Example:
     ]
     with tf.control_dependencies(checks):
         label = tf.cast(label - 1, tf.int32)
+        encoded = tf.identity(encoded)  # or the decoder might fail first, and name no record
     boxes = tf.stack([parsed[f"image/object/bbox/{side}"] for side in _BOX_SIDES], axis=1)
     # Boxes a rounding error outside of the image are common, and an error to the crop sampler.
-    return Example(tf.identity(encoded), label, tf.clip_by_value(boxes, 0.0, 1.0))
+    return Example(encoded, label, tf.clip_by_value(boxes, 0.0, 1.0))

@@ -6,9 +6,10 @@ import functools
 from pathlib import Path
 
 from preprocessing.errors import DataError
-from preprocessing.imagenet_images import ImageOptions, eval_image, train_image
+from preprocessing.imagenet_images import eval_image, train_image
 from preprocessing.manifest_check import manifest_of
-from preprocessing.record_dataset import ReadingOptions, RecordDataset
+from preprocessing.options import ImageOptions, ReadingOptions
+from preprocessing.record_dataset import RecordDataset
 
 
 def open_folder(data_dir: Path, images: ImageOptions, reading: ReadingOptions) -> RecordDataset:

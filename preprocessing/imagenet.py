@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from preprocessing.imagenet_images import ImageOptions, eval_image, train_image
+from preprocessing.imagenet_images import eval_image, train_image
 from preprocessing.manifest_check import check_manifest
-from preprocessing.record_dataset import ReadingOptions, RecordDataset
+from preprocessing.options import ImageOptions, ReadingOptions
+from preprocessing.record_dataset import RecordDataset
 
 NUM_CLASSES = 1000
 

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import tensorflow as tf
 
 from preprocessing.color import distort_color
 from preprocessing.crops import eval_window, train_crop, vgg_resized_shape
 from preprocessing.examples import Example
 from preprocessing.image_decoding import decode_window
+from preprocessing.options import ImageOptions
 from preprocessing.randomness import fold_in
 from preprocessing.resize import resize
 
-AUGMENTATIONS = ("none", "color")
 # Draw numbers of randomness.fold_in.
 _CROP, _FLIP = 1, 2
-
-
-@dataclass(frozen=True)
-class ImageOptions:
-    """How images are cut and changed; see the flags of the same names.
-
-    `half_pixel_centers` is off because the published recipes were made with TensorFlow 1's grid
-    (see `preprocessing.resize`); weights from elsewhere may want it on.
-    """
-
-    train_crop: str = "inception"
-    eval_method: str = "vgg"
-    resize_method: str = "bilinear"
-    augment: str = "none"
-    half_pixel_centers: bool = False
 
 
 def train_image(

@@ -81,14 +81,19 @@ def _count_unchanged(path: Path, num_bytes: int, mtime_ns: int, tolerate_damage:
     count = 0
     for span in walk_records(path):
         if span.problem and not tolerate_damage:
-            raise DataError(damage_line(path, count, span.offset, span.problem))
+            raise damage_error(path, count, span.offset, span.problem)
         count += 1
     return count
 
 
-def damage_line(path: Path, index: int, offset: int, problem: str) -> str:
-    """The one line about a damaged record that every part of the reader prints."""
-    return (
-        f"{path}: record {index} at byte {offset} is damaged ({problem}); "
-        "convert or copy the shard again, or allow some losses with --max_corrupt_records"
+def describe_damage(path: Path, index: int, offset: int, problem: str) -> str:
+    """Which record is damaged and how, in the words that every part of the reader uses."""
+    return f"{path}: record {index} at byte {offset} is damaged ({problem})"
+
+
+def damage_error(path: Path, index: int, offset: int, problem: str) -> DataError:
+    """The error about a damaged record, with what to do about it."""
+    return DataError(
+        f"{describe_damage(path, index, offset, problem)}; convert or copy the shard again, "
+        "or allow some losses with --max_corrupt_records"
     )

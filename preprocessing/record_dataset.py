@@ -12,6 +12,7 @@ from preprocessing.damaged_records import salvaging_reader
 from preprocessing.diagnosis import explain
 from preprocessing.errors import DataError
 from preprocessing.examples import Example, parse_example
+from preprocessing.options import ReadingOptions
 from preprocessing.randomness import example_seed
 from preprocessing.record_counts import examples_per_shard, num_examples
 from preprocessing.record_stream import (
@@ -34,21 +35,6 @@ EvalImage = Callable[[Example, int, tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True)
-class ReadingOptions:
-    """How records are read; see the flags of the same names.
-
-    `shuffle_buffer` counts examples (of ImageNet, 10,000 take 1.1 GB). `num_data_threads` gives the
-    pipeline its own threads. `repeat_cached_sample` reads a sample once and then repeats it, to
-    measure the pipeline without the disk.
-    """
-
-    shuffle_buffer: int = 10_000
-    max_corrupt_records: int = 0
-    num_data_threads: int | None = None
-    repeat_cached_sample: bool = False
-
-
-@dataclass(frozen=True)
 class RecordDataset:
     """A `preprocessing.dataset.Dataset` over the shards in a directory."""
 
@@ -57,7 +43,7 @@ class RecordDataset:
     data_dir: Path
     train_image: TrainImage
     eval_image: EvalImage
-    reading: ReadingOptions = ReadingOptions()
+    reading: ReadingOptions
     synthetic: bool = False
 
     def num_examples(self, subset: str) -> int:

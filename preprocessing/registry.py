@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from preprocessing.errors import DataError, DataOptionError
 from preprocessing.manifest_check import manifest_of
+from preprocessing.options import ImageOptions, ReadingOptions
 from preprocessing.shards import find_shards
 
 if TYPE_CHECKING:
@@ -71,19 +72,14 @@ def open_dataset(
         data_dir = _ENTRIES[data_name].default_dir
     if data_dir is None:
         return _open_synthetic(data_name or "imagenet")
+    images = ImageOptions(train_crop, eval_method, resize_method, augment, half_pixel_centers)
+    reading = ReadingOptions(
+        shuffle_buffer, max_corrupt_records, num_data_threads, datasets_repeat_cached_sample
+    )
     directory = Path(data_dir).expanduser()
     entry = _ENTRIES[data_name or guess_name(directory)]
 
-    from preprocessing.imagenet_images import ImageOptions
-    from preprocessing.record_dataset import ReadingOptions
-
-    dataset = _resolve(entry.opener)(
-        directory,
-        ImageOptions(train_crop, eval_method, resize_method, augment, half_pixel_centers),
-        ReadingOptions(
-            shuffle_buffer, max_corrupt_records, num_data_threads, datasets_repeat_cached_sample
-        ),
-    )
+    dataset = _resolve(entry.opener)(directory, images, reading)
     if data_subset is not None:
         find_shards(directory, data_subset)
     return dataset

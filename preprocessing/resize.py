@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-RESIZE_METHODS = ("nearest", "bilinear", "bicubic", "area", "round_robin")
-
 
 def resize(
     image: tf.Tensor,
@@ -22,7 +20,7 @@ def resize(
     Args:
         image: [height, width, 3] of any number type.
         size: (height, width) in pixels.
-        method: one of RESIZE_METHODS; "round_robin" takes the four others in turn.
+        method: one of `options.RESIZE_METHODS`; "round_robin" takes the four others in turn.
         position: int64 scalar that "round_robin" counts by, the example's place in its epoch.
         half_pixel_centers: sample at pixel centres, as TensorFlow 2, PIL and OpenCV do. Without,
             the grid starts at the corner, as in TensorFlow 1, by which the published ImageNet

@@ -33,26 +33,31 @@ def digit_train_image(
     shift = tf.random.stateless_uniform([2], fold_in(seed, _SHIFT), -_MAX_SHIFT, _MAX_SHIFT)
     begin = 0.5 + shift - side / 2
     box = tf.concat([begin, begin + side], 0)
-    view = tf.image.crop_and_resize(
-        tf.cast(image, tf.float32)[tf.newaxis],
-        _corner_aligned(box, tf.shape(image)[:2], image_size)[tf.newaxis],
-        box_indices=[0],
-        crop_size=[image_size, image_size],
-    )
-    return to_bytes(tf.ensure_shape(view[0], [image_size, image_size, 3]))
+    return to_bytes(_sample_box(tf.cast(image, tf.float32), box, image_size))
 
 
-def _corner_aligned(box: tf.Tensor, shape: tf.Tensor, image_size: int) -> tf.Tensor:
-    """A box over pixel areas, in fractions, as `crop_and_resize` takes it.
+def _sample_box(image: tf.Tensor, box: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Interpolate the part of an image within a box, as though black pixels surrounded it.
 
-    That operation puts the first and the last sample on the box's borders, and counts from the
-    centre of the first pixel (0) to the centre of the last (1).
+    Args:
+        image: float32 [height, width, 3].
+        box: float32 [4]: ymin, xmin, ymax, xmax in fractions of the image, also outside of 0..1.
+        image_size: the side of the result in pixels.
     """
+    shape = tf.shape(image)[:2]
     pixels = tf.cast(tf.concat([shape, shape], 0), tf.float32)
     begin, end = tf.split(box * pixels, 2)
     half_step = (end - begin) / image_size / 2
-    inner = tf.concat([begin + half_step, end - half_step], 0)
-    return (inner - 0.5) / tf.maximum(pixels - 1, 1)
+    samples = tf.concat([begin + half_step, end - half_step], 0)  # the outermost sample points
+    # crop_and_resize counts from the centre of the first pixel, 0, to that of the last, 1, and is
+    # black at once beyond: one row of black around makes the border fade as it should.
+    view = tf.image.crop_and_resize(
+        tf.pad(image, [[1, 1], [1, 1], [0, 0]])[tf.newaxis],
+        ((samples + 0.5) / (pixels + 1))[tf.newaxis],
+        box_indices=[0],
+        crop_size=[image_size, image_size],
+    )
+    return tf.ensure_shape(view[0], [image_size, image_size, 3])
 
 
 def cifar_train_image(

@@ -1,0 +1,214 @@
+"""Damaged files: the line that names them, and what goes on with --max_corrupt_records."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from download_and_convert_imagenet.manifest import Manifest, Shard, write_manifest
+from preprocessing.errors import DataError
+from preprocessing.registry import open_dataset
+from preprocessing.tfrecord import walk_records
+from tests.preprocessing.image_shards import (
+    encode,
+    example,
+    numbered_image,
+    numbers_of,
+    photographs,
+    write_numbered_split,
+    write_split,
+)
+
+NUM_EXAMPLES = 60  # in three shards of 20
+SECOND = "train-00001-of-00003"
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    write_numbered_split(tmp_path, "train", NUM_EXAMPLES, num_shards=3)
+    return tmp_path
+
+
+def offset_of(path, number):
+    return next(itertools.islice(walk_records(path), number, None)).offset
+
+
+def flip_bit(path, offset):
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 0x10
+    path.write_bytes(content)
+
+
+def error_line(directory, evaluate=False, **options):
+    """What a person reads when the stream over a directory fails."""
+    dataset = open_dataset(data_dir=str(directory), data_name="imagenet", **options)
+    if evaluate:
+        batches = dataset.eval_batches(batch_size=10, image_size=4, subset="train")
+    else:
+        batches = dataset.train_batches(batch_size=10, image_size=4, seed=1).take(20)
+    with pytest.raises(tf.errors.OpError) as caught:
+        for _ in batches:
+            pass
+    explained = dataset.explain(caught.value)
+    assert isinstance(explained, DataError)
+    assert "\n" not in str(explained)
+    return str(explained)
+
+
+@pytest.mark.parametrize("evaluate", [False, True])
+def test_flipped_bit_in_the_data(data_dir, evaluate):
+    path = data_dir / SECOND
+    offset = offset_of(path, 5)
+    flip_bit(path, offset + 40)
+    line = error_line(data_dir, evaluate)
+    assert line.startswith(f"{path}: record 5 at byte {offset} is damaged")
+    assert "checksum of its data differs" in line
+    assert "--max_corrupt_records" in line
+
+
+def test_flipped_bit_in_a_length(data_dir):
+    path = data_dir / SECOND
+    offset = offset_of(path, 19)
+    flip_bit(path, offset)
+    line = error_line(data_dir)
+    assert line.startswith(f"{path}: record 19 at byte {offset} is damaged")
+    assert "checksum of its length differs" in line
+
+
+def test_truncated_file(data_dir):
+    path = data_dir / SECOND
+    offset = offset_of(path, 19)
+    path.write_bytes(path.read_bytes()[:-3])
+    line = error_line(data_dir)
+    assert line.startswith(f"{path}: record 19 at byte {offset} is damaged")
+    assert "the file ends inside it" in line
+
+
+def replace_record(directory, number, serialized):
+    """Write the 60 examples again with one of them replaced."""
+    examples = [example(numbered_image(n), 1 + n) for n in range(NUM_EXAMPLES)]
+    examples[number] = serialized
+    write_split(directory, "train", examples, num_shards=3)
+
+
+@pytest.mark.parametrize("evaluate", [False, True])
+@pytest.mark.parametrize("label", [0, 1001, -1])
+def test_label_out_of_range(data_dir, label, evaluate):
+    replace_record(data_dir, 23, example(numbered_image(23), label))
+    line = error_line(data_dir, evaluate)
+    assert line.startswith(f"{data_dir / SECOND}: record 3 has label {label};")
+    assert "from 1 to 1000" in line
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"<html>not found</html>"])
+def test_bytes_that_are_no_image(data_dir, content):
+    replace_record(data_dir, 59, example(content, 1))
+    line = error_line(data_dir)
+    assert line.startswith(f"{data_dir / 'train-00002-of-00003'}: record 19 holds no image")
+
+
+def test_record_of_another_kind(data_dir):
+    """A valid tf.train.Example without the keys: the label is missing first."""
+    replace_record(data_dir, 0, tf.train.Example().SerializeToString())
+    assert "train-00000-of-00003: record 0 has label -1" in error_line(data_dir)
+
+
+@pytest.mark.parametrize("crop", ["inception", "efficientnet"])
+def test_image_that_cannot_be_decoded(data_dir, crop):
+    (photograph,) = photographs(1)
+    replace_record(data_dir, 47, example(photograph[: len(photograph) // 2], 1))
+    line = error_line(data_dir, train_crop=crop)
+    assert line == f"{data_dir / 'train-00002-of-00003'}: the image of record 7 cannot be decoded"
+
+
+def test_images_of_odd_kinds_are_no_error(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    kinds = [("JPEG", "CMYK"), ("JPEG", "L"), ("PNG", "RGBA"), ("PNG", "L"), ("GIF", "RGB")]
+    examples = [example(encode(pixels, *kind), 1 + n) for n, kind in enumerate(kinds)]
+    write_split(tmp_path, "train", examples, 1)
+    dataset = open_dataset(data_dir=str(tmp_path), data_name="imagenet")
+    images, labels = next(iter(dataset.train_batches(batch_size=5, image_size=8, seed=1)))
+    assert images.shape == (5, 8, 8, 3)
+    assert sorted(labels.numpy().tolist()) == [0, 1, 2, 3, 4]
+
+
+def damage_three_records(directory):
+    """Numbers 5 and 6 by their data in the first shard, 33 by its length in the second."""
+    first, second = directory / "train-00000-of-00003", directory / SECOND
+    flip_bit(first, offset_of(first, 5) + 30)
+    flip_bit(first, offset_of(first, 6) + 30)
+    flip_bit(second, offset_of(second, 13) + 2)
+    return {5, 6, 33}
+
+
+def read_train_numbers(directory, num_examples, **options):
+    dataset = open_dataset(data_dir=str(directory), data_name="imagenet", **options)
+    batches = dataset.train_batches(batch_size=1, image_size=4, seed=1)
+    return [numbers_of(images)[0] for images, _ in batches.take(num_examples)]
+
+
+def test_training_goes_on_with_everything_else(data_dir, caplog):
+    """Two stand-ins for the first shard's losses and one for the second's keep the length."""
+    lost = damage_three_records(data_dir)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        numbers = read_train_numbers(data_dir, 120, max_corrupt_records=3)
+    for epoch in (numbers[:60], numbers[60:]):
+        assert sorted(epoch) == sorted([*(set(range(60)) - lost), 0, 0, 20])
+    logged = [record.getMessage() for record in caplog.records]
+    assert len(logged) == 2
+    assert any("2 of the records of train-00000-of-00003 lost" in line for line in logged)
+    assert any("1 of the records of train-00001-of-00003 lost" in line for line in logged)
+
+
+def test_intact_data_is_the_same_stream_in_either_mode(data_dir):
+    assert read_train_numbers(data_dir, 100) == read_train_numbers(
+        data_dir, 100, max_corrupt_records=5
+    )
+
+
+def test_evaluation_masks_the_lost(data_dir):
+    lost = damage_three_records(data_dir)
+    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=3)
+    real, num_entries = [], 0
+    for images, _, is_real in dataset.eval_batches(batch_size=7, image_size=4, subset="train"):
+        real += numbers_of(images.numpy()[is_real.numpy()])
+        num_entries += 7
+    assert real == sorted(set(range(60)) - lost)
+    assert num_entries == 63
+    assert dataset.num_examples("train") == 60
+
+
+def test_one_loss_too_many_is_an_error(data_dir):
+    damage_three_records(data_dir)
+    line = error_line(data_dir, max_corrupt_records=2)
+    assert line.startswith("3 records are lost, --max_corrupt_records=2:")
+    assert "is damaged" in line
+
+
+def test_records_swallowed_by_a_gap_count_by_the_manifest(data_dir):
+    """Records 4 to 8 overwritten: without the manifest one loss is seen, with it five."""
+    path = data_dir / SECOND
+    start, end = offset_of(path, 4), offset_of(path, 9)
+    content = bytearray(path.read_bytes())
+    content[start:end] = bytes(end - start)
+    path.write_bytes(content)
+    assert len(read_train_numbers(data_dir, 60, max_corrupt_records=1)) == 60
+    shards = tuple(
+        Shard(file.name, 20, file.stat().st_size, "") for file in sorted(data_dir.glob("train-*"))
+    )
+    write_manifest(data_dir, Manifest("imagenet", ("x",) * 1000, {"train": shards}))
+    assert error_line(data_dir, max_corrupt_records=4).startswith(
+        "5 records are lost, --max_corrupt_records=4:"
+    )
+    numbers = read_train_numbers(data_dir, 60, max_corrupt_records=5)
+    assert sorted(numbers) == sorted([*(set(range(60)) - {24, 25, 26, 27, 28}), *[20] * 5])
+
+
+def test_shard_without_an_intact_record(data_dir):
+    (data_dir / SECOND).write_bytes(bytes(5000))
+    line = error_line(data_dir, max_corrupt_records=100)
+    assert line.startswith(f"{data_dir / SECOND} has no intact record")

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from download_and_convert_imagenet.manifest import Manifest, Shard, write_manifest
+from preprocessing import registry
+from preprocessing.errors import DataError, DataOptionError
+from tests.conftest import ROOT
+from tests.preprocessing.image_shards import write_numbered_split
+
+
+def write_named_manifest(directory, name, num_classes):
+    path = directory / "train-00000-of-00001"
+    shard = Shard(path.name, 2, path.stat().st_size, "")
+    class_names = tuple(f"class {n}" for n in range(num_classes))
+    write_manifest(directory, Manifest(name, class_names, {"train": (shard,)}))
+
+
+def test_names():
+    assert registry.names() == ("imagenet", "cifar10", "digits", "folder")
+
+
+def test_the_registry_itself_imports_nothing_heavy():
+    """`--help` of the entry points asks for the names, and must answer at once."""
+    code = (
+        "import sys, preprocessing.registry\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'PIL', 'sklearn'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_unknown_name():
+    with pytest.raises(DataOptionError, match="unknown data set 'imagnet': choose from imagenet"):
+        registry.open_dataset(data_name="imagnet")
+
+
+def test_missing_directory():
+    with pytest.raises(DataError, match="/nowhere does not exist"):
+        registry.open_dataset(data_dir="/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [("imagenet", "imagenet"), ("ILSVRC2012_ImageNet", "imagenet"), ("cifar10_32", "cifar10")],
+)
+def test_name_by_directory(tmp_path, folder, expected):
+    (tmp_path / folder).mkdir()
+    assert registry.guess_name(tmp_path / folder) == expected
+
+
+def test_name_by_manifest_goes_before_the_directory(tmp_path):
+    directory = tmp_path / "imagenet"
+    write_numbered_split(directory, "train", 2, 1)
+    write_named_manifest(directory, "flowers", 102)
+    dataset = registry.open_dataset(data_dir=str(directory))
+    assert (dataset.name, dataset.num_classes) == ("folder", 102)
+    assert dataset.num_examples("train") == 2
+
+
+def test_name_by_shard_counts(tmp_path):
+    (tmp_path / "validation-00005-of-00128").write_bytes(b"x")
+    assert registry.guess_name(tmp_path) == "imagenet"
+
+
+def test_nothing_tells_the_name(tmp_path):
+    with pytest.raises(DataError, match=r"give --data_name=\{imagenet,cifar10,digits,folder\}"):
+        registry.guess_name(tmp_path)
+
+
+def test_another_number_of_classes_is_refused(tmp_path):
+    write_numbered_split(tmp_path, "train", 2, 1)
+    write_named_manifest(tmp_path, "flowers", 102)
+    with pytest.raises(DataError, match="'flowers' with 102 classes, not imagenet with 1000"):
+        registry.open_dataset(data_dir=str(tmp_path), data_name="imagenet")
+
+
+def test_folder_needs_its_manifest(tmp_path):
+    write_numbered_split(tmp_path, "train", 2, 1)
+    with pytest.raises(DataError, match=r"has no manifest\.json"):
+        registry.open_dataset(data_dir=str(tmp_path), data_name="folder")
+    with pytest.raises(DataOptionError, match="--data_name=folder needs --data_dir"):
+        registry.open_dataset(data_name="folder")
+
+
+def test_the_files_of_the_subset_are_checked_at_once(tmp_path):
+    write_numbered_split(tmp_path, "train", 2, 1)
+    registry.open_dataset(data_dir=str(tmp_path), data_name="imagenet", data_subset="train")
+    with pytest.raises(DataError, match="holds train shards but no validation shards"):
+        registry.open_dataset(
+            data_dir=str(tmp_path), data_name="imagenet", data_subset="validation"
+        )
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+@pytest.mark.parametrize(
+    "option", [{"train_crop": "efficientnet"}, {"eval_method": "inception"}, {"augment": "color"}]
+)
+def test_options_without_effect_are_refused(tmp_path, name, option):
+    with pytest.raises(DataOptionError, match=f"has no effect on {name}") as caught:
+        registry.open_dataset(data_dir=str(tmp_path), data_name=name, **option)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ({"train_crop": "vgg"}, "--train_crop=vgg: choose from inception, efficientnet"),
+        ({"eval_method": "vg"}, "--eval_method=vg: choose from vgg, inception, efficientnet"),
+        ({"resize_method": "lanczos"}, "--resize_method=lanczos: choose from nearest"),
+        ({"augment": "mixup"}, "--augment=mixup: choose from none, color"),
+        ({"shuffle_buffer": 0}, "--shuffle_buffer=0: must be 1 or more"),
+        ({"max_corrupt_records": -1}, "--max_corrupt_records=-1: must be 0 or more"),
+        ({"num_data_threads": 0}, "--num_data_threads=0: must be 1 or more"),
+    ],
+)
+def test_options_are_checked(tmp_path, option, line):
+    with pytest.raises(DataOptionError) as caught:
+        registry.open_dataset(data_dir=str(tmp_path), data_name="imagenet", **option)
+    assert str(caught.value).startswith(line)
