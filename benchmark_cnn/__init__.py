@@ -1,1 +1,1 @@
-"""The engine: towers, variables and the mathematics of a step. It knows no model and no data set by name."""
+"""The engine: towers, variables and the arithmetic of a step; it names no model and no data set."""

@@ -75,18 +75,18 @@ def count(logits: tf.Tensor, labels: tf.Tensor, is_real: tf.Tensor | None = None
     if is_real is None:
         is_real = tf.ones_like(labels, tf.bool)
     labels = tf.where(is_real, labels, 0)
-    rank = _rank(logits, labels)
+    before = rank(logits, labels)
     countable = tf.logical_and(is_real, tf.reduce_all(tf.math.is_finite(logits), axis=1))
     return Counts(
-        top_1=_number(tf.logical_and(countable, rank < 1)),
-        top_5=_number(tf.logical_and(countable, rank < 5)),
+        top_1=_number(tf.logical_and(countable, before < 1)),
+        top_5=_number(tf.logical_and(countable, before < 5)),
         loss_sum=tf.reduce_sum(tf.where(is_real, _losses(logits, labels), 0.0)),
         examples=_number(is_real),
     )
 
 
-def _rank(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """How many classes come before the label, int32 [B]."""
+def rank(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """How many classes come before the label, int32 [B]; see `count` for ties."""
     of_label = tf.gather(logits, labels, axis=1, batch_dims=1)[:, tf.newaxis]
     classes = tf.range(tf.shape(logits)[1], dtype=labels.dtype)
     wins_tie = tf.logical_and(logits == of_label, classes < labels[:, tf.newaxis])

@@ -1,0 +1,170 @@
+"""Evaluations of a run's checkpoints: one, all of them, or each new one as it appears."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from absl import logging
+
+from benchmark_cnn import checkpoint_names, checkpoints, console, run_directory, training_setup
+from benchmark_cnn.console import HeaderFacts
+from benchmark_cnn.errors import DataError, Stopped
+from benchmark_cnn.evaluation import Evaluator
+from benchmark_cnn.params import Params
+from benchmark_cnn.run_plan import crosses
+from benchmark_cnn.stop_signal import StopSignal
+from benchmark_cnn.summaries import EvaluationSummaries
+
+RESULT_FILE = "eval.json"
+
+
+def evaluate(params: Params, spec, dataset, *, typed: frozenset[str] = frozenset()) -> dict:
+    """Evaluate what `params.checkpoint.train_dir` (a run, or one checkpoint) says.
+
+    Returns:
+      The last result: `top_1`, `top_5`, `loss`, `examples`, `global_step`, `checkpoint`; also in
+      eval.json of the evaluation directory.
+
+    Raises:
+      DataError: no checkpoint, one of another model, or damaged data.
+      Stopped: SIGTERM or SIGINT.
+    """
+    run_devices, manager = training_setup.make_manager(params, typed)
+    batch_size = params.data.batch_size or spec.batch_size
+    subset = params.data.data_subset or "validation"
+    console.log(
+        *console.header_lines(
+            _header_facts(params, spec, dataset, run_devices, batch_size, subset)
+        ),
+        console.GENERATING_EVALUATION_MODEL,
+    )
+    network = training_setup.build_network(params, spec, dataset, manager)
+    evaluator = Evaluator(
+        manager,
+        network,
+        dataset,
+        batch_size=batch_size,
+        image_size=params.network.image_size or spec.image_size,
+        subset=subset,
+    )
+    directory = evaluation_directory(params)
+    result: dict = {}
+    with StopSignal() as stop, EvaluationSummaries(directory) as summaries:
+        for prefix in _checkpoints_to_evaluate(params, stop):
+            try:
+                _restore(network, prefix, params)
+            except DataError:
+                if params.evaluation.eval_interval_secs and not os.path.exists(f"{prefix}.index"):
+                    logging.warning("%s was deleted by the training run; waiting", prefix)
+                    continue
+                raise
+            result = _evaluate_one(evaluator, prefix, params, spec, stop)
+            summaries.write(result["global_step"], result)
+            _write_json(directory / RESULT_FILE, result)
+    if stop.requested:
+        raise Stopped(f"stopped by {stop.requested}; finished evaluations are in {directory}")
+    return result
+
+
+def evaluation_directory(params: Params) -> Path:
+    """`--eval_dir`, or `eval` in the run's directory."""
+    if params.evaluation.eval_dir is not None:
+        return Path(params.evaluation.eval_dir)
+    train_dir = Path(params.checkpoint.train_dir or ".")
+    return (train_dir if train_dir.is_dir() else train_dir.parent) / "eval"
+
+
+def _checkpoints_to_evaluate(params: Params, stop: StopSignal) -> Iterator[str]:
+    train_dir, flags = params.checkpoint.train_dir, params.evaluation
+    if flags.eval_interval_secs:
+        step = None
+        while not stop.requested:
+            prefix = run_directory.wait_for_new_checkpoint(
+                train_dir,
+                step,
+                timeout_secs=None,
+                poll_secs=min(flags.eval_interval_secs, 1.0),
+                should_stop=lambda: bool(stop.requested),
+            )
+            if prefix is None:
+                return
+            step = checkpoints.global_step(prefix)
+            yield prefix
+    elif flags.all_checkpoints:
+        prefixes = checkpoints.all_checkpoints(train_dir)
+        if not prefixes:
+            raise DataError(f"no checkpoint in {train_dir}")
+        yield from prefixes
+    else:
+        yield checkpoints.resolve(train_dir)
+
+
+def _restore(network, prefix: str, params: Params) -> None:
+    plan = checkpoint_names.restore_plan(
+        {name: tuple(variable.shape) for name, variable in network.variables.items()},
+        checkpoints.shapes(prefix),
+        ckpt_scope=params.evaluation.ckpt_scope,
+        moving_average=params.optimization.moving_average_decay is not None,
+        ignore_missing=params.evaluation.ignore_missing_vars,
+    )
+    for name, value in checkpoints.read_variables(prefix, plan).items():
+        network.variables[name].assign(value)
+
+
+def _evaluate_one(evaluator: Evaluator, prefix: str, params: Params, spec, stop) -> dict:
+    step = checkpoints.global_step(prefix)
+    console.log(console.running_evaluation_line(step))
+
+    def on_step(number: int, examples_per_sec: float) -> None:
+        if stop.requested:
+            raise Stopped(f"stopped by {stop.requested} while evaluating {prefix}")
+        if crosses(number - 1, number, params.report.display_every):
+            console.log(console.evaluation_step_line(number, examples_per_sec))
+
+    result = evaluator.run(on_step)
+    console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
+    averaged = params.optimization.moving_average_decay is not None
+    return {
+        **result,
+        "global_step": step,
+        "checkpoint": os.path.basename(prefix),
+        "model": spec.name,
+        "weights": "moving average" if averaged else "raw",
+        "subset": evaluator.subset,
+        "image_size": evaluator.image_size,
+        "eval_method": params.data.eval_method,
+        "resize_method": params.data.resize_method,
+    }
+
+
+def _header_facts(params, spec, dataset, run_devices, batch_size, subset) -> HeaderFacts:
+    import tensorflow as tf
+
+    num_towers = len(run_devices.towers)
+    examples = dataset.num_examples(subset)
+    return HeaderFacts(
+        tensorflow_version=tf.__version__,
+        model=spec.name,
+        dataset=dataset.name,
+        synthetic=dataset.synthetic,
+        mode="evaluation",
+        batch_size_per_device=batch_size,
+        num_devices=num_towers,
+        num_batches=-(-examples // (batch_size * num_towers)),
+        num_epochs=1.0,
+        devices=run_devices.towers,
+        data_format=params.network.data_format,
+        optimizer="none",
+        variables=params.hardware.variable_update,
+        all_reduce="none",
+    )
+
+
+def _write_json(path: Path, result: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(result, indent=2) + "\n")
+    temporary.replace(path)

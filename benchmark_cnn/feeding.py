@@ -1,0 +1,88 @@
+"""From a data set to one slice of the batch per tower, prefetched to the tower's device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+
+from benchmark_cnn.variable_mgr import VariableManager
+
+
+class _SameBatch:
+    """Batches that never change and live on the towers' devices: the benchmark's input."""
+
+    def __init__(self, batch: tuple):
+        self.batch = batch
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self.batch
+
+
+def training_batches(
+    manager: VariableManager,
+    dataset,
+    *,
+    batch_size: int,
+    image_size: int,
+    seed: int,
+    start_example: int = 0,
+) -> Iterator:
+    """Endless (images, labels) of per-tower values; batch i of the stream goes to tower i % N.
+
+    Args:
+      batch_size: examples per tower and step.
+      start_example: position in the stream to begin with, for a resumed run.
+    """
+    if dataset.synthetic:
+        return _SameBatch(_synthetic(manager, dataset, batch_size, image_size, seed))
+    return _distribute(
+        manager,
+        lambda: dataset.train_batches(
+            batch_size=batch_size, image_size=image_size, seed=seed, start_example=start_example
+        ),
+    )
+
+
+def evaluation_batches(
+    manager: VariableManager, dataset, *, batch_size: int, image_size: int, subset: str
+) -> Iterator:
+    """(images, labels, is_real) of per-tower values: every example once, then padding for ever.
+
+    The padding (is_real all false) keeps every tower busy to the same last step.
+    """
+
+    def batches() -> tf.data.Dataset:
+        real = dataset.eval_batches(batch_size=batch_size, image_size=image_size, subset=subset)
+        images, labels, _ = real.element_spec
+        padding = (
+            tf.zeros([batch_size, *images.shape[1:]], images.dtype),
+            tf.zeros([batch_size], labels.dtype),
+            tf.zeros([batch_size], tf.bool),
+        )
+        return real.concatenate(tf.data.Dataset.from_tensors(padding).repeat())
+
+    return _distribute(manager, batches)
+
+
+def _distribute(manager: VariableManager, make: Callable[[], tf.data.Dataset]) -> Iterator:
+    strategy = manager.strategy
+    options = tf.distribute.InputOptions(experimental_fetch_to_device=True)
+    return iter(strategy.distribute_datasets_from_function(lambda _: make(), options))
+
+
+def _synthetic(manager, dataset, batch_size, image_size, seed) -> tuple:
+    def value(part: int):
+        def on_tower(context: tf.distribute.ValueContext) -> tf.Tensor:
+            shard = (context.replica_id_in_sync_group, context.num_replicas_in_sync)
+            batches = dataset.train_batches(
+                batch_size=batch_size, image_size=image_size, seed=seed, shard=shard
+            )
+            return next(iter(batches))[part]
+
+        return manager.strategy.experimental_distribute_values_from_function(on_tower)
+
+    return value(0), value(1)

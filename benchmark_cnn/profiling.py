@@ -1,0 +1,173 @@
+"""Profiles of a few steps: `--profile_steps` for TensorBoard, `--trace_file` for a trace viewer."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+from absl import logging
+
+from benchmark_cnn import chrome_trace
+from benchmark_cnn.errors import UsageError
+from benchmark_cnn.flag_values import parse_profile_steps
+
+# The first call of a single step compiles it, the second may still settle caches and algorithms.
+_STEPS_BEFORE_TRACE = 2
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Steps `first` to `last`, both inside, that one run of the profiler covers.
+
+    train_dir: where TensorBoard looks for the profile. trace_file: where the trace goes instead.
+    """
+
+    first: int
+    last: int
+    train_dir: Path | None = None
+    trace_file: Path | None = None
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """Steps at which a call into TensorFlow has to end."""
+        if self.trace_file is None:
+            return (self.first - 1, self.last)
+        # Its step is a call of its own, and so are those that prepare it.
+        return tuple(range(self.first - _STEPS_BEFORE_TRACE, self.last + 1))
+
+
+class Profiler:
+    """A context around the training loop; steps are global steps, the first one is 1.
+
+    A profile that fails is a warning: no run ends for want of it.
+
+    Args:
+      profile_steps: the flag's "first,last"; the profile goes to `train_dir`/plugins/profile.
+      trace_file: file for a Chrome trace of the third step of this process (after `profile_steps`
+        if it lies among them); gzipped if its name ends in .gz.
+      train_dir: needed with profile_steps.
+      start_step: global step from which the run goes on.
+
+    Raises:
+      UsageError: the trace's directory cannot be made or written to.
+    """
+
+    def __init__(
+        self,
+        profile_steps: str | None,
+        trace_file: str | os.PathLike[str] | None,
+        train_dir: str | os.PathLike[str] | None,
+        start_step: int = 0,
+    ):
+        self._windows: list[_Window] = []
+        self._active: _Window | None = None
+        if profile_steps is not None and train_dir is not None:
+            self._add_profile(*parse_profile_steps(profile_steps), Path(train_dir), start_step)
+        if trace_file is not None:
+            self._add_trace(Path(trace_file), start_step)
+
+    def __enter__(self) -> Profiler:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._active is not None:
+            self._stop()
+        for window in self._windows:
+            logging.warning(
+                "%s was not written: the run ended before step %d",
+                window.trace_file or "the profile",
+                window.first,
+            )
+        self._windows.clear()
+
+    def end_of_call(self, step: int, end: int) -> int:
+        """Where a call that follows `step` has to end, `end` at the latest."""
+        boundaries = [b for window in self._windows for b in window.boundaries]
+        return min([end, *(b for b in boundaries if b > step)])
+
+    @contextlib.contextmanager
+    def steps(self, previous: int, step: int) -> Iterator[None]:
+        """Around a call that takes the run from step `previous` to `step`."""
+        due = [window for window in self._windows if window.first == previous + 1]
+        if due and self._active is None:
+            self._start(due[0])
+        if self._active is None:
+            yield
+            return
+        # By these marks the profiler tells one step from the next.
+        with tf.profiler.experimental.Trace("train", step_num=step, _r=1):
+            yield
+        if step >= self._active.last:
+            self._stop()
+
+    def _add_profile(self, first: int, last: int, train_dir: Path, start_step: int) -> None:
+        if first <= start_step:
+            logging.warning(
+                "--profile_steps=%d,%d: the run goes on from step %d, nothing is profiled",
+                *(first, last, start_step),
+            )
+            return
+        self._windows.append(_Window(first, last, train_dir=train_dir))
+
+    def _add_trace(self, path: Path, start_step: int) -> None:
+        _make_writable(path)
+        step = start_step + _STEPS_BEFORE_TRACE + 1
+        # One profiler at a time, and the steps around it cost more than others.
+        for window in self._windows:
+            if window.first <= step <= window.last:
+                step = window.last + _STEPS_BEFORE_TRACE + 1
+        self._windows.append(_Window(step, step, trace_file=path))
+
+    def _start(self, window: _Window) -> None:
+        self._windows.remove(window)
+        directory = window.train_dir
+        if directory is None:
+            self._temporary = tempfile.TemporaryDirectory()
+            directory = Path(self._temporary.name)
+        self._directory = directory
+        tf.test.experimental.sync_devices()
+        try:
+            tf.profiler.experimental.start(str(directory))
+        except tf.errors.OpError as error:
+            logging.warning("the profiler does not start: %s", error.message)
+        else:
+            self._active = window
+
+    def _stop(self) -> None:
+        window, self._active = self._active, None
+        try:
+            # A GPU may still be at work on the last step.
+            tf.test.experimental.sync_devices()
+            tf.profiler.experimental.stop()
+            if window.trace_file is not None:
+                _write_trace(self._directory, window.trace_file)
+                self._temporary.cleanup()
+        except (tf.errors.OpError, OSError) as error:
+            logging.warning("no profile of steps %d to %d: %s", window.first, window.last, error)
+
+
+def _write_trace(directory: Path, path: Path) -> None:
+    """Convert the profile in `directory` to a Chrome trace."""
+    (profile,) = directory.glob("plugins/profile/*/*.xplane.pb")
+    text = json.dumps(chrome_trace.from_xspace(profile.read_bytes()), allow_nan=False)
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+def _make_writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab"):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cannot write --trace_file={path}: {error.strerror}; give a file in a directory that "
+            "you may write to"
+        ) from error

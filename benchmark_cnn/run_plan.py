@@ -1,0 +1,76 @@
+"""How long a run is and when things happen in it: pure arithmetic on steps, examples, epochs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from fractions import Fraction
+
+DEFAULT_BENCHMARK_BATCHES = 100
+DEFAULT_WARMUP_BATCHES = 10
+DEFAULT_TRAINING_EPOCHS = 90.0
+
+
+@dataclasses.dataclass(frozen=True)
+class RunPlan:
+    """Batch sizes in examples, lengths in steps.
+
+    warmup_steps: real training steps that come first and are not timed (benchmarks only).
+    total_steps: all steps, the warm-up's included.
+    """
+
+    batch_per_tower: int
+    num_towers: int
+    micro_batches: int
+    examples_per_epoch: int
+    warmup_steps: int
+    total_steps: int
+
+    @property
+    def global_batch(self) -> int:
+        return self.batch_per_tower * self.num_towers * self.micro_batches
+
+    @property
+    def num_epochs(self) -> float:
+        """Epochs that the timed steps cover."""
+        return (self.total_steps - self.warmup_steps) * self.global_batch / self.examples_per_epoch
+
+    def epoch_at(self, examples_seen: int) -> float:
+        return examples_seen / self.examples_per_epoch
+
+    def steps_per(self, epochs: float) -> Fraction:
+        """Exact number of steps in `epochs`, which need not be whole."""
+        return Fraction(str(epochs)) * self.examples_per_epoch / self.global_batch
+
+
+def make_plan(run, data, *, batch_per_tower: int, num_towers: int, examples_per_epoch: int):
+    """The plan of `run` (RunParams) on `data` (DataParams).
+
+    `num_epochs` becomes the number of steps that covers them: ceil(epochs * examples / batch).
+    """
+    plan = RunPlan(
+        batch_per_tower,
+        num_towers,
+        run.gradient_accumulation_steps,
+        examples_per_epoch,
+        warmup_steps=0,
+        total_steps=0,
+    )
+    warmup_steps = run.num_warmup_batches
+    if warmup_steps is None:
+        warmup_steps = DEFAULT_WARMUP_BATCHES if data.data_dir is None else 0
+    num_epochs = run.num_epochs
+    if run.num_batches is None and num_epochs is None and data.data_dir is not None:
+        num_epochs = DEFAULT_TRAINING_EPOCHS
+    if num_epochs is not None:
+        num_batches = math.ceil(plan.steps_per(num_epochs))
+    else:
+        num_batches = run.num_batches or DEFAULT_BENCHMARK_BATCHES
+    return dataclasses.replace(
+        plan, warmup_steps=warmup_steps, total_steps=warmup_steps + num_batches
+    )
+
+
+def crosses(previous: int, current: int, every) -> bool:
+    """Whether a multiple of `every` (steps; None is never) lies in (previous, current]."""
+    return every is not None and current // every > previous // every

@@ -1,0 +1,80 @@
+"""When a training run saves, and how it goes on from what was saved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from absl import logging
+
+from benchmark_cnn import best_checkpoint, checkpoint_names, checkpoints
+from benchmark_cnn.run_directory import RunDirectory
+from benchmark_cnn.run_plan import crosses
+from benchmark_cnn.train_state import TrainState
+
+
+class Saver:
+    """Saves `state` into `directory` by steps and by time; does nothing without a directory."""
+
+    def __init__(self, state: TrainState, directory: RunDirectory | None, checkpoint):
+        self._state = state
+        self._directory = directory
+        self._every_steps = checkpoint.save_model_steps
+        self._every_secs = checkpoint.save_model_secs
+        self._keep = checkpoint.keep_checkpoints
+        self._saved_at = time.monotonic()
+        self._saved_step: int | None = None
+        self._prefix: str | None = None
+
+    def due(self, previous: int, step: int) -> bool:
+        """Whether the steps in (previous, step] end with a checkpoint."""
+        if self._directory is None:
+            return False
+        by_time = self._every_secs and time.monotonic() - self._saved_at >= self._every_secs
+        return bool(by_time) or crosses(previous, step, self._every_steps)
+
+    def save(self, step: int) -> None:
+        """Save the state after `step` steps, once."""
+        if self._directory is None or step == self._saved_step:
+            return
+        self._prefix = checkpoints.save(
+            self._directory.path, step, self._state.tensors(), keep=self._keep
+        )
+        self._saved_step, self._saved_at = step, time.monotonic()
+
+    def keep_if_best(self, metrics: Mapping[str, float]) -> None:
+        """Keep the checkpoint just saved in `best/` if its top-1 is the highest so far."""
+        if self._prefix is not None and self._directory is not None:
+            best_checkpoint.save_best(self._directory.path, self._prefix, metrics)
+
+    def resume(self) -> int:
+        """Restore the newest whole checkpoint of the directory, if any.
+
+        Returns:
+          The number of finished steps; 0 for a run that starts.
+        """
+        prefix = self._directory.checkpoint_to_resume() if self._directory else None
+        if prefix is None:
+            return 0
+        wanted = self._state.named_variables()
+        plan = checkpoint_names.restore_plan(
+            {name: tuple(variable.shape) for name, variable in wanted.items()},
+            checkpoints.shapes(prefix),
+        )
+        self._state.restore(checkpoints.read_variables(prefix, plan))
+        step = int(self._state.global_step)
+        self._prefix, self._saved_step = prefix, step
+        logging.info("resuming from %s at step %d", prefix, step)
+        return step
+
+
+def initialise(state: TrainState, path: str) -> None:
+    """Start from the weights of another run (`--init_checkpoint`): weights and statistics only."""
+    prefix = checkpoints.resolve(path)
+    plan = checkpoint_names.restore_plan(
+        {name: tuple(variable.shape) for name, variable in state.variables.items()},
+        checkpoints.shapes(prefix),
+    )
+    values = checkpoints.read_variables(prefix, plan)
+    state.restore(values)
+    state.start_averages()

@@ -1,0 +1,118 @@
+"""Everything a step changes, and its names in a checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from benchmark_cnn.variable_mgr import VariableManager
+
+AVERAGE = "ExponentialMovingAverage"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Weights and moving statistics (the network's), slots, averages, and the counters.
+
+    slots: checkpoint name of a weight -> slot name -> variable beside it.
+    averages: checkpoint name -> average beside it; empty without a moving average.
+    global_step: int64, batches consumed. skipped_steps: those of them that changed nothing.
+    examples_seen: int64, the position in the data, also when the batch size changes on resume.
+    loss_scale, good_steps: of dynamic loss scaling; constant 1 and 0 where there is none.
+    """
+
+    manager: VariableManager
+    variables: Mapping[str, tf.Variable]
+    slots: Mapping[str, Mapping[str, tf.Variable]]
+    averages: Mapping[str, tf.Variable]
+    global_step: tf.Variable
+    skipped_steps: tf.Variable
+    examples_seen: tf.Variable
+    loss_scale: tf.Variable
+    good_steps: tf.Variable
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Checkpoint name -> variable, of everything that a resumed run needs."""
+        named = dict(self.variables)
+        for name, slots in self.slots.items():
+            named |= {f"{name}/{slot}": variable for slot, variable in slots.items()}
+        named |= {f"{name}/{AVERAGE}": average for name, average in self.averages.items()}
+        return named | {
+            "global_step": self.global_step,
+            "skipped_steps": self.skipped_steps,
+            "examples_seen": self.examples_seen,
+            "loss_scale": self.loss_scale,
+            "loss_scale/good_steps": self.good_steps,
+        }
+
+    def tensors(self) -> dict[str, tf.Tensor]:
+        """Checkpoint name -> value to save."""
+        return {name: self.manager.read(v) for name, v in self.named_variables().items()}
+
+    def restore(self, values: Mapping[str, np.ndarray]) -> None:
+        """Assign `values` (checkpoint name -> array) to every copy of every variable named."""
+        named = self.named_variables()
+        for name, value in values.items():
+            named[name].assign(value)
+
+    def start_averages(self) -> None:
+        """Let every average begin at the present value of what it follows."""
+        for name, average in self.averages.items():
+            average.assign(self.manager.read(self.variables[name]))
+
+    def swap_averages(self) -> None:
+        """Exchange weights and averages in place: evaluate, then call again. Exact, no memory."""
+        for name, average in self.averages.items():
+            self.manager.update(self.variables[name], _swap, (average,))
+
+
+def _swap(variable, average):
+    value = tf.identity(variable)
+    return tf.group(variable.assign(average), average.assign(value))
+
+
+def create(
+    manager: VariableManager, network, *, slot_values: Mapping[str, float], with_averages: bool
+) -> TrainState:
+    """The state of a fresh run of `network`, whose variables exist already.
+
+    Averages start at the weights they follow, as tf.train.ExponentialMovingAverage does.
+    """
+    slots = {
+        name: {
+            slot: manager.create_beside(
+                network.variables[name],
+                lambda v=network.variables[name], fill=fill: tf.fill(
+                    v.shape, tf.cast(fill, v.dtype)
+                ),
+                f"{name}/{slot}",
+            )
+            for slot, fill in slot_values.items()
+        }
+        for name in network.trainable
+    }
+    averages = {}
+    if with_averages:
+        averages = {
+            name: manager.create_beside(variable, manager.read(variable), f"{name}/{AVERAGE}")
+            for name, variable in network.variables.items()
+        }
+    with tf.device("/device:CPU:0"):
+        return TrainState(
+            manager,
+            network.variables,
+            slots,
+            averages,
+            global_step=_counter("global_step"),
+            skipped_steps=_counter("skipped_steps"),
+            examples_seen=_counter("examples_seen"),
+            loss_scale=tf.Variable(1.0, trainable=False, dtype=tf.float32, name="loss_scale"),
+            good_steps=_counter("good_steps"),
+        )
+
+
+def _counter(name: str) -> tf.Variable:
+    return tf.Variable(0, trainable=False, dtype=tf.int64, name=name)

@@ -1,0 +1,192 @@
+"""The training loop: start or resume, then steps, reports, evaluations, checkpoints to the end."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from benchmark_cnn import feeding, run_directory, saving, training_setup
+from benchmark_cnn.errors import NonFiniteError, Stopped, UsageError
+from benchmark_cnn.params import Params, write_parameters
+from benchmark_cnn.reporting import Reporter
+from benchmark_cnn.run_plan import crosses
+from benchmark_cnn.saving import Saver
+from benchmark_cnn.step_loop import make_step_loop
+from benchmark_cnn.stop_signal import StopSignal
+from benchmark_cnn.training_setup import TrainingRun
+from benchmark_cnn.training_step import REPORT
+
+
+def train(
+    params: Params,
+    spec,
+    dataset,
+    *,
+    command_line: Sequence[str] = (),
+    typed: frozenset[str] = frozenset(),
+    loss: Callable | None = None,
+) -> dict:
+    """Train as `params` says; the same call on the same train_dir resumes.
+
+    Args:
+      spec, dataset, loss: see training_setup.set_up.
+      command_line: what was typed, for run.json.
+      typed: names of the flags that were typed: a typed flag without effect is an error.
+
+    Returns:
+      `global_step`, `images_per_sec`, and the last evaluation's `top_1`, `top_5` and `loss`.
+
+    Raises:
+      RunError: see errors.py; Stopped after SIGTERM or SIGINT, with the state saved.
+    """
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopSignal())
+        directory = None
+        if params.checkpoint.train_dir is not None:
+            directory = stack.enter_context(
+                run_directory.open_for_training(
+                    params.checkpoint.train_dir, params.checkpoint.fresh
+                )
+            )
+        run = training_setup.set_up(params, spec, dataset, typed=typed, loss=loss)
+        saver = Saver(run.state, directory, params.checkpoint)
+        start_step = saver.resume()
+        if start_step == 0 and params.checkpoint.init_checkpoint is not None:
+            saving.initialise(run.state, params.checkpoint.init_checkpoint)
+        if directory is not None:
+            write_parameters(params, directory.path)
+        reporter = stack.enter_context(Reporter(run, directory, start_step, command_line))
+        _train(run, start_step, saver, reporter, stop)
+        return reporter.finish()
+
+
+def _train(run: TrainingRun, step: int, saver: Saver, reporter: Reporter, stop: StopSignal) -> None:
+    """From `step` to the end of the plan, or until the accuracy asked for is reached."""
+    plan, params = run.plan, run.params.run
+    batches = feeding.training_batches(
+        run.manager,
+        run.dataset,
+        batch_size=plan.batch_per_tower,
+        image_size=run.image_size,
+        seed=run.params.hardware.tf_random_seed,
+        start_example=int(run.state.examples_seen),
+    )
+    run_steps = make_step_loop(run.step, batches, plan.micro_batches)
+    _settle_last_evaluation(run, step, saver, reporter, stop)
+    while step < plan.total_steps and not reporter.reached(params.stop_at_top_1_accuracy):
+        previous, step = step, _end_of_call(run, step)
+        evaluates, saves = _evaluation_due(run, previous, step), saver.due(previous, step)
+        saves = saves or evaluates or step == plan.total_steps
+        report = saves or reporter.due(previous, step)
+        started = time.perf_counter()
+        with _errors_in_one_line(run):
+            values, waited = run_steps(step - previous, report)
+            values = dict(zip(REPORT, values.numpy().tolist(), strict=True)) if report else None
+        seconds = time.perf_counter() - started
+        reporter.on_steps(previous, step, seconds, waited, values)
+        if values is not None:
+            _check_finite(run, step, values)
+        if saves or stop.requested:
+            reporter.sync()
+            saver.save(step)
+        if evaluates and not stop.requested:
+            _evaluate(run, step, saver, reporter, stop)
+        if stop.requested:
+            raise Stopped(_stop_line(run, step, stop))
+
+
+def _end_of_call(run: TrainingRun, step: int) -> int:
+    """The step after the next call: steps_per_loop on, but not past the warm-up or the end."""
+    end = run.plan.warmup_steps if step < run.plan.warmup_steps else run.plan.total_steps
+    return min(step + run.params.run.steps_per_loop, end)
+
+
+def _evaluation_due(run: TrainingRun, previous: int, step: int) -> bool:
+    params, plan = run.params.run, run.plan
+    every = params.eval_every_steps
+    if params.eval_every_epochs is not None:
+        every = plan.steps_per(params.eval_every_epochs)
+    # An evaluation asked for by epochs also closes the run: its last epoch may be cut short.
+    last = every is not None and step == plan.total_steps
+    return last or crosses(previous, step, every)
+
+
+def _evaluate(
+    run: TrainingRun, step: int, saver: Saver, reporter: Reporter, stop: StopSignal
+) -> None:
+    """Evaluate the averages if there are any, the weights otherwise; keep the best checkpoint.
+
+    A stop that is requested meanwhile abandons it: a resumed run begins with it.
+    """
+    reporter.before_evaluation(step)
+    run.state.swap_averages()
+    try:
+        result = run.evaluator.run(on_step=lambda *_: _raise_if(stop.requested))
+    except _Abandoned:
+        return
+    finally:
+        run.state.swap_averages()
+    reporter.on_evaluation(step, result)
+    saver.keep_if_best(result)
+
+
+def _settle_last_evaluation(
+    run: TrainingRun, step: int, saver: Saver, reporter: Reporter, stop: StopSignal
+) -> None:
+    """Make up for an evaluation that a kill came in the way of, after its checkpoint was saved."""
+    if not run.evaluates or not _evaluation_due(
+        run, max(0, step - run.params.run.steps_per_loop), step
+    ):
+        return
+    logged = reporter.logged_evaluation()
+    if logged is None or logged["global_step"] != step:
+        _evaluate(run, step, saver, reporter, stop)
+    else:
+        saver.keep_if_best(logged)
+
+
+class _Abandoned(Exception):
+    """An evaluation that was interrupted."""
+
+
+def _raise_if(requested) -> None:
+    if requested:
+        raise _Abandoned
+
+
+def _check_finite(run: TrainingRun, step: int, values: dict) -> None:
+    if run.step.guards or run.params.run.forward_only:
+        return
+    broken = [n for n in ("total_loss", "gradient_norm") if not math.isfinite(values[n])]
+    if broken:
+        raise NonFiniteError(
+            f"{' and '.join(broken)} not finite at step {step} (learning rate "
+            f"{values['learning_rate']:g}); lower --learning_rate, set --gradient_clip, or "
+            "--on_nonfinite=skip. No checkpoint was written of it"
+        )
+
+
+@contextlib.contextmanager
+def _errors_in_one_line(run: TrainingRun):
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise UsageError(
+            f"out of memory with --batch_size={run.plan.batch_per_tower}: lower it, and raise "
+            "--gradient_accumulation_steps to keep the global batch"
+        ) from error
+    except tf.errors.OpError as error:
+        raise run.dataset.explain(error) from error
+
+
+def _stop_line(run: TrainingRun, step: int, stop: StopSignal) -> str:
+    if run.params.checkpoint.train_dir is None:
+        return f"stopped by {stop.requested} at step {step}; nothing was saved (no --train_dir)"
+    return (
+        f"stopped by {stop.requested} at step {step} of {run.plan.total_steps}; "
+        "the same command resumes from here"
+    )

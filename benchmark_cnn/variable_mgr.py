@@ -1,0 +1,128 @@
+"""Variable managers: where variables live, and how the gradients of the towers meet.
+
+A tower is one copy of the network's forward and backward pass on one device. tf.distribute places
+the variables and runs the towers; a manager adds what `--variable_update` means:
+
+| kind               | variables                     | gradients                            |
+|--------------------|-------------------------------|--------------------------------------|
+| `replicated`       | a copy on every tower         | averaged, every copy updated         |
+| `parameter_server` | one copy, towers read it      | averaged, the one copy updated       |
+| `independent`      | a copy on every tower         | not exchanged: the scaling ceiling   |
+
+Whatever the kind, a gradient is the mean over the global batch (the ancestors summed in some
+modes, so that the learning rate depended on the mode).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from benchmark_cnn import all_reduce
+from benchmark_cnn.all_reduce import AllReduceSpec
+from benchmark_cnn.errors import RunError
+
+SELF_CHECK_SIZE = 1027  # odd, and larger than one cache line: a wrong split shows
+
+
+class VariableManager:
+    """A tf.distribute strategy, and whether the towers exchange what they compute."""
+
+    def __init__(
+        self, kind: str, strategy: tf.distribute.Strategy, *, exchanges: bool, pack_bytes: int = 0
+    ):
+        self.kind = kind
+        self.strategy = strategy
+        self.exchanges = exchanges
+        self.pack_bytes = pack_bytes
+
+    @property
+    def num_towers(self) -> int:
+        return self.strategy.num_replicas_in_sync
+
+    def scope(self) -> contextlib.AbstractContextManager:
+        """Variables created inside live where this manager wants them."""
+        return self.strategy.scope()
+
+    def create_beside(self, variable, initial_value, name: str):
+        """A non-trainable variable with the placement of `variable`: a slot or an average."""
+        with self.scope(), self.strategy.extended.colocate_vars_with(variable):
+            return tf.Variable(initial_value, trainable=False, name=name)
+
+    def run_towers(self, tower: Callable, args: tuple):
+        """Run `tower` once per device; `args` are per-tower values or shared tensors."""
+        return self.strategy.run(tower, args=args)
+
+    def aggregate(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Mean of each tensor over the towers, on every tower. Called inside a tower."""
+        if not self.exchanges or self.num_towers == 1:
+            return list(tensors)
+        context = tf.distribute.get_replica_context()
+        mean = tf.distribute.ReduceOp.MEAN
+        if not self.pack_bytes:
+            return context.all_reduce(mean, list(tensors))
+        buffers = context.all_reduce(mean, all_reduce.pack(tensors, self.pack_bytes))
+        return all_reduce.unpack(buffers, tensors, self.pack_bytes)
+
+    def update(self, variable, function: Callable, args: tuple):
+        """Call `function(copy, *args)` for each copy of `variable`. Called between the towers.
+
+        Per-tower values in `args` arrive as the tensor of that copy's tower.
+        """
+        return self.strategy.extended.update(variable, function, args=args, group=True)
+
+    def local_results(self, value) -> tuple:
+        """The values of a tower's result, first tower first."""
+        return self.strategy.experimental_local_results(value)
+
+    def read(self, variable) -> tf.Tensor:
+        """The value that is saved: the first copy's (all copies are equal but in `independent`)."""
+        return self.local_results(variable)[0].read_value()
+
+    def check_sum(self) -> None:
+        """Average known tensors over the towers, and stop if any tower sees a wrong mean.
+
+        A broken peer-to-peer link or collective library shows as silent NaN or drift otherwise.
+        """
+        if not self.exchanges or self.num_towers == 1:
+            return
+
+        @tf.function(autograph=False)
+        def averages():
+            def tower():
+                context = tf.distribute.get_replica_context()
+                number = tf.cast(context.replica_id_in_sync_group + 1, tf.float32)
+                ramp = tf.range(SELF_CHECK_SIZE, dtype=tf.float32)
+                return tuple(self.aggregate([number * ramp, number * tf.ones([3, 5])]))
+
+            return [self.local_results(part) for part in self.run_towers(tower, ())]
+
+        mean = (self.num_towers + 1) / 2
+        ramps, ones = averages()
+        ramp = tf.range(SELF_CHECK_SIZE, dtype=tf.float32)
+        for tower, (got_ramp, got_ones) in enumerate(zip(ramps, ones, strict=True)):
+            # Small integers and their halves: exact in float32, so any difference is a fault.
+            if not (tf.reduce_all(got_ramp == mean * ramp) and tf.reduce_all(got_ones == mean)):
+                raise RunError(
+                    f"the all-reduce is wrong on tower {tower}: the mean of known tensors differs. "
+                    "Try --all_reduce_spec=psgpu or pscpu, or NCCL_P2P_DISABLE=1 in the environment"
+                )
+
+
+def make(
+    kind: str, devices: Sequence[str], *, parameter_device: str, spec: AllReduceSpec
+) -> VariableManager:
+    """The manager that `--variable_update=kind` names, over `devices` (one tower each)."""
+    if kind == "parameter_server":
+        strategy = tf.distribute.experimental.CentralStorageStrategy(
+            compute_devices=list(devices), parameter_device=parameter_device
+        )
+        return VariableManager(kind, strategy, exchanges=True)
+    strategy = tf.distribute.MirroredStrategy(
+        list(devices), cross_device_ops=all_reduce.cross_device_ops(spec, devices)
+    )
+    return VariableManager(
+        kind, strategy, exchanges=kind == "replicated", pack_bytes=spec.pack_bytes
+    )

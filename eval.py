@@ -1,0 +1,62 @@
+"""Evaluate a run: `python eval.py --train_dir=runs/lite0 --moving_average_decay=0.999`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+
+import models.registry
+import preprocessing.registry
+from benchmark_cnn import flags
+from benchmark_cnn.errors import DataError
+from benchmark_cnn.params import PARAMETERS_FILE, Params, read_parameters
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line `argv` (without the program's name); returns the exit code."""
+    try:
+        evaluate(argv)
+    except Exception as error:
+        return flags.report_and_exit_code(error, "--debug" in argv)
+    return 0
+
+
+def evaluate(argv: Sequence[str]) -> dict:
+    """Model and data come from the run's parameters.json, but for what is typed."""
+    parsed = flags.parse(
+        "eval.py",
+        argv,
+        concerns=flags.EVAL_CONCERNS,
+        choices={
+            "model": models.registry.names(),
+            "data_name": preprocessing.registry.names(),
+        },
+    )
+    run = _run_parameters(parsed.params.checkpoint.train_dir)
+    params = flags.evaluation_params(parsed, run if run is not None else parsed.params)
+    data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "validation")
+    dataset = preprocessing.registry.open_dataset(**dataclasses.asdict(data))
+
+    from benchmark_cnn import evaluation_run
+
+    return evaluation_run.evaluate(
+        params, models.registry.get(params.network.model), dataset, typed=parsed.typed
+    )
+
+
+def _run_parameters(train_dir: str | None) -> Params | None:
+    """What the run was trained with; None beside a foreign checkpoint."""
+    path = train_dir or "."
+    if not os.path.isdir(path):
+        if not os.path.exists(os.path.dirname(path) or "."):
+            raise DataError(f"--train_dir={train_dir}: no such directory or checkpoint")
+        path = os.path.dirname(path) or "."
+    if not os.path.exists(os.path.join(path, PARAMETERS_FILE)):
+        return None
+    return read_parameters(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

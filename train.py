@@ -1,0 +1,56 @@
+"""Train a network: `python train.py --model=efficientnet_lite0 --num_gpus=8 --data_dir=DIR`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+import models.registry
+import preprocessing.registry
+from benchmark_cnn import flags, validation
+from benchmark_cnn.errors import UsageError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line `argv` (without the program's name); returns the exit code."""
+    debug = "--debug" in argv
+    try:
+        train(argv)
+    except Exception as error:
+        return flags.report_and_exit_code(error, debug)
+    return 0
+
+
+def train(argv: Sequence[str]) -> dict:
+    """Parse, open the data, train; TensorFlow is imported once the flags are known to be good."""
+    parsed = flags.parse(
+        "train.py",
+        argv,
+        concerns=flags.TRAIN_CONCERNS,
+        choices={
+            "model": models.registry.names(),
+            "data_name": preprocessing.registry.names(),
+        },
+    )
+    params = parsed.params
+    data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "train")
+    dataset = preprocessing.registry.open_dataset(**dataclasses.asdict(data))
+    if dataset.synthetic:
+        lines = validation.synthetic_data_problems(params, parsed.typed, parsed.from_files)
+        if lines:
+            raise UsageError("\n".join(lines))
+
+    from benchmark_cnn import training
+
+    return training.train(
+        params,
+        models.registry.get(params.network.model),
+        dataset,
+        command_line=["train.py", *argv],
+        typed=parsed.typed,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
