@@ -1,6 +1,6 @@
 """From the profiler's XSpace to the JSON that chrome://tracing and ui.perfetto.dev show.
 
-TensorFlow 2.21 saves an XSpace only, and leaves the JSON to the XProf plugin of TensorBoard. Source:
+TensorFlow 2.21 saves an XSpace only, and leaves the JSON to TensorBoard's XProf plugin. Source:
 "Trace Event Format" of the Chromium project: phases "X" (a complete event) and "M" (metadata).
 """
 
@@ -22,10 +22,10 @@ def from_xspace(serialized: bytes) -> dict[str, Any]:
     Returns:
       What json.dump takes; times in microseconds from the first event on.
     """
-    # The only home of this message in TensorFlow's package.
+    # TensorFlow has no public name for this message.
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    space = xplane_pb2.XSpace.FromString(serialized)
+    space: Any = xplane_pb2.XSpace.FromString(serialized)  # pyright: ignore[reportAttributeAccessIssue]
     planes = [plane for plane in space.planes if any(line.events for line in plane.lines)]
     starts = [line.timestamp_ns for plane in planes for line in plane.lines if line.events]
     origin_ns = min(starts, default=0)

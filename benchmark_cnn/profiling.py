@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import json
 import os
@@ -26,12 +27,12 @@ _STEPS_BEFORE_TRACE = 2
 class _Window:
     """Steps `first` to `last`, both inside, that one run of the profiler covers.
 
-    train_dir: where TensorBoard looks for the profile. trace_file: where the trace goes instead.
+    directory: where the profiler writes. trace_file: what to convert it to, None to leave it.
     """
 
     first: int
     last: int
-    train_dir: Path | None = None
+    directory: Path
     trace_file: Path | None = None
 
     @property
@@ -68,6 +69,7 @@ class Profiler:
     ):
         self._windows: list[_Window] = []
         self._active: _Window | None = None
+        self._stack = contextlib.ExitStack()
         if profile_steps is not None and train_dir is not None:
             self._add_profile(*parse_profile_steps(profile_steps), Path(train_dir), start_step)
         if trace_file is not None:
@@ -78,7 +80,8 @@ class Profiler:
 
     def __exit__(self, *_) -> None:
         if self._active is not None:
-            self._stop()
+            self._stop(self._active)
+        self._stack.close()
         for window in self._windows:
             logging.warning(
                 "%s was not written: the run ended before step %d",
@@ -89,8 +92,9 @@ class Profiler:
 
     def end_of_call(self, step: int, end: int) -> int:
         """Where a call that follows `step` has to end, `end` at the latest."""
-        boundaries = [b for window in self._windows for b in window.boundaries]
-        return min([end, *(b for b in boundaries if b > step)])
+        windows = self._windows + ([self._active] if self._active else [])
+        boundaries = [boundary for window in windows for boundary in window.boundaries]
+        return min([end, *(boundary for boundary in boundaries if boundary > step)])
 
     @contextlib.contextmanager
     def steps(self, previous: int, step: int) -> Iterator[None]:
@@ -105,7 +109,7 @@ class Profiler:
         with tf.profiler.experimental.Trace("train", step_num=step, _r=1):
             yield
         if step >= self._active.last:
-            self._stop()
+            self._stop(self._active)
 
     def _add_profile(self, first: int, last: int, train_dir: Path, start_step: int) -> None:
         if first <= start_step:
@@ -114,7 +118,7 @@ class Profiler:
                 *(first, last, start_step),
             )
             return
-        self._windows.append(_Window(first, last, train_dir=train_dir))
+        self._windows.append(_Window(first, last, train_dir))
 
     def _add_trace(self, path: Path, start_step: int) -> None:
         _make_writable(path)
@@ -123,33 +127,28 @@ class Profiler:
         for window in self._windows:
             if window.first <= step <= window.last:
                 step = window.last + _STEPS_BEFORE_TRACE + 1
-        self._windows.append(_Window(step, step, trace_file=path))
+        directory = self._stack.enter_context(tempfile.TemporaryDirectory())
+        self._windows.append(_Window(step, step, Path(directory), path))
 
     def _start(self, window: _Window) -> None:
         self._windows.remove(window)
-        directory = window.train_dir
-        if directory is None:
-            self._temporary = tempfile.TemporaryDirectory()
-            directory = Path(self._temporary.name)
-        self._directory = directory
+        # The profiler sees what is running; a GPU may still be at work on the step before.
         tf.test.experimental.sync_devices()
         try:
-            tf.profiler.experimental.start(str(directory))
+            tf.profiler.experimental.start(str(window.directory))
         except tf.errors.OpError as error:
             logging.warning("the profiler does not start: %s", error.message)
         else:
             self._active = window
 
-    def _stop(self) -> None:
-        window, self._active = self._active, None
+    def _stop(self, window: _Window) -> None:
+        self._active = None
+        tf.test.experimental.sync_devices()
         try:
-            # A GPU may still be at work on the last step.
-            tf.test.experimental.sync_devices()
             tf.profiler.experimental.stop()
             if window.trace_file is not None:
-                _write_trace(self._directory, window.trace_file)
-                self._temporary.cleanup()
-        except (tf.errors.OpError, OSError) as error:
+                _write_trace(window.directory, window.trace_file)
+        except (tf.errors.OpError, OSError, ValueError) as error:
             logging.warning("no profile of steps %d to %d: %s", window.first, window.last, error)
 
 
@@ -164,8 +163,10 @@ def _write_trace(directory: Path, path: Path) -> None:
 def _make_writable(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab"):
-            pass
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise UsageError(
             f"cannot write --trace_file={path}: {error.strerror}; give a file in a directory that "
