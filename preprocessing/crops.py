@@ -51,7 +51,8 @@ def efficientnet_train_window(
 ) -> tf.Tensor:
     """A random part of 8% to 100% of the area; the evaluation's crop where ten draws fail.
 
-    Source: the input pipeline of Tan and Le 2019 (EfficientNet). It uses no boxes.
+    Source: the input pipeline of Tan and Le 2019 (EfficientNet). It uses no boxes. Since the whole
+    image is then the object of which a tenth must be seen, 10% is the smallest part in effect.
     """
     del boxes
     window = _sample_window(

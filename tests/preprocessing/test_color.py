@@ -72,8 +72,34 @@ def test_order_alternates_with_the_position(position, order, monkeypatch):
     assert np.abs(other - expected).max() > 0.5
 
 
-def test_ranges_are_those_of_the_recipe():
-    """Grey has no hue and no saturation: brightness and contrast alone act, and in closed form."""
+def test_range_of_contrast():
+    """Two greys 40 levels apart end up 20 to 60 apart, whatever the brightness."""
+    pixels = np.full((2, 2, 3), 100.0, np.float32)
+    pixels[0] += 40
+    results = [distort(pixels, number, number % 2) for number in range(300)]
+    differences = np.array([result[0, 0, 0] - result[1, 0, 0] for result in results])
+    assert 19.99 <= differences.min() < 22
+    assert 58 < differences.max() <= 60.01
+
+
+def test_ranges_of_hue_and_saturation():
+    """On one colour, contrast does nothing, and brightness adds to all channels alike."""
+    pixels = np.full((2, 2, 3), (150, 120, 90), np.float32)
+    hue = colorsys.rgb_to_hsv(150, 120, 90)[0]
+    results = np.array([distort(pixels, number, number % 2)[0, 0] for number in range(300)]) / 255
+    hsv = np.array([colorsys.rgb_to_hsv(*result) for result in results])
+    turns = (hsv[:, 0] - hue + 0.5) % 1 - 0.5
+    assert -0.2001 <= turns.min() < -0.19
+    assert 0.19 < turns.max() <= 0.2001
+    # The value is the brightest channel: without a change of saturation, 60 / 255 below it is the
+    # darkest one.
+    factors = hsv[:, 1] / (60 / 255 / hsv[:, 2])
+    assert 0.4999 <= factors.min() < 0.52
+    assert 1.48 < factors.max() <= 1.5001
+
+
+def test_range_of_brightness():
+    """Grey has no hue and no saturation, one grey no contrast: brightness alone acts."""
     pixels = np.full((4, 4, 3), 102.0, np.float32)
     changes = np.array([distort(pixels, n, 0)[0, 0, 0] for n in range(400)]) - 102
     assert np.abs(changes).max() <= 32.001

@@ -104,6 +104,14 @@ def test_label_out_of_range(data_dir, label, evaluate):
     assert "from 1 to 1000" in line
 
 
+def test_the_largest_label_is_no_error(data_dir):
+    replace_record(data_dir, 23, example(numbered_image(23), 1000))
+    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet")
+    batches = dataset.eval_batches(batch_size=60, image_size=4, subset="train")
+    ((_, labels, _),) = batches
+    assert labels.numpy()[23] == 999
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"<html>not found</html>"])
 def test_bytes_that_are_no_image(data_dir, content):
     replace_record(data_dir, 59, example(content, 1))

@@ -130,6 +130,29 @@ def test_augmentation_differs_between_epochs_and_seeds(photo_dir):
     assert sum(np.array_equal(first[n], other[n]) for n in range(40)) == 0
 
 
+def test_one_image_looks_different_in_every_epoch(tmp_path):
+    """One example: its place in the epoch is always 0, so the epoch alone makes the difference."""
+    write_split(tmp_path, "train", [example(photographs(1)[0], 1)], 1)
+    images, _ = read(tmp_path, 20, image_size=16)
+    assert len({image.tobytes() for image in images}) == 20
+
+
+def test_one_file_is_shuffled_anew_in_every_epoch(tmp_path):
+    write_numbered_split(tmp_path, "train", 30, num_shards=1)
+    numbers = read_numbers(tmp_path, 90)
+    assert len({tuple(numbers[i : i + 30]) for i in (0, 30, 60)}) == 3
+
+
+def test_every_view_shows_part_of_the_labelled_object(tmp_path):
+    """A red object in the upper right corner; no crop that has a tenth of it can miss it."""
+    pixels = np.zeros((200, 200, 3), np.uint8)
+    pixels[:40, 160:, 0] = 255
+    boxed = example(encode(pixels, "PNG"), 1, boxes=[(0.0, 0.8, 0.2, 1.0)])
+    write_split(tmp_path, "train", [boxed], 1)
+    images, _ = read(tmp_path, 60, image_size=64)
+    assert (images[..., 0].max((1, 2)) > 128).all()
+
+
 def test_half_of_the_images_are_mirrored(tmp_path):
     """Dark on the left, bright on the right, or the other way round after a flip."""
     pixels = np.zeros((64, 64, 3), np.uint8)
