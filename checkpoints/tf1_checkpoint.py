@@ -1,0 +1,74 @@
+"""Weights of a TF1 checkpoint, given by its prefix or as the .tar.gz it was published in."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from checkpoints import bundle, tensor_roles
+from checkpoints.errors import WeightsError
+
+ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+_BUNDLE_FILE = re.compile(r"(.+)\.(index|data-\d{5}-of-\d{5})")
+
+
+def read(path: str | os.PathLike[str], weights: str | None = None) -> dict[str, np.ndarray]:
+    """Variable name -> value; optimizer slots and the run's counters are left out.
+
+    Args:
+      path: prefix, `.index` file, directory with one checkpoint, or archive with one.
+      weights: "raw", "ema", or None for the moving averages where there are any.
+
+    Raises:
+      WeightsError: none there, more than one, damaged, or without the weights asked for.
+    """
+    path = Path(path)
+    if path.name.endswith(ARCHIVE_SUFFIXES):
+        with tempfile.TemporaryDirectory() as folder:
+            _extract(path, Path(folder))
+            return _read_prefix(_only_prefix(Path(folder), path), weights)
+    return _read_prefix(_only_prefix(path, path) if path.is_dir() else path, weights)
+
+
+def _read_prefix(prefix: Path, weights: str | None) -> dict[str, np.ndarray]:
+    names = bundle.shapes(prefix)
+    try:
+        chosen = tensor_roles.choose(names, weights)
+    except WeightsError as error:
+        raise WeightsError(f"{prefix}: {error}") from error
+    values = bundle.read(prefix, chosen.values())
+    return {variable: values[name] for variable, name in chosen.items()}
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    """Copy the checkpoint's files out of an archive, under their last names only.
+
+    An archive may name files outside of the folder, or links; neither is followed.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = Path(member.name).name
+                if member.isfile() and _BUNDLE_FILE.fullmatch(name):
+                    content = tar.extractfile(member)
+                    if content is not None:
+                        with content, open(folder / name, "xb") as file:
+                            shutil.copyfileobj(content, file)
+    except FileExistsError as error:
+        raise WeightsError(f"{archive} holds several checkpoints of one name") from error
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise WeightsError(f"{archive} cannot be read as an archive: {error}") from error
+
+
+def _only_prefix(folder: Path, named: Path) -> Path:
+    found = sorted(path.with_suffix("") for path in folder.glob("*.index"))
+    if len(found) != 1:
+        what = ", ".join(path.name for path in found) or "none"
+        raise WeightsError(f"{named} must hold one checkpoint, and holds {what}: name the prefix")
+    return found[0]
