@@ -62,6 +62,12 @@ def verify_shard(path: Path) -> ShardContents:
     return ShardContents(num_leading, tuple(others), tuple(damaged))
 
 
+def intact_records(path: Path, contents: ShardContents) -> tf.data.Dataset:
+    """The `Record`s of a shard that can be read."""
+    rows = _rows([(index, span, True) for index, span in contents.others])
+    return _read(tf.constant(str(path)), tf.constant(contents.num_leading, tf.int64), rows)
+
+
 def salvaging_reader(shards: ShardSet, max_corrupt_records: int) -> ShardReader:
     """A reader that passes over damaged records.
 
@@ -71,16 +77,29 @@ def salvaging_reader(shards: ShardSet, max_corrupt_records: int) -> ShardReader:
     ledger = _Ledger(shards, max_corrupt_records)
 
     def read(path: tf.Tensor) -> tf.data.Dataset:
-        num_leading, single = tf.numpy_function(ledger.plan, [path], [tf.int64, tf.int64])
-        single = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(single, [None, 4]))
-        leading = plain_reader(path).take(tf.ensure_shape(num_leading, []))
-        return leading.concatenate(single.map(lambda fields: _fetch(path, fields)))
+        num_leading, rows = tf.numpy_function(ledger.plan, [path], [tf.int64, tf.int64])
+        return _read(path, tf.ensure_shape(num_leading, []), tf.ensure_shape(rows, [None, 4]))
 
     return read
 
 
-def _fetch(path: tf.Tensor, fields: tf.Tensor) -> Record:
-    offset, num_bytes, index, is_real = tf.unstack(fields)
+def _rows(records: list[tuple[int, RecordSpan, bool]]) -> np.ndarray:
+    """(number, span, is_real) of records to fetch singly, as int64 [num_records, 4]."""
+    rows = [
+        (span.offset + HEADER_BYTES, span.num_bytes - FRAME_BYTES, index, is_real)
+        for index, span, is_real in records
+    ]
+    return np.array(rows, np.int64).reshape(-1, 4)
+
+
+def _read(path: tf.Tensor, num_leading: tf.Tensor, rows: np.ndarray | tf.Tensor) -> tf.data.Dataset:
+    leading = plain_reader(path).take(num_leading)
+    single = tf.data.Dataset.from_tensor_slices(rows).map(lambda row: _fetch(path, row))
+    return leading.concatenate(single)
+
+
+def _fetch(path: tf.Tensor, row: tf.Tensor) -> Record:
+    offset, num_bytes, index, is_real = tf.unstack(row)
     data = tf.numpy_function(_read_bytes, [path, offset, num_bytes], tf.string)
     return Record(tf.ensure_shape(data, []), path, index, tf.cast(is_real, tf.bool))
 
@@ -101,10 +120,7 @@ class _Ledger:
         self._lock = threading.Lock()
 
     def plan(self, name: bytes) -> tuple[np.int64, np.ndarray]:
-        """How to read a shard: its leading records, then int64 [n, 4] single ones.
-
-        A row holds the byte and the length of a record's data, its number, and whether it is real.
-        """
+        """How to read a shard: the number of its leading records, and the `_rows` of the others."""
         path = Path(name.decode())
         if path not in self._plans:
             contents = verify_shard(path)
@@ -122,11 +138,7 @@ class _Ledger:
             self._report(path, num_lost, contents)
         singles = [(index, span, True) for index, span in contents.others]
         singles += [(*_substitute(path, contents), False)] * num_lost
-        rows = [
-            (span.offset + HEADER_BYTES, span.num_bytes - FRAME_BYTES, index, is_real)
-            for index, span, is_real in singles
-        ]
-        return np.int64(contents.num_leading), np.array(rows, np.int64).reshape(-1, 4)
+        return np.int64(contents.num_leading), _rows(singles)
 
     def _report(self, path: Path, num_lost: int, contents: ShardContents) -> None:
         line = f"{num_lost} of the records of {path} are lost"

@@ -11,17 +11,15 @@ from pathlib import Path
 import tensorflow as tf
 
 from preprocessing.errors import DataError
-from preprocessing.examples import BAD_LABEL, NOT_AN_IMAGE, parse_example
-from preprocessing.image_decoding import decode_window, whole_image
 from preprocessing.record_counts import damage_error
-from preprocessing.record_stream import Record, plain_reader
+from preprocessing.record_problems import check_records, describe_problem, located_problem
+from preprocessing.record_stream import plain_reader
 from preprocessing.shards import SUBSETS, find_shards
 from preprocessing.tfrecord import HEADER_BYTES, record_at, walk_records
 
-_DAMAGED = re.compile(r"(?:corrupted|truncated) record at (\d+)")
-_BAD_LABEL = re.compile(re.escape(BAD_LABEL) + r"\] \[(.+?)\] \[(\d+)\] \[(-?\d+)\]")
-_NOT_AN_IMAGE = re.compile(re.escape(NOT_AN_IMAGE) + r"\] \[(.+?)\] \[(\d+)\]")
 _OWN_ERROR = re.compile(r"DataError: (.+)")
+_DAMAGED = re.compile(r"(?:corrupted|truncated) record at (\d+)")
+_GRAPH_NODE = re.compile(r"\{\{.*?\}\}")
 _DECODER_WORDS = ("jpeg", "png", "gif", "bmp", "image")
 _MAX_SEARCH_SECS = 60.0
 
@@ -37,19 +35,14 @@ def explain(error: tf.errors.OpError, data_dir: Path, num_classes: int) -> DataE
         return DataError(match[1])
     if match := _DAMAGED.search(message):
         return _explain_damage(data_dir, int(match[1]))
-    if match := _BAD_LABEL.search(message):
-        return DataError(
-            f"{match[1]}: record {match[2]} has label {match[3]}; "
-            f"labels of this data set go from 1 to {num_classes} (image/class/label)"
-        )
-    if match := _NOT_AN_IMAGE.search(message):
-        return DataError(
-            f"{match[1]}: record {match[2]} holds no image "
-            "(image/encoded is neither JPEG, PNG, GIF nor BMP)"
-        )
+    if line := located_problem(message, num_classes):
+        return DataError(line)
+    first_line = _GRAPH_NODE.sub("", message.splitlines()[0]).strip()
+    if "iterator" not in message.lower():
+        return DataError(f"TensorFlow failed, not for its input: {first_line}")
     if any(word in message.lower() for word in _DECODER_WORDS):
-        return _explain_undecodable(data_dir, num_classes)
-    return DataError(f"cannot read the data in {data_dir}: {message.splitlines()[0]}")
+        return _explain_unreadable(data_dir, num_classes)
+    return DataError(f"cannot read the data in {data_dir}: {first_line}")
 
 
 def _explain_damage(data_dir: Path, offset: int) -> DataError:
@@ -74,33 +67,20 @@ def _number_of_record(path: Path, offset: int) -> int | None:
     return None
 
 
-def _explain_undecodable(data_dir: Path, num_classes: int) -> DataError:
+def _explain_unreadable(data_dir: Path, num_classes: int) -> DataError:
+    """Find the first record that cannot be parsed or whose image cannot be decoded."""
     deadline = time.monotonic() + _MAX_SEARCH_SECS
     for path in _all_paths(data_dir):
-        index = _first_undecodable(path, num_classes)
-        if index is not None:
-            return DataError(f"{path}: the image of record {index} cannot be decoded")
+        records = plain_reader(tf.constant(str(path)))
+        for index, result in check_records(records, num_classes, decode=True):
+            if isinstance(result, str):
+                return DataError(describe_problem(path, index, result))
         if time.monotonic() > deadline:
             break
     return DataError(
-        f"an image in {data_dir} cannot be decoded; find it with: "
+        f"a record in {data_dir} cannot be decoded; find it with: "
         f"python -m preprocessing.verify --decode {data_dir}"
     )
-
-
-def _first_undecodable(path: Path, num_classes: int) -> int | None:
-    def decode(record: Record) -> tf.Tensor:
-        return tf.shape(decode_window(parse_example(record, num_classes).encoded, whole_image))
-
-    records = plain_reader(tf.constant(str(path)))
-    shapes = records.map(decode, tf.data.AUTOTUNE)
-    num_decoded = 0
-    try:
-        for _ in shapes:
-            num_decoded += 1
-    except tf.errors.OpError:
-        return num_decoded
-    return None
 
 
 def _all_paths(data_dir: Path) -> Iterator[Path]:

@@ -9,7 +9,8 @@ import tensorflow as tf
 from preprocessing.image_decoding import has_image_signature
 from preprocessing.record_stream import Record
 
-# Error messages of TensorFlow carry these words, by which `diagnosis` finds shard and record.
+# Error messages carry these words, by which `record_problems` finds file and record.
+NOT_AN_EXAMPLE = "not an example in record"
 BAD_LABEL = "bad label in record"
 NOT_AN_IMAGE = "not an image in record"
 
@@ -21,15 +22,41 @@ class Example(NamedTuple):
     """One labelled image, still encoded."""
 
     encoded: tf.Tensor  # string scalar
-    label: tf.Tensor  # int32 scalar in 0..num_classes-1
+    label: tf.Tensor  # integer scalar
     boxes: tf.Tensor  # float32 [num_boxes, 4]: ymin, xmin, ymax, xmax in 0..1
 
 
 def parse_example(record: Record, num_classes: int) -> Example:
-    """Parse and check one record; labels in files count from 1.
+    """Parse and check one record; the label of the result is an int32 in 0..num_classes-1.
 
-    A label out of range, or bytes that are no image, stop the iterator with an error that
-    `diagnosis.explain` turns into a line with the file's name and the record's number.
+    A record of another kind, a label out of range, or bytes that are no image stop the iterator
+    with an error that `diagnosis.explain` turns into a line with the file and the record's number.
+    """
+    origin = [record.file, record.index]
+    is_example = tf.debugging.Assert(_may_be_example(record.data), [NOT_AN_EXAMPLE, *origin])
+    with tf.control_dependencies([is_example]):
+        encoded, label, boxes = _parse(tf.identity(record.data))
+    in_range = (label >= 1) & (label <= num_classes)
+    is_labelled = tf.debugging.Assert(in_range, [BAD_LABEL, *origin, label])
+    is_image = tf.debugging.Assert(has_image_signature(encoded), [NOT_AN_IMAGE, *origin])
+    with tf.control_dependencies([is_labelled, is_image]):
+        label = tf.cast(label - 1, tf.int32)
+        encoded = tf.identity(encoded)  # or the decoder might fail first, and name no record
+    return Example(encoded, label, boxes)
+
+
+def _may_be_example(data: tf.Tensor) -> tf.Tensor:
+    """Whether bytes begin as a tf.train.Example does, with the tag of its only field.
+
+    The parser quotes what it cannot parse, and Python cannot read an error that quotes any bytes.
+    """
+    return (tf.strings.substr(data, 0, 1) == b"\n") | (tf.strings.length(data) == 0)
+
+
+def _parse(data: tf.Tensor) -> Example:
+    """Parse without checks; the label is that of the file, an int64 from 1 on.
+
+    Missing keys give no bytes, the label -1 and no boxes.
     """
     keys: dict[str, object] = {
         "image/encoded": tf.io.FixedLenFeature([], tf.string, default_value=""),
@@ -39,18 +66,8 @@ def parse_example(record: Record, num_classes: int) -> Example:
         keys[f"image/object/bbox/{side}"] = tf.io.FixedLenSequenceFeature(
             [], tf.float32, allow_missing=True
         )
-    parsed = tf.io.parse_single_example(record.data, keys)
-    encoded, label = parsed["image/encoded"], parsed["image/class/label"]
-    in_range = (label >= 1) & (label <= num_classes)
-    checks = [
-        tf.debugging.Assert(in_range, [BAD_LABEL, record.file, record.index, label]),
-        tf.debugging.Assert(
-            has_image_signature(encoded), [NOT_AN_IMAGE, record.file, record.index]
-        ),
-    ]
-    with tf.control_dependencies(checks):
-        label = tf.cast(label - 1, tf.int32)
-        encoded = tf.identity(encoded)  # or the decoder might fail first, and name no record
+    parsed = tf.io.parse_single_example(data, keys)
     boxes = tf.stack([parsed[f"image/object/bbox/{side}"] for side in _BOX_SIDES], axis=1)
     # Boxes a rounding error outside of the image are common, and an error to the crop sampler.
-    return Example(encoded, label, tf.clip_by_value(boxes, 0.0, 1.0))
+    boxes = tf.clip_by_value(boxes, 0.0, 1.0)
+    return Example(parsed["image/encoded"], parsed["image/class/label"], boxes)

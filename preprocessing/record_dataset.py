@@ -60,6 +60,34 @@ class RecordDataset:
         shard: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
         """The endless training stream; see `Dataset.train_batches`."""
+
+        def to_image(placed: PlacedRecord) -> tuple[tf.Tensor, tf.Tensor]:
+            example = parse_example(placed.record, self.num_classes)
+            own_seed = example_seed(seed, shard[0], placed.epoch, placed.position)
+            return self.train_image(example, image_size, own_seed, placed.position), example.label
+
+        records = self.train_records(seed=seed, start_example=start_example, shard=shard)
+        examples = records.map(to_image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return self._finish(examples.batch(batch_size, drop_remainder=True))
+
+    def eval_batches(
+        self, *, batch_size: int, image_size: int, subset: str = "validation"
+    ) -> tf.data.Dataset:
+        """Every example once; see `Dataset.eval_batches`."""
+
+        def to_image(position: tf.Tensor, record: Record) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            example = parse_example(record, self.num_classes)
+            image = self.eval_image(example, image_size, position)
+            return image, example.label, record.is_real
+
+        records = self.eval_records(subset).enumerate()
+        examples = records.map(to_image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return self._finish(_padded_batches(examples, batch_size))
+
+    def train_records(
+        self, *, seed: int, start_example: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> tf.data.Dataset:
+        """The `PlacedRecord`s behind `train_batches`, not yet decoded."""
         shards = find_shards(self.data_dir, "train")
         paths = _share_of(shards, shard)
         epoch, position = 0, 0
@@ -76,31 +104,12 @@ class RecordDataset:
         )
         if self.reading.repeat_cached_sample:
             records = records.take(_NUM_CACHED_EXAMPLES).cache().repeat()
+        return records
 
-        def to_image(placed: PlacedRecord) -> tuple[tf.Tensor, tf.Tensor]:
-            example = parse_example(placed.record, self.num_classes)
-            own_seed = example_seed(seed, shard[0], placed.epoch, placed.position)
-            return self.train_image(example, image_size, own_seed, placed.position), example.label
-
-        examples = records.map(to_image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return self._finish(examples.batch(batch_size, drop_remainder=True))
-
-    def eval_batches(
-        self, *, batch_size: int, image_size: int, subset: str = "validation"
-    ) -> tf.data.Dataset:
-        """Every example once; see `Dataset.eval_batches`."""
+    def eval_records(self, subset: str = "validation") -> tf.data.Dataset:
+        """The `Record`s behind `eval_batches`, not yet decoded."""
         shards = find_shards(self.data_dir, subset)
-        records = records_in_order(self._reader(shards), shards.paths)
-
-        def to_image(position: tf.Tensor, record: Record) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            example = parse_example(record, self.num_classes)
-            image = self.eval_image(example, image_size, position)
-            return image, example.label, record.is_real
-
-        examples = records.enumerate().map(
-            to_image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-        return self._finish(_padded_batches(examples, batch_size))
+        return records_in_order(self._reader(shards), shards.paths)
 
     def explain(self, error: tf.errors.OpError) -> DataError:
         """The one line that an error of an iterator comes down to; see `Dataset.explain`."""

@@ -100,8 +100,8 @@ def replace_record(directory, number, serialized):
 def test_label_out_of_range(data_dir, label, evaluate):
     replace_record(data_dir, 23, example(numbered_image(23), label))
     line = error_line(data_dir, evaluate)
-    assert line.startswith(f"{data_dir / SECOND}: record 3 has label {label};")
-    assert "from 1 to 1000" in line
+    expected = f"record 3: image/class/label is {label}, not from 1 to 1000"
+    assert line == f"{data_dir / SECOND}: {expected}"
 
 
 def test_the_largest_label_is_no_error(data_dir):
@@ -116,13 +116,26 @@ def test_the_largest_label_is_no_error(data_dir):
 def test_bytes_that_are_no_image(data_dir, content):
     replace_record(data_dir, 59, example(content, 1))
     line = error_line(data_dir)
-    assert line.startswith(f"{data_dir / 'train-00002-of-00003'}: record 19 holds no image")
+    expected = "record 19: image/encoded holds no JPEG, PNG, GIF or BMP image"
+    assert line == f"{data_dir / 'train-00002-of-00003'}: {expected}"
 
 
 def test_record_of_another_kind(data_dir):
     """A valid tf.train.Example without the keys: the label is missing first."""
     replace_record(data_dir, 0, tf.train.Example().SerializeToString())
-    assert "train-00000-of-00003: record 0 has label -1" in error_line(data_dir)
+    assert "train-00000-of-00003: record 0: image/class/label is -1" in error_line(data_dir)
+
+
+def test_record_that_is_no_example(data_dir):
+    replace_record(data_dir, 30, b"\xff\xff\xff not a protobuf")
+    assert error_line(data_dir) == f"{data_dir / SECOND}: record 10: it is no tf.train.Example"
+
+
+def test_an_error_of_the_computation_is_not_blamed_on_the_data(data_dir):
+    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet")
+    with pytest.raises(tf.errors.OpError) as caught:
+        tf.matmul(tf.zeros([2, 3]), tf.zeros([2, 3]))
+    assert str(dataset.explain(caught.value)).startswith("TensorFlow failed, not for its input:")
 
 
 @pytest.mark.parametrize("crop", ["inception", "efficientnet"])
@@ -130,7 +143,8 @@ def test_image_that_cannot_be_decoded(data_dir, crop):
     (photograph,) = photographs(1)
     replace_record(data_dir, 47, example(photograph[: len(photograph) // 2], 1))
     line = error_line(data_dir, train_crop=crop)
-    assert line == f"{data_dir / 'train-00002-of-00003'}: the image of record 7 cannot be decoded"
+    expected = "record 7: its image cannot be decoded"
+    assert line == f"{data_dir / 'train-00002-of-00003'}: {expected}"
 
 
 def test_images_of_odd_kinds_are_no_error(tmp_path):
