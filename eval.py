@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import models.registry
 import preprocessing.registry
-from benchmark_cnn import flags
+from benchmark_cnn import flags, process_environment
 from benchmark_cnn.errors import DataError
 from benchmark_cnn.params import PARAMETERS_FILE, Params, read_parameters
 
@@ -59,4 +59,5 @@ def _run_parameters(train_dir: str | None) -> Params | None:
 
 
 if __name__ == "__main__":
+    process_environment.restart_with_defaults()
     sys.exit(main(sys.argv[1:]))

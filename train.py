@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import models.registry
 import preprocessing.registry
-from benchmark_cnn import flags, validation
+from benchmark_cnn import flags, process_environment, validation
 from benchmark_cnn.errors import UsageError
 
 
@@ -53,4 +53,5 @@ def train(argv: Sequence[str]) -> dict:
 
 
 if __name__ == "__main__":
+    process_environment.restart_with_defaults()
     sys.exit(main(sys.argv[1:]))

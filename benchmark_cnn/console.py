@@ -7,9 +7,10 @@ loss in [8] and, where accuracy is printed, top-1 and top-5 in [9] and [10].
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark_cnn.speed import SpeedReport
@@ -122,6 +123,27 @@ def step_line(
 def total_lines(images_per_sec: float) -> list[str]:
     """The block that closes a run."""
     return [_RULE, f"total images/sec: {images_per_sec:.2f}", _RULE]
+
+
+def closing_lines(
+    train_dir: str | os.PathLike[str],
+    result: Mapping[str, float],
+    moving_average_decay: float | None,
+) -> list[str]:
+    """What a finished run learned, where to look at it, and what to type next."""
+    lines = [f"Trained to step {result['global_step']}: {train_dir}"]
+    if "top_1" in result:
+        weights = "averaged weights" if moving_average_decay else "weights"
+        lines.append(
+            f"Learned:    top-1 {result['top_1']:.2%}, top-5 {result['top_5']:.2%} "
+            f"on the validation images, with the {weights}"
+        )
+    average = f" --moving_average_decay={moving_average_decay:g}" if moving_average_decay else ""
+    return [
+        *lines,
+        f"Curves:     {os.path.join(train_dir, 'curves.png')}, or tensorboard --logdir={train_dir}",
+        f"Next:       python eval.py --train_dir={train_dir}{average}",
+    ]
 
 
 def evaluation_step_line(step: int, examples_per_sec: float) -> str:

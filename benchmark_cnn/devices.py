@@ -33,10 +33,7 @@ def prepare(hardware) -> Devices:
         tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_physical_devices("GPU")
     kind = hardware.device if hardware.device != "auto" else ("gpu" if gpus else "cpu")
-    if kind == "gpu":
-        towers = _prepare_gpus(hardware, gpus)
-    else:
-        towers = _split_cpu(hardware.num_gpus)
+    towers = _prepare_gpus(hardware, gpus) if kind == "gpu" else _split_cpu(hardware.num_gpus)
     parameter_kind = hardware.local_parameter_device or kind
     parameter_device = "/device:CPU:0" if parameter_kind == "cpu" else towers[0]
     return Devices(kind, towers, parameter_device)

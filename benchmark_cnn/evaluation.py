@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from benchmark_cnn import feeding, metrics
 from benchmark_cnn.errors import DataError
+from benchmark_cnn.feeding import Dataset
+from benchmark_cnn.network import Network
 from benchmark_cnn.variable_mgr import VariableManager
 
 
@@ -19,8 +21,8 @@ class Evaluator:
     def __init__(
         self,
         manager: VariableManager,
-        network: Callable,
-        dataset,
+        network: Network,
+        dataset: Dataset,
         *,
         batch_size: int,
         image_size: int,

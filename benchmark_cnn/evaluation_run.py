@@ -13,6 +13,8 @@ from benchmark_cnn import checkpoint_names, checkpoints, console, run_directory,
 from benchmark_cnn.console import HeaderFacts
 from benchmark_cnn.errors import DataError, Stopped
 from benchmark_cnn.evaluation import Evaluator
+from benchmark_cnn.feeding import Dataset
+from benchmark_cnn.network import NetworkSpec
 from benchmark_cnn.params import Params
 from benchmark_cnn.run_plan import crosses
 from benchmark_cnn.stop_signal import StopSignal
@@ -21,7 +23,9 @@ from benchmark_cnn.summaries import EvaluationSummaries
 RESULT_FILE = "eval.json"
 
 
-def evaluate(params: Params, spec, dataset, *, typed: frozenset[str] = frozenset()) -> dict:
+def evaluate(
+    params: Params, spec: NetworkSpec, dataset: Dataset, *, typed: frozenset[str] = frozenset()
+) -> dict:
     """Evaluate what `params.checkpoint.train_dir` (a run, or one checkpoint) says.
 
     Returns:
@@ -78,7 +82,7 @@ def evaluation_directory(params: Params) -> Path:
 
 
 def _checkpoints_to_evaluate(params: Params, stop: StopSignal) -> Iterator[str]:
-    train_dir, flags = params.checkpoint.train_dir, params.evaluation
+    train_dir, flags = params.checkpoint.train_dir or ".", params.evaluation
     if flags.eval_interval_secs:
         step = None
         while not stop.requested:

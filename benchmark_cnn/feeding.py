@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import tensorflow as tf
 
 from benchmark_cnn.variable_mgr import VariableManager
+
+
+class Dataset(Protocol):
+    """What the engine asks of a data set; preprocessing/dataset.py says what each part means."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def synthetic(self) -> bool: ...
+
+    @property
+    def num_classes(self) -> int: ...
+
+    def num_examples(self, subset: str) -> int: ...
+
+    def train_batches(
+        self,
+        *,
+        batch_size: int,
+        image_size: int,
+        seed: int,
+        start_example: int = 0,
+        shard: tuple[int, int] = (0, 1),
+    ) -> tf.data.Dataset: ...
+
+    def eval_batches(
+        self, *, batch_size: int, image_size: int, subset: str = "validation"
+    ) -> tf.data.Dataset: ...
+
+    def explain(self, error: tf.errors.OpError) -> Exception: ...
 
 
 class _SameBatch:
@@ -24,7 +56,7 @@ class _SameBatch:
 
 def training_batches(
     manager: VariableManager,
-    dataset,
+    dataset: Dataset,
     *,
     batch_size: int,
     image_size: int,
@@ -48,7 +80,7 @@ def training_batches(
 
 
 def evaluation_batches(
-    manager: VariableManager, dataset, *, batch_size: int, image_size: int, subset: str
+    manager: VariableManager, dataset: Dataset, *, batch_size: int, image_size: int, subset: str
 ) -> Iterator:
     """(images, labels, is_real) of per-tower values: every example once, then padding for ever.
 
@@ -57,7 +89,8 @@ def evaluation_batches(
 
     def batches() -> tf.data.Dataset:
         real = dataset.eval_batches(batch_size=batch_size, image_size=image_size, subset=subset)
-        images, labels, _ = real.element_spec
+        spec: Any = real.element_spec
+        images, labels, _ = spec
         padding = (
             tf.zeros([batch_size, *images.shape[1:]], images.dtype),
             tf.zeros([batch_size], labels.dtype),

@@ -34,13 +34,49 @@ class Network(Protocol):
     background_class: output 0 is an unused class, so that label k is output k + 1.
     """
 
-    variables: Mapping[str, tf.Variable]
-    trainable: tuple[str, ...]
-    decayed: frozenset[str]
-    background_class: bool
+    @property
+    def variables(self) -> Mapping[str, tf.Variable]: ...
+
+    @property
+    def trainable(self) -> tuple[str, ...]: ...
+
+    @property
+    def decayed(self) -> frozenset[str]: ...
+
+    @property
+    def background_class(self) -> bool: ...
 
     def __call__(
         self, images: tf.Tensor, *, training: bool, seed: tf.Tensor | None = None
     ) -> ForwardResult:
-        """images [B, H, W, 3] uint8 or float32, 0..255; seed int32 [2], the key of its randomness."""
+        """Args:
+        images: [B, H, W, 3] uint8 or float32, RGB, 0..255; the network normalises them.
+        seed: int32 [2], the key of all randomness of this call.
+        """
         ...
+
+
+class NetworkSpec(Protocol):
+    """A network's entry in its registry: its defaults, and how it is built."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def image_size(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    def build(
+        self,
+        *,
+        num_classes: int,
+        image_size: int,
+        dtype: str,
+        data_format: str,
+        sync_batch_norm: bool,
+    ) -> Network: ...

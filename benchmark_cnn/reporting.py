@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from benchmark_cnn import console, curves, metrics_log, run_record
 from benchmark_cnn.progress import ProgressBar
@@ -52,7 +52,13 @@ class Reporter:
         self._summaries = stack.enter_context(
             Summaries(train_dir, self._report.summary_verbosity, self._start_step)
         )
-        self._progress = stack.enter_context(ProgressBar(run.plan.total_steps, self._start_step))
+        self._progress = stack.enter_context(
+            ProgressBar(
+                run.plan.total_steps,
+                self._start_step,
+                gpu_memory_bytes=_gpu_memory_bytes if run.devices.kind == "gpu" else None,
+            )
+        )
         console.log(console.INITIALIZING, console.WARMING_UP)
         if run.plan.warmup_steps <= self._start_step:
             self._open_table()
@@ -60,6 +66,14 @@ class Reporter:
 
     def __exit__(self, *error) -> None:
         self._stack.__exit__(*error)
+
+    def hooks(self) -> dict[str, Callable | None]:
+        """What the step hands to TensorBoard from inside its graph; see TrainingStep."""
+        verbosity = self._summaries.verbosity
+        return {
+            "on_gradients": self._summaries.gradients if verbosity >= 2 else None,
+            "on_images": self._summaries.images if verbosity >= 3 else None,
+        }
 
     def due(self, previous: int, step: int) -> bool:
         """Whether somebody will read the values of the steps in (previous, step]."""
@@ -106,15 +120,16 @@ class Reporter:
 
     def on_evaluation(self, step: int, result: dict) -> None:
         self._evaluation = {**result, "global_step": step}
-        console.log(
-            console.accuracy_line(result["top_1"], result["top_5"], result["examples"]),
-            console.RESUMING_TRAINING if step < self._run.plan.total_steps else "",
-        )
+        console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
+        if step < self._run.plan.total_steps:
+            console.log(console.RESUMING_TRAINING)
+        if self._directory is None:
+            return
         values = {f"eval_{name}": result[name] for name in ("top_1", "top_5", "loss")}
         if self._log is not None:
-            self._log.append(step, epoch=self._epoch(step), **values)
-        if self._directory is not None:
-            self._summaries.evaluation(step, result)
+            self._log.append(step, epoch=self._epoch(), **values)
+        self._summaries.evaluation(step, result)
+        curves.draw(self._directory.path)
 
     def sync(self) -> None:
         """Have the disk hold what was reported, before a checkpoint that stands for it."""
@@ -132,7 +147,12 @@ class Reporter:
         if self._directory is not None:
             self._record.finish(result)
             curves.draw(self._directory.path)
+            console.log(*console.closing_lines(self._directory.path, result, self._averages))
         return result
+
+    @property
+    def _averages(self) -> float | None:
+        return self._run.params.optimization.moving_average_decay
 
     def _displays(self, previous: int, step: int) -> bool:
         warmup = self._run.plan.warmup_steps
@@ -161,12 +181,17 @@ class Reporter:
         console.log(console.step_line(step, speed.report(), values["total_loss"], *accuracy))
 
     def _write(self, step: int, values: dict) -> None:
-        values = {**values, "epoch": self._epoch(step)}
+        # A network without an auxiliary classifier has no loss of it, rather than one of zero.
+        values = {
+            **values,
+            "epoch": self._epoch(),
+            "aux_cross_entropy": values["aux_cross_entropy"] or None,
+        }
         if self._log is not None:
             self._log.append(step, **{n: v for n, v in values.items() if n in _LOGGED})
         recent = self._speed.report(since=max(0, self._speed.num_steps - 100))
         if not self._run.step.dynamic_loss_scale:
-            del values["loss_scale"]
+            values["loss_scale"] = None
         self._summaries.scalars(
             step,
             images_per_sec=recent.images_per_sec,
@@ -175,5 +200,11 @@ class Reporter:
         )
         self._summaries.variables(step, self._run.state.variables)
 
-    def _epoch(self, step: int) -> float:
+    def _epoch(self) -> float:
         return self._run.plan.epoch_at(int(self._run.state.examples_seen))
+
+
+def _gpu_memory_bytes() -> int:
+    import tensorflow as tf
+
+    return tf.config.experimental.get_memory_info("GPU:0")["current"]

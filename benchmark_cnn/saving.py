@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from absl import logging
 
@@ -58,7 +59,7 @@ class Saver:
             return 0
         wanted = self._state.named_variables()
         plan = checkpoint_names.restore_plan(
-            {name: tuple(variable.shape) for name, variable in wanted.items()},
+            _shapes(wanted),
             checkpoints.shapes(prefix),
         )
         self._state.restore(checkpoints.read_variables(prefix, plan))
@@ -72,9 +73,13 @@ def initialise(state: TrainState, path: str) -> None:
     """Start from the weights of another run (`--init_checkpoint`): weights and statistics only."""
     prefix = checkpoints.resolve(path)
     plan = checkpoint_names.restore_plan(
-        {name: tuple(variable.shape) for name, variable in state.variables.items()},
+        _shapes(state.variables),
         checkpoints.shapes(prefix),
     )
     values = checkpoints.read_variables(prefix, plan)
     state.restore(values)
     state.start_averages()
+
+
+def _shapes(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(variable.shape) for name, variable in variables.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -63,7 +63,7 @@ class Tower:
         if self.xla_compile:
             # A function of this tower's own: a shared trace would hold another tower's variables.
             compute = tf.function(compute, jit_compile=True, autograph=False)
-        total = None
+        total: Any = None
         for number, (images, labels) in enumerate(micro_batches):
             # One micro-batch after the other: their activations must not share the memory.
             with tf.control_dependencies([] if total is None else tf.nest.flatten(total)):
@@ -104,5 +104,5 @@ class Tower:
 def _random_key(seed: int, step, tower, micro_batch: int) -> tf.Tensor:
     """int32 [2], different for every (step, tower, micro-batch) of a run with `seed`."""
     key = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
-    key = tf.random.experimental.stateless_fold_in(key, tower)
-    return tf.random.experimental.stateless_fold_in(key, micro_batch)
+    fold_in: Any = tf.random.fold_in  # the stubs say it returns an int
+    return fold_in(fold_in(key, tower), micro_batch)

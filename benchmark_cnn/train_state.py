@@ -109,10 +109,12 @@ def create(
             global_step=_counter("global_step"),
             skipped_steps=_counter("skipped_steps"),
             examples_seen=_counter("examples_seen"),
-            loss_scale=tf.Variable(1.0, trainable=False, dtype=tf.float32, name="loss_scale"),
+            loss_scale=tf.Variable(
+                tf.ones([]), trainable=False, dtype=tf.float32, name="loss_scale"
+            ),
             good_steps=_counter("good_steps"),
         )
 
 
 def _counter(name: str) -> tf.Variable:
-    return tf.Variable(0, trainable=False, dtype=tf.int64, name=name)
+    return tf.Variable(tf.zeros([], tf.int64), trainable=False, name=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,10 @@ import tensorflow as tf
 
 from benchmark_cnn import feeding, run_directory, saving, training_setup
 from benchmark_cnn.errors import NonFiniteError, Stopped, UsageError
+from benchmark_cnn.feeding import Dataset
+from benchmark_cnn.network import NetworkSpec
 from benchmark_cnn.params import Params, write_parameters
+from benchmark_cnn.profiling import Profiler
 from benchmark_cnn.reporting import Reporter
 from benchmark_cnn.run_plan import crosses
 from benchmark_cnn.saving import Saver
@@ -23,8 +27,8 @@ from benchmark_cnn.training_step import REPORT
 
 def train(
     params: Params,
-    spec,
-    dataset,
+    spec: NetworkSpec,
+    dataset: Dataset,
     *,
     command_line: Sequence[str] = (),
     typed: frozenset[str] = frozenset(),
@@ -60,11 +64,26 @@ def train(
         if directory is not None:
             write_parameters(params, directory.path)
         reporter = stack.enter_context(Reporter(run, directory, start_step, command_line))
-        _train(run, start_step, saver, reporter, stop)
+        profiler = stack.enter_context(
+            Profiler(
+                params.report.profile_steps,
+                params.report.trace_file,
+                params.checkpoint.train_dir,
+                start_step,
+            )
+        )
+        _train(run, start_step, saver, reporter, profiler, stop)
         return reporter.finish()
 
 
-def _train(run: TrainingRun, step: int, saver: Saver, reporter: Reporter, stop: StopSignal) -> None:
+def _train(
+    run: TrainingRun,
+    step: int,
+    saver: Saver,
+    reporter: Reporter,
+    profiler: Profiler,
+    stop: StopSignal,
+) -> None:
     """From `step` to the end of the plan, or until the accuracy asked for is reached."""
     plan, params = run.plan, run.params.run
     batches = feeding.training_batches(
@@ -75,15 +94,16 @@ def _train(run: TrainingRun, step: int, saver: Saver, reporter: Reporter, stop: 
         seed=run.params.hardware.tf_random_seed,
         start_example=int(run.state.examples_seen),
     )
-    run_steps = make_step_loop(run.step, batches, plan.micro_batches)
+    step_function = dataclasses.replace(run.step, **reporter.hooks())
+    run_steps = make_step_loop(step_function, batches, plan.micro_batches)
     _settle_last_evaluation(run, step, saver, reporter, stop)
     while step < plan.total_steps and not reporter.reached(params.stop_at_top_1_accuracy):
-        previous, step = step, _end_of_call(run, step)
+        previous, step = step, profiler.end_of_call(step, _end_of_call(run, step))
         evaluates, saves = _evaluation_due(run, previous, step), saver.due(previous, step)
         saves = saves or evaluates or step == plan.total_steps
         report = saves or reporter.due(previous, step)
         started = time.perf_counter()
-        with _errors_in_one_line(run):
+        with _errors_in_one_line(run), profiler.steps(previous, step):
             values, waited = run_steps(step - previous, report)
             values = dict(zip(REPORT, values.numpy().tolist(), strict=True)) if report else None
         seconds = time.perf_counter() - started

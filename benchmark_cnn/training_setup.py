@@ -23,6 +23,8 @@ from benchmark_cnn.console import HeaderFacts
 from benchmark_cnn.devices import Devices
 from benchmark_cnn.errors import UsageError
 from benchmark_cnn.evaluation import Evaluator
+from benchmark_cnn.feeding import Dataset
+from benchmark_cnn.network import Network, NetworkSpec
 from benchmark_cnn.params import Params
 from benchmark_cnn.run_plan import RunPlan
 from benchmark_cnn.tower import Tower
@@ -36,15 +38,15 @@ class TrainingRun:
     """Everything the training loop works with."""
 
     params: Params
-    spec: object
-    dataset: object
+    spec: NetworkSpec
+    dataset: Dataset
     devices: Devices
     manager: VariableManager
     plan: RunPlan
     image_size: int
     state: TrainState
     step: TrainingStep
-    evaluator: Evaluator | None
+    evaluator: Evaluator
 
     @property
     def evaluates(self) -> bool:
@@ -54,8 +56,8 @@ class TrainingRun:
 
 def set_up(
     params: Params,
-    spec,
-    dataset,
+    spec: NetworkSpec,
+    dataset: Dataset,
     *,
     typed: frozenset[str] = frozenset(),
     loss: Callable | None = None,
@@ -124,7 +126,9 @@ def make_manager(
     return run_devices, manager
 
 
-def build_network(params: Params, spec, dataset, manager: VariableManager):
+def build_network(
+    params: Params, spec: NetworkSpec, dataset: Dataset, manager: VariableManager
+) -> Network:
     """The network on the manager's devices, initialised from the run's seed."""
     num_classes = params.network.num_classes or dataset.num_classes
     if num_classes < dataset.num_classes:

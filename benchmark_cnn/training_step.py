@@ -31,6 +31,8 @@ class TrainingStep:
     """The arithmetic of a step; every field is decided before the first one.
 
     decayed: checkpoint names of the variables that `weight_decay` applies to.
+    on_gradients, on_images: called in reported steps, inside the graph, with the number of the
+      finished step and the gradients by name or the first tower's images.
     guards: keep a step with a non-finite gradient from changing anything (skip it).
     """
 
@@ -50,6 +52,8 @@ class TrainingStep:
     guards: bool
     dynamic_loss_scale: bool
     increase_loss_scale_every: int
+    on_gradients: Callable | None = None
+    on_images: Callable | None = None
 
     def __call__(self, micro_batches, report) -> tf.Tensor:
         """Run a step.
@@ -65,6 +69,8 @@ class TrainingStep:
         step = state.global_step.read_value()
         learning_rate = self.schedule(step)
         scale = state.loss_scale.read_value() if self.dynamic_loss_scale else None
+        if self.on_images is not None:
+            self._hand_out(self.on_images, report, step, self._shared(micro_batches[0][0]))
         results, norm = self.manager.run_towers(
             self._tower, (micro_batches, report, step, learning_rate, scale)
         )
@@ -96,7 +102,7 @@ class TrainingStep:
             finished, limit=self.gradient_clip, mode=self.gradient_clip_mode, norm=norm
         )
         tf.distribute.get_replica_context().merge_call(
-            self._apply, args=(finished, result.statistics, norm, step, learning_rate)
+            self._apply, args=(finished, result.statistics, norm, step, learning_rate, report)
         )
         return tf.concat([result.scalars, [decay_loss]], 0), norm
 
@@ -116,9 +122,12 @@ class TrainingStep:
         decayed = [variable for variable, decay in weights if decay]
         return losses.l2_penalty(decayed, self.weight_decay)
 
-    def _apply(self, _strategy, gradients, statistics, norm, step, learning_rate) -> None:
+    def _apply(self, _strategy, gradients, statistics, norm, step, learning_rate, report) -> None:
         """Between the towers: update every copy of every variable."""
         learning_rate, step = self._shared(learning_rate), self._shared(step)
+        if self.on_gradients is not None:
+            named = zip(self.tower.network.trainable, map(self._shared, gradients), strict=True)
+            self._hand_out(self.on_gradients, self._shared(report), step, dict(named))
         if not self.guards:
             self._update_all(gradients, statistics, step, learning_rate)
             return
@@ -127,6 +136,14 @@ class TrainingStep:
             lambda: self._update_all(gradients, statistics, step, learning_rate),
             lambda: None,
         )
+
+    @staticmethod
+    def _hand_out(hook: Callable, report, step, value) -> None:
+        def call():
+            hook(step + 1, value)
+            return tf.constant(0)
+
+        tf.cond(report, call, lambda: tf.constant(0))
 
     def _all_finite(self, norm):
         norms = self.manager.local_results(norm)
@@ -138,9 +155,7 @@ class TrainingStep:
 
     def _update_all(self, gradients, statistics, step, learning_rate) -> None:
         state = self.state
-        averaging = (
-            moving_average.decay_at(step + 1, self.moving_average_decay) if state.averages else None
-        )
+        averaging = moving_average.decay_at(step + 1, self.moving_average_decay or 0.0)
         for name, gradient in zip(self.tower.network.trainable, gradients, strict=True):
 
             def update(variable, gradient, slots, average, decayed=name in self.decayed):

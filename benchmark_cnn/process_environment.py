@@ -1,0 +1,40 @@
+"""Environment that has to be there before a process starts: the C allocator and TensorFlow's log.
+
+A training step allocates and frees the same hundreds of megabytes every time. glibc gives such
+memory back to the kernel at once, and the kernel clears every page of it again in the next step.
+Keeping it, in huge pages, made EfficientNet-Lite0 on small images 1.3 to 1.4 times as fast on two
+cores (8.9 million page faults became 0.2 million; `make bench` prints the ratio). No tensor
+changes by it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+ALLOCATOR = "GLIBC_TUNABLES"
+_DEFAULTS = {
+    ALLOCATOR: ":".join(
+        f"glibc.malloc.{name}={value}"
+        for name, value in {
+            "hugetlb": 1,  # madvise(MADV_HUGEPAGE), where the kernel leaves it to the program
+            "mmap_threshold": 32 << 20,  # the largest glibc takes
+            "trim_threshold": 8 << 30,
+            "top_pad": 64 << 20,
+            "arena_max": 2,
+        }.items()
+    ),
+    # Start-up chatter of every run, whatever it does; set it to 0 to see what TensorFlow says.
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
+
+def restart_with_defaults() -> None:
+    """Start this program anew with the variables above; what is set already is left as it is.
+
+    Only for the top of an entry point: the present process is replaced (same process id).
+    """
+    if ALLOCATOR in os.environ or not sys.platform.startswith("linux"):
+        return
+    environment = {**_DEFAULTS, **os.environ}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
