@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from checkpoints.errors import WeightsError
+
+if TYPE_CHECKING:
+    from models.network import Network
 
 _NUM_LISTED = 5
 Shapes = Mapping[str, Sequence[int]]
@@ -18,7 +22,14 @@ def network_shapes(model: str, num_classes: int) -> dict[str, tuple[int, ...]]:
 
     spec = registry.get(model)
     network = spec.build(num_classes=num_classes, image_size=spec.image_size)
-    return {name: tuple(variable.shape) for name, variable in network.variables.items()}
+    return variable_shapes(network)
+
+
+def variable_shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    """Checkpoint name -> shape of every variable of a network, in its order."""
+    return {
+        name: tuple(int(n) for n in variable.shape) for name, variable in network.variables.items()
+    }
 
 
 def check(what: str, tensors: Mapping[str, np.ndarray], wanted: Shapes) -> None:

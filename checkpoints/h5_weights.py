@@ -25,7 +25,8 @@ def read(path: str | os.PathLike[str]) -> Layers:
     """
     try:
         with h5py.File(path, "r") as file:
-            root = _group(file, _WHOLE_MODEL) if _WHOLE_MODEL in file.keys() else file
+            is_whole_model = file.get(_WHOLE_MODEL) is not None
+            root = _group(file, _WHOLE_MODEL) if is_whole_model else file
             layers = {name: _variables(_group(root, name)) for name in _names(root, "layer_names")}
     except WeightsError as error:
         raise WeightsError(f"{os.fspath(path)}: {error}") from error

@@ -32,8 +32,26 @@ def read(path: str | os.PathLike[str], weights: str | None = None) -> dict[str, 
     if path.name.endswith(ARCHIVE_SUFFIXES):
         with tempfile.TemporaryDirectory() as folder:
             _extract(path, Path(folder))
-            return _read_prefix(_only_prefix(Path(folder), path), weights)
-    return _read_prefix(_only_prefix(path, path) if path.is_dir() else path, weights)
+            return _read_prefix(only_prefix(folder, path), weights)
+    return _read_prefix(only_prefix(path) if path.is_dir() else path, weights)
+
+
+def only_prefix(
+    folder: str | os.PathLike[str], named: str | os.PathLike[str] | None = None
+) -> Path:
+    """The prefix of the one checkpoint in a directory; errors speak of `named` instead, if given.
+
+    Raises:
+      WeightsError: it holds none, or several.
+    """
+    found = sorted(path.with_suffix("") for path in Path(folder).glob("*.index"))
+    if len(found) != 1:
+        what = ", ".join(path.name for path in found) or "none"
+        raise WeightsError(
+            f"{os.fspath(named or folder)} must hold one checkpoint, and holds {what}: "
+            "name the prefix"
+        )
+    return found[0]
 
 
 def _read_prefix(prefix: Path, weights: str | None) -> dict[str, np.ndarray]:
@@ -64,11 +82,3 @@ def _extract(archive: Path, folder: Path) -> None:
         raise WeightsError(f"{archive} holds several checkpoints of one name") from error
     except (OSError, tarfile.TarError, EOFError) as error:
         raise WeightsError(f"{archive} cannot be read as an archive: {error}") from error
-
-
-def _only_prefix(folder: Path, named: Path) -> Path:
-    found = sorted(path.with_suffix("") for path in folder.glob("*.index"))
-    if len(found) != 1:
-        what = ", ".join(path.name for path in found) or "none"
-        raise WeightsError(f"{named} must hold one checkpoint, and holds {what}: name the prefix")
-    return found[0]

@@ -1,0 +1,118 @@
+"""`python -m checkpoints.inspect PREFIX`: what a checkpoint holds, tensor by tensor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from checkpoints import tensor_roles
+from checkpoints.errors import WeightsError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line `argv`; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        lines = _one(arguments.prefix, arguments.tensor) if arguments.tensor else _all(arguments)
+        for line in lines:
+            print(line)
+    except WeightsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _all(arguments: argparse.Namespace) -> list[str]:
+    """A table of every tensor, then what kinds there are and how many values in each."""
+    from checkpoints import bundle
+
+    values = bundle.read(_prefix(arguments.prefix))
+    rows, counts, sizes = [], Counter(), Counter()
+    for name, value in values.items():
+        role = tensor_roles.role(name, values)
+        counts[role] += 1
+        sizes[role] += value.size
+        rows.append((name, _shape(value), str(value.dtype), role, _statistics(value)))
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(4)]
+    table = ["  ".join([*map(str.ljust, row[:4], widths), row[4]]).rstrip() for row in rows]
+    totals = [
+        f"{counts[role]} {role}{'' if counts[role] == 1 or role == tensor_roles.RUN_STATE else 's'}"
+        f" ({sizes[role]:,} values)"
+        for role in (
+            tensor_roles.WEIGHT,
+            tensor_roles.AVERAGE,
+            tensor_roles.SLOT,
+            tensor_roles.RUN_STATE,
+        )
+        if counts[role]
+    ]
+    return [*table, f"{len(values)} tensors: {', '.join(totals)}"]
+
+
+def _one(prefix: str, name: str) -> list[str]:
+    """One tensor, its values included."""
+    import numpy as np
+
+    from checkpoints import bundle
+
+    path = _prefix(prefix)
+    value = bundle.read(path, [name])[name]
+    role = tensor_roles.role(name, bundle.shapes(path))
+    return [
+        f"{name}  {_shape(value)}  {value.dtype}  {role}  {_statistics(value)}".rstrip(),
+        np.array2string(value, threshold=1000, edgeitems=3, max_line_width=100),
+    ]
+
+
+def _prefix(path: str) -> str:
+    """A directory stands for the only checkpoint in it."""
+    from checkpoints import tf1_checkpoint
+
+    return str(tf1_checkpoint.only_prefix(path)) if os.path.isdir(path) else path
+
+
+def _shape(value) -> str:
+    return "[" + ",".join(map(str, value.shape)) + "]"
+
+
+def _statistics(value) -> str:
+    """Mean, deviation and range; how many are not finite, if any."""
+    import numpy as np
+
+    if value.size == 0 or value.dtype.kind not in "fiub":
+        return _statistics(value.astype(np.float32)) if value.dtype.name == "bfloat16" else ""
+    if value.size == 1:
+        return f"value={value.item():.6g}"
+    numbers = value.astype(np.float64)
+    finite = numbers[np.isfinite(numbers)]
+    bad = value.size - finite.size
+    text = f"{bad} not finite  " if bad else ""
+    if finite.size == 0:
+        return text.rstrip()
+    return text + (
+        f"mean={finite.mean():.6g} std={finite.std():.6g} "
+        f"min={finite.min():.6g} max={finite.max():.6g}"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m checkpoints.inspect",
+        description="List the tensors of a TF1 checkpoint: name, shape, type, role (weight, moving "
+        "average, slot of an optimizer, run state) and statistics.",
+    )
+    parser.add_argument(
+        "prefix", metavar="PREFIX", help="e.g. weights/efficientnet_lite0/model.ckpt"
+    )
+    parser.add_argument("--tensor", metavar="NAME", help="one tensor, with its values")
+    return parser
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""What the classes are called: ImageNet's 1000 in English, or a file of one's own.
+
+imagenet_labels.txt holds the synsets of ILSVRC 2012 in the order of their classes with their words
+from WordNet 3.0, under the licence in imagenet_labels_license.txt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from checkpoints.errors import WeightsError
+
+_IMAGENET_FILE = Path(__file__).with_name("imagenet_labels.txt")
+IMAGENET_CLASSES = 1000
+
+
+def imagenet() -> list[str]:
+    """The words for each of the 1000 classes, class 0 first: "tench, Tinca tinca"."""
+    lines = _IMAGENET_FILE.read_text(encoding="utf-8").splitlines()
+    return [line.split("\t")[1] for line in lines]
+
+
+def read_map(path: str | os.PathLike[str]) -> dict[int, str]:
+    """Class -> label of a JSON file, `{"0": "tench", ...}` or `["tench", ...]`.
+
+    Raises:
+      WeightsError: no such file, or of another form.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WeightsError(f"labels {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise WeightsError(f"labels {path} is not JSON: {error}") from error
+    if isinstance(content, list):
+        content = dict(enumerate(content))
+    if not isinstance(content, dict):
+        raise WeightsError(f'labels {path}: must be {{"0": "label", ...}} or a list of labels')
+    try:
+        return {int(number): str(label) for number, label in content.items()}
+    except ValueError:
+        raise WeightsError(f"labels {path}: its keys must be class numbers") from None
+
+
+def for_classes(num_classes: int, path: str | os.PathLike[str] | None = None) -> Sequence[str]:
+    """A label for each class: of the file, else ImageNet's for 1000, else "class 0", "class 1"...
+
+    Raises:
+      WeightsError: the file cannot be read.
+    """
+    if path is not None:
+        names = read_map(path)
+    elif num_classes == IMAGENET_CLASSES:
+        return imagenet()
+    else:
+        names = {}
+    return [names.get(number, f"class {number}") for number in range(num_classes)]

@@ -1,0 +1,104 @@
+"""Photos as people have them: any format, colour mode, size and orientation to 8-bit RGB.
+
+Training data go another way (`image_decoding`), which is faster and knows fewer formats. A JPEG of
+common size gives the same pixels on both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from preprocessing.errors import DataError
+
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+)
+# Beyond this, decoding needs gigabytes: 1 billion pixels, three bytes each.
+MAX_PIXELS = 1_000_000_000
+# Bilinear resizing looks at neighbours only, so that a larger image is first averaged down to
+# between one and two times this shorter side.
+LARGE_SIDE = 1024
+_WHITE = (255, 255, 255)
+# A grey value of 16 bits to one of 8: 65535 -> 255.
+_SIXTEEN_TO_EIGHT_BITS = 257
+
+
+def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The files of `paths`, and of directories among them the images, by name, not deeper.
+
+    A path that does not exist is kept: reading it will say so.
+
+    Raises:
+      DataError: a directory without images.
+    """
+    found = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        images = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not images:
+            raise DataError(f"no images in {path} (looked for {', '.join(sorted(SUFFIXES))})")
+        found += images
+    return found
+
+
+def read(path: str | os.PathLike[str]) -> np.ndarray:
+    """The pixels of an image file: uint8 [height, width, 3], RGB.
+
+    Of several frames the first; turned as its EXIF orientation says; transparent parts on white.
+
+    Raises:
+      DataError: the file is missing, no image, damaged, or has more than MAX_PIXELS.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise DataError(f"{path} has {width} x {height} pixels, more than {MAX_PIXELS:,}")
+            if image.format == "JPEG" and min(image.size) >= 2 * LARGE_SIDE:
+                image.draft("RGB", (LARGE_SIDE, LARGE_SIDE))  # decodes fewer pixels
+            return np.asarray(_upright_rgb(image))
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} is not an image that can be read") from error
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(f"{path} cannot be read: {reason}") from error
+
+
+def allow_large_images() -> None:
+    """Let Pillow open images up to MAX_PIXELS; it refuses 179 million as a likely attack."""
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    shorter = min(image.size)
+    image.load()
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image = _eight_bit_gray(image)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.new("RGB", rgba.size, _WHITE)
+        image.paste(rgba, mask=rgba.getchannel("A"))
+    elif image.mode != "RGB":
+        image = image.convert("RGB")
+    factor = max(1, shorter // LARGE_SIDE)
+    if factor > 1:
+        image = image.reduce(factor)
+    return ImageOps.exif_transpose(image)
+
+
+def _eight_bit_gray(image: Image.Image) -> Image.Image:
+    """16 bits to 8; floating point from its own range (0..1, 0..255 or 0..65535)."""
+    values = np.nan_to_num(np.asarray(image, np.float64))
+    highest = values.max(initial=0.0)
+    if image.mode == "F" and highest <= 1:
+        values = values * 255
+    elif image.mode != "F" or highest > 255:
+        values = values / _SIXTEEN_TO_EIGHT_BITS
+    return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
