@@ -1,0 +1,127 @@
+"""`python -m preprocessing.verify` on real, partly damaged files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from download_and_convert_imagenet.manifest import Manifest, Shard, write_manifest
+from preprocessing import verify
+from preprocessing.tfrecord import walk_records
+from tests.conftest import ROOT
+from tests.preprocessing.image_shards import (
+    example,
+    numbered_image,
+    photographs,
+    write_numbered_split,
+    write_split,
+)
+
+
+def run(capsys, *arguments):
+    code = verify.main([str(argument) for argument in arguments])
+    return code, capsys.readouterr().out.splitlines()
+
+
+def test_intact_data(tmp_path, capsys):
+    write_numbered_split(tmp_path, "train", 1003, num_shards=3)
+    write_numbered_split(tmp_path, "validation", 10, num_shards=1)
+    code, lines = run(capsys, tmp_path, "--data_name=imagenet", "--decode")
+    assert code == 0
+    assert len(lines) == 2
+    assert lines[0].startswith("train: 3 shards,")
+    assert "1,003 examples (all of ImageNet: 1,281,167)" in lines[0]
+    assert lines[0].endswith("1000 of 1000 classes with 1 to 2 examples each: intact")
+    assert "10 examples (all of ImageNet: 50,000), 10 of 1000 classes" in lines[1]
+
+
+def test_every_problem_is_named(tmp_path, capsys):
+    """One file with every kind of problem, between sound records."""
+    (photograph,) = photographs(1)
+    cut_photograph = photograph[: len(photograph) // 2]
+    examples = [example(numbered_image(n), 1 + n) for n in range(12)]
+    examples[2] = example(numbered_image(2), 0)
+    examples[4] = example(b"no image", 5)
+    examples[6] = b"\xff no example"
+    examples[8] = example(cut_photograph, 9)
+    (path,) = write_split(tmp_path, "train", examples, 1)
+    content = bytearray(path.read_bytes())
+    offset = [span.offset for span in walk_records(path)][10]
+    content[offset + 20] ^= 1
+    path.write_bytes(content)
+
+    code, lines = run(capsys, tmp_path, "--data_name=imagenet", "--decode")
+    assert code == 3
+    assert sorted(lines[:-1]) == sorted(
+        [
+            f"{path}: record 10 at byte {offset} is damaged (the checksum of its data differs)",
+            f"{path}: record 2: image/class/label is 0, not from 1 to 1000",
+            f"{path}: record 4: image/encoded holds no JPEG, PNG, GIF or BMP image",
+            f"{path}: record 6: it is no tf.train.Example",
+            f"{path}: record 8: its image cannot be decoded",
+        ]
+    )
+    assert lines[-1].endswith("7 of 1000 classes with 0 to 1 examples each: 5 problems")
+
+    code, lines = run(capsys, tmp_path, "--data_name=imagenet")
+    assert code == 3
+    assert len(lines) == 5  # without --decode the cut photograph passes
+
+
+def test_records_after_a_damaged_header_are_checked(tmp_path, capsys):
+    (path,) = write_numbered_split(tmp_path, "train", 10, 1)
+    offsets = [span.offset for span in walk_records(path)]
+    content = bytearray(path.read_bytes())
+    content[offsets[3]] ^= 1
+    content[offsets[7] + 15] ^= 1
+    path.write_bytes(content)
+    _, lines = run(capsys, tmp_path, "--data_name=imagenet")
+    assert [line.split(" is damaged")[0] for line in lines[:-1]] == [
+        f"{path}: record 3 at byte {offsets[3]}",
+        f"{path}: record 7 at byte {offsets[7]}",
+    ]
+    assert "8 examples" in lines[-1]
+
+
+def test_counts_are_held_against_the_manifest(tmp_path, capsys):
+    (path,) = write_numbered_split(tmp_path, "train", 5, 1)
+    shard = Shard(path.name, 6, path.stat().st_size, "")
+    write_manifest(tmp_path, Manifest("flowers", ("a",) * 1000, {"train": (shard,)}))
+    code, lines = run(capsys, tmp_path)
+    assert code == 3
+    assert lines[0] == f"{path}: 5 intact records, the manifest says 6"
+    assert "ImageNet" not in lines[-1]
+
+
+def test_one_split_alone(tmp_path, capsys):
+    write_numbered_split(tmp_path, "validation", 3, 1)
+    assert run(capsys, tmp_path, "--data_name=imagenet")[0] == 0
+    assert verify.main([str(tmp_path), "--data_name=imagenet", "--split=train"]) == 3
+    assert "error: " in capsys.readouterr().err
+
+
+def test_missing_directory(capsys):
+    assert verify.main(["/nowhere"]) == 3
+    assert capsys.readouterr().err == "error: data directory /nowhere does not exist\n"
+
+
+@pytest.mark.parametrize("tool", ["verify", "benchmark"])
+def test_help_is_quick(tool):
+    """It does not import TensorFlow, which takes seconds."""
+    command = [sys.executable, "-X", "importtime", "-m", f"preprocessing.{tool}", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "tensorflow" not in done.stderr
+    assert f"python -m preprocessing.{tool}" in done.stdout
+
+
+def test_many_threads_give_the_same_report(tmp_path, capsys):
+    examples = [example(numbered_image(n), 1 + n) for n in range(40)]
+    for number in np.random.default_rng(0).integers(0, 40, 6):
+        examples[number] = example(b"x", 1)
+    write_split(tmp_path, "train", examples, 8)
+    reports = [run(capsys, tmp_path, "--data_name=imagenet", f"--num_threads={n}") for n in (1, 8)]
+    assert reports[0] == reports[1]
+    assert reports[0][0] == 3
