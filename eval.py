@@ -37,9 +37,11 @@ def evaluate(argv: Sequence[str]) -> dict:
     run = _run_parameters(parsed.params.checkpoint.train_dir)
     params = flags.evaluation_params(parsed, run if run is not None else parsed.params)
     data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "validation")
-    dataset = preprocessing.registry.open_dataset(**dataclasses.asdict(data))
+    with process_environment.without_chatter():
+        dataset = preprocessing.registry.open_dataset(**dataclasses.asdict(data))
 
-    from benchmark_cnn import evaluation_run
+    with process_environment.without_chatter():
+        from benchmark_cnn import evaluation_run
 
     return evaluation_run.evaluate(
         params, models.registry.get(params.network.model), dataset, typed=parsed.typed

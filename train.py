@@ -35,13 +35,15 @@ def train(argv: Sequence[str]) -> dict:
     )
     params = parsed.params
     data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "train")
-    dataset = preprocessing.registry.open_dataset(**dataclasses.asdict(data))
+    with process_environment.without_chatter():
+        dataset = preprocessing.registry.open_dataset(**dataclasses.asdict(data))
     if dataset.synthetic:
         lines = validation.synthetic_data_problems(params, parsed.typed, parsed.from_files)
         if lines:
             raise UsageError("\n".join(lines))
 
-    from benchmark_cnn import training
+    with process_environment.without_chatter():
+        from benchmark_cnn import training
 
     return training.train(
         params,

@@ -146,6 +146,18 @@ def closing_lines(
     ]
 
 
+def resuming_line(prefix: str, step: int) -> str:
+    return f"Resuming from {prefix} at step {step}"
+
+
+def finished_line(step: int) -> str:
+    """What a run that was started again after its end has to say."""
+    return (
+        f"This run is finished: it is at step {step} and no more were asked for; "
+        "a larger --num_epochs or --num_batches trains on"
+    )
+
+
 def evaluation_step_line(step: int, examples_per_sec: float) -> str:
     return f"{step}\t{examples_per_sec:.1f} examples/sec"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
+from benchmark_cnn import process_environment
 from benchmark_cnn.errors import UsageError
 
 
@@ -31,7 +32,8 @@ def prepare(hardware) -> Devices:
         tf.config.threading.set_inter_op_parallelism_threads(hardware.num_inter_threads)
     if hardware.deterministic:
         tf.config.experimental.enable_op_determinism()
-    gpus = tf.config.list_physical_devices("GPU")
+    with process_environment.without_chatter():
+        gpus = tf.config.list_physical_devices("GPU")
     kind = hardware.device if hardware.device != "auto" else ("gpu" if gpus else "cpu")
     towers = _prepare_gpus(hardware, gpus) if kind == "gpu" else _split_cpu(hardware.num_gpus)
     parameter_kind = hardware.local_parameter_device or kind
@@ -46,7 +48,8 @@ def _prepare_gpus(hardware, gpus) -> tuple[str, ...]:
         built = "" if tf.test.is_built_with_cuda() else " (this TensorFlow has no GPU support)"
         raise UsageError(
             f"--device=gpu: TensorFlow sees no GPU{built}; "
-            "`make setup GPU=1` installs the CUDA libraries, --device=cpu runs without"
+            "`make setup GPU=1` installs the CUDA libraries, --device=cpu runs without, and "
+            "TF_CPP_MIN_LOG_LEVEL=0 in the environment shows what it looked for"
         )
     indices = [int(i) for i in hardware.gpu_indices.split(",")] if hardware.gpu_indices else None
     indices = indices or list(range(hardware.num_gpus))

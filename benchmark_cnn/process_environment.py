@@ -9,8 +9,12 @@ changes by it.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
+import tempfile
+from collections.abc import Iterator
 
 ALLOCATOR = "GLIBC_TUNABLES"
 _DEFAULTS = {
@@ -24,9 +28,12 @@ _DEFAULTS = {
             "arena_max": 2,
         }.items()
     ),
-    # Start-up chatter of every run, whatever it does; set it to 0 to see what TensorFlow says.
-    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
 }
+# Neither says anything about a run: that oneDNN is on, and that a CPU-only machine has no CUDA.
+_CHATTER = re.compile(
+    rb"WARNING: All log messages before absl|[IE]\d{4} .*(port|cudart_stub|cuda_platform)\.cc:"
+)
 
 
 def restart_with_defaults() -> None:
@@ -38,3 +45,27 @@ def restart_with_defaults() -> None:
         return
     environment = {**_DEFAULTS, **os.environ}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+@contextlib.contextmanager
+def without_chatter() -> Iterator[None]:
+    """Leave TensorFlow's start-up lines out of what is written to stderr inside.
+
+    It prints them at every import and first look for devices, whatever its log level. Everything
+    else is written when the block ends. TF_CPP_MIN_LOG_LEVEL=0 shows all.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        yield
+        return
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            os.write(2, b"".join(line for line in held if not _CHATTER.match(line)))

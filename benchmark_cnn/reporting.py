@@ -141,7 +141,8 @@ class Reporter:
         speed = self._speed.report()
         if self._run.evaluates:
             console.log(console.DONE_WITH_TRAINING)
-        console.log(*console.total_lines(speed.images_per_sec))
+        if self._last_step > self._start_step:
+            console.log(*console.total_lines(speed.images_per_sec))
         result = {"global_step": self._last_step, "images_per_sec": speed.images_per_sec}
         result |= {n: v for n, v in (self._evaluation or {}).items() if n != "global_step"}
         if self._directory is not None:

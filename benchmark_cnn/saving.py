@@ -6,9 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from absl import logging
-
-from benchmark_cnn import best_checkpoint, checkpoint_names, checkpoints
+from benchmark_cnn import best_checkpoint, checkpoint_names, checkpoints, console
 from benchmark_cnn.run_directory import RunDirectory
 from benchmark_cnn.run_plan import crosses
 from benchmark_cnn.train_state import TrainState
@@ -65,7 +63,7 @@ class Saver:
         self._state.restore(checkpoints.read_variables(prefix, plan))
         step = int(self._state.global_step)
         self._prefix, self._saved_step = prefix, step
-        logging.info("resuming from %s at step %d", prefix, step)
+        console.log(console.resuming_line(prefix, step))
         return step
 
 

@@ -52,6 +52,14 @@ class TrainState:
         """Checkpoint name -> value to save."""
         return {name: self.manager.read(v) for name, v in self.named_variables().items()}
 
+    def non_finite_weights(self) -> list[str]:
+        """Checkpoint names of the weights and moving statistics that hold a NaN or an infinity."""
+        return [
+            name
+            for name, variable in self.variables.items()
+            if not tf.reduce_all(tf.math.is_finite(self.manager.read(variable)))
+        ]
+
     def restore(self, values: Mapping[str, np.ndarray]) -> None:
         """Assign `values` (checkpoint name -> array) to every copy of every variable named."""
         named = self.named_variables()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from benchmark_cnn import feeding, run_directory, saving, training_setup
+from benchmark_cnn import console, feeding, run_directory, saving, training_setup
 from benchmark_cnn.errors import NonFiniteError, Stopped, UsageError
 from benchmark_cnn.feeding import Dataset
 from benchmark_cnn.network import NetworkSpec
@@ -59,6 +59,8 @@ def train(
         run = training_setup.set_up(params, spec, dataset, typed=typed, loss=loss)
         saver = Saver(run.state, directory, params.checkpoint)
         start_step = saver.resume()
+        if start_step >= run.plan.total_steps:
+            console.log(console.finished_line(start_step))
         if start_step == 0 and params.checkpoint.init_checkpoint is not None:
             saving.initialise(run.state, params.checkpoint.init_checkpoint)
         if directory is not None:
@@ -111,6 +113,7 @@ def _train(
         if values is not None:
             _check_finite(run, step, values)
         if saves or stop.requested:
+            _check_weights(run, step)
             reporter.sync()
             saver.save(step)
         if evaluates and not stop.requested:
@@ -187,6 +190,17 @@ def _check_finite(run: TrainingRun, step: int, values: dict) -> None:
             f"{' and '.join(broken)} not finite at step {step} (learning rate "
             f"{values['learning_rate']:g}); lower --learning_rate, set --gradient_clip, or "
             "--on_nonfinite=skip. No checkpoint was written of it"
+        )
+
+
+def _check_weights(run: TrainingRun, step: int) -> None:
+    """Before a save: values may not have been read, and finite gradients can overflow weights."""
+    broken = run.state.non_finite_weights()
+    if broken:
+        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        raise NonFiniteError(
+            f"{', '.join(broken[:3])}{more} not finite after step {step}; lower --learning_rate or "
+            "set --gradient_clip. No checkpoint was written of it"
         )
 
 

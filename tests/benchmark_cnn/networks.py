@@ -119,7 +119,7 @@ class Spec:
 
 
 class ArrayData:
-    """Arrays as a data set: example i of the stream is row i % n (order does not depend on seed)."""
+    """Arrays as a data set: example i of the stream is row i % n, whatever the seed."""
 
     synthetic = False
     name = "arrays"

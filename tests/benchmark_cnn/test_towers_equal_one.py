@@ -45,7 +45,8 @@ def assert_same_run(got, expected, steps_per_loop):
     """Same losses, gradient norms and accuracies where both report, same final tensors."""
     got_reports, got_tensors = got
     reports, tensors = expected
-    for mine, theirs in zip(got_reports, reports[steps_per_loop - 1 :: steps_per_loop], strict=True):
+    reported = reports[steps_per_loop - 1 :: steps_per_loop]
+    for mine, theirs in zip(got_reports, reported, strict=True):
         for name, value in theirs.items():
             np.testing.assert_allclose(mine[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
     assert got_tensors.keys() == tensors.keys()
