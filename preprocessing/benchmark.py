@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for, print a table, return the exit code."""
     options = _parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    num_cores = len(os.sched_getaffinity(0))
+    num_cores = _num_cores()
     try:
         name, stages = _stages(options)
         subset = "validation" if options.eval else "train"
@@ -59,6 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _num_cores() -> int:
+    """Cores that this process may use; macOS does not tell, and gives all of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def measure(batches: Iterator, batch_size: int, seconds: float) -> Speed:

@@ -21,12 +21,14 @@ class ShardReport:
 
     Attributes:
         num_examples: records with intact checksums.
+        num_damaged: stretches of the file in which the checksums do not fit.
         class_counts: int64 [num_classes], over the records without any problem.
         problems: one line each.
     """
 
     num_bytes: int
     num_examples: int
+    num_damaged: int
     class_counts: np.ndarray
     problems: tuple[str, ...]
 
@@ -43,7 +45,13 @@ def check_shard(path: Path, num_classes: int, *, decode: bool) -> ShardReport:
             problems.append(describe_problem(path, index, result))
         else:
             class_counts[result] += 1
-    return ShardReport(path.stat().st_size, contents.num_intact, class_counts, tuple(problems))
+    return ShardReport(
+        num_bytes=path.stat().st_size,
+        num_examples=contents.num_intact,
+        num_damaged=len(contents.damaged),
+        class_counts=class_counts,
+        problems=tuple(problems),
+    )
 
 
 def check_split(

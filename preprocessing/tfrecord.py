@@ -64,16 +64,6 @@ def record_at(path: Path, offset: int) -> RecordSpan:
     return span
 
 
-def read_record(path: Path, index: int) -> bytes:
-    """The data of record number `index`, unchecked; IndexError when there are fewer."""
-    for number, span in enumerate(walk_records(path)):
-        if number == index:
-            with path.open("rb") as file:
-                file.seek(span.offset + HEADER_BYTES)
-                return file.read(span.num_bytes - FRAME_BYTES)
-    raise IndexError(f"{path} has no record {index}")
-
-
 def _read_header(descriptor: int, offset: int, size: int) -> RecordSpan:
     header = os.pread(descriptor, HEADER_BYTES, offset)
     if len(header) < HEADER_BYTES:

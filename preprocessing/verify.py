@@ -102,14 +102,16 @@ def _check_with_progress(
 
 
 def _problems_of_counts(shards: ShardSet, reports: Sequence[ShardReport]) -> list[str]:
-    """Files that hold another number of examples than the manifest says."""
-    listed = shards.listed
-    return [
-        f"{path}: {report.num_examples} intact records, the manifest says "
-        f"{listed[path.name].num_examples}"
-        for path, report in zip(shards.paths, reports, strict=True)
-        if path.name in listed and listed[path.name].num_examples != report.num_examples
-    ]
+    """Files whose records, damaged ones included, are not as many as the manifest says."""
+    problems = []
+    for path, report in zip(shards.paths, reports, strict=True):
+        shard = shards.listed.get(path.name)
+        if shard and shard.num_examples != report.num_examples + report.num_damaged:
+            problems.append(
+                f"{path}: {report.num_examples} intact records, the manifest says "
+                f"{shard.num_examples}"
+            )
+    return problems
 
 
 def _summary(shards: ShardSet, name: str, reports: Sequence[ShardReport], num_problems: int) -> str:
@@ -124,7 +126,7 @@ def _summary(shards: ShardSet, name: str, reports: Sequence[ShardReport], num_pr
         f"{num_examples:,} examples{partial if name == 'imagenet' else ''}, "
         f"{(per_class > 0).sum()} of {len(per_class)} classes with {per_class.min()} to "
         f"{per_class.max()} examples each: "
-        + (f"{num_problems} problems" if num_problems else "intact")
+        + (f"problems: {num_problems}" if num_problems else "intact")
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from preprocessing.tfrecord import read_record, record_at, walk_records
+from preprocessing.tfrecord import record_at, walk_records
 
 # Data of 0, 100, 200, ... bytes; a record takes 16 more, so record n starts at 16n + 50n(n-1).
 RECORDS = [np.random.default_rng(n).bytes(100 * n) for n in range(8)]
@@ -31,12 +31,6 @@ def test_walk_finds_every_record(path):
     assert [span.offset for span in spans] == OFFSETS[:-1]
     assert [span.num_bytes for span in spans] == [16 + 100 * n for n in range(8)]
     assert not any(span.problem for span in spans)
-
-
-def test_read_record(path):
-    assert [read_record(path, n) for n in range(8)] == RECORDS
-    with pytest.raises(IndexError, match="no record 8"):
-        read_record(path, 8)
 
 
 def test_intact_record_has_no_problem(path):

@@ -64,7 +64,7 @@ def test_every_problem_is_named(tmp_path, capsys):
             f"{path}: record 8: its image cannot be decoded",
         ]
     )
-    assert lines[-1].endswith("7 of 1000 classes with 0 to 1 examples each: 5 problems")
+    assert lines[-1].endswith("7 of 1000 classes with 0 to 1 examples each: problems: 5")
 
     code, lines = run(capsys, tmp_path, "--data_name=imagenet")
     assert code == 3
