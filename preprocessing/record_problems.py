@@ -18,6 +18,9 @@ _LOCATED = re.compile(
 )
 
 
+_BATCH_SIZE = 64
+
+
 def describe_problem(path: Path | str, index: int | str, problem: str) -> str:
     """The one line about a record, in the words that every part of the reader uses."""
     return f"{path}: record {index}: {problem}"
@@ -60,15 +63,18 @@ def check_records(
         with tf.control_dependencies([tf.shape(image)]):
             return record.index, tf.identity(example.label)
 
-    num_tried = 0
+    num_tried, batch_size = 0, _BATCH_SIZE
     while True:
         results = records.skip(num_tried).map(check, num_parallel_calls=tf.data.AUTOTUNE)
         try:
-            for index, label in results:
-                yield int(index), int(label)
-                num_tried += 1
+            for indices, labels in results.batch(batch_size).as_numpy_iterator():
+                yield from zip(indices.tolist(), labels.tolist(), strict=True)
+                num_tried += len(indices)
             return
         except tf.errors.OpError as error:
+            if batch_size > 1:  # somewhere in this batch: go on one by one
+                batch_size = 1
+                continue
             failed = next(iter(records.skip(num_tried)))
             yield int(failed.index), problem_of(error.message or "", num_classes)
-            num_tried += 1
+            num_tried, batch_size = num_tried + 1, _BATCH_SIZE
