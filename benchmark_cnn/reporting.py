@@ -59,7 +59,11 @@ class Reporter:
                 gpu_memory_bytes=_gpu_memory_bytes if run.devices.kind == "gpu" else None,
             )
         )
-        console.log(console.INITIALIZING, console.WARMING_UP)
+        console.log(console.INITIALIZING)
+        if self._start_step >= run.plan.total_steps:
+            console.log(console.finished_line(self._start_step))
+            return self
+        console.log(console.WARMING_UP)
         if run.plan.warmup_steps <= self._start_step:
             self._open_table()
         return self
@@ -141,7 +145,7 @@ class Reporter:
         speed = self._speed.report()
         if self._run.evaluates:
             console.log(console.DONE_WITH_TRAINING)
-        if self._last_step > self._start_step:
+        if self._speed.num_steps:
             console.log(*console.total_lines(speed.images_per_sec))
         result = {"global_step": self._last_step, "images_per_sec": speed.images_per_sec}
         result |= {n: v for n, v in (self._evaluation or {}).items() if n != "global_step"}

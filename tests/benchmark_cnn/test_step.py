@@ -344,6 +344,18 @@ def test_by_default_a_nan_stops_the_run_without_a_checkpoint_of_it(tmp_path, dis
     assert all(row["global_step"] <= 2 for row in metrics_log.read_rows(tmp_path / "metrics.csv"))
 
 
+def test_weights_that_overflow_are_not_saved(tmp_path):
+    """Loss and gradient of the step are finite; the update is not."""
+    params = make_params(
+        device="cpu", batch_size=2, num_batches=4, num_warmup_batches=0, save_model_steps=1,
+        train_dir=str(tmp_path), learning_rate=2e38, optimizer="sgd", weight_decay=0.0,
+    )  # fmt: skip
+    dataset = ArrayData(np.full((2, 1, 1, 2), 3.0, np.float32), [0, 0])
+    with pytest.raises(NonFiniteError, match="w not finite after step 1"):
+        training.train(params, Spec(GradientNetwork), dataset, loss=GradientNetwork.loss)
+    assert checkpoints.all_checkpoints(tmp_path) == []
+
+
 # --- randomness ----------------------------------------------------------------------------------
 
 UNITS = 64

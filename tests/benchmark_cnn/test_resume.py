@@ -1,0 +1,273 @@
+"""A run that was stopped and started again ends with the bits of the run that was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark_cnn import (
+    best_checkpoint,
+    checkpoints,
+    console,
+    metrics_log,
+    run_directory,
+    training,
+)
+from benchmark_cnn.errors import Stopped
+from benchmark_cnn.params import make_params
+from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, Spec, random_examples
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES, GLOBAL_BATCH, STEPS_PER_EPOCH, TOTAL_STEPS = 40, 8, 5, 12
+
+MODES = {
+    "1 tower": {},
+    "2 towers": {"num_gpus": 2},
+    # The loss scale doubles every third step: its state matters. Losses change if it is lost.
+    "2 towers, float16": {
+        "num_gpus": 2,
+        "dtype": "float16",
+        "fp16_inc_loss_scale_every_n": 2,
+        "gradient_clip": 0.5,
+        "optimizer": "rmsprop",
+    },
+}
+# When the run is stopped: the beginning of the line that it has just printed.
+STOPS = {
+    "in an epoch": "3\timages/sec",
+    "at the end of an epoch": "5\timages/sec",
+    "in an evaluation": "Running evaluation at global_step 5",
+    "after an evaluation": "Resuming training",
+}
+
+
+class Killed(BaseException):
+    """Ends a run where it is, as SIGKILL would: nothing is saved."""
+
+
+def train(train_dir, *, on_line=None, network=None, **flags):
+    """One start of the run; `on_line` sees every line of stdout when it is printed."""
+    flags = {
+        "learning_rate": 0.05,
+        "weight_decay": 0.01,
+        "num_batches": TOTAL_STEPS,
+        "num_warmup_batches": 0,
+        "eval_every_epochs": 1.0,
+        "display_every": 1,
+        "save_model_steps": 2,
+        "moving_average_decay": 0.8,
+        **flags,
+    }
+    flags.setdefault("batch_size", GLOBAL_BATCH // flags.get("num_gpus", 1))
+    params = make_params(device="cpu", train_dir=str(train_dir), **flags)
+    spec = Spec(network or (lambda: ConvNetwork(batch_norm="tower", dropout=0.3)))
+    dataset = ArrayData(*random_examples(EXAMPLES))
+    with console.routed_through(on_line or (lambda line: None)):
+        return training.train(params, spec, dataset)
+
+
+def stop_at(beginning, act=lambda: os.kill(os.getpid(), signal.SIGTERM)):
+    return lambda line: act() if line.startswith(beginning) else None
+
+
+def kill():
+    raise Killed
+
+
+def assert_same_end(directory, expected):
+    """Equal bits in every tensor of the last checkpoint, equal bytes in metrics.csv, one best."""
+    assert_same_checkpoint(directory, expected)
+    got, wanted = ((d / "metrics.csv").read_bytes() for d in (directory, expected))
+    assert got == wanted
+    assert best_checkpoint.best_metrics(directory) == best_checkpoint.best_metrics(expected)
+
+
+def assert_same_checkpoint(directory, expected):
+    tensors, wanted = checkpoints.read(directory), checkpoints.read(expected)
+    assert tensors["global_step"] == wanted["global_step"] == TOTAL_STEPS
+    assert tensors.keys() == wanted.keys()
+    differing = [name for name in wanted if not np.array_equal(tensors[name], wanted[name])]
+    assert not differing
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """Mode -> directory of the run that nothing stopped, made when it is first asked for."""
+    directories = {}
+
+    def directory(mode):
+        if mode not in directories:
+            directories[mode] = tmp_path_factory.mktemp("unbroken")
+            train(directories[mode], **MODES[mode])
+        return directories[mode]
+
+    return directory
+
+
+@pytest.mark.parametrize("mode", ["1 tower", "2 towers"])
+def test_the_unbroken_run_has_something_to_lose(unbroken, mode):
+    """Else two runs could be equal because nothing happens in them."""
+    tensors = checkpoints.read(unbroken(mode))
+    rows = metrics_log.read_rows(unbroken(mode) / "metrics.csv")
+    losses = [row["total_loss"] for row in rows if "total_loss" in row]
+    assert len(set(losses)) == TOTAL_STEPS
+    assert [row["global_step"] for row in rows if "eval_loss" in row] == [5, 10, 12]
+    assert len({row["eval_loss"] for row in rows if "eval_loss" in row}) == 3
+    assert tensors["examples_seen"] == TOTAL_STEPS * GLOBAL_BATCH
+    assert not np.allclose(tensors["bn/moving_mean"], 0)
+    average = tensors["conv1/kernel/ExponentialMovingAverage"]
+    assert not np.allclose(average, tensors["conv1/kernel"], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "mode", [*list(MODES)[:2], pytest.param("2 towers, float16", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("stop", STOPS)
+def test_stopped_and_resumed_equals_unbroken(unbroken, tmp_path, stop, mode):
+    with pytest.raises(Stopped, match=r"stopped by SIGTERM at step [35] of 12") as stopped:
+        train(tmp_path, on_line=stop_at(STOPS[stop]), **MODES[mode])
+    assert stopped.value.exit_code == 75
+    at = 3 if stop == "in an epoch" else 5
+    assert checkpoints.read(tmp_path)["global_step"] == at
+    assert train(tmp_path, **MODES[mode])["global_step"] == TOTAL_STEPS
+    assert_same_end(tmp_path, unbroken(mode))
+
+
+@pytest.mark.parametrize("mode", ["1 tower", "2 towers"])
+@pytest.mark.parametrize("line", ["7\timages/sec", "Running evaluation at global_step 10"])
+def test_killed_and_resumed_equals_unbroken(unbroken, tmp_path, mode, line):
+    """Rows of metrics.csv after the last checkpoint are written anew, not twice."""
+    with pytest.raises(Killed):
+        train(tmp_path, on_line=stop_at(line, kill), **MODES[mode])
+    assert checkpoints.read(tmp_path)["global_step"] == (6 if line.startswith("7") else 10)
+    train(tmp_path, **MODES[mode])
+    assert_same_end(tmp_path, unbroken(mode))
+
+
+@pytest.mark.slow
+def test_stopped_at_every_step_equals_unbroken(unbroken, tmp_path):
+    for step in range(1, TOTAL_STEPS):
+        with pytest.raises(Stopped):
+            train(tmp_path, on_line=stop_at(f"{step}\timages/sec"))
+    train(tmp_path)
+    assert_same_end(tmp_path, unbroken("1 tower"))
+
+
+def test_several_steps_in_one_call_resume_too(tmp_path):
+    flags = {"steps_per_loop": 2, "num_gpus": 2, "display_every": 2}
+    train(tmp_path / "whole", **flags)
+    with pytest.raises(Stopped):
+        train(tmp_path / "resumed", on_line=stop_at("6\timages/sec"), **flags)
+    train(tmp_path / "resumed", **flags)
+    assert_same_end(tmp_path / "resumed", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("damage", ["one bit", "cut short"])
+def test_a_damaged_newest_checkpoint_is_passed_over(unbroken, tmp_path, caplog, damage):
+    with pytest.raises(Stopped):
+        train(tmp_path, on_line=stop_at("7\timages/sec"))
+    data = tmp_path / "model.ckpt-7.data-00000-of-00001"
+    content = bytearray(data.read_bytes())
+    content[100] ^= 1
+    data.write_bytes(content if damage == "one bit" else content[:-50])
+    caplog.clear()
+    train(tmp_path)
+    (warning,) = [r.getMessage() for r in caplog.records if "damaged" in r.getMessage()]
+    assert "model.ckpt-7 is damaged and skipped" in warning
+    assert_same_end(tmp_path, unbroken("1 tower"))
+
+
+def test_from_two_towers_to_one_with_a_doubled_batch(tmp_path):
+    """Synchronised batch norm, so that the mathematics does not depend on the towers."""
+    flags = {"network": lambda: ConvNetwork(batch_norm="sync")}
+    train(tmp_path / "whole", num_gpus=2, **flags)
+    with pytest.raises(Stopped):
+        train(tmp_path / "resumed", on_line=stop_at("4\timages/sec"), num_gpus=2, **flags)
+    train(tmp_path / "resumed", num_gpus=1, batch_size=GLOBAL_BATCH, **flags)
+    got, expected = (
+        metrics_log.read_rows(tmp_path / name / "metrics.csv") for name in ("resumed", "whole")
+    )
+    assert [row.keys() for row in got] == [row.keys() for row in expected]
+    for mine, theirs in zip(got, expected, strict=True):
+        for name in theirs:
+            np.testing.assert_allclose(mine[name], theirs[name], rtol=1e-5, err_msg=name)
+
+
+def test_resuming_with_another_batch_size_goes_on_at_the_same_example(tmp_path):
+    with pytest.raises(Stopped):
+        train(tmp_path, on_line=stop_at("3\timages/sec"))
+    train(tmp_path, batch_size=4, num_batches=10)
+    assert checkpoints.read(tmp_path)["examples_seen"] == 3 * 8 + 7 * 4
+    epochs = [row["epoch"] for row in metrics_log.read_rows(tmp_path / "metrics.csv")]
+    assert max(epochs) == (3 * 8 + 7 * 4) / EXAMPLES
+
+
+def test_a_finished_run_does_nothing_when_started_again_and_says_so(unbroken, tmp_path):
+    train(tmp_path)
+    names = sorted(path.name for path in tmp_path.glob("model.ckpt-*"))
+    lines = []
+    result = train(tmp_path, on_line=lines.append)
+    assert result["global_step"] == TOTAL_STEPS
+    assert {"top_1", "top_5", "loss"} <= result.keys()
+    assert any("finished" in line and f"step {TOTAL_STEPS}" in line for line in lines)
+    assert not any("nan" in line for line in lines)
+    assert sorted(path.name for path in tmp_path.glob("model.ckpt-*")) == names
+    assert_same_end(tmp_path, unbroken("1 tower"))
+
+
+def test_a_longer_run_goes_on_from_the_finished_one(unbroken, tmp_path):
+    """A constant learning rate does not know the run's length, so that the runs must agree."""
+    train(tmp_path, num_batches=10)
+    train(tmp_path)
+    assert_same_end(tmp_path, unbroken("1 tower"))
+
+
+def test_a_resumed_run_says_where_it_goes_on(tmp_path):
+    with pytest.raises(Stopped):
+        train(tmp_path, on_line=stop_at("3\timages/sec"))
+    lines = []
+    train(tmp_path, on_line=lines.append, num_batches=4)
+    assert any("model.ckpt-3" in line and "step 3" in line for line in lines)
+
+
+# --- a real process and SIGKILL ------------------------------------------------------------------
+
+
+def start(data_dir, train_dir):
+    return subprocess.Popen(
+        [
+            sys.executable, "train.py", "--model=lenet", "--data_name=digits",
+            f"--data_dir={data_dir}", f"--train_dir={train_dir}", "--device=cpu", "--num_gpus=2",
+            "--batch_size=8", f"--num_batches={TOTAL_STEPS}", "--save_model_steps=4",
+            "--eval_every_steps=6", "--display_every=1", "--moving_average_decay=0.9",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+
+
+def test_sigkill_and_the_same_command_again(tmp_path):
+    """The run holds no thread or file that outlives it: not even the directory's lock."""
+    with start(tmp_path / "data", tmp_path / "whole") as whole:
+        _, errors = whole.communicate(timeout=300)
+    assert whole.returncode == 0, errors
+    with start(tmp_path / "data", tmp_path / "killed") as killed:
+        assert killed.stdout is not None
+        for line in killed.stdout:
+            if line.startswith("7\timages/sec"):
+                killed.kill()
+    assert killed.returncode == -signal.SIGKILL
+    directory = run_directory.RunDirectory(tmp_path / "killed")
+    assert str(directory.checkpoint_to_resume()).endswith("model.ckpt-6")
+    with start(tmp_path / "data", tmp_path / "killed") as resumed:
+        _, errors = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, errors
+    assert_same_end(tmp_path / "killed", tmp_path / "whole")
