@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,9 +27,8 @@ def network_shapes(model: str, num_classes: int) -> dict[str, tuple[int, ...]]:
 
 def variable_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """Checkpoint name -> shape of every variable of a network, in its order."""
-    return {
-        name: tuple(int(n) for n in variable.shape) for name, variable in network.variables.items()
-    }
+    shapes: dict[str, Any] = {n: tuple(v.shape) for n, v in network.variables.items()}
+    return shapes
 
 
 def check(what: str, tensors: Mapping[str, np.ndarray], wanted: Shapes) -> None:

@@ -15,6 +15,7 @@ _RUN_STATE = frozenset(
         "global_step",
         "skipped_steps",
         "examples_seen",
+        "best_top_1",
         "loss_scale",
         "good_steps",
         "beta1_power",

@@ -1,0 +1,154 @@
+"""Weights of others fill our networks one to one: none missing, none unused."""
+
+from __future__ import annotations
+
+import tarfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from checkpoints import completeness, imports, tf1_checkpoint
+from checkpoints.errors import WeightsError
+from tests.checkpoints import h5_files, official_names
+
+EMA = "ExponentialMovingAverage"
+VARIANTS = range(5)
+
+
+def _shapes(variant: int) -> dict[str, tuple[int, ...]]:
+    return completeness.network_shapes(f"efficientnet_lite{variant}", 1000)
+
+
+def _values(names, shapes, first: int = 0) -> dict[str, np.ndarray]:
+    """Every tensor full of a number of its own."""
+    return {name: np.full(shapes[name], first + i, np.float32) for i, name in enumerate(names)}
+
+
+def _save_with_tensorflow_1(prefix, tensors) -> None:
+    """By TF1's own Saver, as the official checkpoints were."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        placeholders, variables = {}, {}
+        for name, value in tensors.items():
+            placeholders[name] = tf.compat.v1.placeholder(value.dtype, value.shape)
+            variables[name] = tf.compat.v1.Variable(placeholders[name], use_resource=True)
+        feed = {placeholder: tensors[name] for name, placeholder in placeholders.items()}
+        session.run([variable.initializer for variable in variables.values()], feed)
+        tf.compat.v1.train.Saver(variables).save(session, str(prefix), write_meta_graph=False)
+
+
+@pytest.fixture(scope="module", params=[3, 4])
+def official(request, tmp_path_factory):
+    """A checkpoint as official training wrote it: averages, two slots a weight, a step."""
+    variant = request.param
+    shapes, names = _shapes(variant), official_names.names(variant)
+    raw = _values(names, shapes)
+    averages = _values(names, shapes, first=1000)
+    tensors = raw | {f"{name}/{EMA}": value for name, value in averages.items()}
+    for slot in ("RMSProp", "RMSProp_1"):
+        tensors |= {
+            f"{name}/{slot}": np.zeros(shapes[name], np.float32)
+            for name in names
+            if "moving_" not in name
+        }
+    tensors["global_step"] = np.asarray(218949, np.int64)
+    prefix = tmp_path_factory.mktemp(f"lite{variant}") / "model.ckpt"
+    _save_with_tensorflow_1(prefix, tensors)
+    return variant, prefix, raw, averages
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_network_has_the_published_names(variant):
+    names = official_names.names(variant)
+    assert len(names) == official_names.NUM_VARIABLES[variant]
+    assert set(_shapes(variant)) == set(names)
+
+
+def test_official_checkpoint_raw_and_averages_apart(official):
+    variant, prefix, raw, averages = official
+    model = f"efficientnet_lite{variant}"
+    for weights, wanted in (("raw", raw), ("ema", averages), (None, averages)):
+        read = imports.read(prefix, model, weights=weights)
+        assert len(read) == official_names.NUM_VARIABLES[variant]
+        assert read.keys() == wanted.keys()
+        for name, value in wanted.items():
+            np.testing.assert_array_equal(read[name], value)
+
+
+def test_official_archive(official, tmp_path):
+    variant, prefix, _, averages = official
+    archive = tmp_path / f"efficientnet-lite{variant}.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for path in sorted(prefix.parent.glob("model.ckpt.*")):
+            tar.add(path, f"efficientnet-lite{variant}/{path.name}")
+        tar.add(__file__, "efficientnet-lite.tflite")
+    read = imports.read(archive, f"efficientnet_lite{variant}")
+    name = f"efficientnet-lite{variant}/head/dense/bias"
+    np.testing.assert_array_equal(read[name], averages[name])
+    assert len(read) == official_names.NUM_VARIABLES[variant]
+
+
+def test_another_network_is_refused_with_what_differs(official):
+    variant, prefix, _, _ = official
+    with pytest.raises(WeightsError, match=r"\d+ missing: .* \d+ unused: ") as caught:
+        imports.read(prefix, f"efficientnet_lite{7 - variant}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_efficientnet_lite_keras_file(tmp_path, variant):
+    shapes, names = _shapes(variant), official_names.names(variant)
+    wanted = _values(names, shapes)
+    layers: dict[str, dict[str, np.ndarray]] = {"input_1": {}}
+    for name in reversed(names):  # Keras' order is another one
+        layer, variable = official_names.keras_layer(name, variant)
+        layers.setdefault(layer, {})[variable] = wanted[name]
+    path = h5_files.write(tmp_path / "lite.h5", layers)
+    read = imports.read(path, f"efficientnet_lite{variant}")
+    assert len(read) == official_names.NUM_VARIABLES[variant]
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(read[name], value, err_msg=name)
+
+
+def test_efficientnet_lite_keras_file_without_top(tmp_path):
+    names = official_names.names(0)
+    values = _values(names, _shapes(0))
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    for name in names:
+        layer, variable = official_names.keras_layer(name, 0)
+        if layer != "predictions":
+            layers.setdefault(layer, {})[variable] = values[name]
+    path = h5_files.write(tmp_path / "notop.h5", layers, nested=True)
+    with pytest.raises(WeightsError, match="2 missing: efficientnet-lite0/head/dense/kernel, "):
+        imports.read(path, "efficientnet_lite0")
+
+
+def test_an_archive_cannot_write_elsewhere(tmp_path):
+    """A member named ../x and a link are not followed; then there is nothing left to read."""
+    (tmp_path / "inner").mkdir()
+    archive = tmp_path / "inner" / "bad.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(__file__, "../../escaped.index")
+        link = tarfile.TarInfo("linked.index")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        tf1_checkpoint.read(archive)
+    assert not list(tmp_path.rglob("escaped*"))
+
+
+def test_files_that_are_no_weights(tmp_path):
+    nothing = tmp_path / "nothing.tar.gz"
+    nothing.write_bytes(b"no archive")
+    text = tmp_path / "text.h5"
+    text.write_text("no weights")
+    for path, message in (
+        (tmp_path / "absent", "no checkpoint"),
+        (tmp_path / "absent.h5", "no file"),
+        (nothing, "cannot be read as an archive"),
+        (text, "cannot be read as .h5"),
+        (tmp_path, "must hold one checkpoint, and holds none"),
+    ):
+        with pytest.raises(WeightsError, match=message) as caught:
+            imports.read(path, "efficientnet_lite0")
+        assert str(path) in str(caught.value)
