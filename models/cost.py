@@ -1,0 +1,82 @@
+"""What one image costs: multiply-adds and activations, counted in a network's graph."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from models.network import Network
+
+CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
+PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The forward pass of one image, without auxiliary heads.
+
+    macs: multiplications of convolutions and dense layers, each with its addition.
+    activations: elements that convolutions put out (Radosavovic et al., 2020, section 3).
+    """
+
+    macs: int
+    activations: int
+
+    @property
+    def published_madds(self) -> int:
+        """As the table of EfficientNet-Lite counts: three more for each of the activations.
+
+        These are batch norm and the activation function behind a convolution.
+        """
+        return self.macs + 3 * self.activations
+
+
+def num_parameters(network: Network) -> int:
+    """Trainable values; the moving statistics of batch norm are none."""
+    return sum(math.prod(network.variables[name].shape.as_list()) for name in network.trainable)
+
+
+def cost(network: Network, image_size: int) -> Cost:
+    """Traces the network in evaluation for one image and counts; nothing is computed.
+
+    Works for float32 networks, whose convolutions are all in one graph.
+    """
+
+    def logits(images: tf.Tensor) -> tf.Tensor:
+        return network(images, training=False).logits
+
+    images = tf.TensorSpec([1, image_size, image_size, 3], tf.uint8)
+    function: Any = tf.function(logits, autograph=False).get_concrete_function(images)
+    macs = activations = 0
+    for operation in _needed(function.graph.outputs):
+        if operation.type in CONVOLUTIONS:
+            elements = _num_elements(operation.outputs[0])
+            # A filter is [height, width, inputs of an output, outputs]; depthwise: no such sum.
+            window = operation.inputs[1].shape[: 3 if operation.type == "Conv2D" else 2]
+            macs += elements * math.prod(window)
+            activations += elements
+        elif operation.type in PRODUCTS:
+            macs += _num_elements(operation.outputs[0]) * operation.inputs[0].shape[-1]
+    return Cost(macs, activations)
+
+
+def _needed(outputs: list[tf.Tensor]) -> list[Any]:
+    """The operations that the outputs depend on."""
+    waiting = [output.op for output in outputs]
+    found: dict[str, Any] = {}
+    while waiting:
+        operation: Any = waiting.pop()
+        if operation.name not in found:
+            found[operation.name] = operation
+            waiting += [tensor.op for tensor in operation.inputs]
+    return list(found.values())
+
+
+def _num_elements(tensor: tf.Tensor) -> int:
+    elements = tensor.shape.num_elements()
+    if elements is None:
+        raise ValueError(f"cannot count {tensor.name}: its shape {tensor.shape} is not known")
+    return elements

@@ -1,0 +1,107 @@
+"""A table of the networks: `python -m models.describe [--model=NAME] [--output=FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from models import registry
+
+INTRODUCTION = """# Networks
+
+Every name that `--model` takes. This page is written by `python -m models.describe --output=FILE`.
+
+*Parameters* are the trainable ones for ImageNet's 1000 classes, with a background class where the
+network has one and with auxiliary heads. *MACs* are the multiplications of convolutions and dense
+layers for one image of the given size, each with its addition, without auxiliary heads. *MAdds*
+count three more for each output of a convolution, as the published table of EfficientNet-Lite does.
+*Activations* are the outputs of convolutions. M is a million.
+
+"""
+NUM_CLASSES = 1000
+COLUMNS = (
+    "network",
+    "image size",
+    "classes",
+    "parameters, M",
+    "MACs, M",
+    "MAdds, M",
+    "activations, M",
+)
+
+
+class Description(NamedTuple):
+    """One network with its default image size and 1000 classes."""
+
+    name: str
+    image_size: int
+    outputs: int
+    parameters: int
+    macs: int
+    published_madds: int
+    activations: int
+
+    def cells(self) -> tuple[str, ...]:
+        numbers = (self.parameters, self.macs, self.published_madds, self.activations)
+        millions = tuple(f"{number / 1e6:,.2f}" for number in numbers)
+        return (self.name, str(self.image_size), str(self.outputs), *millions)
+
+
+def describe(name: str) -> Description:
+    """Builds the network and counts. Raises models.registry.UnknownModelError."""
+    spec = registry.get(name)
+    from models.cost import cost, num_parameters
+
+    network = spec.build(num_classes=NUM_CLASSES, image_size=spec.image_size)
+    counted = cost(network, spec.image_size)
+    return Description(
+        name=name,
+        image_size=spec.image_size,
+        outputs=NUM_CLASSES + int(spec.background_class),
+        parameters=num_parameters(network),
+        macs=counted.macs,
+        published_madds=counted.published_madds,
+        activations=counted.activations,
+    )
+
+
+def table(descriptions: Sequence[Description]) -> str:
+    """A Markdown table with aligned columns, which also reads well in a terminal."""
+    rows = [COLUMNS, *(description.cells() for description in descriptions)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = []
+    for row in (rows[0], rule, *rows[1:]):
+        first = row[0].ljust(widths[0])
+        rest = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        lines.append("| " + " | ".join((first, *rest)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 2 for an unknown network."""
+    parser = argparse.ArgumentParser(prog="python -m models.describe", description=__doc__)
+    parser.add_argument("--model", help="a network; all of them when left out")
+    parser.add_argument("--output", type=Path, help="write a page there, not to the screen")
+    options = parser.parse_args(arguments)
+    # Before TensorFlow is imported: its start-up lines would come before the table.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    names = registry.names() if options.model is None else (options.model,)
+    try:
+        written = table([describe(name) for name in names])
+    except registry.UnknownModelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.output is None:
+        print(written, end="")
+    else:
+        options.output.write_text(INTRODUCTION + written, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Counts of multiply-adds and the table of networks."""
+
+from __future__ import annotations
+
+import pytest
+
+from models import describe, registry
+from models.cost import cost, num_parameters
+from models.describe import Description, main, table
+
+PUBLISHED_LITE_MADDS = (407, 631, 899, 1440, 2640)
+LITE_MACS = (385.2, 600.2, 859.7, 1383.3, 2553.0)
+
+
+@pytest.mark.parametrize("variant", range(5))
+def test_efficientnet_lite_madds_are_the_published_ones(variant):
+    described = describe.describe(f"efficientnet_lite{variant}")
+    assert described.published_madds / 1e6 == pytest.approx(PUBLISHED_LITE_MADDS[variant], rel=5e-3)
+    assert described.macs / 1e6 == pytest.approx(LITE_MACS[variant], abs=0.05)
+
+
+def mobilenet_v1_macs(outputs: int) -> tuple[int, int]:
+    """MACs and convolution outputs at 224 pixels, from Howard et al., 2017, table 1."""
+    side, inputs = 112, 32
+    macs, activations = side * side * 27 * 32, side * side * 32
+    widths = (64, 128, 128, 256, 256, 512, *(512,) * 5, 1024, 1024)
+    for index, filters in enumerate(widths, start=1):
+        side //= 2 if index in (2, 4, 6, 12) else 1
+        macs += side * side * inputs * (9 + filters)
+        activations += side * side * (inputs + filters)
+        inputs = filters
+    # The classifier is a convolution, too.
+    return macs + 1024 * outputs, activations + outputs
+
+
+def test_a_slim_network():
+    described = describe.describe("mobilenet_v1_relu")
+    macs, activations = mobilenet_v1_macs(1001)
+    assert (described.macs, described.activations) == (macs, activations)
+    # Howard et al., 2017, table 8: 569 million.
+    assert described.macs / 1e6 == pytest.approx(569, abs=0.5)
+    assert described.parameters == 4_231_976 + 1025
+    assert (described.image_size, described.outputs) == (224, 1001)
+
+
+def test_a_network_of_keras():
+    # Sandler et al., 2018, table 4: 300 million.
+    described = describe.describe("keras_mobilenetv2")
+    assert described.macs / 1e6 == pytest.approx(300, abs=1.5)
+    assert described.parameters == 3_504_872
+
+
+def test_dense_layers_count():
+    network = registry.get("lenet").build(num_classes=10, image_size=28)
+    convolutions = 28 * 28 * 75 * 32 + 14 * 14 * 25 * 32 * 64
+    dense = 7 * 7 * 64 * 512 + 512 * 10
+    counted = cost(network, 28)
+    assert counted.macs == convolutions + dense
+    assert counted.activations == 28 * 28 * 32 + 14 * 14 * 64
+    assert counted.published_madds == counted.macs + 3 * counted.activations
+    assert num_parameters(network) == (76 * 32 + (25 * 32 + 1) * 64 + (3136 + 1) * 512 + 513 * 10)
+
+
+def test_the_auxiliary_head_costs_nothing_in_evaluation():
+    network = registry.get("inception_v3").build(num_classes=1000, image_size=299)
+    # The paper's 5 billion, and the 5.71 G that timm and torchvision count without the head.
+    assert cost(network, 299).macs / 1e9 == pytest.approx(5.71, abs=0.02)
+
+
+def test_the_table():
+    rows = [
+        Description("small", 28, 10, 1_500_000, 2_000_000, 3_000_000, 250_000),
+        Description("larger_network", 224, 1001, 1_234_567_890, 0, 0, 0),
+    ]
+    header, rule, first, second = table(rows).splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")] == list(describe.COLUMNS)
+    assert set(rule) == set("|-: ")
+    cells = [cell.strip() for cell in first.strip("|").split("|")]
+    assert cells == ["small", "28", "10", "1.50", "2.00", "3.00", "0.25"]
+    assert "1,234.57" in second
+    assert len({len(line) for line in (header, rule, first, second)}) == 1
+
+
+def test_the_command(capsys, tmp_path):
+    assert main(["--model=lenet"]) == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith("| lenet")
+    page = tmp_path / "models.md"
+    assert main(["--model=lenet", f"--output={page}"]) == 0
+    assert page.read_text(encoding="utf-8").startswith("# Networks\n")
+    assert capsys.readouterr().out == ""
+
+
+def test_an_unknown_network_is_one_line(capsys):
+    assert main(["--model=lenett"]) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("error: unknown model 'lenett'; did you mean 'lenet'?")
+    assert output.out == ""
