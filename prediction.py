@@ -73,7 +73,7 @@ def _weights(arguments: argparse.Namespace) -> tuple[str, str, View]:
     model = arguments.model
     if arguments.pretrained:
         model = model or DEFAULT_MODEL
-        models.registry.get(model)
+        _check_name(model)
         prefix = str(pretrained.ensure(model, arguments.weights_dir))
         entry = manifest.get(model)
         eval_method, resize_method = entry.eval_method, entry.resize_method
@@ -91,12 +91,19 @@ def _weights(arguments: argparse.Namespace) -> tuple[str, str, View]:
             resize_method = run.data.resize_method
         if model is None:
             raise UsageError(f"{prefix} does not say which network it is of: give --model=NAME")
-        models.registry.get(model)
+        _check_name(model)
     return (
         model,
         prefix,
         View(arguments.eval_method or eval_method, arguments.resize_method or resize_method),
     )
+
+
+def _check_name(model: str) -> None:
+    try:
+        models.registry.get(model)
+    except models.registry.UnknownModelError as error:
+        raise UsageError(str(error)) from error
 
 
 def _classify(

