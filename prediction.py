@@ -75,8 +75,9 @@ def _weights(arguments: argparse.Namespace) -> tuple[str, str, View]:
         model = model or DEFAULT_MODEL
         _check_name(model)
         prefix = str(pretrained.ensure(model, arguments.weights_dir))
-        entry = manifest.get(model)
-        eval_method, resize_method = entry.eval_method, entry.resize_method
+        entry = manifest.entries().get(model)  # none for weights that --from imported
+        if entry is not None:
+            eval_method, resize_method = entry.eval_method, entry.resize_method
     else:
         from benchmark_cnn import checkpoints
         from benchmark_cnn.params import PARAMETERS_FILE, read_parameters

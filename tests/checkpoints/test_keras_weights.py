@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -14,8 +16,9 @@ from tests.checkpoints import h5_files
 @pytest.fixture(scope="module")
 def mobilenet(tmp_path_factory):
     """A small MobileNet, the .h5 of it, and its variables by checkpoint name."""
+    random: Any = None
     model = keras.applications.MobileNet(
-        input_shape=(32, 32, 3), alpha=0.25, weights=None, classes=7
+        input_shape=(32, 32, 3), alpha=0.25, weights=random, classes=7
     )
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in model.weights])
