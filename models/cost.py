@@ -36,7 +36,7 @@ class Cost:
 
 def num_parameters(network: Network) -> int:
     """Trainable values; the moving statistics of batch norm are none."""
-    return sum(math.prod(network.variables[name].shape.as_list()) for name in network.trainable)
+    return sum(_num_elements(network.variables[name]) for name in network.trainable)
 
 
 def cost(network: Network, image_size: int) -> Cost:
@@ -75,7 +75,7 @@ def _needed(outputs: list[tf.Tensor]) -> list[Any]:
     return list(found.values())
 
 
-def _num_elements(tensor: tf.Tensor) -> int:
+def _num_elements(tensor: tf.Tensor | tf.Variable) -> int:
     elements = tensor.shape.num_elements()
     if elements is None:
         raise ValueError(f"cannot count {tensor.name}: its shape {tensor.shape} is not known")
