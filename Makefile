@@ -28,7 +28,15 @@ $(STAMP): $(LOCK)
 	@rm -f $(VENV)/installed-* && touch $@
 
 demo: setup  ## train EfficientNet-Lite0 on real images on two CPU towers, evaluate, draw curves
-	@$(RUN) -m benchmarks.demo
+	@$(RUN) train.py --flagfile=recipes/demo.flags
+	@$(RUN) eval.py --train_dir=runs/demo --moving_average_decay=0.98
+	@echo
+	@echo "EfficientNet-Lite0 has learned to read handwritten digits; the last line above is its accuracy"
+	@echo "on the images that it has not seen, and runs/demo/eval/eval.json holds it. Next:"
+	@echo "  open runs/demo/curves.png"
+	@echo "  $(VENV)/bin/tensorboard --logdir=runs/demo"
+	@echo "  $(RUN) train.py --model=resnet50 --device=cpu --num_gpus=2 --batch_size=4 --num_batches=5"
+	@echo "  $(RUN) train.py --help"
 
 test: setup  ## the tests, without the long ones
 	$(RUN) -m pytest -q -m "not slow"

@@ -125,13 +125,6 @@ def total_lines(images_per_sec: float) -> list[str]:
     return [_RULE, f"total images/sec: {images_per_sec:.2f}", _RULE]
 
 
-def finished_line(global_step: int) -> str:
-    return (
-        f"This run is finished at global_step {global_step}: nothing to train. "
-        "A larger --num_epochs goes on, another --train_dir starts anew"
-    )
-
-
 def closing_lines(
     train_dir: str | os.PathLike[str],
     result: Mapping[str, float],

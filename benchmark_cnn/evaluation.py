@@ -14,9 +14,23 @@ from benchmark_cnn.feeding import Dataset
 from benchmark_cnn.network import Network
 from benchmark_cnn.variable_mgr import VariableManager
 
+# What a damaged record or a missing file raises; other errors of TensorFlow are not the data's.
+INPUT_ERRORS = (
+    tf.errors.DataLossError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.UnknownError,
+)
+
 
 class Evaluator:
-    """Evaluates `network` on one subset; keeps its compiled step between evaluations."""
+    """Evaluates `network` on one subset; keeps its compiled step between evaluations.
+
+    Args:
+      batch_size: examples per tower and step; any number gives the same result.
+      max_lost: damaged records that may be missing from the count (`--max_corrupt_records`).
+    """
 
     def __init__(
         self,
@@ -27,6 +41,7 @@ class Evaluator:
         batch_size: int,
         image_size: int,
         subset: str = "validation",
+        max_lost: int = 0,
     ):
         self.manager = manager
         self.network = network
@@ -34,6 +49,7 @@ class Evaluator:
         self.batch_size = batch_size
         self.image_size = image_size
         self.subset = subset
+        self.max_lost = max_lost
         self._step = tf.function(self._evaluate_step, autograph=False)
 
     def run(self, on_step: Callable[[int, float], None] = lambda step, speed: None) -> dict:
@@ -62,12 +78,12 @@ class Evaluator:
             started = time.perf_counter()
             try:
                 total += self._step(*next(batches))
-            except tf.errors.OpError as error:
+            except INPUT_ERRORS as error:
                 raise self.dataset.explain(error) from error
             elapsed = max(time.perf_counter() - started, 1e-9)
             on_step(step, self.batch_size * self.manager.num_towers / elapsed)
         result = total.result()
-        if result["examples"] != expected:
+        if not expected - self.max_lost <= result["examples"] <= expected:
             raise DataError(
                 f"the {self.subset} subset of {self.dataset.name} gave {result['examples']} "
                 f"examples where {expected} were announced"

@@ -53,6 +53,7 @@ def evaluate(
         batch_size=batch_size,
         image_size=params.network.image_size or spec.image_size,
         subset=subset,
+        max_lost=params.data.max_corrupt_records,
     )
     directory = evaluation_directory(params)
     result: dict = {}

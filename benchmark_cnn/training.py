@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from benchmark_cnn import console, feeding, run_directory, saving, training_setup
+from benchmark_cnn import evaluation, feeding, run_directory, saving, training_setup
 from benchmark_cnn.errors import NonFiniteError, Stopped, UsageError
 from benchmark_cnn.feeding import Dataset
 from benchmark_cnn.network import NetworkSpec
@@ -59,8 +59,6 @@ def train(
         run = training_setup.set_up(params, spec, dataset, typed=typed, loss=loss)
         saver = Saver(run.state, directory, params.checkpoint)
         start_step = saver.resume()
-        if start_step >= run.plan.total_steps:
-            console.log(console.finished_line(start_step))
         if start_step == 0 and params.checkpoint.init_checkpoint is not None:
             saving.initialise(run.state, params.checkpoint.init_checkpoint)
         if directory is not None:
@@ -213,7 +211,7 @@ def _errors_in_one_line(run: TrainingRun):
             f"out of memory with --batch_size={run.plan.batch_per_tower}: lower it, and raise "
             "--gradient_accumulation_steps to keep the global batch"
         ) from error
-    except tf.errors.OpError as error:
+    except evaluation.INPUT_ERRORS as error:
         raise run.dataset.explain(error) from error
 
 

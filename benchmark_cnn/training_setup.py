@@ -100,7 +100,12 @@ def set_up(
     )
     step = _make_step(params, spec, plan, manager, tower, state, optimizer)
     evaluator = Evaluator(
-        manager, network, dataset, batch_size=plan.batch_per_tower, image_size=image_size
+        manager,
+        network,
+        dataset,
+        batch_size=plan.batch_per_tower,
+        image_size=image_size,
+        max_lost=params.data.max_corrupt_records,
     )
     return TrainingRun(
         params, spec, dataset, run_devices, manager, plan, image_size, state, step, evaluator
