@@ -40,19 +40,25 @@ def num_parameters(network: Network) -> int:
 
 
 def cost(network: Network, image_size: int) -> Cost:
-    """Traces the network in evaluation for one image and counts; nothing is computed.
-
-    Works for float32 networks, whose convolutions are all in one graph.
-    """
+    """Traces the network in evaluation for one image and counts; nothing is computed."""
 
     def logits(images: tf.Tensor) -> tf.Tensor:
         return network(images, training=False).logits
 
     images = tf.TensorSpec([1, image_size, image_size, 3], tf.uint8)
     function: Any = tf.function(logits, autograph=False).get_concrete_function(images)
+    return _cost(function.graph.outputs)
+
+
+def _cost(outputs: list[tf.Tensor]) -> Cost:
     macs = activations = 0
-    for operation in _needed(function.graph.outputs):
-        if operation.type in CONVOLUTIONS:
+    for operation in _needed(outputs):
+        called = _called(operation)
+        if called is not None:
+            inner = _cost(called.outputs)
+            macs += inner.macs
+            activations += inner.activations
+        elif operation.type in CONVOLUTIONS:
             elements = _num_elements(operation.outputs[0])
             # A filter is [height, width, inputs of an output, outputs]; depthwise: no such sum.
             window = operation.inputs[1].shape[: 3 if operation.type == "Conv2D" else 2]
@@ -61,6 +67,13 @@ def cost(network: Network, image_size: int) -> Cost:
         elif operation.type in PRODUCTS:
             macs += _num_elements(operation.outputs[0]) * operation.inputs[0].shape[-1]
     return Cost(macs, activations)
+
+
+def _called(operation: Any) -> Any:
+    """The graph of the function that an operation calls, such as Keras' grouped convolution."""
+    if "PartitionedCall" not in operation.type:
+        return None
+    return operation.graph._get_function(operation.get_attr("f").name).graph
 
 
 def _needed(outputs: list[tf.Tensor]) -> list[Any]:

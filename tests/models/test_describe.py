@@ -50,6 +50,17 @@ def test_a_network_of_keras():
     assert described.parameters == 3_504_872
 
 
+def test_grouped_convolutions_count():
+    # Liu et al., 2022, table 1: 4.5 billion; 105 million of them are depthwise, in 18 blocks.
+    blocks = ((3, 96, 56), (3, 192, 28), (9, 384, 14), (3, 768, 7))
+    depthwise = sum(count * width * side**2 for count, width, side in blocks)
+    described = describe.describe("keras_convnexttiny")
+    assert described.macs / 1e9 == pytest.approx(4.455, abs=0.005)
+    # Beside those: the stem and three convolutions that halve the feature map.
+    halving = sum(width * side**2 for _, width, side in blocks)
+    assert described.activations == depthwise + halving
+
+
 def test_dense_layers_count():
     network = registry.get("lenet").build(num_classes=10, image_size=28)
     convolutions = 28 * 28 * 75 * 32 + 14 * 14 * 25 * 32 * 64
