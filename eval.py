@@ -34,7 +34,10 @@ def evaluate(argv: Sequence[str]) -> dict:
             "data_name": preprocessing.registry.names(),
         },
     )
-    run = _run_parameters(parsed.params.checkpoint.train_dir)
+    run = _run_parameters(
+        parsed.params.checkpoint.train_dir or ".",
+        waits=bool(parsed.params.evaluation.eval_interval_secs),
+    )
     params = flags.evaluation_params(parsed, run if run is not None else parsed.params)
     data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "validation")
     with process_environment.without_chatter():
@@ -48,16 +51,14 @@ def evaluate(argv: Sequence[str]) -> dict:
     )
 
 
-def _run_parameters(train_dir: str | None) -> Params | None:
-    """What the run was trained with; None beside a foreign checkpoint."""
-    path = train_dir or "."
-    if not os.path.isdir(path):
-        if not os.path.exists(os.path.dirname(path) or "."):
-            raise DataError(f"--train_dir={train_dir}: no such directory or checkpoint")
-        path = os.path.dirname(path) or "."
-    if not os.path.exists(os.path.join(path, PARAMETERS_FILE)):
-        return None
-    return read_parameters(path)
+def _run_parameters(train_dir: str, waits: bool) -> Params | None:
+    """What the run was trained with; None beside a foreign checkpoint, or before a run begins."""
+    directory = train_dir if os.path.isdir(train_dir) else os.path.dirname(train_dir) or "."
+    if os.path.exists(os.path.join(directory, PARAMETERS_FILE)):
+        return read_parameters(directory)
+    if not (waits or os.path.exists(train_dir) or os.path.exists(f"{train_dir}.index")):
+        raise DataError(f"--train_dir={train_dir}: no such directory or checkpoint")
+    return None
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ class SoftmaxNetwork:
     background_class = False
 
     def __init__(self):
-        self.variables = {name: tf.Variable(value) for name, value in initial_weights().items()}
+        self.variables = {n: tf.Variable(tf.constant(w)) for n, w in initial_weights().items()}
         self.trainable = tuple(self.variables)
         self.decayed = frozenset({"first/kernel", "second/kernel"})
         self.variables["bn/moving_mean"] = tf.Variable(tf.zeros([FEATURES]), trainable=False)
@@ -372,7 +372,7 @@ class MaskNetwork:
     def __init__(self):
         self.variables = {"w": tf.Variable(tf.zeros([4, UNITS]))}
 
-    def __call__(self, images, *, training, seed=None):
+    def __call__(self, images, *, training, seed):
         row = tf.one_hot(tf.cast(tf.reshape(images, [-1]), tf.int32), 4)
         mask = tf.cast(tf.random.stateless_uniform([1, UNITS], seed) >= 0.5, tf.float32)
         return Output((row @ self.variables["w"]) * mask, None, {})

@@ -1,0 +1,222 @@
+"""eval.py as a person calls it: one checkpoint, all of them, or each as it appears."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import eval as evaluation
+import train
+from benchmark_cnn import console, metrics_log
+from tests.benchmark_cnn.event_readers import read_with_slow_loader
+
+ROOT = Path(__file__).resolve().parents[1]
+DECAY = "--moving_average_decay=0.9"
+NUM_VALIDATION, NUM_TRAIN = 359, 1438  # a fifth of each class of the 1,797 digits, rounded
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of lenet with checkpoints of steps 8, 16 and 24; training evaluated the averages."""
+    directory = tmp_path_factory.mktemp("trained")
+    argv = [
+        "--model=lenet", "--device=cpu", "--num_gpus=2", "--batch_size=16",
+        "--data_name=digits", f"--data_dir={directory}/data", f"--train_dir={directory}/run",
+        "--num_batches=24", "--eval_every_steps=8", "--learning_rate=0.02", DECAY,
+    ]  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert train.main(argv) == 0
+    return directory / "run"
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy to write into."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def evaluate(capsys, *argv, code=0):
+    """(lines of stdout, lines of stderr)."""
+    capsys.readouterr()
+    assert evaluation.main(["--device=cpu", *argv]) == code
+    written = capsys.readouterr()
+    assert "Traceback" not in written.err
+    return written.out.splitlines(), written.err.splitlines()
+
+
+def result_of(directory):
+    return json.loads((directory / "eval.json").read_text())
+
+
+def logged_by_training(run):
+    """Step -> (top-1, top-5, loss) of metrics.csv."""
+    rows = [r for r in metrics_log.read_rows(run / "metrics.csv") if "eval_top_1" in r]
+    return {int(r["global_step"]): (r["eval_top_1"], r["eval_top_5"], r["eval_loss"]) for r in rows}
+
+
+def test_the_averages_are_evaluated_as_training_evaluated_them(run, capsys):
+    """Another process, batch size and number of towers: the same counts."""
+    lines, _ = evaluate(capsys, f"--train_dir={run}", DECAY, "--batch_size=50")
+    result = result_of(run / "eval")
+    top_1, top_5, loss = logged_by_training(run)[24]
+    assert (result["top_1"], result["top_5"]) == (top_1, top_5)
+    assert result["loss"] == pytest.approx(loss, rel=1e-5)
+    assert result["examples"] == NUM_VALIDATION
+    assert result["global_step"] == 24
+    assert result["checkpoint"] == "model.ckpt-24"
+    assert result["model"] == "lenet"
+    assert result["weights"] == "moving average"
+    assert result["subset"] == "validation"
+    assert result["image_size"] == 28
+    accuracy = f"Accuracy @ 1 = {top_1:.4f} Accuracy @ 5 = {top_5:.4f} [{NUM_VALIDATION} examples]"
+    assert accuracy in lines
+    assert "Mode:        evaluation" in lines
+    assert "Running evaluation at global_step 24" in lines
+
+
+def test_raw_weights_without_a_decay(run, capsys):
+    evaluate(capsys, f"--train_dir={run}")
+    raw = result_of(run / "eval")
+    assert raw["weights"] == "raw"
+    _, _, loss_of_averages = logged_by_training(run)[24]
+    assert abs(raw["loss"] - loss_of_averages) > 1e-3
+
+
+def test_all_checkpoints_in_order(run, capsys):
+    # run/eval holds the events of training's own evaluations.
+    argv = ["--all_checkpoints", DECAY, f"--eval_dir={run}/again"]
+    lines, _ = evaluate(capsys, f"--train_dir={run}", *argv)
+    steps = [int(line.split()[-1]) for line in lines if line.startswith("Running evaluation")]
+    assert steps == [8, 16, 24]
+    events = read_with_slow_loader(run / "again")
+    logged = logged_by_training(run)
+    for number, name in enumerate(("eval/Accuracy@1", "eval/Accuracy@5", "eval/loss")):
+        assert [step for step, _ in events[name]] == [8, 16, 24]
+        values = [value for _, value in events[name]]
+        assert values == pytest.approx([logged[step][number] for step in steps], rel=1e-5)
+
+
+def test_what_is_typed_wins_over_the_run(run, capsys, tmp_path):
+    lines, _ = evaluate(
+        capsys, f"--train_dir={run}/model.ckpt-16", "--data_subset=train", "--batch_size=100",
+        "--num_gpus=3", "--image_size=28", f"--eval_dir={tmp_path}/elsewhere",
+    )  # fmt: skip
+    assert "Batch size:  300 global" in lines
+    assert "Devices:     ['/cpu:0', '/cpu:1', '/cpu:2']" in lines
+    result = result_of(tmp_path / "elsewhere")
+    assert result["examples"] == NUM_TRAIN
+    assert result["subset"] == "train"
+    assert result["global_step"] == 16
+    assert not (run / "eval" / "eval.json").exists()
+
+
+def test_watching_evaluates_each_checkpoint_once_and_ends_on_sigterm(run, capsys, tmp_path):
+    """Checkpoints appear one after the other, as a training run writes them: the index last."""
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    shutil.copy(run / "parameters.json", watched)
+    to_come = [8, 16, 24]
+    timers = []
+
+    def deliver():
+        step = to_come.pop(0)
+        for suffix in ("data-00000-of-00001", "json", "index"):
+            shutil.copy(run / f"model.ckpt-{step}.{suffix}", watched)
+
+    def on_line(line):
+        lines.append(line)
+        if line.startswith("Accuracy"):
+            if to_come:
+                deliver()
+            else:  # two looks later nothing may have been evaluated again
+                timers.append(threading.Timer(2.5, os.kill, (os.getpid(), signal.SIGTERM)))
+                timers[-1].start()
+
+    lines: list[str] = []
+    deliver()
+    with console.routed_through(on_line):
+        code = evaluation.main(
+            ["--device=cpu", f"--train_dir={watched}", "--eval_interval_secs=1", DECAY]
+        )
+    assert code == 75
+    assert "error: stopped by SIGTERM" in capsys.readouterr().err
+    steps = [int(line.split()[-1]) for line in lines if line.startswith("Running evaluation")]
+    assert steps == [8, 16, 24]
+    events = read_with_slow_loader(watched / "eval")
+    assert {tuple(step for step, _ in points) for points in events.values()} == {(8, 16, 24)}
+    assert result_of(watched / "eval")["global_step"] == 24
+
+
+@pytest.mark.slow
+def test_a_real_process_that_watches_ends_on_sigterm(run):
+    with subprocess.Popen(
+        [sys.executable, "eval.py", "--device=cpu", f"--train_dir={run}", "--eval_interval_secs=1"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("Accuracy"):
+                time.sleep(2)
+                process.send_signal(signal.SIGTERM)
+                break
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 75, errors
+    assert "Traceback" not in errors
+    assert result_of(run / "eval")["global_step"] == 24
+
+
+MISTAKES = {
+    "nothing to evaluate": ([], 2, "--train_dir is missing"),
+    "no such run": (
+        ["--train_dir={tmp}/none"],
+        3,
+        "--train_dir={tmp}/none: no such directory or checkpoint",
+    ),
+    "no such checkpoint": (
+        ["--train_dir={run}/model.ckpt-7"],
+        3,
+        "model.ckpt-8, model.ckpt-16, model.ckpt-24",
+    ),
+    "another model": (["--train_dir={run}", "--model=trivial"], 3, "trivial/"),
+    "another class count": (
+        ["--train_dir={run}", "--num_classes=12"],
+        3,
+        "lenet/head/dense/kernel",
+    ),
+    "a flag of training": (["--train_dir={run}", "--momentum=0.5"], 2, "--momentum"),
+    "no data of that subset": (
+        ["--train_dir={run}", "--data_dir={tmp}", "--data_name=imagenet"],
+        3,
+        "validation",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_in_a_line(run, tmp_path, capsys, mistake):
+    argv, code, text = MISTAKES[mistake]
+    places = {"tmp": tmp_path, "run": run}
+    _, errors = evaluate(capsys, *(word.format(**places) for word in argv), code=code)
+    told = [line for line in errors if line.startswith("error: ")]
+    assert any(text.format(**places) in line for line in told), errors
+    assert not any("internal error" in line for line in errors)
+
+
+def test_averages_that_a_run_did_not_keep_are_missed(tmp_path, trained, capsys):
+    data = trained.parent / "data"
+    with contextlib.redirect_stdout(io.StringIO()):
+        argv = ["--model=lenet", "--device=cpu", f"--data_dir={data}", "--batch_size=8"]
+        assert train.main([*argv, f"--train_dir={tmp_path}", "--num_batches=1"]) == 0
+    _, errors = evaluate(capsys, f"--train_dir={tmp_path}", DECAY, code=3)
+    assert any("moving_average_decay" in line for line in errors), errors
