@@ -39,10 +39,10 @@ demo: setup  ## train EfficientNet-Lite0 on real images on two CPU towers, evalu
 	@echo "  $(RUN) train.py --help"
 
 test: setup  ## the tests, without the long ones
-	$(RUN) -m pytest -q -m "not slow"
+	$(RUN) -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 test-all: setup  ## all tests
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q -n 2 --dist loadfile
 
 lint: setup  ## ruff: rules and formatting
 	$(RUN) -m ruff check .
@@ -64,7 +64,7 @@ bench: setup  ## the engine beside a bare loop and Keras fit, in one go
 lock:  ## resolve the dependencies anew (needs uv)
 	for gpu in "" "--extra gpu"; do \
 	  uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
-	    --no-annotate --no-emit-index-url --extra demo --extra test $$gpu pyproject.toml \
+	    --no-annotate --no-emit-index-url --extra demo --extra weights --extra test $$gpu pyproject.toml \
 	    -o requirements$${gpu:+-gpu}.lock; done
 
 clean:  ## remove .venv and what the demo wrote

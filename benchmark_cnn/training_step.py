@@ -125,6 +125,8 @@ class TrainingStep:
     def _apply(self, _strategy, gradients, statistics, norm, step, learning_rate, report) -> None:
         """Between the towers: update every copy of every variable."""
         learning_rate, step = self._shared(learning_rate), self._shared(step)
+        gradients = self.manager.computed_once(gradients)
+        statistics = self.manager.computed_once(statistics)
         if self.on_gradients is not None:
             named = zip(self.tower.network.trainable, map(self._shared, gradients), strict=True)
             self._hand_out(self.on_gradients, self._shared(report), step, dict(named))
@@ -147,6 +149,8 @@ class TrainingStep:
 
     def _all_finite(self, norm):
         norms = self.manager.local_results(norm)
+        if self.manager.exchanges:
+            norms = norms[:1]  # that of the gradient that all towers share
         return tf.reduce_all([tf.math.is_finite(value) for value in norms])
 
     def _shared(self, value):

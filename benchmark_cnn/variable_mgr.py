@@ -31,11 +31,18 @@ class VariableManager:
     """A tf.distribute strategy, and whether the towers exchange what they compute."""
 
     def __init__(
-        self, kind: str, strategy: tf.distribute.Strategy, *, exchanges: bool, pack_bytes: int = 0
+        self,
+        kind: str,
+        strategy: tf.distribute.Strategy,
+        *,
+        exchanges: bool,
+        shares_memory: bool = False,
+        pack_bytes: int = 0,
     ):
         self.kind = kind
         self.strategy = strategy
         self.exchanges = exchanges
+        self.shares_memory = shares_memory
         self.pack_bytes = pack_bytes
 
     @property
@@ -65,6 +72,17 @@ class VariableManager:
             return context.all_reduce(mean, list(tensors))
         buffers = context.all_reduce(mean, all_reduce.pack(tensors, self.pack_bytes))
         return all_reduce.unpack(buffers, tensors, self.pack_bytes)
+
+    def computed_once(self, values: Sequence) -> list:
+        """`values` that all towers computed alike, from tower 0 alone. Called between the towers.
+
+        Only where the towers share one memory: there a tensor passes between devices without being
+        copied, and what the other towers would compute is left out of the graph. Between GPUs it is
+        cheaper that each computes for itself.
+        """
+        if not (self.exchanges and self.shares_memory):
+            return list(values)
+        return [self.local_results(value)[0] for value in values]
 
     def update(self, variable, function: Callable, args: tuple):
         """Call `function(copy, *args)` for each copy of `variable`. Called between the towers.
@@ -115,14 +133,19 @@ def make(
     kind: str, devices: Sequence[str], *, parameter_device: str, spec: AllReduceSpec
 ) -> VariableManager:
     """The manager that `--variable_update=kind` names, over `devices` (one tower each)."""
+    on_cpu = all("CPU" in device for device in devices)
     if kind == "parameter_server":
         strategy = tf.distribute.experimental.CentralStorageStrategy(
             compute_devices=list(devices), parameter_device=parameter_device
         )
-        return VariableManager(kind, strategy, exchanges=True)
+        return VariableManager(kind, strategy, exchanges=True, shares_memory=on_cpu)
     strategy = tf.distribute.MirroredStrategy(
         list(devices), cross_device_ops=all_reduce.cross_device_ops(spec, devices)
     )
     return VariableManager(
-        kind, strategy, exchanges=kind == "replicated", pack_bytes=spec.pack_bytes
+        kind,
+        strategy,
+        exchanges=kind == "replicated",
+        shares_memory=on_cpu,
+        pack_bytes=spec.pack_bytes,
     )
