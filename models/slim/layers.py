@@ -1,4 +1,6 @@
-"""The slim layers that the networks use: TF-Slim's own, but batch norm and dropout are ours.
+"""The slim layers that the networks use: TF-Slim's own and some of ours.
+
+Batch norm, dropout and max pooling are ours, and the depthwise convolution that TF-Slim lacks.
 
 Importing this module puts it in the place of `layers` and `layers_lib` in the networks of
 tf_slim.nets, once and for the whole process: to do so only during a call would not be safe, as the
@@ -27,19 +29,20 @@ from tf_slim.nets import (
 from models.slim import batch_norm as _batch_norm
 from models.slim import depthwise_convolution as _depthwise_convolution
 from models.slim import dropout as _dropout
+from models.slim import pooling as _pooling
 
 # Any: arg scopes hide what a layer takes and returns.
 _slim: Any = _slim_layers
 avg_pool2d = _slim.avg_pool2d
 conv2d = _slim.conv2d
 fully_connected = _slim.fully_connected
-max_pool2d = _slim.max_pool2d
 repeat = _slim.repeat
 separable_conv2d = _slim.separable_conv2d
 softmax = _slim.softmax
 batch_norm: Any = _batch_norm.batch_norm
 depthwise_conv2d: Any = _depthwise_convolution.depthwise_conv2d
 dropout: Any = _dropout.dropout
+max_pool2d: Any = _pooling.max_pool2d
 
 for _network in (
     alexnet,

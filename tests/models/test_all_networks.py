@@ -54,11 +54,13 @@ EVERY_NETWORK = [
 def no_randomness(monkeypatch):
     """Dropout keeps every unit: its masks depend on the tower, as they must."""
 
-    def one_half(_name, shape, _generator):
-        return tf.fill(shape, 0.5)
+    def patch(module, value: float) -> None:
+        monkeypatch.setattr(module, "layer_uniform", lambda _name, shape, _: tf.fill(shape, value))
 
-    for module in (dropout, stochastic_depth, slim_dropout):
-        monkeypatch.setattr(module, "layer_uniform", one_half)
+    # One keeps what is above its rate, the others what is below the probability to keep.
+    patch(dropout, 0.99)
+    patch(stochastic_depth, 0.0)
+    patch(slim_dropout, 0.0)
     keras.utils.set_random_seed(1)
 
 
@@ -156,10 +158,10 @@ def test_the_loss_falls_in_five_steps(name):
         loss, *rest = step(images, labels)
         losses.append(float(loss))
         gradients = rest[: len(variables)]
-        # A step of one length for all networks: a hundredth of the weights'.
-        length = 0.01 * tf.linalg.global_norm(variables) / tf.linalg.global_norm(gradients)
+        # Polyak's step: to first order, the loss falls by a tenth.
+        rate = 0.1 * loss / tf.linalg.global_norm(gradients) ** 2
         for variable, gradient in zip(variables, gradients, strict=True):
-            variable.assign_sub(length * gradient)
+            variable.assign_sub(rate * gradient)
     assert min(losses[1:]) < losses[0]
     logits = network(images, training=False).logits
     assert logits.shape == (4, NUM_CLASSES + int(network.background_class))

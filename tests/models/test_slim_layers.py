@@ -164,10 +164,24 @@ def test_default_scope_names_do_not_count_up_between_calls():
     np.testing.assert_array_equal(first, second)
 
 
+def test_max_pooling():
+    network = build(lambda images, _: layers.max_pool2d(images, [3, 3], scope="pool"))
+    windows = IMAGES[:, :7, :7] / 127.5 - 1.0
+    largest = [
+        windows[:, row : row + 3, column : column + 3].max((1, 2))
+        for row in (0, 2, 4)
+        for column in (0, 2, 4)
+    ]
+    logits = network(IMAGES, training=False).logits
+    np.testing.assert_allclose(logits, np.mean(largest, axis=0), rtol=1e-5)
+
+
 def test_calls_leave_nothing_in_the_graph():
     def network(images, is_training):
-        with arg_scopes.plain():
-            return layers.conv2d(images, 2, [1, 1], outputs_collections="outputs", scope="conv")
+        # As alexnet, overfeat and vgg do.
+        collecting = [layers.conv2d, layers.max_pool2d]
+        with arg_scopes.plain(), arg_scope(collecting, outputs_collections="outputs"):
+            return layers.conv2d(layers.max_pool2d(images, [2, 2]), 2, [1, 1], scope="conv")
 
     built = build(network)
     built(IMAGES, training=False)

@@ -139,15 +139,8 @@ def test_vgg_variables(name, depths, published):
     layers = ["fc6", "fc7", "fc8"]
     for block, depth in enumerate(depths, start=1):
         layers += [f"conv{block}/conv{block}_{layer}" for layer in range(1, depth + 1)]
-    # slim.repeat of one layer makes no numbered layer.
-    layers = [
-        layer.split("/")[0] if name == "vgg_a" and layer in ONCE else layer for layer in layers
-    ]
     expected = {f"{name}/{layer}/{kind}" for layer in layers for kind in ("weights", "biases")}
     assert set(network.variables) == expected
-
-
-ONCE = ("conv1/conv1_1", "conv2/conv2_1")
 
 
 def test_alexnet_variables():
