@@ -83,6 +83,26 @@ def restore_plan(
     return plan
 
 
+def resized_head(wanted: Shapes, available: Shapes) -> list[str]:
+    """Variables that the checkpoint has for another number of classes, and that start anew.
+
+    They differ in their last axis alone, all by the same change, as the kernel and the bias of a
+    classifier do. A difference of one is a background class, not another data set: none then.
+    """
+    differing = [
+        name
+        for name, shape in wanted.items()
+        if name in available and tuple(available[name]) != tuple(shape)
+    ]
+    shapes = [(tuple(available[name]), tuple(wanted[name])) for name in differing]
+    same_otherwise = all(len(a) == len(b) > 0 and a[:-1] == b[:-1] for a, b in shapes)
+    changes = {(a[-1:], b[-1:]) for a, b in shapes}
+    if not same_otherwise or len(changes) != 1:
+        return []
+    ((theirs,), (ours,)) = changes.pop()
+    return [] if abs(theirs - ours) == 1 else differing
+
+
 def keys_to_try(name: str, ckpt_scope: str | None) -> list[str]:
     """Keys that may hold `name` under `--ckpt_scope=old:new`; the first one present counts.
 

@@ -18,6 +18,7 @@ Value = bool | int | float | str | None
 _TRUE = frozenset({"true", "t", "1"})
 _FALSE = frozenset({"false", "f", "0"})
 _METADATA_KEY = "flag"
+_MOST_LISTED = 12  # more names than these bury what is wrong
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +86,10 @@ class Flag:
         if not value and self.default != "":
             raise ValueError("is empty; give a value or leave the flag out")
         if self.choices and value not in self.choices:
-            raise ValueError(
-                f"is not one of {', '.join(self.choices)}{_nearest(value, self.choices)}"
-            )
+            known = ", ".join(self.choices)
+            if len(self.choices) > _MOST_LISTED:
+                known = f"the {len(self.choices)} that --help lists"
+            raise ValueError(f"is not one of {known}{_nearest(value, self.choices)}")
 
     def _check_number(self, value: float) -> None:
         outside = (

@@ -68,15 +68,24 @@ class Saver:
 
 
 def initialise(state: TrainState, path: str) -> None:
-    """Start from the weights of another run (`--init_checkpoint`): weights and statistics only."""
+    """Start from the weights of another run (`--init_checkpoint`): weights and statistics only.
+
+    A classifier of another number of classes keeps its initial values, and the console says so.
+    """
     prefix = checkpoints.resolve(path)
+    wanted, available = _shapes(state.variables), checkpoints.shapes(prefix)
+    head = checkpoint_names.resized_head(wanted, available)
     plan = checkpoint_names.restore_plan(
-        _shapes(state.variables),
-        checkpoints.shapes(prefix),
+        {name: shape for name, shape in wanted.items() if name not in head}, available
     )
-    values = checkpoints.read_variables(prefix, plan)
-    state.restore(values)
+    state.restore(checkpoints.read_variables(prefix, plan))
     state.start_averages()
+    console.log(f"Starting from the weights of {prefix}")
+    if head:
+        console.log(
+            f"It has {available[head[0]][-1]} classes, the network {wanted[head[0]][-1]}: "
+            f"{', '.join(head)} start anew"
+        )
 
 
 def _shapes(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

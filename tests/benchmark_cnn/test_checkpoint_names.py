@@ -2,7 +2,12 @@
 
 import pytest
 
-from benchmark_cnn.checkpoint_names import keys_to_try, restore_plan, unused_weights
+from benchmark_cnn.checkpoint_names import (
+    keys_to_try,
+    resized_head,
+    restore_plan,
+    unused_weights,
+)
 from benchmark_cnn.errors import DataError, UsageError
 
 TWIN = "/ExponentialMovingAverage"
@@ -239,3 +244,17 @@ class TestShapes:
 def test_unused_weights_counts_what_a_slot_belongs_to():
     keys = ["a/kernel", "a/kernel/lars_slot", "b/kernel/Adam_1", "beta1_power", "c/bias"]
     assert unused_weights(keys, ["a/kernel"]) == ["c/bias"]
+
+
+def test_a_head_of_another_class_count_starts_anew_and_nothing_else():
+    trunk = {"stem/kernel": (3, 3, 3, 32), "stem/gamma": (32,)}
+    thousand = {**trunk, "head/kernel": (1280, 1000), "head/bias": (1000,)}
+    ten = {**trunk, "head/kernel": (1280, 10), "head/bias": (10,)}
+    assert resized_head(ten, thousand) == ["head/kernel", "head/bias"]
+    assert resized_head(ten, ten) == []
+    background = {**trunk, "head/kernel": (1280, 1001), "head/bias": (1001,)}
+    assert resized_head(thousand, background) == []
+    other_width = {**thousand, "stem/kernel": (3, 3, 3, 40), "stem/gamma": (40,)}
+    assert resized_head(ten, other_width) == []
+    other_features = {**ten, "head/kernel": (1792, 1000), "head/bias": (1000,)}
+    assert resized_head(ten, other_features) == []
