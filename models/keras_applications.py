@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.applications import convnext
 
 from models.image_size import check_image_size
 from models.keras_network import keras_network
@@ -19,6 +20,7 @@ from models.keras_specs import CAFFE, HALF_RANGE, PLUS_MINUS_ONE, TORCH
 from models.layer_factory import LayerFactory
 from models.layers.batch_norm import FusedBatchNorm
 from models.layers.dropout import Dropout
+from models.layers.layer_scale import LayerScale
 from models.layers.stochastic_depth import StochasticDepth
 from models.network import Network, kernels
 
@@ -127,6 +129,8 @@ def _clone(layer: Any, factory: LayerFactory) -> Any:
     if isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
         # EfficientNet normalises inside; the pixels are already normalised.
         return keras.layers.Identity(**named)
+    if isinstance(layer, convnext.LayerScale):
+        return LayerScale(layer.init_values, **named)
     config = layer.get_config()
     # Plain operations, such as an addition, have no dtype of their own.
     if layer.name != "pixels" and isinstance(layer, keras.layers.Layer):

@@ -153,9 +153,12 @@ def test_layers_of_ours_stand_for_keras_own():
     assert not [layer for layer in layers if isinstance(layer, foreign)]
 
 
-def test_names_are_the_same_in_every_build():
-    # Keras numbers the layers that were given no name, such as MobileNetV3's dropout.
-    first, second = (build("keras_mobilenetv3small") for _ in range(2))
+@pytest.mark.parametrize(
+    "name", ["keras_mobilenetv3small", pytest.param("keras_convnexttiny", marks=pytest.mark.slow)]
+)
+def test_names_are_the_same_in_every_build(name):
+    # Keras numbers what was given no name: MobileNetV3's dropout, ConvNeXt's scales.
+    first, second = (build(name) for _ in range(2))
     assert list(first.variables) == list(second.variables)
     assert [layer.name for layer in first.keras_model.layers] == [
         layer.name for layer in second.keras_model.layers
