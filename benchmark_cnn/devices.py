@@ -35,7 +35,7 @@ def prepare(hardware) -> Devices:
     with process_environment.without_chatter():
         gpus = tf.config.list_physical_devices("GPU")
     kind = hardware.device if hardware.device != "auto" else ("gpu" if gpus else "cpu")
-    towers = _prepare_gpus(hardware, gpus) if kind == "gpu" else _split_cpu(hardware.num_gpus)
+    towers = _prepare_gpus(hardware, gpus) if kind == "gpu" else _split_cpu(hardware)
     parameter_kind = hardware.local_parameter_device or kind
     parameter_device = "/device:CPU:0" if parameter_kind == "cpu" else towers[0]
     return Devices(kind, towers, parameter_device)
@@ -69,8 +69,10 @@ def _prepare_gpus(hardware, gpus) -> tuple[str, ...]:
     return tuple(f"/device:GPU:{index}" for index in indices)
 
 
-def _split_cpu(num_towers: int) -> tuple[str, ...]:
+def _split_cpu(hardware) -> tuple[str, ...]:
     import tensorflow as tf
+
+    num_towers = hardware.num_gpus
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_visible_devices([cpu])
@@ -80,6 +82,10 @@ def _split_cpu(num_towers: int) -> tuple[str, ...]:
             tf.config.set_logical_device_configuration(
                 cpu, [tf.config.LogicalDeviceConfiguration()] * num_towers
             )
+            if hardware.num_intra_threads is None and num_towers > (os.cpu_count() or 1):
+                # The towers keep the cores busy by themselves. Each has a thread pool of its own,
+                # and eight pools on two cores cost a tenth of the speed.
+                tf.config.threading.set_intra_op_parallelism_threads(1)
         except RuntimeError as error:
             raise UsageError(
                 f"--num_gpus={num_towers} on the CPU: TensorFlow is already running with "

@@ -161,7 +161,7 @@ class HardwareParams:
         None,
         "Threads inside one operation on the CPU; 0 leaves it to TensorFlow.",
         lower=0,
-        when_none="TensorFlow's choice",
+        when_none="TensorFlow's choice, and 1 with more towers than cores on the CPU",
     )
     num_inter_threads: int | None = flag(
         None,

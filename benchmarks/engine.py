@@ -3,14 +3,18 @@
     python -m benchmarks.engine [--rounds=5]
 
 All sides train EfficientNet-Lite0 on the same 32 random images of 224 px in float32, with Nesterov
-momentum and weight decay. They run in one process, on the same threads, in turn: a round gives
-every side a few steps, the next round begins with another side, and a ratio is taken within a
-round. A machine that slows down for a while slows all sides down.
+momentum and weight decay. Each has a process of its own, since TensorFlow's devices and threads
+are a process's, and they run in turn: a round gives every side a few steps while the others wait,
+the next round begins with another side, and a ratio is taken within a round. A machine that slows
+down for a while slows all sides down.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
@@ -26,6 +30,13 @@ STEPS_PER_TURN = 3
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 4e-5
 MODEL = "efficientnet_lite0"
 Side = Callable[[], object]  # takes STEPS_PER_TURN steps
+# Name -> the function below that builds it, and its towers.
+SIDES = {
+    "bare loop": ("bare_loop", 1),
+    "engine, 1 tower": ("engine", 1),
+    "engine, 8 towers": ("engine", 8),
+    "Keras fit, Keras' batch norm": ("keras_fit", 1),
+}
 # What is promised of each side's images/s, as a share of another's.
 RATIOS = {
     ("engine, 1 tower", "bare loop"): 0.97,
@@ -39,24 +50,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side (default 5)")
     rounds = parser.parse_args().rounds
-    with process_environment.without_chatter():
-        import tensorflow as tf
-
-        from benchmark_cnn import devices, params
-
-        devices.prepare(params.make_params(device="cpu", num_gpus=8).hardware)
-        tf.config.list_logical_devices()
-    sides: dict[str, Side] = {
-        "bare loop": bare_loop(),
-        "engine, 1 tower": engine(num_towers=1),
-        "engine, 8 towers": engine(num_towers=8),
-        "Keras fit, Keras' batch norm": keras_fit(),
-    }
-    for name, run in sides.items():
+    processes = multiprocessing.get_context("spawn")
+    sides: dict[str, Side] = {}
+    for name, (make, towers) in SIDES.items():
         started = time.perf_counter()
-        run()
+        sides[name] = _start(processes, make, towers)
+        sides[name]()
         print(f"{name}: built and warmed up in {time.perf_counter() - started:.0f} s", flush=True)
     _print(measure(sides, rounds))
+
+
+def _start(processes, make: str, num_towers: int) -> Side:
+    """A process that builds a side; the function returned has it take a turn, and waits for it."""
+    ours, theirs = processes.Pipe()
+    processes.Process(target=_serve, args=(theirs, make, num_towers), daemon=True).start()
+    theirs.close()
+
+    def take_turn():
+        ours.send("turn")
+        return ours.recv()
+
+    return take_turn
+
+
+def _serve(connection, make: str, num_towers: int) -> None:
+    from benchmark_cnn import devices, params
+
+    with process_environment.without_chatter(), contextlib.redirect_stdout(io.StringIO()):
+        devices.prepare(params.make_params(device="cpu", num_gpus=num_towers).hardware)
+        side = globals()[make](num_towers)
+    # The pipe closes when the parent is done.
+    with contextlib.suppress(EOFError):
+        while connection.recv():
+            side()
+            connection.send("done")
 
 
 def measure(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
@@ -72,7 +99,7 @@ def measure(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
     return speeds
 
 
-def bare_loop() -> Side:
+def bare_loop(_num_towers: int) -> Side:
     """A hand-written training loop over our network: no strategy, no engine."""
     import tensorflow as tf
 
@@ -142,7 +169,7 @@ def engine(num_towers: int) -> Side:
     return lambda: [loop(1, False) for _ in range(STEPS_PER_TURN)]
 
 
-def keras_fit() -> Side:
+def keras_fit(_num_towers: int) -> Side:
     """The same network with Keras' own batch norm and dropout, trained by `fit`."""
     import keras
     import tensorflow as tf
