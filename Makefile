@@ -57,6 +57,7 @@ format: setup  ## let ruff rewrite what it can
 
 docs: setup  ## rewrite the generated pages
 	$(RUN) -m benchmark_cnn.flag_documents
+	$(RUN) -m models.describe --output=docs/models.md
 
 bench: setup  ## the engine beside a bare loop and Keras fit, in one go
 	$(RUN) -m benchmarks.engine
