@@ -1,0 +1,135 @@
+"""What a source of images tells the converter: every image of every split, and how to read it.
+
+A source lists its images cheaply, from directory entries and tar headers; nothing is decoded. The
+bytes are read later, by worker processes, in any order: a location is therefore small, picklable,
+and reads by itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from download_and_convert_imagenet.tf_example import BoundingBox
+
+TRAIN, VALIDATION = "train", "validation"
+
+
+class SourceError(Exception):
+    """Input that is missing, incomplete or not what it should be; the message is one line."""
+
+    exit_code = 3
+
+
+class ImageLocation(Protocol):
+    """Where the bytes of one image are; picklable."""
+
+    def read(self) -> bytes:
+        """The encoded image, as it is stored.
+
+        Raises:
+            OSError: it cannot be read any more.
+        """
+        ...
+
+    @property
+    def num_bytes(self) -> int:
+        """About how much there is to read, known without reading."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Another text whenever the bytes may have changed: a size and a time, for instance."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceImage:
+    """One image before it is converted.
+
+    Attributes:
+        name: stored as image/filename, a base name such as "n01440764_10026.JPEG".
+        label: from 1 to the number of classes.
+        synset: name of its class as the source has it: a WordNet id, or a folder.
+        text: name of its class in words.
+        boxes: of objects of its class.
+    """
+
+    name: str
+    label: int
+    synset: str
+    text: str
+    location: ImageLocation
+    boxes: tuple[BoundingBox, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A data set before it is converted.
+
+    Attributes:
+        name: of the data set, as readers know it ("imagenet", "cifar10", a folder's name).
+        class_names: in words, label 1 first.
+        splits: "train", "validation" or both -> images in a fixed order, class by class; the
+            converter shuffles them.
+        keep_png: 8-bit PNG images are stored as they are; otherwise they become JPEG.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    splits: Mapping[str, Sequence[SourceImage]]
+    keep_png: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image that is a file; `mtime_ns` is its time of change."""
+
+    path: str
+    num_bytes: int
+    mtime_ns: int
+
+    def read(self) -> bytes:
+        """All of the file."""
+        with open(self.path, "rb", buffering=0) as file:
+            return file.read()
+
+    @property
+    def fingerprint(self) -> str:
+        """Its size and its time."""
+        return f"{self.num_bytes} {self.mtime_ns}"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRange:
+    """An image that is a stretch of an uncompressed archive; `mtime_ns` is the archive's."""
+
+    path: str
+    offset: int
+    num_bytes: int
+    mtime_ns: int
+
+    def read(self) -> bytes:
+        """The stretch; the archive stays open for the next one.
+
+        Raises:
+            OSError: the archive cannot be read, or has become shorter.
+        """
+        content = os.pread(_open_archive(self.path), self.num_bytes, self.offset)
+        if len(content) != self.num_bytes:
+            raise OSError(f"{self.path} ends before byte {self.offset + self.num_bytes:,}")
+        return content
+
+    @property
+    def fingerprint(self) -> str:
+        """Its place, its size and the archive's time."""
+        return f"{self.offset} {self.num_bytes} {self.mtime_ns}"
+
+
+@functools.lru_cache(maxsize=8)
+def _open_archive(path: str) -> int:
+    """A file descriptor that lives as long as the process: archives are few."""
+    return os.open(path, os.O_RDONLY)
