@@ -118,7 +118,7 @@ class ArchiveRange:
         Raises:
             OSError: the archive cannot be read, or has become shorter.
         """
-        content = os.pread(_open_archive(self.path), self.num_bytes, self.offset)
+        content = os.pread(_open_archive(self.path, self.mtime_ns), self.num_bytes, self.offset)
         if len(content) != self.num_bytes:
             raise OSError(f"{self.path} ends before byte {self.offset + self.num_bytes:,}")
         return content
@@ -130,6 +130,6 @@ class ArchiveRange:
 
 
 @functools.lru_cache(maxsize=8)
-def _open_archive(path: str) -> int:
-    """A file descriptor that lives as long as the process: archives are few."""
+def _open_archive(path: str, _mtime_ns: int) -> int:
+    """A file descriptor that stays open; the time is part of the key only."""
     return os.open(path, os.O_RDONLY)

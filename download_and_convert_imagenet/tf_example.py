@@ -32,7 +32,7 @@ class BoundingBox:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One JPEG image in RGB with its class; `label` counts from 1 (0 is the unused background)."""
+    """One image in RGB with its class; `label` counts from 1 (0 is the unused background)."""
 
     encoded: bytes
     height: int
@@ -42,6 +42,7 @@ class LabelledImage:
     synset: str = ""
     text: str = ""
     boxes: tuple[BoundingBox, ...] = ()
+    image_format: str = "JPEG"
 
 
 def encode_image(image: LabelledImage) -> bytes:
@@ -52,7 +53,7 @@ def encode_image(image: LabelledImage) -> bytes:
         "image/width": int64_feature([image.width]),
         "image/channels": int64_feature([3]),
         "image/colorspace": bytes_feature([b"RGB"]),
-        "image/format": bytes_feature([b"JPEG"]),
+        "image/format": bytes_feature([image.image_format.encode()]),
         "image/filename": bytes_feature([image.filename.encode()]),
         "image/class/label": int64_feature([image.label]),
         "image/class/synset": bytes_feature([image.synset.encode()]),

@@ -1,0 +1,120 @@
+"""Finished shards, recorded one by one: an interrupted conversion goes on from there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from download_and_convert_imagenet.conversion_plan import ShardTask
+from download_and_convert_imagenet.manifest import Shard
+
+DIRECTORY = ".conversion"
+_FILE = "finished_shards.jsonl"
+
+
+@dataclass(frozen=True)
+class ImageNote:
+    """What happened to one image, in words that follow its name."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class FinishedShard:
+    """A shard that is written, and what its images were like.
+
+    Attributes:
+        fingerprint: of the task that it fulfils.
+        num_boxes: bounding boxes in its records.
+        num_source_bytes: size of its images as they were.
+        repaired, corrupt: images that were encoded anew, and those that were left out.
+    """
+
+    split: str
+    shard: Shard
+    fingerprint: str
+    num_boxes: int
+    num_source_bytes: int
+    repaired: tuple[ImageNote, ...]
+    corrupt: tuple[ImageNote, ...]
+
+
+class ConversionJournal:
+    """The record of finished shards in a data directory: a line of JSON each, only appended to."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Find the journal of a directory.
+
+        Raises:
+            OSError: the directory cannot be written.
+        """
+        self._data_dir = data_dir
+        self._path = data_dir / DIRECTORY / _FILE
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+
+    def split_finished(self, tasks: Iterable[ShardTask]) -> tuple[list[FinishedShard], list[str]]:
+        """Tasks that are done already, and files whose task has changed since they were written.
+
+        A shard is done when it was recorded with the fingerprint of its task and its file is still
+        there in the recorded size.
+        """
+        recorded = self.recorded()
+        finished, outdated = [], []
+        for task in tasks:
+            entry = recorded.get(task.file)
+            if entry is None:
+                continue
+            if entry.fingerprint != task.fingerprint:
+                outdated.append(task.file)
+            elif _size_of(self._data_dir / task.file) == entry.shard.num_bytes:
+                finished.append(entry)
+        return finished, outdated
+
+    def append(self, finished: FinishedShard) -> None:
+        """Record a shard whose file is complete; on return the record is on the disk.
+
+        Raises:
+            OSError: the disk is full, for example.
+        """
+        line = json.dumps(asdict(finished)).encode() + b"\n"
+        with self._path.open("ab") as file:
+            # The line break in front ends a line that was cut off when the power failed.
+            file.write(b"\n" + line)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def recorded(self) -> dict[str, FinishedShard]:
+        """Everything that was ever finished, by file name, the last record of each.
+
+        A line that was cut off is no record.
+        """
+        try:
+            lines = self._path.read_text(encoding="ascii", errors="replace").splitlines()
+        except FileNotFoundError:
+            return {}
+        recorded = {}
+        for line in lines:
+            try:
+                entry = _parse(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                continue
+            recorded[entry.shard.file] = entry
+        return recorded
+
+
+def _parse(fields: dict) -> FinishedShard:
+    fields["shard"] = Shard(**fields["shard"])
+    for key in ("repaired", "corrupt"):
+        fields[key] = tuple(ImageNote(**note) for note in fields[key])
+    return FinishedShard(**fields)
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,162 @@
+"""Shards on several processes: which process writes a shard changes nothing in it.
+
+Workers are started afresh, not forked: nothing of the parent, such as the thread of a progress
+display, is copied half-way. A worker whose parent is gone stops at its next image.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import NamedTuple
+
+from download_and_convert_imagenet.conversion_journal import FinishedShard
+from download_and_convert_imagenet.conversion_plan import ShardTask
+from download_and_convert_imagenet.shard_conversion import convert_shard
+
+_SECONDS_BETWEEN_REPORTS = 0.2
+_SECONDS_TO_END = 5.0
+
+
+class ConversionError(Exception):
+    """A conversion that cannot go on; the message is one line."""
+
+    exit_code = 3
+
+
+class ImagesRead(NamedTuple):
+    """How much was read since the last report."""
+
+    num_images: int
+    num_bytes: int
+
+
+class _Failure(NamedTuple):
+    message: str
+
+
+Event = ImagesRead | FinishedShard
+
+
+def run_tasks(
+    tasks: Sequence[ShardTask],
+    data_dir: Path,
+    num_processes: int,
+    on_event: Callable[[Event], None],
+) -> None:
+    """Write the shards; `on_event` is called in this process, soon after each thing happened.
+
+    With one process, everything runs in this one.
+
+    Raises:
+        ConversionError: an image cannot be read, a shard cannot be written, a worker was killed.
+    """
+    if num_processes == 1:
+        for task in tasks:
+            result = _run_task(task, data_dir, on_event, lambda: None)
+            if isinstance(result, _Failure):
+                raise ConversionError(result.message)
+            on_event(result)
+        return
+    processes = multiprocessing.get_context("spawn")
+    workers: dict[Connection, multiprocessing.process.BaseProcess] = {}
+    try:
+        for _ in range(min(num_processes, len(tasks))):
+            ours, theirs = processes.Pipe()
+            worker = processes.Process(target=_serve, args=(theirs, data_dir), daemon=True)
+            worker.start()
+            theirs.close()
+            workers[ours] = worker
+        _distribute(tasks, workers, on_event)
+    finally:
+        for connection, worker in workers.items():
+            connection.close()
+            worker.terminate()
+        for worker in workers.values():
+            worker.join(_SECONDS_TO_END)
+
+
+def _distribute(
+    tasks: Sequence[ShardTask],
+    workers: dict[Connection, multiprocessing.process.BaseProcess],
+    on_event: Callable[[Event], None],
+) -> None:
+    """Give every worker a task as soon as it has none, until all are done."""
+    remaining = iter(tasks)
+    busy: dict[Connection, ShardTask] = {}
+
+    def give_task(connection: Connection) -> None:
+        busy.pop(connection, None)
+        task = next(remaining, None)
+        if task is not None:
+            busy[connection] = task
+            connection.send(task)
+
+    try:
+        for connection in workers:
+            give_task(connection)
+        while busy:
+            for connection in wait(list(busy)):
+                assert isinstance(connection, Connection)
+                event = connection.recv()
+                if isinstance(event, _Failure):
+                    raise ConversionError(event.message)
+                on_event(event)
+                if isinstance(event, FinishedShard):
+                    give_task(connection)
+    except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+        raise ConversionError(
+            "a worker process was ended from outside (by the system, if memory ran out: use fewer "
+            "--num_processes)"
+        ) from error
+
+
+def _serve(connection: Connection, data_dir: Path) -> None:
+    """A worker: one task after the other, until the parent closes the pipe or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this
+    parent = os.getppid()
+
+    def stop_without_parent() -> None:
+        if os.getppid() != parent:
+            raise EOFError
+
+    try:
+        while True:
+            task = connection.recv()
+            connection.send(_run_task(task, data_dir, connection.send, stop_without_parent))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _run_task(
+    task: ShardTask,
+    data_dir: Path,
+    send: Callable[[Event], None],
+    check: Callable[[], None],
+) -> FinishedShard | _Failure:
+    num_images = num_bytes = 0
+    last_sent = time.monotonic()
+
+    def report(image_bytes: int) -> None:
+        nonlocal num_images, num_bytes, last_sent
+        num_images, num_bytes = num_images + 1, num_bytes + image_bytes
+        if time.monotonic() - last_sent > _SECONDS_BETWEEN_REPORTS:
+            check()
+            send(ImagesRead(num_images, num_bytes))
+            num_images, num_bytes, last_sent = 0, 0, time.monotonic()
+
+    try:
+        finished = convert_shard(task, data_dir, report)
+    except (BrokenPipeError, ConnectionResetError):
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else f"{data_dir / task.file}: "
+        return _Failure(f"{where}{error.strerror or error}")
+    send(ImagesRead(num_images, num_bytes))
+    return finished

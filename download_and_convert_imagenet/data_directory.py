@@ -1,0 +1,155 @@
+"""The directory that shards go to: what else lies there, and what must not be mixed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from download_and_convert_imagenet.conversion_journal import (
+    DIRECTORY,
+    ConversionJournal,
+    FinishedShard,
+)
+from download_and_convert_imagenet.conversion_plan import ShardTask
+from download_and_convert_imagenet.conversion_workers import ConversionError
+from download_and_convert_imagenet.image_source import ImageSource
+from download_and_convert_imagenet.manifest import (
+    FILE_NAME,
+    Manifest,
+    ManifestError,
+    Shard,
+    read_manifest,
+    write_manifest,
+)
+
+_SHARD = re.compile(r"(?P<split>[a-z]+)-\d{5,}-of-\d{5,}")
+_PARTIAL = re.compile(r"\..+-\d{5,}-of-\d{5,}\.\d+\.partial")
+# Records are larger than their images by their keys; the rest is for repaired images.
+_SIZE_FACTOR = 1.01
+
+Splits = Mapping[str, tuple[Shard, ...]]
+
+
+class DataDirectory:
+    """A directory that is converted to."""
+
+    def __init__(self, path: Path) -> None:
+        """Make the directory when it is missing.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        path.mkdir(parents=True, exist_ok=True)
+        self._path = path
+
+    def refuse_shards_of_others(self, source: ImageSource) -> None:
+        """Protect what this converter did not write.
+
+        Raises:
+            ConversionError: there are shards of the same splits, but no trace of a conversion.
+        """
+        foreign = self._shards(source)
+        if foreign and not (self._path / DIRECTORY).exists():
+            raise ConversionError(
+                f"{self._path} holds {foreign[0].name}, which this converter has not written: "
+                "choose another directory, or remove such files"
+            )
+
+    def other_splits(self, source: ImageSource) -> Splits:
+        """What the manifest says of splits that are not converted now.
+
+        Raises:
+            ConversionError: they are of another data set, or the manifest is damaged.
+        """
+        try:
+            manifest = read_manifest(self._path)
+        except ManifestError as error:
+            raise ConversionError(f"{error}; remove it") from error
+        if manifest is None:
+            return {}
+        others = {
+            split: shards for split, shards in manifest.splits.items() if split not in source.splits
+        }
+        if others and (manifest.name, manifest.class_names) != (source.name, source.class_names):
+            raise ConversionError(
+                f"{self._path} holds '{manifest.name}' with {manifest.num_classes} classes, this "
+                f"is '{source.name}' with {len(source.class_names)}: choose another directory"
+            )
+        return others
+
+    def forget_splits(self, source: ImageSource, other_splits: Splits) -> None:
+        """Take splits that are about to be written out of the manifest."""
+        if other_splits:
+            write_manifest(self._path, Manifest(source.name, source.class_names, other_splits))
+        else:
+            (self._path / FILE_NAME).unlink(missing_ok=True)
+
+    def write_manifest(
+        self, source: ImageSource, finished: Sequence[FinishedShard], other_splits: Splits
+    ) -> None:
+        """Write down what is there now."""
+        splits = dict(other_splits)
+        for split in source.splits:
+            splits[split] = tuple(entry.shard for entry in finished if entry.split == split)
+        write_manifest(self._path, Manifest(source.name, source.class_names, splits))
+
+    def remove_partial_files(self) -> None:
+        """Remove what interrupted conversions left behind."""
+        for path in self._path.iterdir():
+            if _PARTIAL.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+    def remove_surplus_shards(
+        self, tasks: Sequence[ShardTask], journal: ConversionJournal
+    ) -> list[str]:
+        """Remove shards of an earlier conversion of the same splits into another number of shards.
+
+        Raises:
+            ConversionError: a shard that is neither to be written nor was written by a conversion.
+        """
+        expected = {task.file for task in tasks}
+        recorded = journal.recorded()
+        splits = {task.split for task in tasks}
+        surplus = [path for path in self._shards(splits) if path.name not in expected]
+        for path in surplus:
+            if path.name not in recorded:
+                raise ConversionError(
+                    f"{path} is of another set of shards and was not written by this converter: "
+                    "remove it, or choose another directory"
+                )
+        for path in surplus:
+            path.unlink()
+        return [path.name for path in surplus]
+
+    def check_free_space(self, pending: Sequence[ShardTask]) -> None:
+        """Refuse to begin what the disk cannot hold.
+
+        Raises:
+            ConversionError: it cannot, with both figures.
+        """
+        needed = sum(task.num_source_bytes for task in pending) * _SIZE_FACTOR
+        reused = sum(_size_of(self._path / task.file) for task in pending)
+        free = shutil.disk_usage(self._path).free
+        if needed > free + reused:
+            raise ConversionError(
+                f"the shards need about {needed / 1e9:,.1f} GB in {self._path}, where "
+                f"{free / 1e9:,.1f} GB are free"
+            )
+
+    def _shards(self, splits: ImageSource | set[str]) -> list[Path]:
+        """Files that are named like shards of the splits."""
+        names = splits if isinstance(splits, set) else set(splits.splits)
+        return [
+            path
+            for path in sorted(self._path.iterdir())
+            if (match := _SHARD.fullmatch(path.name)) and match["split"] in names
+        ]
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

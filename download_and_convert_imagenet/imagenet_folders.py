@@ -1,0 +1,83 @@
+"""ImageNet unpacked: folders of classes, validation images flat or in such, Kaggle's layout."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from download_and_convert_imagenet.image_source import ImageFile, SourceError
+from download_and_convert_imagenet.imagenet_labels import ListedImage, label_of_wnid
+from download_and_convert_imagenet.imagenet_tars import list_class_archives
+
+# Below a directory of raw images, in the order in which they are looked for.
+TRAIN_FOLDERS = ("ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", "train", "ILSVRC2012_img_train")
+VALIDATION_FOLDERS = (
+    "ILSVRC/Data/CLS-LOC/val",
+    "Data/CLS-LOC/val",
+    "validation",
+    "val",
+    "ILSVRC2012_img_val",
+)
+_IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
+_NUM_THREADS = 16  # listing folders waits for the disk, not for the processor
+
+
+def list_train_folder(folder: Path) -> list[ListedImage]:
+    """The images of FOLDER/nXXXXXXXX/*.JPEG, or of FOLDER/nXXXXXXXX.tar.
+
+    Raises:
+        SourceError: a folder or archive of an unknown class, or none at all.
+        OSError: a folder cannot be read.
+    """
+    classes, archives, _ = _entries(folder)
+    if not classes and archives:
+        return list_class_archives(archives)
+    if not classes:
+        raise SourceError(f"{folder} has no folders of classes (n01440764, ...)")
+    return list(_images_of_classes(classes))
+
+
+def list_validation_folder(folder: Path) -> list[ListedImage]:
+    """The images of FOLDER/*.JPEG, or of FOLDER/nXXXXXXXX/*.JPEG.
+
+    Raises:
+        SourceError: a folder of an unknown class, or neither images nor folders.
+        OSError: a folder cannot be read.
+    """
+    classes, _, images = _entries(folder)
+    listed = [ListedImage(os.path.basename(image.path), None, image) for image in images]
+    listed += _images_of_classes(classes)
+    if not listed:
+        raise SourceError(f"{folder} has no images")
+    return listed
+
+
+def _images_of_classes(folders: list[Path]) -> Iterator[ListedImage]:
+    def images_of(folder: Path) -> list[ListedImage]:
+        label = label_of_wnid(folder.name, str(folder))
+        _, _, images = _entries(folder)
+        return [ListedImage(os.path.basename(image.path), label, image) for image in images]
+
+    with ThreadPoolExecutor(_NUM_THREADS) as threads:
+        for images in threads.map(images_of, folders):
+            yield from images
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path], list[ImageFile]]:
+    """Folders, tar archives and images in a folder, sorted by name; hidden files are none."""
+    folders, archives, images = [], [], []
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            name = entry.name.lower()
+            if name.startswith("."):
+                continue
+            if entry.is_dir():
+                folders.append(Path(entry.path))
+            elif name.endswith(".tar"):
+                archives.append(Path(entry.path))
+            elif name.endswith(_IMAGE_SUFFIXES):
+                status = entry.stat()
+                images.append(ImageFile(entry.path, status.st_size, status.st_mtime_ns))
+    return folders, archives, images
