@@ -1,0 +1,136 @@
+"""Ways to train a network on one batch of random images, for the comparisons of this folder.
+
+Each function builds its side and returns a call that takes a few steps. All of them train on the
+same 32 images of 224 px on the CPU in float32, with Nesterov momentum and weight decay.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.turns import Turn
+
+BATCH_SIZE = 32
+IMAGE_SIZE = 224
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 4e-5
+
+
+def bare_loop(model: str, steps: int) -> Turn:
+    """A hand-written training loop over our network: no strategy, no engine."""
+    import tensorflow as tf
+
+    from models import registry
+
+    _prepare_cpu()
+    network = registry.get(model).build(num_classes=1000, image_size=IMAGE_SIZE)
+    images, labels = map(tf.constant, _batch())
+    weights = [network.variables[name] for name in network.trainable]
+    accumulators = [tf.Variable(tf.zeros_like(v), trainable=False) for v in weights]
+    step = tf.Variable(tf.zeros([], tf.int64), trainable=False)
+
+    @tf.function(autograph=False)
+    def train_step():
+        seed = tf.stack([1, tf.cast(step, tf.int32)])
+        with tf.GradientTape() as tape:
+            result = network(images, training=True, seed=seed)
+            loss = tf.reduce_mean(
+                tf.nn.sparse_softmax_cross_entropy_with_logits(labels, result.logits)
+            )
+        gradients: Any = tape.gradient(loss, weights)
+        for name, weight, accumulator, gradient in zip(
+            network.trainable, weights, accumulators, gradients, strict=True
+        ):
+            if name in network.decayed:
+                gradient = gradient + WEIGHT_DECAY * weight
+            tf.raw_ops.ResourceApplyMomentum(
+                var=weight.handle,
+                accum=accumulator.handle,
+                lr=LEARNING_RATE,
+                grad=gradient,
+                momentum=MOMENTUM,
+                use_nesterov=True,
+            )
+        for name, value in result.statistics.items():
+            network.variables[name].assign(value)
+        step.assign_add(1)
+        return loss
+
+    return lambda: [train_step() for _ in range(steps)]
+
+
+def engine(model: str, steps: int, num_towers: int = 1) -> Turn:
+    """What train.py runs, from the parameters to the step loop."""
+    from benchmark_cnn import feeding, training_setup
+    from benchmark_cnn.params import make_params
+    from benchmark_cnn.step_loop import make_step_loop
+    from models import registry
+    from preprocessing.registry import open_dataset
+
+    _prepare_cpu(num_towers)
+    params = make_params(
+        model=model,
+        device="cpu",
+        num_gpus=num_towers,
+        batch_size=BATCH_SIZE // num_towers,
+        image_size=IMAGE_SIZE,
+        learning_rate=LEARNING_RATE,
+    )
+    run = training_setup.set_up(params, registry.get(model), open_dataset())
+    batches = feeding.training_batches(
+        run.manager,
+        run.dataset,
+        batch_size=run.plan.batch_per_tower,
+        image_size=IMAGE_SIZE,
+        seed=1,
+    )
+    loop = make_step_loop(run.step, batches, micro_batches=1)
+    return lambda: [loop(1, False) for _ in range(steps)]
+
+
+def fit_with_keras_layers(model: str, steps: int) -> Turn:
+    """Our network with Keras' own batch norm and dropout, trained by `fit`."""
+    from benchmarks.keras_twin import with_keras_layers
+    from models import registry
+
+    _prepare_cpu()
+    network = registry.get(model).build(num_classes=1000, image_size=IMAGE_SIZE)
+    return _fit(with_keras_layers(network.keras_model), steps)
+
+
+def fit_of_keras_applications(application: str, steps: int) -> Turn:
+    """A network of keras.applications as it is, trained by `fit`."""
+    import keras
+
+    _prepare_cpu()
+    build = getattr(keras.applications, application)
+    shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
+    return _fit(build(weights=None, input_shape=shape, classifier_activation=None), steps)
+
+
+def _fit(model: Any, steps: int) -> Turn:
+    import keras
+    import tensorflow as tf
+
+    model.compile(
+        optimizer=keras.optimizers.SGD(
+            LEARNING_RATE, momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY
+        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    data = tf.data.Dataset.from_tensors(_batch()).repeat()
+    return lambda: model.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+
+
+def _prepare_cpu(num_towers: int = 1) -> None:
+    from benchmark_cnn import devices, params
+
+    devices.prepare(params.make_params(device="cpu", num_gpus=num_towers).hardware)
+
+
+def _batch() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    images = random.normal(127, 60, (BATCH_SIZE, IMAGE_SIZE, IMAGE_SIZE, 3)).clip(0, 255)
+    return images.astype(np.uint8), random.integers(0, 1000, BATCH_SIZE).astype(np.int32)
