@@ -11,7 +11,9 @@ import models.registry
 import preprocessing.registry
 from benchmark_cnn import flags, process_environment
 from benchmark_cnn.errors import DataError
+from benchmark_cnn.flags import ParsedFlags
 from benchmark_cnn.params import PARAMETERS_FILE, Params, read_parameters
+from checkpoints import pretrained
 
 
 def main(argv: Sequence[str]) -> int:
@@ -34,21 +36,33 @@ def evaluate(argv: Sequence[str]) -> dict:
             "data_name": preprocessing.registry.names(),
         },
     )
-    run = _run_parameters(
-        parsed.params.checkpoint.train_dir or ".",
-        waits=bool(parsed.params.evaluation.eval_interval_secs),
-    )
+    if parsed.params.checkpoint.pretrained:
+        parsed, run = _published(parsed)
+    else:
+        run = _run_parameters(
+            parsed.params.checkpoint.train_dir or ".",
+            waits=bool(parsed.params.evaluation.eval_interval_secs),
+        )
     params = flags.evaluation_params(parsed, run if run is not None else parsed.params)
     data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "validation")
     with process_environment.without_chatter():
         dataset = preprocessing.registry.open_dataset(**dataclasses.asdict(data))
-
-    with process_environment.without_chatter():
         from benchmark_cnn import evaluation_run
 
     return evaluation_run.evaluate(
         params, models.registry.get(params.network.model), dataset, typed=parsed.typed
     )
+
+
+def _published(parsed: ParsedFlags) -> tuple[ParsedFlags, Params]:
+    """The directory of the published weights for --train_dir, and how they see images."""
+    params = parsed.params
+    weights = pretrained.ensure_in_child(params.network.model)
+    checkpoint = dataclasses.replace(params.checkpoint, train_dir=str(weights.parent))
+    params = dataclasses.replace(params, checkpoint=checkpoint)
+    eval_method, resize_method = pretrained.view(params.network.model)
+    data = dataclasses.replace(params.data, eval_method=eval_method, resize_method=resize_method)
+    return dataclasses.replace(parsed, params=params), dataclasses.replace(params, data=data)
 
 
 def _run_parameters(train_dir: str, waits: bool) -> Params | None:

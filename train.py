@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import models.registry
 import preprocessing.registry
 from benchmark_cnn import flags, process_environment, validation
 from benchmark_cnn.errors import UsageError
+from benchmark_cnn.params import Params
+from checkpoints import pretrained
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,6 +45,9 @@ def train(argv: Sequence[str]) -> dict:
         if lines:
             raise UsageError("\n".join(lines))
 
+    if params.checkpoint.pretrained:
+        params = _from_published_weights(params)
+
     with process_environment.without_chatter():
         from benchmark_cnn import training
 
@@ -52,6 +58,16 @@ def train(argv: Sequence[str]) -> dict:
         command_line=["train.py", *argv],
         typed=parsed.typed,
     )
+
+
+def _from_published_weights(params: Params) -> Params:
+    """`params` with the published weights to start from; a run that is resumed has its own."""
+    train_dir = params.checkpoint.train_dir
+    if train_dir is not None and any(Path(train_dir).glob("*.index")):
+        return params
+    prefix = pretrained.ensure_in_child(params.network.model)
+    checkpoint = dataclasses.replace(params.checkpoint, init_checkpoint=str(prefix))
+    return dataclasses.replace(params, checkpoint=checkpoint)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ EVAL_CONCERNS = (
     "hardware.allow_memory_growth",
     "optimization.moving_average_decay",
     "checkpoint.train_dir",
+    "checkpoint.pretrained",
     "report.display_every",
     "report.debug",
     "evaluation",

@@ -31,6 +31,11 @@ class CheckpointParams:
         "Checkpoint whose weights a new run starts from; a resumed run has its own.",
         when_none="random weights",
     )
+    pretrained: bool = flag(
+        False,
+        "Take the published weights of the model: train.py starts a new run from them, eval.py "
+        "evaluates them.",
+    )
 
 
 @dataclass(frozen=True)

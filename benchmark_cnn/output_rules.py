@@ -41,8 +41,18 @@ def checkpoint_scope_syntax(given: GivenFlags) -> list[str]:
     return syntax_problems("ckpt_scope", scope, parse_ckpt_scope)
 
 
+def first_weights(given: GivenFlags) -> list[str]:
+    checkpoint = given.params.checkpoint
+    if not checkpoint.pretrained or checkpoint.init_checkpoint is None:
+        return []
+    return ["--pretrained and --init_checkpoint exclude each other; give one of them"]
+
+
 def checkpoint_to_evaluate(given: GivenFlags) -> list[str]:
-    if given.params.checkpoint.train_dir is not None:
+    checkpoint = given.params.checkpoint
+    if checkpoint.pretrained and checkpoint.train_dir is not None:
+        return ["--pretrained and --train_dir exclude each other; give one of them"]
+    if checkpoint.pretrained or checkpoint.train_dir is not None:
         return []
     return ["--train_dir is missing: the run directory, or a checkpoint, to evaluate"]
 

@@ -67,7 +67,7 @@ _WORDS = {
     "fp16_loss_scale": "loss_scale static_loss_scale",
     "train_dir": "o output output_dir experiment model_dir log_dir logdir save_dir workdir "
     "checkpoint_dir run_dir out_dir results_dir resume",
-    "init_checkpoint": "initial_checkpoint resume_checkpoint pretrained checkpoint weights "
+    "init_checkpoint": "initial_checkpoint resume_checkpoint checkpoint weights "
     "load_weights pretrained_path finetune",
     "save_model_steps": "checkpoint_interval recovery_interval save_steps",
     "save_model_secs": "save_checkpoint_freq save_interval_secs",

@@ -38,6 +38,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
     training_rules.gradient_clip,
     training_rules.loss_scale,
     output_rules.no_run_directory,
+    output_rules.first_weights,
     output_rules.summaries,
     output_rules.profile_syntax,
 )

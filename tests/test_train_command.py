@@ -7,15 +7,18 @@ import io
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import train
 from benchmark_cnn import checkpoints, console
+from checkpoints import manifest, packages
 
 ROOT = Path(__file__).resolve().parents[1]
 LENET = ["--device=cpu", "--model=lenet", "--batch_size=4"]
@@ -166,6 +169,21 @@ MISTAKES = {
         2,
         "{run} already holds a run: leave out --fresh to resume it",
     ),
+    "published weights of a model without": (
+        ["--pretrained", "--num_batches=1"],
+        3,
+        "no pretrained weights of lenet are known; of efficientnet_lite0, ",
+    ),
+    "published weights that no package holds": (
+        ["--model=efficientnet_lite3", "--pretrained", "--num_batches=1"],
+        3,
+        "give it to python -m checkpoints.fetch with --from=FILE",
+    ),
+    "two kinds of weights to start from": (
+        ["--pretrained", "--init_checkpoint={run}"],
+        2,
+        "--pretrained and --init_checkpoint exclude each other; give one of them",
+    ),
     "no checkpoint to start from": (
         ["--init_checkpoint={tmp}/none/ckpt", "--num_batches=1"],
         3,
@@ -247,3 +265,33 @@ def test_sigterm_to_a_real_process(digits, tmp_path):
     assert process.returncode == 75, errors
     assert "Traceback" not in errors
     assert checkpoints.read(tmp_path)["global_step"] >= 3
+
+
+@pytest.mark.slow
+def test_a_run_from_published_weights(tmp_path, capsys, monkeypatch):
+    """Without a learning rate the weights stay as published; a resumed run does not fetch them."""
+    entry = manifest.get("efficientnet_lite0")
+    if not packages.is_installed(str(entry.package)):
+        pytest.skip(f"{entry.package} is not installed")
+    monkeypatch.chdir(tmp_path)
+    argv = [
+        "--device=cpu", "--model=efficientnet_lite0", "--pretrained", "--data_name=digits",
+        "--data_dir=data", "--train_dir=run", "--image_size=32", "--batch_size=8",
+        "--learning_rate=0", "--weight_decay=0",
+    ]  # fmt: skip
+    assert train.main([*argv, "--num_batches=1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "Starting from the weights of weights/efficientnet_lite0/model.ckpt" in lines
+    heads = [f"efficientnet-lite0/head/dense/{name}" for name in ("kernel", "bias")]
+    told = f"It has 1000 classes, the network 10: {', '.join(heads)} start anew"
+    assert told in lines
+    published = checkpoints.read("weights/efficientnet_lite0")
+    ours = checkpoints.read("run")
+    assert ours[heads[0]].shape == (1280, 10)
+    for name, value in published.items():
+        if name not in heads and "/moving_" not in name:
+            np.testing.assert_array_equal(ours[name], value)
+    shutil.rmtree("weights")
+    assert train.main([*argv, "--num_batches=2"]) == 0
+    assert not Path("weights").exists()
+    assert checkpoints.read("run")["global_step"] == 2

@@ -6,11 +6,10 @@ import tarfile
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from checkpoints import completeness, imports, tf1_checkpoint
 from checkpoints.errors import WeightsError
-from tests.checkpoints import h5_files, official_names
+from tests.checkpoints import h5_files, official_names, tf1_saver
 
 EMA = "ExponentialMovingAverage"
 VARIANTS = range(5)
@@ -23,18 +22,6 @@ def _shapes(variant: int) -> dict[str, tuple[int, ...]]:
 def _values(names, shapes, first: int = 0) -> dict[str, np.ndarray]:
     """Every tensor full of a number of its own."""
     return {name: np.full(shapes[name], first + i, np.float32) for i, name in enumerate(names)}
-
-
-def _save_with_tensorflow_1(prefix, tensors) -> None:
-    """By TF1's own Saver, as the official checkpoints were."""
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        placeholders, variables = {}, {}
-        for name, value in tensors.items():
-            placeholders[name] = tf.compat.v1.placeholder(value.dtype, value.shape)
-            variables[name] = tf.compat.v1.Variable(placeholders[name], use_resource=True)
-        feed = {placeholder: tensors[name] for name, placeholder in placeholders.items()}
-        session.run([variable.initializer for variable in variables.values()], feed)
-        tf.compat.v1.train.Saver(variables).save(session, str(prefix), write_meta_graph=False)
 
 
 @pytest.fixture(scope="module", params=[3, 4])
@@ -53,7 +40,7 @@ def official(request, tmp_path_factory):
         }
     tensors["global_step"] = np.asarray(218949, np.int64)
     prefix = tmp_path_factory.mktemp(f"lite{variant}") / "model.ckpt"
-    _save_with_tensorflow_1(prefix, tensors)
+    tf1_saver.save(prefix, tensors)
     return variant, prefix, raw, averages
 
 
