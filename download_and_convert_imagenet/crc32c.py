@@ -1,8 +1,15 @@
 """CRC-32C, the checksum of TFRecord files, in NumPy: no compiled dependency is needed.
 
-A CRC with a zero initial value is linear over XOR: every byte contributes on its own, by its value
-and its distance from the end. A block of bytes is therefore one table gather and one XOR reduction
-(600 MB/s on one core), and blocks are joined by shifting the state over one block.
+A CRC with a zero initial value is the remainder of the data, as a polynomial over GF(2), divided by
+the Castagnoli polynomial P. Two things follow from that.
+
+- P divides x^5685 + x^1362 + x^426 + 1, and so, by squaring three times, the same with eight times
+  the exponents, which are whole bytes: a byte may be XORed onto the three bytes 4323, 5259 and 5685
+  places behind it, and be forgotten. Long data are folded like this, thousands of bytes at a time
+  (2 GB/s on one core).
+- Every byte contributes on its own, by its value and its distance from the end. What is left is a
+  table gather and an XOR reduction for blocks of 512 bytes, which are joined by shifting the state
+  over one block.
 """
 
 from __future__ import annotations
@@ -16,6 +23,11 @@ _POLYNOMIAL = 0x82F63B78
 _ONES = 0xFFFFFFFF
 _BLOCK_BYTES = 512
 _SHORT_BYTES = 32
+# Koopman (DSN 2002) gives the length from which such four-term multiples exist; of those up to
+# degree 9000 this one has the largest gap below its degree, for a tail that short.
+_FOLD_DISTANCES = (5685 - 1362, 5685 - 426, 5685)
+# Squared further, the multiple holds for units of several bytes: long data are folded in few steps.
+_FOLD_UNITS = (16, 4, 1)
 # TFRecord masks its checksums: a CRC over data that itself holds a CRC protects badly.
 _MASK_DELTA = 0xA282EAD8
 
@@ -26,10 +38,13 @@ def crc32c(data: bytes) -> int:
         return _crc32c_bytewise(data)
     # Zeros in front of the data do not change a CRC that starts from zero, and the usual start
     # from all ones is the same as inverting the first four bytes.
-    num_padding = -len(data) % _BLOCK_BYTES
-    padded = np.zeros(num_padding + len(data), np.uint8)
-    padded[num_padding:] = np.frombuffer(data, np.uint8)
-    padded[num_padding : num_padding + 4] ^= 0xFF
+    values = np.frombuffer(data, np.uint8).copy()
+    values[:4] ^= 0xFF
+    for unit_bytes in _FOLD_UNITS:
+        values = _fold(values, unit_bytes)
+    num_padding = -len(values) % _BLOCK_BYTES
+    padded = np.zeros(num_padding + len(values), np.uint8)
+    padded[num_padding:] = values
     state = 0
     shift_0, shift_1, shift_2, shift_3 = _block_shift_tables()
     for block in _block_contributions(padded.reshape(-1, _BLOCK_BYTES)):
@@ -73,6 +88,21 @@ def _crc32c_bytewise(data: bytes) -> int:
     for value in data:
         state = table[(state ^ value) & 0xFF] ^ (state >> 8)
     return state ^ _ONES
+
+
+def _fold(values: np.ndarray, unit_bytes: int) -> np.ndarray:
+    """The last bytes of uint8 [num_bytes], changed so that they have the CRC from zero of all."""
+    distances = [distance * unit_bytes for distance in _FOLD_DISTANCES]
+    num_folded = len(values) - max(distances)
+    if num_folded <= 0:
+        return values
+    for start in range(0, num_folded, min(distances)):
+        end = min(start + min(distances), num_folded)
+        block = values[start:end]
+        for distance in distances:
+            target = values[start + distance : end + distance]
+            np.bitwise_xor(target, block, out=target)
+    return values[num_folded:]
 
 
 def _block_contributions(blocks: np.ndarray) -> list[int]:

@@ -23,14 +23,16 @@ def shard_ranges(num_examples: int, num_shards: int) -> list[range]:
     return [range(borders[index], borders[index + 1]) for index in range(num_shards)]
 
 
-def frame_record(data: bytes) -> bytes:
-    """One record as it stands in the file: length, its checksum, the data, its checksum.
+def frame_record(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """One record as it stands in the file, in three parts that follow each other.
+
+    These are the length and its checksum, the data, the checksum of the data.
 
     The format is that of tensorflow/core/lib/io/record_writer.h: little-endian, masked CRC-32C.
     """
     length = struct.pack("<Q", len(data))
     length_crc = struct.pack("<I", masked_crc32c(length))
-    return b"".join((length, length_crc, data, struct.pack("<I", masked_crc32c(data))))
+    return length + length_crc, data, struct.pack("<I", masked_crc32c(data))
 
 
 def write_shard(
@@ -51,11 +53,11 @@ def write_shard(
     try:
         with partial.open("wb") as file:
             for example in examples:
-                record = frame_record(example)
-                file.write(record)
-                digest.update(record)
+                for part in frame_record(example):
+                    file.write(part)
+                    digest.update(part)
+                    num_bytes += len(part)
                 num_examples += 1
-                num_bytes += len(record)
             file.flush()
             os.fsync(file.fileno())  # a rename may reach the disk before unflushed data does
         partial.replace(directory / name)

@@ -7,6 +7,7 @@ in sorted order: equal images give equal bytes.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ _MAP_KEY, _MAP_VALUE = 1, 2
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
 _LIST_VALUE = 1
 _LENGTH_DELIMITED = 2
+_ONE_BYTE = [bytes((value,)) for value in range(0x80)]
+
+# The pieces of an encoded message: an image is copied once, when its record is put together.
+Message = list[bytes]
 
 
 @dataclass(frozen=True)
@@ -47,17 +52,17 @@ class LabelledImage:
 
 def encode_image(image: LabelledImage) -> bytes:
     """The record of one image, with the keys that ImageNet's TFRecords have had since 2016."""
-    features: dict[str, bytes] = {
+    features: dict[str, Message] = {
         "image/encoded": bytes_feature([image.encoded]),
         "image/height": int64_feature([image.height]),
         "image/width": int64_feature([image.width]),
         "image/channels": int64_feature([3]),
         "image/colorspace": bytes_feature([b"RGB"]),
         "image/format": bytes_feature([image.image_format.encode()]),
-        "image/filename": bytes_feature([image.filename.encode()]),
+        "image/filename": bytes_feature([_text(image.filename)]),
         "image/class/label": int64_feature([image.label]),
-        "image/class/synset": bytes_feature([image.synset.encode()]),
-        "image/class/text": bytes_feature([image.text.encode()]),
+        "image/class/synset": bytes_feature([_text(image.synset)]),
+        "image/class/text": bytes_feature([_text(image.text)]),
         "image/object/bbox/label": int64_feature([image.label] * len(image.boxes)),
     }
     for side in ("xmin", "ymin", "xmax", "ymax"):
@@ -66,37 +71,51 @@ def encode_image(image: LabelledImage) -> bytes:
     return encode_example(features)
 
 
-def encode_example(features: Mapping[str, bytes]) -> bytes:
+def _text(text: str) -> bytes:
+    """UTF-8, or the bytes of a file name that is not."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def encode_example(features: Mapping[str, Message]) -> bytes:
     """A tf.train.Example of encoded features (see `bytes_feature` and its siblings)."""
-    entries = (
-        _message(_MAP_KEY, key.encode()) + _message(_MAP_VALUE, features[key])
-        for key in sorted(features)
-    )
-    return _message(_EXAMPLE_FEATURES, b"".join(_message(_FEATURES_MAP, e) for e in entries))
+    entries: list[bytes] = []
+    for key in sorted(features):
+        entry = (_map_key(key), *_message(_MAP_VALUE, features[key]))
+        entries += _message(_FEATURES_MAP, entry)
+    return b"".join(_message(_EXAMPLE_FEATURES, entries))
 
 
-def bytes_feature(values: Iterable[bytes]) -> bytes:
+def bytes_feature(values: Iterable[bytes]) -> Message:
     """A tf.train.Feature that holds byte strings."""
-    return _message(_BYTES_LIST, b"".join(_message(_LIST_VALUE, value) for value in values))
+    parts = [part for value in values for part in _message(_LIST_VALUE, (value,))]
+    return _message(_BYTES_LIST, parts)
 
 
-def float_feature(values: Sequence[float]) -> bytes:
+def float_feature(values: Sequence[float]) -> Message:
     """A tf.train.Feature that holds 32-bit floats."""
     packed = struct.pack(f"<{len(values)}f", *values)
-    return _message(_FLOAT_LIST, _message(_LIST_VALUE, packed) if values else b"")
+    return _message(_FLOAT_LIST, _message(_LIST_VALUE, (packed,)) if values else ())
 
 
-def int64_feature(values: Sequence[int]) -> bytes:
+def int64_feature(values: Sequence[int]) -> Message:
     """A tf.train.Feature that holds integers; negative ones take ten bytes each."""
-    packed = b"".join(_varint(value) for value in values)
-    return _message(_INT64_LIST, _message(_LIST_VALUE, packed) if values else b"")
+    packed = b"".join([_varint(value) for value in values])
+    return _message(_INT64_LIST, _message(_LIST_VALUE, (packed,)) if values else ())
 
 
-def _message(field: int, payload: bytes) -> bytes:
-    return _varint(field << 3 | _LENGTH_DELIMITED) + _varint(len(payload)) + payload
+def _message(field: int, parts: Sequence[bytes]) -> Message:
+    tag = field << 3 | _LENGTH_DELIMITED
+    return [_varint(tag) + _varint(sum(map(len, parts))), *parts]
+
+
+@functools.cache
+def _map_key(key: str) -> bytes:
+    return b"".join(_message(_MAP_KEY, (key.encode(),)))
 
 
 def _varint(value: int) -> bytes:
+    if 0 <= value <= 0x7F:
+        return _ONE_BYTE[value]
     remaining = value & 0xFFFFFFFFFFFFFFFF  # two's complement, as protobuf encodes an int64
     encoded = bytearray()
     while remaining > 0x7F:
