@@ -12,6 +12,7 @@ from download_and_convert_imagenet.conversion_journal import (
     DIRECTORY,
     ConversionJournal,
     FinishedShard,
+    ImageNote,
 )
 from download_and_convert_imagenet.conversion_plan import ShardTask, plan_conversion
 from download_and_convert_imagenet.conversion_workers import Event, ImagesRead, run_tasks
@@ -20,6 +21,7 @@ from download_and_convert_imagenet.directory_lock import locked_directory
 from download_and_convert_imagenet.image_source import ImageSource
 
 CORRUPT_IMAGES_FILE = "corrupt_images.txt"
+REPAIRED_IMAGES_FILE = "repaired_images.txt"
 
 
 class ConversionDisplay(Protocol):
@@ -101,7 +103,9 @@ def convert(
             display.notice(f"{len(done)} of {len(tasks)} shards are finished already and kept")
         finished += _write(pending, data_dir, journal, num_processes, display)
         shards = tuple(sorted(finished, key=lambda entry: entry.shard.file))
-        is_accepted = _write_corrupt_images(data_dir, shards) <= max_corrupt_images
+        _write_notes(data_dir / REPAIRED_IMAGES_FILE, [(s.split, s.repaired) for s in shards])
+        corrupt = [(shard.split, shard.corrupt) for shard in shards]
+        is_accepted = _write_notes(data_dir / CORRUPT_IMAGES_FILE, corrupt) <= max_corrupt_images
         if is_accepted:
             directory.write_manifest(source, shards, other_splits)
         return ConversionResult(
@@ -113,17 +117,11 @@ def convert(
         )
 
 
-def corrupt_images(shards: Sequence[FinishedShard]) -> list[str]:
-    """A line for each image that was left out."""
-    return [f"{shard.split} {note.name} {note.text}" for shard in shards for note in shard.corrupt]
-
-
-def _write_corrupt_images(data_dir: Path, shards: Sequence[FinishedShard]) -> int:
-    """Write the list of images that were left out, if there are any; return their number."""
-    lines = corrupt_images(shards)
-    path = data_dir / CORRUPT_IMAGES_FILE
+def _write_notes(path: Path, notes: Sequence[tuple[str, tuple[ImageNote, ...]]]) -> int:
+    """Write one line an image, or no file where there is none; return their number."""
+    lines = [f"{split} {note.name} {note.text}\n" for split, found in notes for note in found]
     if lines:
-        path.write_text("".join(f"{line}\n" for line in lines), "utf-8", "surrogateescape")
+        path.write_text("".join(lines), "utf-8", "surrogateescape")
     else:
         path.unlink(missing_ok=True)
     return len(lines)

@@ -11,8 +11,6 @@ from download_and_convert_imagenet.image_source import ArchiveRange, SourceError
 from download_and_convert_imagenet.imagenet_labels import ListedImage, label_of_wnid
 from download_and_convert_imagenet.tar_index import TarMember, tar_members
 
-TRAIN_ARCHIVE = "ILSVRC2012_img_train.tar"
-VALIDATION_ARCHIVE = "ILSVRC2012_img_val.tar"
 _IMAGE_SUFFIX = ".jpeg"
 _NUM_THREADS = 16  # reading 1.28 million headers waits for the disk, not for the processor
 
@@ -33,7 +31,7 @@ def list_train_archive(path: Path) -> list[ListedImage]:
             if suffix != ".tar":
                 raise SourceError(
                     f"{path} holds {member.name}, not archives of classes (n01440764.tar, ...): "
-                    f"is it another archive under the name of {TRAIN_ARCHIVE}?"
+                    "is it another archive under this name?"
                 )
             classes.append((member, label_of_wnid(wnid, f"{path}: {member.name}")))
 

@@ -1,0 +1,133 @@
+"""What the command does: find the images, convert them, say what was done."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from download_and_convert_imagenet.conversion import (
+    CORRUPT_IMAGES_FILE,
+    REPAIRED_IMAGES_FILE,
+    ConversionResult,
+    convert,
+)
+from download_and_convert_imagenet.conversion_journal import FinishedShard
+from download_and_convert_imagenet.conversion_options import (
+    IMAGENET_SHARDS,
+    NO_BOXES,
+    RAW_DATA_DIR,
+)
+from download_and_convert_imagenet.conversion_progress import ConversionProgress
+from download_and_convert_imagenet.conversion_workers import ConversionError
+from download_and_convert_imagenet.directory_lock import DirectoryLockedError
+from download_and_convert_imagenet.image_source import (
+    TRAIN,
+    VALIDATION,
+    ImageSource,
+    SourceError,
+    SourceImage,
+)
+
+ERRORS = (SourceError, ConversionError, DirectoryLockedError, OSError)
+_BYTES_PER_SHARD = 100e6
+_FEWEST_SHARDS = {TRAIN: 8, VALIDATION: 2}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert; return the exit code.
+
+    Raises:
+        SourceError, ConversionError, DirectoryLockedError, OSError: see `describe`.
+    """
+    with ConversionProgress() as progress:
+        source = _source(options, progress)
+        num_shards = {
+            split: getattr(options, f"{split}_shards") or _default_shards(source, split)
+            for split in source.splits
+        }
+        result = convert(
+            source,
+            options.data_dir,
+            num_shards,
+            num_processes=options.num_processes,
+            max_corrupt_images=options.max_corrupt_images,
+            display=progress,
+        )
+    _print_summary(source, result, options)
+    if result.is_accepted:
+        return 0
+    num_corrupt = sum(len(shard.corrupt) for shard in result.shards)
+    print(
+        f"error: {_count(num_corrupt, 'image')} cannot be decoded, see "
+        f"{options.data_dir / CORRUPT_IMAGES_FILE}: get them again and repeat the command, or go "
+        f"on without them: --max_corrupt_images={num_corrupt}",
+        file=sys.stderr,
+    )
+    return SourceError.exit_code
+
+
+def describe(error: BaseException) -> str:
+    """One line for what `run` raises."""
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return str(error)
+
+
+def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageSource:
+    splits = (options.split,) if options.split else (TRAIN, VALIDATION)
+    raw_dir = options.raw_dir or options.data_dir
+    scratch_dir = options.data_dir / RAW_DATA_DIR
+    if options.source == "imagenet":
+        from download_and_convert_imagenet.imagenet_input import ImagenetInput
+
+        found = ImagenetInput((raw_dir, scratch_dir), scratch_dir, progress.notice)
+        with_boxes = options.bounding_boxes != NO_BOXES
+        path = Path(options.bounding_boxes) if options.bounding_boxes and with_boxes else None
+        return found.read(splits, path, with_boxes=with_boxes)
+    raise NotImplementedError
+
+
+def _default_shards(source: ImageSource, split: str) -> int:
+    if source.name == "imagenet":
+        return IMAGENET_SHARDS[split]
+    images: Sequence[SourceImage] = source.splits[split]
+    num_bytes = sum(image.location.num_bytes for image in images)
+    by_size = min(round(num_bytes / _BYTES_PER_SHARD), IMAGENET_SHARDS[split])
+    return min(max(by_size, _FEWEST_SHARDS[split]), len(images))
+
+
+def _print_summary(
+    source: ImageSource, result: ConversionResult, options: argparse.Namespace
+) -> None:
+    for split in source.splits:
+        print(_split_line(split, [shard for shard in result.shards if shard.split == split]))
+    repaired = sum(len(shard.repaired) for shard in result.shards)
+    corrupt = sum(len(shard.corrupt) for shard in result.shards)
+    if repaired:
+        print(f"repaired: {_count(repaired, 'image')} ({options.data_dir / REPAIRED_IMAGES_FILE})")
+    if corrupt:
+        print(f"left out: {_count(corrupt, 'image')} ({options.data_dir / CORRUPT_IMAGES_FILE})")
+    if result.num_images_now:
+        speed = result.num_images_now / result.seconds
+        print(
+            f"{_count(result.num_images_now, 'image')} in {result.seconds:,.1f} s: "
+            f"{speed:,.0f} images/s with {options.num_processes} processes"
+        )
+    if result.is_accepted:
+        print(f"{options.data_dir} is complete")
+
+
+def _split_line(split: str, shards: Sequence[FinishedShard]) -> str:
+    num_images = sum(entry.shard.num_examples for entry in shards)
+    num_bytes = sum(entry.shard.num_bytes for entry in shards)
+    boxes = sum(entry.num_boxes for entry in shards)
+    return (
+        f"{split}: {_count(len(shards), 'shard')}, {_count(num_images, 'image')}, "
+        f"{_count(boxes, 'bounding box', 'es')}, {num_bytes:,} bytes"
+    )
+
+
+def _count(number: int, noun: str, plural: str = "s") -> str:
+    return f"{number:,} {noun}{'' if number == 1 else plural}"

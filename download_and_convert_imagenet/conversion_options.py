@@ -1,0 +1,102 @@
+"""The command line of the converter."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from download_and_convert_imagenet.image_source import TRAIN, VALIDATION
+
+SOURCES = ("imagenet", "folder", "cifar10")
+RAW_DATA_DIR = "raw-data"
+NO_BOXES = "none"
+IMAGENET_SHARDS = {TRAIN: 1024, VALIDATION: 128}
+_EPILOG = """\
+DATA_DIR, or DATA_DIR/raw-data, holds ImageNet as it was downloaded: ILSVRC2012_img_train.tar and
+ILSVRC2012_img_val.tar; or train/ and validation/ with a folder a class; or Kaggle's
+imagenet_object_localization_patched2019.tar.gz. The command may be stopped at any time: given
+again, it goes on where it was. Exit codes: 0 done, 2 wrong options, 3 missing or damaged data.
+"""
+
+
+def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Namespace:
+    """The options; ends the program with code 2 and one line where they cannot be meant."""
+    parser = argparse.ArgumentParser(
+        program,
+        description="Raw images to TFRecord shards: ImageNet, class folders, CIFAR-10.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("data_dir", metavar="DATA_DIR", type=_path, help="where the shards go")
+    parser.add_argument("--source", choices=SOURCES, default=SOURCES[0], help="default imagenet")
+    parser.add_argument("--raw_dir", type=_path, help="archives or folders, if not in DATA_DIR")
+    parser.add_argument("--split", choices=(TRAIN, VALIDATION), help="convert this one only")
+    for split, count in IMAGENET_SHARDS.items():
+        parser.add_argument(
+            f"--{split}_shards",
+            type=_positive,
+            help=f"files (default {count}; of other sources as many as hold 100 MB each)",
+        )
+    parser.add_argument(
+        "--num_processes", type=_positive, default=num_cores(), help="default: one a core"
+    )
+    parser.add_argument(
+        "--bounding_boxes",
+        metavar="PATH",
+        help=f"annotations of ImageNet, if not in DATA_DIR; '{NO_BOXES}' converts without them",
+    )
+    parser.add_argument(
+        "--validation_fraction",
+        type=_fraction,
+        help="of --source=folder: take this share of each class where there is no such folder",
+    )
+    parser.add_argument(
+        "--max_corrupt_images",
+        type=_count,
+        default=0,
+        help="leave out so many images that cannot be decoded without exit code 3 (default 0)",
+    )
+    options = parser.parse_args(arguments)
+    if options.validation_fraction is not None and options.source != "folder":
+        parser.error("--validation_fraction is an option of --source=folder")
+    if options.bounding_boxes is not None and options.source != "imagenet":
+        parser.error("--bounding_boxes is an option of --source=imagenet")
+    return options
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return Path(text).expanduser()
+
+
+def _positive(text: str) -> int:
+    if (value := _count(text)) == 0:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 0 or more")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not between 0 and 1")
+    return value
