@@ -101,7 +101,7 @@ def _example(
     photos: Sequence[Image.Image], split: str, number: int, *, num_bytes: int, seed: int
 ) -> bytes:
     random = np.random.default_rng((seed, SPLITS.index(split), number))
-    image = _part(photos[random.integers(len(photos))], random)
+    image = _part(photos[int(random.integers(len(photos)))], random)
     return encode_image(
         LabelledImage(
             encoded=encode_to_size(image, num_bytes),
@@ -115,7 +115,7 @@ def _example(
 
 def _part(photo: Image.Image, random: np.random.Generator) -> Image.Image:
     """A random part of a photo in one of the SIZES."""
-    width, height = SIZES[random.integers(len(SIZES))]
+    width, height = SIZES[int(random.integers(len(SIZES)))]
     largest = min(photo.width / width, photo.height / height)
     scale = largest * random.uniform(_SMALLEST_PART, 1.0)
     x = random.uniform(0, photo.width - width * scale)
