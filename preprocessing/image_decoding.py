@@ -48,6 +48,7 @@ def whole_image(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
 
 def has_image_signature(encoded: tf.Tensor) -> tf.Tensor:
     """Whether the first bytes are those of a format that `decode_window` knows: bool scalar."""
-    first = tf.strings.substr(encoded, 0, max(len(s) for s in IMAGE_SIGNATURES))
-    matches = [tf.strings.substr(first, 0, len(s)) == s for s in IMAGE_SIGNATURES]
-    return tf.reduce_any(tf.stack(matches))
+    lengths = [len(signature) for signature in IMAGE_SIGNATURES]
+    first = tf.strings.substr(encoded, 0, max(lengths))
+    starts = tf.strings.substr(first, [0] * len(lengths), lengths)
+    return tf.reduce_any(starts == tf.constant(IMAGE_SIGNATURES))

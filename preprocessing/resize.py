@@ -48,7 +48,10 @@ def _kernels(
     grid = {"images": images, "size": size, "half_pixel_centers": half_pixel_centers}
     return {
         "nearest": lambda: tf.cast(tf.raw_ops.ResizeNearestNeighbor(**grid), tf.float32),
-        "bilinear": lambda: tf.raw_ops.ResizeBilinear(**grid),
+        # The same values from bytes, but only the kernel for floats uses vector instructions.
+        "bilinear": lambda: tf.raw_ops.ResizeBilinear(
+            **{**grid, "images": tf.cast(images, tf.float32)}
+        ),
         "bicubic": lambda: tf.raw_ops.ResizeBicubic(**grid),
         "area": lambda: tf.raw_ops.ResizeArea(images=images, size=size),
     }
