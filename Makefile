@@ -13,7 +13,7 @@ STAMP := $(VENV)/installed-$(basename $(LOCK))
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint type format docs bench lock clean
+.PHONY: help setup demo fine-tune test test-all lint type format docs bench lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -37,6 +37,14 @@ demo: setup  ## train EfficientNet-Lite0 on real images on two CPU towers, evalu
 	@echo "  $(VENV)/bin/tensorboard --logdir=runs/demo"
 	@echo "  $(RUN) train.py --model=resnet50 --device=cpu --num_gpus=2 --batch_size=4 --num_batches=5"
 	@echo "  $(RUN) train.py --help"
+
+fine-tune: setup  ## EfficientNet-Lite0 from ImageNet's weights to digits, beside a start from nothing
+	@$(RUN) train.py --flagfile=recipes/fine_tune_digits.flags --pretrained --train_dir=runs/fine_tuned
+	@$(RUN) train.py --flagfile=recipes/fine_tune_digits.flags --train_dir=runs/from_scratch_2_epochs
+	@$(RUN) train.py --flagfile=recipes/fine_tune_digits.flags --num_epochs=20 --eval_every_epochs=2 \
+	  --train_dir=runs/from_scratch_20_epochs
+	@$(RUN) -m benchmark_cnn.curves runs/fine_tuned runs/from_scratch_2_epochs \
+	  runs/from_scratch_20_epochs --output=runs/fine_tuning.png
 
 test: setup  ## the tests, without the long ones
 	$(RUN) -m pytest -q -n 2 --dist loadfile -m "not slow"
