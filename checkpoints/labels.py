@@ -19,8 +19,17 @@ IMAGENET_CLASSES = 1000
 
 def imagenet() -> list[str]:
     """The words for each of the 1000 classes, class 0 first: "tench, Tinca tinca"."""
+    return [words for _, words in _imagenet()]
+
+
+def imagenet_synsets() -> list[str]:
+    """WordNet's number for each of the 1000 classes, class 0 first: "n01440764"."""
+    return [synset for synset, _ in _imagenet()]
+
+
+def _imagenet() -> list[tuple[str, str]]:
     lines = _IMAGENET_FILE.read_text(encoding="utf-8").splitlines()
-    return [line.split("\t")[1] for line in lines]
+    return [(synset, words) for synset, words in (line.split("\t") for line in lines)]
 
 
 def read_map(path: str | os.PathLike[str]) -> dict[int, str]:

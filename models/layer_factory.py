@@ -113,6 +113,11 @@ class LayerFactory:
             data_format=self.data_format, dtype="float32", name=name
         )
 
+    def global_max_pooling(self, name: str) -> keras.layers.Layer:
+        return keras.layers.GlobalMaxPooling2D(
+            data_format=self.data_format, dtype="float32", name=name
+        )
+
     def flatten(self, name: str) -> keras.layers.Layer:
         return keras.layers.Flatten(data_format=self.data_format, dtype=self.policy, name=name)
 
@@ -128,11 +133,19 @@ class LayerFactory:
         )
 
     def classifier(
-        self, name: str, num_classes: int, initializer: Any = "glorot_uniform"
+        self,
+        name: str,
+        num_classes: int,
+        initializer: Any = "glorot_uniform",
+        activation: Any = None,
     ) -> keras.layers.Layer:
         """The dense layer that makes the logits, float32 whatever comes in."""
         return keras.layers.Dense(
-            num_classes, kernel_initializer=initializer, dtype="float32", name=name
+            num_classes,
+            activation=activation,
+            kernel_initializer=initializer,
+            dtype="float32",
+            name=name,
         )
 
     def stochastic_depth(self, name: str, keep_probability: float) -> keras.layers.Layer:
