@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from download_and_convert_imagenet.conversion import (
@@ -82,11 +83,35 @@ def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageS
     if options.source == "imagenet":
         from download_and_convert_imagenet.imagenet_input import ImagenetInput
 
-        found = ImagenetInput((raw_dir, scratch_dir), scratch_dir, progress.notice)
+        found = ImagenetInput(
+            (raw_dir, scratch_dir), scratch_dir, progress.notice, progress.download
+        )
         with_boxes = options.bounding_boxes != NO_BOXES
         path = Path(options.bounding_boxes) if options.bounding_boxes and with_boxes else None
         return found.read(splits, path, with_boxes=with_boxes)
-    raise NotImplementedError
+    if options.source == "cifar10":
+        source = _cifar10(raw_dir, scratch_dir, progress)
+    else:
+        from download_and_convert_imagenet.class_folders import folder_source
+
+        source = folder_source(raw_dir, options.validation_fraction)
+    chosen = {split: source.splits[split] for split in splits if split in source.splits}
+    if options.split and not chosen:
+        raise SourceError(f"{raw_dir} has no {options.split} images")
+    return replace(source, splits=chosen)
+
+
+def _cifar10(raw_dir: Path, scratch_dir: Path, progress: ConversionProgress) -> ImageSource:
+    """CIFAR-10 as it is found, else downloaded."""
+    from download_and_convert_imagenet import cifar10_archives, downloads
+
+    names = (*cifar10_archives.ARCHIVES, *cifar10_archives.FOLDERS)
+    for directory in (raw_dir, scratch_dir):
+        if directory.name in names or any((directory / name).exists() for name in names):
+            return cifar10_archives.cifar10_source(directory)
+    progress.notice(f"downloading {downloads.CIFAR10_PYTHON.url}")
+    path = downloads.download(downloads.CIFAR10_PYTHON, scratch_dir, progress=progress.download)
+    return cifar10_archives.cifar10_source(path)
 
 
 def _default_shards(source: ImageSource, split: str) -> int:

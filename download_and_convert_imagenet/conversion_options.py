@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from download_and_convert_imagenet.image_source import TRAIN, VALIDATION
 
@@ -21,10 +22,18 @@ again, it goes on where it was. Exit codes: 0 done, 2 wrong options, 3 missing o
 """
 
 
+class _OneLineParser(argparse.ArgumentParser):
+    """A parser that answers a mistake with one line, not with the list of options."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (--help lists the options)\n")
+
+
 def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Namespace:
     """The options; ends the program with code 2 and one line where they cannot be meant."""
-    parser = argparse.ArgumentParser(
+    parser = _OneLineParser(
         program,
+        usage="%(prog)s DATA_DIR [options]",
         description="Raw images to TFRecord shards: ImageNet, class folders, CIFAR-10.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -51,7 +60,7 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
     parser.add_argument(
         "--validation_fraction",
         type=_fraction,
-        help="of --source=folder: take this share of each class where there is no such folder",
+        help="of --source=folder: this share of the images, where no folder holds them (0.1)",
     )
     parser.add_argument(
         "--max_corrupt_images",
@@ -64,6 +73,8 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
         parser.error("--validation_fraction is an option of --source=folder")
     if options.bounding_boxes is not None and options.source != "imagenet":
         parser.error("--bounding_boxes is an option of --source=imagenet")
+    if options.source == "folder" and options.raw_dir is None:
+        parser.error("--source=folder needs --raw_dir, where the folders of classes are")
     return options
 
 
@@ -97,6 +108,6 @@ def _fraction(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not between 0 and 1")
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not from 0 to below 1")
     return value

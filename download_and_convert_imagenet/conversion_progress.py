@@ -50,6 +50,14 @@ class ConversionProgress:
         self._console.print(text, markup=False)
         sys.stdout.flush()
 
+    def download(self, num_bytes: int, total_bytes: int | None) -> None:
+        """So much of a file has arrived."""
+        now = time.monotonic()
+        if now - self._last_line >= _SECONDS_BETWEEN_LINES or num_bytes == total_bytes:
+            self._last_line = now
+            total = f" of {total_bytes / 1e6:,.1f}" if total_bytes else ""
+            self.notice(f"{num_bytes / 1e6:,.1f}{total} MB")
+
     def start(self, num_images: int, num_bytes: int) -> None:
         """So much is to be read from now on."""
         self._total_images, self._total_bytes = num_images, num_bytes

@@ -124,10 +124,11 @@ class ImagenetInput:
 
     def _kaggle_archive(self) -> KaggleImages | None:
         path = self._find(KAGGLE_ARCHIVES)
+        compressed = self._find([f"{name}.gz" for name in KAGGLE_ARCHIVES])
+        if compressed is not None and (path is None or _is_newer(compressed, path)):
+            path = decompress(compressed, self.scratch_dir, self.notice)
         if path is None:
             return None
-        if path.suffix == ".gz":
-            path = decompress(path, self.scratch_dir, self.notice)
         self.notice(f"images: {path}")
         return list_kaggle_archive(path)
 
@@ -146,3 +147,7 @@ class ImagenetInput:
         """The first of `names` that is in one of the directories."""
         candidates = (directory / name for name in names for directory in self.directories)
         return next((path for path in candidates if path.exists()), None)
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    return path.stat().st_mtime_ns > other.stat().st_mtime_ns

@@ -21,11 +21,10 @@ from download_and_convert_imagenet.imagenet_labels import ListedImage, label_of_
 from download_and_convert_imagenet.tar_index import TarMember, tar_members
 from download_and_convert_imagenet.tf_example import BoundingBox
 
-KAGGLE_ARCHIVE = "imagenet_object_localization_patched2019.tar.gz"
+# As they are after decompression.
 KAGGLE_ARCHIVES = (
-    KAGGLE_ARCHIVE.removesuffix(".gz"),
-    KAGGLE_ARCHIVE,
-    "imagenet_object_localization.tar.gz",
+    "imagenet_object_localization_patched2019.tar",
+    "imagenet_object_localization.tar",
 )
 _TRAIN = "ILSVRC/Data/CLS-LOC/train/"
 _VALIDATION = "ILSVRC/Data/CLS-LOC/val/"
@@ -91,7 +90,7 @@ def _add(listed: KaggleImages, member: TarMember, location: ArchiveRange) -> Non
 
 
 def decompress(path: Path, directory: Path, notice: Callable[[str], None]) -> Path:
-    """The plain tar file of a .tar.gz; made in `directory` unless it is there already.
+    """Make the plain tar file of a .tar.gz in `directory`; returns its path.
 
     Raises:
         SourceError: the archive is incomplete or damaged, or the disk cannot hold it.
@@ -99,8 +98,6 @@ def decompress(path: Path, directory: Path, notice: Callable[[str], None]) -> Pa
     """
     target = directory / path.name.removesuffix(".gz")
     status = path.stat()
-    if target.exists() and target.stat().st_mtime_ns >= status.st_mtime_ns:
-        return target
     directory.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(directory).free
     if status.st_size > free:

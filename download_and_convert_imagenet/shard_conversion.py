@@ -38,11 +38,11 @@ def convert_shard(task: ShardTask, data_dir: Path, report: ImageReport) -> Finis
             try:
                 prepared = prepare_image(encoded, keep_png=task.keep_png)
             except CorruptImageError as error:
-                corrupt.append(ImageNote(f"{image.synset}/{image.name}", str(error)))
+                corrupt.append(ImageNote(image.name, str(error)))
             else:
                 if prepared.repair:
                     note = f"{prepared.repair} encoded anew as {prepared.image_format}"
-                    repaired.append(ImageNote(f"{image.synset}/{image.name}", note))
+                    repaired.append(ImageNote(image.name, note))
                 num_boxes += len(image.boxes)
                 yield _encode(image, prepared)
             report(len(encoded))
