@@ -10,6 +10,22 @@ import tensorflow as tf
 from benchmark_cnn.variable_mgr import VariableManager
 
 
+class BatchAugmentation(Protocol):
+    """What changes a training batch on a tower's device, as a function of its arguments alone."""
+
+    def __call__(
+        self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+        """(images, (labels, second labels, the first ones' shares float32 [B])).
+
+        Args:
+          images: [B, H, W, 3] uint8 or floating, 0..255; these may come back as another type.
+          labels: [B] integers.
+          key: int32 [2].
+        """
+        ...
+
+
 class Dataset(Protocol):
     """What the engine asks of a data set; preprocessing/dataset.py says what each part means."""
 
@@ -21,6 +37,9 @@ class Dataset(Protocol):
 
     @property
     def num_classes(self) -> int: ...
+
+    @property
+    def batch_augmentation(self) -> BatchAugmentation | None: ...
 
     def num_examples(self, subset: str) -> int: ...
 

@@ -43,6 +43,8 @@ EVAL_CONCERNS = (
     "data.batch_size",
     "data.eval_method",
     "data.resize_method",
+    "data.resize_kernels",
+    "data.eval_crop_fraction",
     "data.num_data_threads",
     "data.max_corrupt_records",
     "hardware.device",

@@ -94,11 +94,49 @@ class DataParams:
         answers={"crop": "is gone (it failed in both ancestors); use --resize_method=bilinear"},
         inherited=True,
     )
+    resize_kernels: str = flag(
+        "legacy",
+        "Grid and bicubic kernel that resize images: legacy are TensorFlow 1's, of most published "
+        "ImageNet figures; tf2 are TensorFlow 2's, with half-pixel centres.",
+        choices=("legacy", "tf2"),
+        inherited=True,
+    )
+    eval_crop_fraction: float | None = flag(
+        None,
+        "Part of the shorter side that eval_method=efficientnet crops, for example 0.875.",
+        above=0,
+        upper=1,
+        when_none="size / (size + 32) of image_size, the published rule",
+        inherited=True,
+    )
     augment: str = flag(
         "none",
         "Augmentation of training images after crop and flip; color distorts brightness, "
         "saturation, hue and contrast.",
-        choices=("none", "color"),
+        choices=("none", "color", "autoaugment", "randaugment"),
+    )
+    randaugment_num_layers: int = flag(
+        2, "Operations that augment=randaugment applies to an image, one after the other.", lower=1
+    )
+    randaugment_magnitude: int = flag(
+        10, "Strength of the operations of augment=randaugment.", lower=0, upper=30
+    )
+    random_erasing: float = flag(
+        0.0,
+        "Probability that a rectangle of a training image becomes noise, on the device.",
+        lower=0,
+        upper=1,
+    )
+    mixup_alpha: float = flag(
+        0.0,
+        "Mixup of training images on the device, weighted by Beta(alpha, alpha); 0 is off. With "
+        "cutmix_alpha, each batch gets one of the two.",
+        lower=0,
+    )
+    cutmix_alpha: float = flag(
+        0.0,
+        "CutMix of training images on the device, the boxes' area by Beta(alpha, alpha); 0 is off.",
+        lower=0,
     )
     datasets_repeat_cached_sample: bool = flag(
         False, "Read one record, keep it in memory and repeat it for ever, to measure without disk."

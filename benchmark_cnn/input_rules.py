@@ -7,12 +7,17 @@ from benchmark_cnn.errors import UsageError
 from benchmark_cnn.flag_values import parse_gpu_indices
 from benchmark_cnn.given_flags import GivenFlags, syntax_problems
 
+_MIXING = ("mixup_alpha", "cutmix_alpha")
 _FLAGS_OF_FILES = (
     "data_subset",
     "train_crop",
     "eval_method",
     "resize_method",
+    "resize_kernels",
+    "eval_crop_fraction",
     "augment",
+    "randaugment_num_layers",
+    "randaugment_magnitude",
     "datasets_repeat_cached_sample",
     "num_data_threads",
     "shuffle_buffer",
@@ -59,6 +64,47 @@ def repeated_sample(given: GivenFlags) -> list[str]:
         "with --datasets_repeat_cached_sample, which reads one record",
         because_of=["datasets_repeat_cached_sample"],
     )
+
+
+def image_preparation(given: GivenFlags) -> list[str]:
+    """Crop and resize; also asked once an evaluation has taken them over from its run."""
+    data, lines = given.params.data, []
+    if data.eval_method != "efficientnet":
+        lines += given.without_effect(
+            ["eval_crop_fraction"],
+            f"with --eval_method={data.eval_method}; it belongs to --eval_method=efficientnet",
+            because_of=["eval_method"],
+        )
+    if data.resize_method == "area":
+        lines += given.without_effect(
+            ["resize_kernels"],
+            "with --resize_method=area, which has one kernel",
+            because_of=["resize_method"],
+        )
+    return lines
+
+
+def augmentation(given: GivenFlags) -> list[str]:
+    params, lines = given.params, []
+    if params.data.augment != "randaugment":
+        lines += given.without_effect(
+            ["randaugment_num_layers", "randaugment_magnitude"],
+            f"with --augment={params.data.augment}; it belongs to --augment=randaugment",
+            because_of=["augment"],
+        )
+    if params.data.batch_size == 1:
+        lines += given.without_effect(
+            _MIXING,
+            "with --batch_size=1: a tower mixes the images of its own batch",
+            because_of=["batch_size"],
+        )
+    if params.run.forward_only:
+        lines += given.without_effect(
+            ["random_erasing", *_MIXING],
+            "with --forward_only, which trains nothing",
+            because_of=["forward_only"],
+        )
+    return lines
 
 
 def variable_placement(given: GivenFlags) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -12,7 +13,21 @@ import tensorflow as tf
 AUXILIARY_WEIGHT = 0.4
 
 
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
+class MixedLabels(NamedTuple):
+    """The labels of images that are mixtures of two.
+
+    first, second: [B] integers.
+    share_of_first: float32 [B], 0..1; the rest is the second's.
+    """
+
+    first: tf.Tensor
+    second: tf.Tensor
+    share_of_first: tf.Tensor
+
+
+def cross_entropy(
+    logits: tf.Tensor, labels: tf.Tensor | MixedLabels, label_smoothing: float = 0.0
+) -> tf.Tensor:
     """Softmax cross entropy, the mean over the batch.
 
     With smoothing e the target is 1-e on the label plus e spread evenly over all C outputs
@@ -22,20 +37,27 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float =
     Args:
       logits: [B, C], any float type; computed in float32.
       labels: [B] integers in 0..C-1. Outside that range TensorFlow raises on a CPU and gives NaN
-        on a GPU.
+        on a GPU. Of mixed labels each has its share in the target.
       label_smoothing: e, in 0..1.
 
     Returns:
       A float32 scalar.
     """
     logits = tf.cast(logits, tf.float32)
-    hard = tf.reduce_mean(
-        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-    )
+    hard = tf.reduce_mean(_of_each_example(logits, labels))
     if not label_smoothing:
         return hard
     uniform = -tf.reduce_mean(tf.nn.log_softmax(logits))
     return (1.0 - label_smoothing) * hard + label_smoothing * uniform
+
+
+def _of_each_example(logits: tf.Tensor, labels: tf.Tensor | MixedLabels) -> tf.Tensor:
+    """The cross entropy without smoothing, float32 [B]. It is linear in the target."""
+    if not isinstance(labels, MixedLabels):
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    share = labels.share_of_first
+    first, second = (_of_each_example(logits, part) for part in (labels.first, labels.second))
+    return share * first + (1.0 - share) * second
 
 
 def l2_penalty(tensors: Sequence[tf.Tensor | tf.Variable], weight_decay: float) -> tf.Tensor:

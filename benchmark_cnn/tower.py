@@ -9,9 +9,13 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from benchmark_cnn import losses, metrics
+from benchmark_cnn.feeding import BatchAugmentation
 from benchmark_cnn.network import Network
 
 SCALARS = ("cross_entropy", "aux_cross_entropy", "top_1", "top_5")
+# What a batch's augmentation folds into the tower's key, so that no layer draws the same numbers.
+_AUGMENTATION = 0x6D6978
+_fold_in: Any = tf.random.fold_in  # the stubs say it returns an int
 
 
 class TowerResult(NamedTuple):
@@ -31,11 +35,14 @@ class TowerResult(NamedTuple):
 class Tower:
     """How every tower runs `network`.
 
-    loss: (ForwardResult, labels) -> (cross entropy, auxiliary cross entropy), scalars.
+    loss: (ForwardResult, labels) -> (cross entropy, auxiliary cross entropy), scalars. With
+      `augment`, it is given `losses.MixedLabels`.
+    augment: what changes a batch before the forward pass, or None.
     """
 
     network: Network
     loss: Callable
+    augment: BatchAugmentation | None = None
     xla_compile: bool = False
     forward_only: bool = False
 
@@ -69,6 +76,12 @@ class Tower:
             with tf.control_dependencies([] if total is None else tf.nest.flatten(total)):
                 images = tf.identity(images)
             key = _random_key(seed, step, tower, number)
+            if self.network.background_class:
+                labels = labels + 1
+            if self.augment is not None:
+                # Out of reach of XLA, whose random numbers are others.
+                images, mixture = self.augment(images, labels, _fold_in(key, _AUGMENTATION))
+                labels = losses.MixedLabels(*mixture)
             result = compute(images, labels, key, loss_scale)
             total = result if total is None else tf.nest.map_structure(tf.add, total, result)
         if len(micro_batches) > 1:
@@ -76,8 +89,6 @@ class Tower:
         return total
 
     def _forward_backward(self, images, labels, key, loss_scale) -> TowerResult:
-        if self.network.background_class:
-            labels = labels + 1
         with tf.GradientTape() as tape:
             output = self.network(images, training=not self.forward_only, seed=key)
             cross_entropy, aux_cross_entropy = self.loss(output, labels)
@@ -85,7 +96,8 @@ class Tower:
             if loss_scale is not None:
                 loss = loss * loss_scale
         gradients = [] if self.forward_only else self._gradients(tape, loss)
-        rank = metrics.rank(tf.stop_gradient(output.logits), labels)
+        label = labels.first if isinstance(labels, losses.MixedLabels) else labels
+        rank = metrics.rank(tf.stop_gradient(output.logits), label)
         top_1, top_5 = (tf.reduce_mean(tf.cast(rank < k, tf.float32)) for k in (1, 5))
         scalars = tf.stack([cross_entropy, aux_cross_entropy, top_1, top_5])
         if self.forward_only:
@@ -104,5 +116,4 @@ class Tower:
 def _random_key(seed: int, step, tower, micro_batch: int) -> tf.Tensor:
     """int32 [2], different for every (step, tower, micro-batch) of a run with `seed`."""
     key = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
-    fold_in: Any = tf.random.fold_in  # the stubs say it returns an int
-    return fold_in(fold_in(key, tower), micro_batch)
+    return _fold_in(_fold_in(key, tower), micro_batch)

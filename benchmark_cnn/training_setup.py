@@ -95,6 +95,8 @@ def set_up(
     tower = Tower(
         network,
         loss or classification_loss(params.optimization.label_smoothing),
+        # A mixture is for training; measuring the forward pass alone needs none.
+        augment=None if params.run.forward_only else dataset.batch_augmentation,
         xla_compile=params.hardware.xla_compile,
         forward_only=params.run.forward_only,
     )

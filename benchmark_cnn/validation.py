@@ -23,6 +23,8 @@ TRAINING_RULES: tuple[Rule, ...] = (
     input_rules.synchronised_batch_norm,
     input_rules.no_data,
     input_rules.repeated_sample,
+    input_rules.image_preparation,
+    input_rules.augmentation,
     input_rules.variable_placement,
     input_rules.all_reduce_syntax,
     training_rules.run_length,
@@ -44,7 +46,10 @@ TRAINING_RULES: tuple[Rule, ...] = (
 )
 # Model and data of an evaluation are known only once its run's parameters have been read.
 EVALUATION_RULES: tuple[Rule, ...] = (*SHARED_RULES, output_rules.checkpoint_to_evaluate)
-INHERITED_RULES: tuple[Rule, ...] = (output_rules.images_to_evaluate,)
+INHERITED_RULES: tuple[Rule, ...] = (
+    output_rules.images_to_evaluate,
+    input_rules.image_preparation,
+)
 
 
 def problems(

@@ -92,9 +92,18 @@ def _sample_window(
     return tf.concat([begin[:2], size[:2]], 0)
 
 
-def padded_center_window(height: tf.Tensor, width: tf.Tensor, image_size: int) -> tf.Tensor:
-    """EfficientNet's evaluation crop: a central square, size/(size+32) of the shorter side."""
-    fraction = tf.constant(image_size / (image_size + EFFICIENTNET_PADDING), tf.float32)
+def padded_center_window(
+    height: tf.Tensor, width: tf.Tensor, image_size: int, crop_fraction: float | None = None
+) -> tf.Tensor:
+    """EfficientNet's evaluation crop: a central square, size/(size+padding) of the shorter side.
+
+    The padding is 32 pixels at every size, by which the figures were published. Later code wants a
+    fraction of 0.875 at every size, and pads by the whole number of pixels that comes nearest.
+    """
+    padding = EFFICIENTNET_PADDING
+    if crop_fraction is not None:
+        padding = round(image_size * (1 / crop_fraction - 1))
+    fraction = tf.constant(image_size / (image_size + padding), tf.float32)
     shorter = tf.cast(tf.minimum(height, width), tf.float32)
     side = tf.maximum(tf.cast(fraction * shorter, tf.int32), 1)
     return tf.stack([(height - side + 1) // 2, (width - side + 1) // 2, side, side])
@@ -109,10 +118,19 @@ def central_fraction_window(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     return tf.stack([y, x, height - 2 * y, width - 2 * x])
 
 
-def eval_window(method: str, height: tf.Tensor, width: tf.Tensor, image_size: int) -> tf.Tensor:
-    """The window that an evaluation method resizes; "vgg" resizes all and crops afterwards."""
+def eval_window(
+    method: str,
+    height: tf.Tensor,
+    width: tf.Tensor,
+    image_size: int,
+    crop_fraction: float | None = None,
+) -> tf.Tensor:
+    """The window that an evaluation method resizes; "vgg" resizes all and crops afterwards.
+
+    `crop_fraction` is of the method "efficientnet" only.
+    """
     if method == "efficientnet":
-        return padded_center_window(height, width, image_size)
+        return padded_center_window(height, width, image_size, crop_fraction)
     if method == "inception":
         return central_fraction_window(height, width)
     longest = VGG_MAX_ASPECT_RATIO * tf.minimum(height, width)

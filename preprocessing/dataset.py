@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -26,6 +26,15 @@ class Dataset(Protocol):
     @property
     def num_classes(self) -> int:
         """Real classes, without a background class."""
+        ...
+
+    @property
+    def batch_augmentation(self) -> Any:
+        """What a tower does with every training batch on its device, or None.
+
+        A callable from (images and labels as in `train_batches`, key int32 [2]) to (images,
+        (labels, second labels, the first ones' shares float32 [batch])); see `BatchAugmentation`.
+        """
         ...
 
     def num_examples(self, subset: str) -> int:

@@ -9,31 +9,46 @@ from preprocessing.errors import DataOptionError
 TRAIN_CROPS = ("inception", "efficientnet")
 EVAL_METHODS = ("vgg", "inception", "efficientnet")
 RESIZE_METHODS = ("nearest", "bilinear", "bicubic", "area", "round_robin")
-AUGMENTATIONS = ("none", "color")
+RESIZE_KERNELS = ("legacy", "tf2")
+AUGMENTATIONS = ("none", "color", "autoaugment", "randaugment")
 
 
 @dataclass(frozen=True)
 class ImageOptions:
     """How images are cut and changed; see the flags of the same names.
 
-    `half_pixel_centers` is off because the published recipes were made with TensorFlow 1's grid
-    (see `preprocessing.resize`); weights from elsewhere may want it on.
+    `resize_kernels` are TensorFlow 1's by default because the published recipes were made with them
+    (see `preprocessing.resize`); weights from elsewhere may want TensorFlow 2's.
 
     Raises:
-        DataOptionError: a value that is not among the choices.
+        DataOptionError: a value that is not among the choices, or out of range.
     """
 
     train_crop: str = "inception"
     eval_method: str = "vgg"
     resize_method: str = "bilinear"
     augment: str = "none"
-    half_pixel_centers: bool = False
+    resize_kernels: str = "legacy"
+    eval_crop_fraction: float | None = None
+    randaugment_num_layers: int = 2
+    randaugment_magnitude: int = 10
 
     def __post_init__(self) -> None:
         _require_choice("train_crop", self.train_crop, TRAIN_CROPS)
         _require_choice("eval_method", self.eval_method, EVAL_METHODS)
         _require_choice("resize_method", self.resize_method, RESIZE_METHODS)
         _require_choice("augment", self.augment, AUGMENTATIONS)
+        _require_choice("resize_kernels", self.resize_kernels, RESIZE_KERNELS)
+        fraction = self.eval_crop_fraction
+        if fraction is not None and not 0 < fraction <= 1:
+            raise DataOptionError(f"--eval_crop_fraction={fraction}: must be above 0 and at most 1")
+        _require_at_least("randaugment_num_layers", self.randaugment_num_layers, 1)
+        _require_at_least("randaugment_magnitude", self.randaugment_magnitude, 0)
+
+    @property
+    def half_pixel_centers(self) -> bool:
+        """Whether resizing samples at the centres of pixels."""
+        return self.resize_kernels == "tf2"
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,33 @@ class ReadingOptions:
             _require_at_least("num_data_threads", self.num_data_threads, 1)
 
 
+@dataclass(frozen=True)
+class BatchOptions:
+    """How whole batches are augmented on their device; see the flags of the same names.
+
+    Zero is off.
+
+    Raises:
+        DataOptionError: a number out of range.
+    """
+
+    random_erasing: float = 0.0
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_at_least("random_erasing", self.random_erasing, 0)
+        _require_at_least("mixup_alpha", self.mixup_alpha, 0)
+        _require_at_least("cutmix_alpha", self.cutmix_alpha, 0)
+        if self.random_erasing > 1:
+            raise DataOptionError(f"--random_erasing={self.random_erasing}: must be at most 1")
+
+    @property
+    def change_nothing(self) -> bool:
+        """Whether none of them was asked for."""
+        return not (self.random_erasing or self.mixup_alpha or self.cutmix_alpha)
+
+
 def refuse_image_options(name: str, images: ImageOptions) -> None:
     """Refuse options of ImageNet's views for a data set that brings its own views.
 
@@ -80,6 +122,6 @@ def _require_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
         raise DataOptionError(f"--{flag}={value}: choose from {', '.join(choices)}")
 
 
-def _require_at_least(flag: str, value: int, smallest: int) -> None:
+def _require_at_least(flag: str, value: float, smallest: int) -> None:
     if value < smallest:
         raise DataOptionError(f"--{flag}={value}: must be {smallest} or more")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from preprocessing.batch_augmentation import BatchAugmentation
 from preprocessing.damaged_records import salvaging_reader
 from preprocessing.diagnosis import explain
 from preprocessing.errors import DataError
@@ -45,6 +46,7 @@ class RecordDataset:
     eval_image: EvalImage
     reading: ReadingOptions
     synthetic: bool = False
+    batch_augmentation: BatchAugmentation | None = None
 
     def num_examples(self, subset: str) -> int:
         """Examples of a subset; see `Dataset.num_examples`."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from preprocessing.errors import DataError, DataOptionError
 from preprocessing.manifest_check import manifest_of
-from preprocessing.options import ImageOptions, ReadingOptions
+from preprocessing.options import BatchOptions, ImageOptions, ReadingOptions
 from preprocessing.shards import find_shards
 
 if TYPE_CHECKING:
@@ -48,8 +48,14 @@ def open_dataset(
     train_crop: str = "inception",
     eval_method: str = "vgg",
     resize_method: str = "bilinear",
+    resize_kernels: str = "legacy",
+    eval_crop_fraction: float | None = None,
     augment: str = "none",
-    half_pixel_centers: bool = False,
+    randaugment_num_layers: int = 2,
+    randaugment_magnitude: int = 10,
+    random_erasing: float = 0.0,
+    mixup_alpha: float = 0.0,
+    cutmix_alpha: float = 0.0,
     datasets_repeat_cached_sample: bool = False,
     num_data_threads: int | None = None,
     shuffle_buffer: int = 10_000,
@@ -70,9 +76,19 @@ def open_dataset(
         raise DataOptionError(f"unknown data set '{data_name}': choose from {', '.join(_ENTRIES)}")
     if data_dir is None and data_name is not None:
         data_dir = _ENTRIES[data_name].default_dir
+    batches = BatchOptions(random_erasing, mixup_alpha, cutmix_alpha)
     if data_dir is None:
-        return _open_synthetic(data_name or "imagenet")
-    images = ImageOptions(train_crop, eval_method, resize_method, augment, half_pixel_centers)
+        return _augmenting(_open_synthetic(data_name or "imagenet"), batches)
+    images = ImageOptions(
+        train_crop=train_crop,
+        eval_method=eval_method,
+        resize_method=resize_method,
+        resize_kernels=resize_kernels,
+        eval_crop_fraction=eval_crop_fraction,
+        augment=augment,
+        randaugment_num_layers=randaugment_num_layers,
+        randaugment_magnitude=randaugment_magnitude,
+    )
     reading = ReadingOptions(
         shuffle_buffer, max_corrupt_records, num_data_threads, datasets_repeat_cached_sample
     )
@@ -82,7 +98,7 @@ def open_dataset(
     dataset = _resolve(entry.opener)(directory, images, reading)
     if data_subset is not None:
         find_shards(directory, data_subset)
-    return dataset
+    return _augmenting(dataset, batches)
 
 
 def guess_name(directory: Path) -> str:
@@ -107,6 +123,16 @@ def guess_name(directory: Path) -> str:
     raise DataError(
         f"cannot tell which data set {directory} holds: give --data_name={{{','.join(_ENTRIES)}}}"
     )
+
+
+def _augmenting(dataset: Dataset, batches: BatchOptions) -> Dataset:
+    """The data set, which is a dataclass, with the batch augmentation that was asked for."""
+    if batches.change_nothing:
+        return dataset
+
+    from preprocessing.batch_augmentation import BatchAugmentation
+
+    return replace(cast("Any", dataset), batch_augmentation=BatchAugmentation(batches))
 
 
 def _open_synthetic(name: str) -> Dataset:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import tensorflow as tf
 
+from preprocessing.batch_augmentation import BatchAugmentation
 from preprocessing.errors import DataError
 
 # The pixel statistics that benchmarks of this lineage have used since 2017.
@@ -40,6 +41,7 @@ class SyntheticDataset:
     num_classes: int = 1000
     sizes: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_NUM_EXAMPLES))
     synthetic: bool = True
+    batch_augmentation: BatchAugmentation | None = None
 
     def num_examples(self, subset: str) -> int:
         """The number of examples that the data set of this name has."""

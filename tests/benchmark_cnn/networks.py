@@ -123,6 +123,7 @@ class ArrayData:
 
     synthetic = False
     name = "arrays"
+    batch_augmentation = None
 
     def __init__(self, images, labels, num_classes=5):
         self.images, self.labels = np.asarray(images), np.asarray(labels, np.int32)

@@ -206,8 +206,9 @@ def test_all_mistakes_are_told_together_and_once():
         ("--val-split", "--data_subset"), ("--model_dir", "--train_dir"),
         ("--output", "--train_dir"), ("--initial-checkpoint", "--init_checkpoint"),
         ("--checkpoint-hist", "--keep_checkpoints"), ("--max_to_keep", "--keep_checkpoints"),
-        ("--log-interval", "--display_every"), ("--crop-pct", "--eval_method"),
+        ("--log-interval", "--display_every"), ("--crop-pct", "--eval_crop_fraction"),
         ("--interpolation", "--resize_method"), ("--torchcompile", "--xla_compile"),
+        ("--reprob", "--random_erasing"), ("--mixup", "--mixup_alpha"),
         ("--channels-last", "--data_format"), ("--val-interval", "--eval_every_epochs"),
         ("--num-bench-iter", "--num_batches"), ("--num-warm-iter", "--num_warmup_batches"),
         ("--mixed_precision_dtype", "--dtype"), ("--amp", "--dtype=bfloat16"),
@@ -358,6 +359,36 @@ def test_a_default_that_was_typed_wins_too():
     run = make_params(data_dir="d", eval_method="inception")
     parsed = evaluate("--train_dir=run", "--eval_method=vgg")
     assert flags.evaluation_params(parsed, run).data.eval_method == "vgg"
+
+
+def test_evaluation_takes_the_runs_view_of_an_image():
+    run = make_params(
+        data_dir="d", eval_method="efficientnet", resize_kernels="tf2", eval_crop_fraction=0.9
+    )
+    data = flags.evaluation_params(evaluate("--train_dir=run"), run).data
+    assert (data.resize_kernels, data.eval_crop_fraction) == ("tf2", 0.9)
+    # The run's fraction goes with its method, and is forgotten with it.
+    parsed = evaluate("--train_dir=run", "--eval_method=vgg", "--resize_kernels=legacy")
+    assert flags.evaluation_params(parsed, run).data.resize_kernels == "legacy"
+
+
+def test_an_evaluation_is_told_what_has_no_effect_beside_the_runs_flags():
+    run = make_params(data_dir="d", resize_method="area")
+    parsed = evaluate("--train_dir=run", "--eval_crop_fraction=0.9", "--resize_kernels=tf2")
+    with pytest.raises(UsageError) as caught:
+        flags.evaluation_params(parsed, run)
+    assert str(caught.value).split("\n") == [
+        "--eval_crop_fraction has no effect with --eval_method=vgg; it belongs to "
+        "--eval_method=efficientnet",
+        "--resize_kernels has no effect with --resize_method=area, which has one kernel",
+    ]
+
+
+@pytest.mark.parametrize("name", ["mixup_alpha", "cutmix_alpha", "random_erasing", "augment"])
+def test_augmentation_is_for_training(name):
+    assert lines_of("--train_dir=run", f"--{name}=1", parse=evaluate) == [
+        f"--{name} is a flag of train.py; eval.py does not have it"
+    ]
 
 
 def test_evaluation_needs_images():

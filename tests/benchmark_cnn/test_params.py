@@ -207,12 +207,12 @@ def test_parameters_json_is_flat_and_readable(tmp_path):
 def test_parameters_of_another_version_are_read_with_a_warning(tmp_path):
     flat = make_params(model="lenet").to_dict()
     del flat["learning_rate_power"]
-    flat |= {"mixup_alpha": 0.2, "cutmix": True}
+    flat |= {"manifold_mixup": 0.2, "cutmix": True}
     (tmp_path / "parameters.json").write_text(json.dumps(flat))
     warnings: list[str] = []
     params = read_parameters(tmp_path, warnings.append)
     assert params == make_params(model="lenet")
-    assert warnings == ["parameters of another version left out: cutmix, mixup_alpha"]
+    assert warnings == ["parameters of another version left out: cutmix, manifold_mixup"]
 
 
 @pytest.mark.parametrize(

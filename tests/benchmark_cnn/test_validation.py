@@ -287,6 +287,50 @@ PAIRS = [
         "--resize_method=area --data_dir=data",
     ),
     (
+        "--resize_kernels=tf2",
+        "--resize_kernels has no effect without --data_dir: the images are synthetic",
+        "--resize_kernels=tf2 --data_dir=data",
+    ),
+    (
+        "--resize_kernels=tf2 --resize_method=area --data_dir=data",
+        "--resize_kernels has no effect with --resize_method=area, which has one kernel",
+        "--resize_kernels=tf2 --resize_method=round_robin --data_dir=data",
+    ),
+    (
+        "--eval_crop_fraction=0.875 --data_dir=data",
+        "--eval_crop_fraction has no effect with --eval_method=vgg; it belongs to "
+        "--eval_method=efficientnet",
+        "--eval_crop_fraction=0.875 --eval_method=efficientnet --data_dir=data",
+    ),
+    (
+        "--randaugment_magnitude=5 --data_dir=data",
+        "--randaugment_magnitude has no effect with --augment=none; it belongs to "
+        "--augment=randaugment",
+        "--randaugment_magnitude=5 --augment=randaugment --data_dir=data",
+    ),
+    (
+        "--randaugment_num_layers=3 --augment=autoaugment --data_dir=data",
+        "--randaugment_num_layers has no effect with --augment=autoaugment; it belongs to "
+        "--augment=randaugment",
+        "--randaugment_num_layers=3 --augment=randaugment --data_dir=data",
+    ),
+    (
+        "--mixup_alpha=0.2 --batch_size=1",
+        "--mixup_alpha has no effect with --batch_size=1: a tower mixes the images of its own "
+        "batch",
+        "--mixup_alpha=0.2 --batch_size=2",
+    ),
+    (
+        "--cutmix_alpha=1 --forward_only",
+        "--cutmix_alpha has no effect with --forward_only, which trains nothing",
+        "--cutmix_alpha=1 --mixup_alpha=0.1 --random_erasing=0.25",
+    ),
+    (
+        "--random_erasing=0.25 --forward_only",
+        "--random_erasing has no effect with --forward_only, which trains nothing",
+        "--random_erasing=0 --forward_only",
+    ),
+    (
         "--datasets_repeat_cached_sample --shuffle_buffer=5 --data_dir=data",
         "--shuffle_buffer has no effect with --datasets_repeat_cached_sample, which reads one "
         "record",

@@ -97,7 +97,16 @@ def test_the_files_of_the_subset_are_checked_at_once(tmp_path):
 
 @pytest.mark.parametrize("name", ["digits", "cifar10"])
 @pytest.mark.parametrize(
-    "option", [{"train_crop": "efficientnet"}, {"eval_method": "inception"}, {"augment": "color"}]
+    "option",
+    [
+        {"train_crop": "efficientnet"},
+        {"eval_method": "inception"},
+        {"augment": "color"},
+        {"augment": "autoaugment"},
+        {"augment": "randaugment"},
+        {"resize_kernels": "tf2"},
+        {"eval_crop_fraction": 0.9},
+    ],
 )
 def test_options_without_effect_are_refused(tmp_path, name, option):
     with pytest.raises(DataOptionError, match=f"has no effect on {name}") as caught:
@@ -112,6 +121,11 @@ def test_options_without_effect_are_refused(tmp_path, name, option):
         ({"eval_method": "vg"}, "--eval_method=vg: choose from vgg, inception, efficientnet"),
         ({"resize_method": "lanczos"}, "--resize_method=lanczos: choose from nearest"),
         ({"augment": "mixup"}, "--augment=mixup: choose from none, color"),
+        ({"resize_kernels": "pil"}, "--resize_kernels=pil: choose from legacy, tf2"),
+        ({"eval_crop_fraction": 1.1}, "--eval_crop_fraction=1.1: must be above 0 and at most 1"),
+        ({"randaugment_num_layers": 0}, "--randaugment_num_layers=0: must be 1 or more"),
+        ({"random_erasing": 1.5}, "--random_erasing=1.5: must be at most 1"),
+        ({"mixup_alpha": -1.0}, "--mixup_alpha=-1.0: must be 0 or more"),
         ({"shuffle_buffer": 0}, "--shuffle_buffer=0: must be 1 or more"),
         ({"max_corrupt_records": -1}, "--max_corrupt_records=-1: must be 0 or more"),
         ({"num_data_threads": 0}, "--num_data_threads=0: must be 1 or more"),
@@ -121,3 +135,13 @@ def test_options_are_checked(tmp_path, option, line):
     with pytest.raises(DataOptionError) as caught:
         registry.open_dataset(data_dir=str(tmp_path), data_name="imagenet", **option)
     assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "cifar10", None])
+def test_every_data_set_takes_the_augmentation_of_batches(tmp_path, name):
+    write_numbered_split(tmp_path, "train", 2, 1)
+    data = {"data_dir": str(tmp_path), "data_name": name} if name else {}  # synthetic without
+    assert registry.open_dataset(**data).batch_augmentation is None
+    dataset = registry.open_dataset(**data, random_erasing=0.25, mixup_alpha=0.2, cutmix_alpha=1.0)
+    options = dataset.batch_augmentation.options
+    assert (options.random_erasing, options.mixup_alpha, options.cutmix_alpha) == (0.25, 0.2, 1.0)

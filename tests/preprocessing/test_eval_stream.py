@@ -118,16 +118,14 @@ def test_tiny_and_thin_images(tmp_path, method):
     assert labels.numpy().tolist() == [4] * 5
 
 
-def test_half_pixel_centers_can_be_asked_for(tmp_path):
+def test_the_kernels_of_tensorflow_2_can_be_asked_for(tmp_path):
     """Four columns to two: the corner grid samples columns 0 and 2, the other averages pairs."""
     columns = np.array([0, 100, 40, 200], np.uint8)
     pixels = np.broadcast_to(columns[None, :, None], (4, 4, 3))
     write_split(tmp_path, "validation", [example(encode(pixels, "PNG"), 1)], 1)
     views = {}
-    for half_pixel_centers in (False, True):
-        dataset = open_imagenet(
-            tmp_path, eval_method="inception", half_pixel_centers=half_pixel_centers
-        )
+    for kernels in ("legacy", "tf2"):
+        dataset = open_imagenet(tmp_path, eval_method="inception", resize_kernels=kernels)
         ((images, _, _),) = dataset.eval_batches(batch_size=1, image_size=2)
-        views[half_pixel_centers] = images.numpy()[0, 0, :, 0].tolist()
-    assert views == {False: [0, 40], True: [50, 120]}
+        views[kernels] = images.numpy()[0, 0, :, 0].tolist()
+    assert views == {"legacy": [0, 40], "tf2": [50, 120]}

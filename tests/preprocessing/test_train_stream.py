@@ -99,10 +99,12 @@ PHOTO_OPTIONS = [
     {"train_crop": "inception", "augment": "color"},
     {"train_crop": "efficientnet"},
     {"train_crop": "inception", "resize_method": "round_robin"},
+    {"train_crop": "efficientnet", "augment": "autoaugment"},
+    {"augment": "randaugment", "randaugment_num_layers": 1, "randaugment_magnitude": 9},
 ]
 
 
-@pytest.fixture(scope="module", params=PHOTO_OPTIONS, ids=["color", "efficientnet", "round_robin"])
+@pytest.fixture(scope="module", params=PHOTO_OPTIONS, ids=str)
 def unbroken(request, photo_dir):
     return request.param, *read(photo_dir, 130, image_size=16, **request.param)
 
