@@ -1,0 +1,109 @@
+"""Compare converted shards with their manifest, without looking into them.
+
+    python -m download_and_convert_imagenet.check_shards DIR
+
+Sizes and SHA-256 of all files, every difference in a line of its own. It needs nothing but Python:
+for machines that data was copied to. `python -m preprocessing.verify` looks into the records, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from download_and_convert_imagenet.manifest import (
+    FILE_NAME,
+    Manifest,
+    ManifestError,
+    Shard,
+    read_manifest,
+)
+
+_CHUNK_BYTES = 1 << 20
+_DAMAGED = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check the directory of the command line; the exit code is 0 when all is right, else 3."""
+    options = _parser().parse_args(arguments)
+    try:
+        manifest = read_manifest(options.data_dir)
+    except ManifestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _DAMAGED
+    if manifest is None:
+        where = options.data_dir / FILE_NAME
+        print(f"error: {where} is missing: nothing was converted to the end", file=sys.stderr)
+        return _DAMAGED
+    num_problems = 0
+    for problem in shard_problems(options.data_dir, manifest, options.num_threads):
+        print(problem, flush=True)
+        num_problems += 1
+    print(_summary(manifest, num_problems))
+    return _DAMAGED if num_problems else 0
+
+
+def shard_problems(directory: Path, manifest: Manifest, num_threads: int) -> Iterator[str]:
+    """A line for every shard that is not what the manifest says, or not in it."""
+    shards = [shard for split in manifest.splits.values() for shard in split]
+    with ThreadPoolExecutor(num_threads) as threads:
+        for problem in threads.map(lambda shard: _problem(directory, shard), shards):
+            if problem is not None:
+                yield problem
+    known = {shard.file for shard in shards}
+    for split in manifest.splits:
+        for path in sorted(directory.glob(f"{split}-?????-of-?????")):
+            if path.name not in known:
+                yield f"{path}: is not in the manifest"
+
+
+def _problem(directory: Path, shard: Shard) -> str | None:
+    path = directory / shard.file
+    digest, num_bytes = hashlib.sha256(), 0
+    try:
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                num_bytes += len(chunk)
+    except FileNotFoundError:
+        return f"{path}: is missing"
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    if num_bytes != shard.num_bytes:
+        return f"{path}: has {num_bytes:,} bytes, the manifest says {shard.num_bytes:,}"
+    if digest.hexdigest() != shard.sha256:
+        return f"{path}: has the right size, but another content"
+    return None
+
+
+def _summary(manifest: Manifest, num_problems: int) -> str:
+    splits = ", ".join(
+        f"{split} {len(shards):,} shards with {manifest.num_examples(split):,} examples"
+        for split, shards in manifest.splits.items()
+    )
+    return f"{manifest.name}: {splits}: " + (
+        f"problems: {num_problems}" if num_problems else "as the manifest says"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "check_shards",
+        description="Compare converted shards with their manifest.json: sizes and SHA-256.",
+        epilog="Exit codes: 0 all is right, 2 wrong options, 3 missing or damaged files.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("data_dir", metavar="DIR", type=Path, help="with the shards")
+    parser.add_argument(
+        "--num_threads", type=int, default=min(8, os.cpu_count() or 1), help="files at a time"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

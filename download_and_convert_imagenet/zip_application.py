@@ -1,0 +1,79 @@
+"""Write this package as one executable file: `python3 zip_application.py OUTPUT MODULE FILE...`.
+
+The file is a zip archive with a first line that names the interpreter (PEP 441): Python runs it as
+it is, and `./OUTPUT` does where `python3` is on the PATH. Equal sources give equal bytes: names are
+sorted, times are fixed, nothing is compressed.
+
+This runs from a build tool, on its own and on any Python 3.7: it imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from collections.abc import Iterable, Sequence
+
+_FIRST_LINE = b"#!/usr/bin/env python3\n"
+_EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+_READABLE_FILE = 0o100644 << 16
+# Runs before anything that an older Python could not even parse.
+_MAIN = """\
+import sys
+
+if sys.version_info < (3, 10):
+    sys.stderr.write(
+        "error: this needs Python 3.10 or later; %s is %d.%d\\n"
+        % (sys.executable, sys.version_info[0], sys.version_info[1])
+    )
+    sys.exit(2)
+
+from {module} import main
+
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+def write_zip_application(output: str, module: str, files: Iterable[str]) -> None:
+    """Put the files of a package and a start of `module`'s main() into an executable file.
+
+    Args:
+        module: such as "package.module"; files are stored below the name of its package, whose
+            folder their paths contain.
+
+    Raises:
+        ValueError: a file lies outside of the package.
+        OSError: a file cannot be read, or the output cannot be written.
+    """
+    package = module.partition(".")[0]
+    contents = {"__main__.py": _MAIN.format(module=module).encode()}
+    for path in files:
+        _, found, below = f"/{path}".rpartition(f"/{package}/")
+        if not found:
+            raise ValueError(f"{path} is not in a folder {package}")
+        with open(path, "rb") as file:
+            contents[f"{package}/{below}"] = file.read()
+    with open(output, "wb") as file:
+        file.write(_FIRST_LINE)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for name in sorted(contents):
+                entry = zipfile.ZipInfo(name, _EARLIEST_ZIP_TIME)
+                entry.create_system = 3  # Unix, whatever this runs on
+                entry.external_attr = _READABLE_FILE
+                archive.writestr(entry, contents[name])
+    os.chmod(output, 0o755)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write what the command line says."""
+    if len(arguments) < 3:
+        print("usage: zip_application.py OUTPUT MODULE FILE...", file=sys.stderr)
+        return 2
+    output, module, *files = arguments
+    write_zip_application(output, module, files)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from download_and_convert_imagenet.check_shards import main
+from download_and_convert_imagenet.manifest import Manifest, write_manifest
+from download_and_convert_imagenet.shard_writer import write_shard
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    shards = tuple(
+        write_shard(tmp_path, "train", index, 3, [b"x" * 100 * (index + 1)]) for index in range(3)
+    )
+    validation = (write_shard(tmp_path, "validation", 0, 1, [b"y", b"z"]),)
+    splits = {"train": shards, "validation": validation}
+    write_manifest(tmp_path, Manifest("flowers", ("rose",), splits))
+    return tmp_path
+
+
+def test_intact(data_dir, capsys):
+    assert main([str(data_dir)]) == 0
+    assert capsys.readouterr().out == (
+        "flowers: train 3 shards with 3 examples, validation 1 shards with 2 examples: "
+        "as the manifest says\n"
+    )
+
+
+def test_every_damage_is_named(data_dir, capsys):
+    first, second, third = sorted(data_dir.glob("train-*"))
+    first.unlink()
+    content = bytearray(second.read_bytes())
+    content[40] ^= 1
+    second.write_bytes(content)
+    third.write_bytes(third.read_bytes()[:-1])
+    stray = data_dir / "validation-00000-of-00002"
+    stray.write_bytes(b"")
+    assert main([str(data_dir), "--num_threads=2"]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == [
+        f"{first}: is missing",
+        f"{second}: has the right size, but another content",
+        f"{third}: has 315 bytes, the manifest says 316",
+        f"{stray}: is not in the manifest",
+    ]
+    assert lines[4].endswith("problems: 4")
+
+
+def test_no_manifest(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 3
+    assert "manifest.json is missing" in capsys.readouterr().err
+    (tmp_path / "manifest.json").write_text("{")
+    assert main([str(tmp_path)]) == 3
+    assert capsys.readouterr().err.startswith("error: ")
