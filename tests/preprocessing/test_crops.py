@@ -40,10 +40,40 @@ def seed(number):
         (272, 300, 240, [16, 30, 240, 240]),
         (10, 10, 224, [1, 1, 8, 8]),
         (1, 100, 224, [0, 50, 1, 1]),
+        # 0.875 of one row is none: one is the least.
+        (1, 1, 224, [0, 0, 1, 1]),
+        (1, 500, 224, [0, 250, 1, 1]),
+        (500, 1, 224, [250, 0, 1, 1]),
     ],
 )
 def test_efficientnet_eval_crop(height, width, image_size, expected):
     assert padded_center_window(*sides(height, width), image_size).numpy().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "image_size", "fraction", "expected"),
+    [
+        # The paddings of the five EfficientNet-Lite sizes: a seventh of each, rounded.
+        # 224 / 256 of 375 is 328.1, as with 32 pixels.
+        (375, 500, 224, 0.875, [24, 86, 328, 328]),
+        # 240 / (240 + 34) of 1000 is 875.9; (1000 - 875 + 1) // 2 = 63.
+        (1000, 1200, 240, 0.875, [63, 163, 875, 875]),
+        # 260 / (260 + 37) of 3000 is 2626.3; (3000 - 2626 + 1) // 2 = 187.
+        (3000, 4000, 260, 0.875, [187, 687, 2626, 2626]),
+        # 280 / (280 + 40) of 400 is 350.
+        (2000, 400, 280, 0.875, [825, 25, 350, 350]),
+        # 300 / (300 + 43) of 1000 is 874.6; (1000 - 874 + 1) // 2 = 63.
+        (1000, 1000, 300, 0.875, [63, 63, 874, 874]),
+        # 280 / (280 + 30) of 1000 is 903.2; with a fraction of one the whole shorter side is left.
+        (1000, 1000, 280, 0.904, [49, 49, 903, 903]),
+        (375, 500, 224, 1.0, [0, 63, 375, 375]),
+        (1, 500, 224, 0.875, [0, 250, 1, 1]),
+        (1, 1, 300, 0.875, [0, 0, 1, 1]),
+    ],
+)
+def test_efficientnet_eval_crop_by_a_fraction(height, width, image_size, fraction, expected):
+    window = eval_window("efficientnet", *sides(height, width), image_size, fraction)
+    assert window.numpy().tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -55,6 +85,9 @@ def test_efficientnet_eval_crop(height, width, image_size, expected):
         (256, 256, [16, 16, 224, 224]),
         (15, 33, [0, 2, 15, 29]),
         (1, 1, [0, 0, 1, 1]),
+        # A sixteenth of 500 is 31.25.
+        (1, 500, [0, 31, 1, 438]),
+        (500, 1, [31, 0, 438, 1]),
     ],
 )
 def test_inception_eval_crop(height, width, expected):
@@ -71,6 +104,8 @@ def test_inception_eval_crop(height, width, expected):
         # 1.145 * 299 = 342.355; 2 * 342.355 = 684.71.
         (333, 666, 299, [342, 684]),
         (1, 1, 224, [256, 256]),
+        # 16 * 256.48 = 4103.68.
+        (1, 16, 224, [256, 4103]),
     ],
 )
 def test_vgg_resized_shape(height, width, image_size, expected):
@@ -82,6 +117,8 @@ def test_vgg_takes_the_whole_image_unless_it_is_a_line():
     assert eval_window("vgg", *sides(375, 500), 224).numpy().tolist() == [0, 0, 375, 500]
     assert eval_window("vgg", *sides(2, 1000), 224).numpy().tolist() == [0, 484, 2, 32]
     assert eval_window("vgg", *sides(1000, 2), 224).numpy().tolist() == [484, 0, 32, 2]
+    assert eval_window("vgg", *sides(1, 1), 224).numpy().tolist() == [0, 0, 1, 1]
+    assert eval_window("vgg", *sides(1, 500), 224).numpy().tolist() == [0, 242, 1, 16]
 
 
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 333), (256, 256), (60, 400)])
@@ -138,6 +175,23 @@ def test_efficientnet_crop_falls_back_to_the_center():
     """No window of a 1x100 line has an aspect ratio within 3/4..4/3 and 8% of the area."""
     window = efficientnet_train_window(*sides(1, 100), NO_BOXES, seed(1), image_size=224)
     assert window.numpy().tolist() == [0, 50, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "inception", "efficientnet"),
+    [
+        (1, 1, [0, 0, 1, 1], [0, 0, 1, 1]),
+        # A window of one row and an aspect ratio of at most 4/3 has one pixel: below 5% and 8%.
+        (1, 500, [0, 0, 1, 500], [0, 250, 1, 1]),
+        (500, 1, [0, 0, 500, 1], [250, 0, 1, 1]),
+    ],
+)
+def test_training_windows_of_tiny_images(height, width, inception, efficientnet):
+    for number in range(5):
+        arguments = (*sides(height, width), NO_BOXES, seed(number))
+        assert inception_train_window(*arguments).numpy().tolist() == inception
+        window = efficientnet_train_window(*arguments, image_size=224)
+        assert window.numpy().tolist() == efficientnet
 
 
 def test_windows_depend_on_the_seed_alone():

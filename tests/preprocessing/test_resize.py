@@ -88,6 +88,30 @@ def test_bicubic_has_keys_kernel(half_pixel_centers, a):
     np.testing.assert_allclose(resized[2:14], expected[2:14], atol=0.05)
 
 
+@pytest.mark.parametrize(
+    ("half_pixel_centers", "lowest"), [(False, -0.75 / 8), (True, -0.5 * 9 / 64)]
+)
+def test_bicubic_undershoots_an_impulse_as_published(half_pixel_centers, lowest):
+    """-0.0938 and -0.0703: Keys' kernel at 1.5 with a = -0.75, at 1.25 with a = -0.5."""
+    line = np.zeros((8, 4, 3), np.float32)
+    line[4] = 1
+    resized = resize(
+        tf.constant(line), (16, 4), "bicubic", half_pixel_centers=half_pixel_centers
+    ).numpy()
+    assert resized.min() == pytest.approx(lowest, abs=1e-6)
+
+
+def test_bilinear_grids_differ_by_what_was_published():
+    """Halving a ramp: the corner grid takes every other value, the other the mean of two."""
+    ramp = tf.constant(np.arange(16, dtype=np.float32)[:, None, None] * np.ones((1, 2, 3)))
+    legacy, tf2 = (
+        resize(ramp, (8, 2), "bilinear", half_pixel_centers=half).numpy()[:, 0, 0]
+        for half in (False, True)
+    )
+    np.testing.assert_allclose(legacy, np.arange(0, 16, 2))
+    np.testing.assert_allclose(tf2, np.arange(0, 16, 2) + 0.5)
+
+
 @pytest.mark.parametrize("half_pixel_centers", [False, True])
 @pytest.mark.parametrize("method", RESIZE_METHODS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 100), (100, 3), (64, 64)])
