@@ -22,7 +22,7 @@ from models.layers.batch_norm import FusedBatchNorm
 from models.layers.dropout import Dropout
 from models.layers.layer_scale import LayerScale
 from models.layers.stochastic_depth import StochasticDepth
-from models.network import Network, kernels
+from models.network import Network
 
 # Mean and standard deviation, in the order of the image's channels, RGB.
 PIXELS: dict[str, tuple[Any, Any]] = {
@@ -72,13 +72,7 @@ def build(
     return dataclasses.replace(
         network,
         forward=lambda images, training: tf.cast(model(images, training=training), tf.float32),
-        decayed=kernels(network.trainable) | _pointwise_kernels(network.trainable),
     )
-
-
-def _pointwise_kernels(trainable: tuple[str, ...]) -> frozenset[str]:
-    """The second kernels of Keras' separable convolutions."""
-    return frozenset(name for name in trainable if name.endswith("/pointwise_kernel"))
 
 
 def _original(

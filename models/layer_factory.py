@@ -10,9 +10,10 @@ import keras
 from models.layers.batch_norm import FusedBatchNorm
 from models.layers.depthwise_convolution import DepthwiseConvolution
 from models.layers.dropout import Dropout
-from models.layers.layout import keras_data_format
+from models.layers.layout import channel_axis, keras_data_format
 from models.layers.pixel_normalization import PixelNormalization
 from models.layers.stochastic_depth import StochasticDepth
+from models.layers.zero_padded_shortcut import ZeroPaddedShortcut
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,17 @@ class LayerFactory:
     def add(self, name: str) -> keras.layers.Layer:
         return keras.layers.Add(dtype=self.policy, name=name)
 
+    def concatenate(self, name: str) -> keras.layers.Layer:
+        """Joins the channels of a list of inputs."""
+        return keras.layers.Concatenate(
+            axis=channel_axis(self.data_format), dtype=self.policy, name=name
+        )
+
+    def zero_padded_shortcut(self, name: str, filters: int, strides: int) -> keras.layers.Layer:
+        return ZeroPaddedShortcut(
+            filters, strides, data_format=self.data_format, dtype=self.policy, name=name
+        )
+
     def zero_padding(self, name: str, padding: int) -> keras.layers.Layer:
         return keras.layers.ZeroPadding2D(
             padding, data_format=self.data_format, dtype=self.policy, name=name
@@ -105,6 +117,11 @@ class LayerFactory:
 
     def max_pooling(self, name: str, pool_size: int, strides: int) -> keras.layers.Layer:
         return keras.layers.MaxPooling2D(
+            pool_size, strides, data_format=self.data_format, dtype=self.policy, name=name
+        )
+
+    def average_pooling(self, name: str, pool_size: int, strides: int) -> keras.layers.Layer:
+        return keras.layers.AveragePooling2D(
             pool_size, strides, data_format=self.data_format, dtype=self.policy, name=name
         )
 

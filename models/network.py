@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from models.forward_pass import forward_pass
 
-KERNEL_NAMES = ("kernel", "depthwise_kernel")
+KERNEL_NAMES = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
 class ForwardResult(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 
+from models.cifar_specs import CIFAR_SPECS
 from models.keras_specs import KERAS_SPECS
 from models.model_spec import ModelSpec
 from models.slim.specs import SLIM_SPECS
@@ -45,6 +46,7 @@ _SPECS = {
         _efficientnet_lite(2, image_size=260, batch_size=64, learning_rate=0.004),
         _efficientnet_lite(3, image_size=280, batch_size=64, learning_rate=0.004),
         _efficientnet_lite(4, image_size=300, batch_size=32, learning_rate=0.002),
+        *CIFAR_SPECS,
         *SLIM_SPECS,
         *KERAS_SPECS,
     )

@@ -39,11 +39,12 @@ def _inception(name: str, version: int, image_size: int, batch_norm: bool = True
     )
 
 
-def _resnet(version: int, depth: int) -> ModelSpec:
+def _resnet(version: int, depth: int, image_size: int = 224) -> ModelSpec:
     batch_size = 64 if depth == 50 else 32
+    name = f"resnet_v{version}_{depth}"
     return ModelSpec(
-        name=f"resnet_v{version}_{depth}",
-        image_size=224,
+        name=name if image_size == 224 else f"{name}_{image_size}",
+        image_size=image_size,
         batch_size=batch_size,
         learning_rate=RESNET_LEARNING_RATE_PER_IMAGE * batch_size,
         builder=f"{BUILDERS}:build_resnet",
@@ -76,6 +77,8 @@ SLIM_SPECS = (
     _inception("inception_v3", 3, image_size=299),
     _inception("inception_v4", 4, image_size=299),
     *(_resnet(version, depth) for version in (1, 2) for depth in (50, 101, 152)),
+    # The same networks, and names of variables, at the size that v2 was published for.
+    *(_resnet(2, depth, image_size=299) for depth in (50, 101, 152)),
     _mobilenet("mobilenet_v1_orig", 1, activation="relu6"),
     _mobilenet("mobilenet_v1_relu", 1, activation="relu"),
     _mobilenet("mobilenet_v2_d1", 2, width=1.0),

@@ -21,6 +21,7 @@ QUICK = (
     "trivial",
     "lenet",
     "efficientnet_lite0",
+    "resnet20",
     "googlenet",
     "mobilenet_v1_relu",
     "keras_mobilenet",
@@ -30,6 +31,8 @@ SMALL_IMAGE_SIZE = 64
 IMAGE_SIZES = {
     "trivial": 8,
     "lenet": 8,
+    "resnet20": 32,
+    "densenet40_k12": 32,
     "alexnet_v2": 195,
     "overfeat": 231,
     "vgg_a": 224,

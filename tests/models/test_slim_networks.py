@@ -357,6 +357,20 @@ def test_image_sizes_are_the_ancestors():
     assert sizes == {"inception_v3": 299, "inception_v4": 299}
     assert registry.get("overfeat").image_size == 231
     assert registry.get("resnet_v2_152").image_size == 224
+    assert registry.get("resnet_v2_152_299").image_size == 299
+
+
+def test_larger_images_change_no_variable_of_resnet_v2():
+    """resnet_v2_50_299 restores what resnet_v2_50 does: slim's published checkpoint."""
+    small, large = (
+        build(name, num_classes=10, image_size=32) for name in ("resnet_v2_50", "resnet_v2_50_299")
+    )
+    assert large.name == "resnet_v2_50_299"
+    assert list(large.variables) == list(small.variables)
+    assert all(name.startswith("resnet_v2_50/") for name in large.variables)
+    specs = [registry.get(name) for name in ("resnet_v2_50", "resnet_v2_50_299")]
+    assert specs[0].options == specs[1].options
+    assert specs[1].background_class
 
 
 def test_channels_first_is_refused():
