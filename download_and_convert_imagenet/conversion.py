@@ -91,8 +91,8 @@ def convert(
         surplus = directory.remove_surplus_shards(tasks, journal)
         if outdated or surplus:
             display.notice(
-                "the images or the options are not those of the last conversion: "
-                f"{len(outdated) + len(surplus)} finished shards are converted anew"
+                "the images or the options are not those of the last conversion; "
+                f"finished shards that are converted anew: {len(outdated) + len(surplus)}"
             )
         done = {entry.shard.file for entry in finished}
         pending = [task for task in tasks if task.file not in done]
@@ -101,7 +101,10 @@ def convert(
             directory.check_free_space(pending)
         if done:
             display.notice(f"{len(done)} of {len(tasks)} shards are finished already and kept")
-        finished += _write(pending, data_dir, journal, num_processes, display)
+        try:
+            finished += _write(pending, data_dir, journal, num_processes, display)
+        finally:
+            directory.remove_partial_files()
         shards = tuple(sorted(finished, key=lambda entry: entry.shard.file))
         _write_notes(data_dir / REPAIRED_IMAGES_FILE, [(s.split, s.repaired) for s in shards])
         corrupt = [(shard.split, shard.corrupt) for shard in shards]

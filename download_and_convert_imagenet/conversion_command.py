@@ -138,7 +138,7 @@ def _print_summary(
         speed = result.num_images_now / result.seconds
         print(
             f"{_count(result.num_images_now, 'image')} in {result.seconds:,.1f} s: "
-            f"{speed:,.0f} images/s with {options.num_processes} processes"
+            f"{speed:,.0f} images/s with {_count(options.num_processes, 'process', 'es')}"
         )
     if result.is_accepted:
         print(f"{options.data_dir} is complete")

@@ -62,7 +62,7 @@ class ConversionProgress:
         """So much is to be read from now on."""
         self._total_images, self._total_bytes = num_images, num_bytes
         self._started = self._last_line = time.monotonic()
-        self.notice(f"converting {num_images:,} images, {num_bytes / 1e9:,.2f} GB")
+        self.notice(f"converting {num_images:,} images, {num_bytes / 1e6:,.1f} MB")
         if self._console.is_terminal:
             self._bar = Progress(
                 BarColumn(),

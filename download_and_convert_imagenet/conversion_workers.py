@@ -6,12 +6,13 @@ display, is copied half-way. A worker whose parent is gone stops at its next ima
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.process
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
@@ -67,12 +68,13 @@ def run_tasks(
     processes = multiprocessing.get_context("spawn")
     workers: dict[Connection, multiprocessing.process.BaseProcess] = {}
     try:
-        for _ in range(min(num_processes, len(tasks))):
-            ours, theirs = processes.Pipe()
-            worker = processes.Process(target=_serve, args=(theirs, data_dir), daemon=True)
-            worker.start()
-            theirs.close()
-            workers[ours] = worker
+        with _interrupts_ignored():
+            for _ in range(min(num_processes, len(tasks))):
+                ours, theirs = processes.Pipe()
+                worker = processes.Process(target=_serve, args=(theirs, data_dir), daemon=True)
+                worker.start()
+                theirs.close()
+                workers[ours] = worker
         _distribute(tasks, workers, on_event)
     finally:
         for connection, worker in workers.items():
@@ -80,6 +82,16 @@ def run_tasks(
             worker.terminate()
         for worker in workers.values():
             worker.join(_SECONDS_TO_END)
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """What is started within ignores Ctrl-C: the parent gets it too, and ends its workers."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _distribute(
@@ -119,7 +131,6 @@ def _distribute(
 
 def _serve(connection: Connection, data_dir: Path) -> None:
     """A worker: one task after the other, until the parent closes the pipe or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this
     parent = os.getppid()
 
     def stop_without_parent() -> None:
