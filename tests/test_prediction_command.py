@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,9 @@ import pytest
 from PIL import Image
 
 import prediction
-from checkpoints import bundle, completeness
+from benchmark_cnn.params import make_params, write_parameters
+from checkpoints import bundle, completeness, photo_answers
+from download_and_convert_imagenet.manifest import Manifest, write_manifest
 
 ROOT = Path(prediction.__file__).parent
 
@@ -45,6 +49,46 @@ def test_five_lines_in_the_published_form(checkpoint, photo, capsys):
     lines = [f"predicted class for image {photo}: "]
     lines += [f"  -> top_{i} ({percents[9 - i]:.2f}%): class {9 - i}  " for i in range(5)]
     assert capsys.readouterr().out == "\n".join(lines) + "\n"
+
+
+def test_a_run_answers_with_the_names_of_its_classes(checkpoint, photo, tmp_path, capsys):
+    """Model, view and names are the run's; without its data the classes have numbers."""
+    data, run = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    run.mkdir()
+    names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    write_manifest(data, Manifest("digits", names, {}))
+    write_parameters(make_params(model="lenet", data_dir=str(data)), run)
+    for path in checkpoint.parent.glob("model.ckpt-7.*"):
+        shutil.copy(path, run)
+    argv = [str(photo), f"--train_dir={run}", "--json"]
+    assert prediction.main(argv) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert [p["label"] for p in answer["predictions"]] == list(names[:4:-1])
+    assert [p["class"] for p in answer["predictions"]] == [9, 8, 7, 6, 5]
+    shutil.rmtree(data)
+    assert prediction.main(argv) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["predictions"][0]["label"] == "class 9"
+
+
+@pytest.mark.parametrize(
+    ("data_name", "directory", "eval_method"),
+    [("digits", None, "whole"), ("cifar10", None, "whole"), ("imagenet", None, "inception"),
+     (None, "digits", "whole"), (None, "elsewhere", "inception")],
+)  # fmt: skip
+def test_the_view_of_a_run_is_that_of_its_data(tmp_path, data_name, directory, eval_method):
+    """A directory tells what it holds by its manifest."""
+    data_dir = None
+    if directory is not None:
+        data_dir = str(tmp_path)
+        write_manifest(tmp_path, Manifest(directory, ("a", "b"), {}))
+    data = make_params(
+        data_name=data_name or "imagenet", data_dir=data_dir or "none", eval_method="inception",
+        resize_method="area",
+    ).data  # fmt: skip
+    data = dataclasses.replace(data, data_name=data_name)
+    assert photo_answers.view_of_data(data) == photo_answers.View(eval_method, "area")
 
 
 def test_json_with_labels_and_an_unreadable_file(checkpoint, photo, tmp_path, capsys):

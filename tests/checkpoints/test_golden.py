@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checkpoints import labels, manifest, packages, pretrained
+from checkpoints import labels, manifest, packages, photo_answers, pretrained
 from checkpoints.classifier import Classifier
 from tests.checkpoints import photographs
 
@@ -21,7 +21,7 @@ if not all(packages.is_installed(str(manifest.get(model).package)) for model in 
 
 @pytest.fixture(scope="module", params=MODELS)
 def answers(request, tmp_path_factory):
-    """Model, our probabilities and the reference's, float32 [8, 1000]."""
+    """Model, classifier, its probabilities and the reference's, float32 [8, 1000]."""
     model = request.param
     pixels = photographs.pixels(model)
     with np.load(GOLDEN) as golden:
@@ -29,21 +29,35 @@ def answers(request, tmp_path_factory):
     # The same pixels, before the same answers can be asked for.
     np.testing.assert_allclose(pixels.mean(axis=(1, 2, 3), dtype=np.float64), means, atol=1e-3)
     prefix = pretrained.ensure(model, tmp_path_factory.mktemp("weights"))
-    return model, Classifier(model, prefix).probabilities(pixels), wanted
+    classifier = Classifier(model, prefix)
+    return model, classifier, classifier.probabilities(pixels), wanted
 
 
 def test_probabilities_equal_the_reference(answers):
-    _, found, wanted = answers
+    _, _, found, wanted = answers
     assert found.shape == wanted.shape == (8, 1000)
     assert np.abs(found - wanted).max() <= 2e-6
 
 
+def test_percentages_of_the_photographs(answers):
+    """What prediction.py prints for the files; float32 leaves the sixth digit in doubt."""
+    model, classifier, _, wanted = answers
+    files = [str(photographs.file(name)) for name in photographs.PHOTOGRAPHS]
+    view = photo_answers.View(*pretrained.view(model))
+    found = photo_answers.classify(classifier, files, view, labels.imagenet(), top=5)
+    for answer, row in zip(found, wanted, strict=True):
+        best = answer["predictions"]
+        assert [one["class"] for one in best] == np.argsort(-row, kind="stable")[:5].tolist()
+        percents = [100 * one["probability"] for one in best]
+        np.testing.assert_allclose(percents, 100 * np.sort(row)[:-6:-1], rtol=1e-5, atol=2e-5)
+
+
 def test_right_classes(answers):
     """What the photographs show, by the words of the labels, is among the first five."""
-    model, found, _ = answers
+    model, _, found, _ = answers
     words = {"cat": "cat", "coffee": "espresso", "rocket": "missile"}
     if model == "efficientnet_lite0":
-        # A dahlia, for which ImageNet has no class: lite1 and lite2, and the reference, say others.
+        # Of lite0 and of the reference alone; lite1 and lite2, and the reference, answer others.
         words["flower"] = "daisy"
     names = labels.imagenet()
     top = dict(zip(photographs.PHOTOGRAPHS, np.argsort(-found, axis=1)[:, :5], strict=True))

@@ -1,0 +1,50 @@
+"""The command line of prediction.py."""
+
+from __future__ import annotations
+
+import argparse
+
+from checkpoints import pretrained
+from checkpoints.photo_answers import WHOLE
+from preprocessing.options import EVAL_METHODS, RESIZE_METHODS
+
+DEFAULT_MODEL = "efficientnet_lite0"
+_EXAMPLES = """\
+examples:
+  python prediction.py cat.jpg --model=efficientnet_lite0 --pretrained
+  python prediction.py photos/ --train_dir=runs/lite0 --json
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """What prediction.py takes, with its help."""
+    parser = argparse.ArgumentParser(
+        prog="prediction.py",
+        description="Name what photos show, by pretrained weights or by a run of train.py.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGE", help="image files, or directories of them")
+    add("--model", help=f"default: the run's, or {DEFAULT_MODEL} with --pretrained")
+    add("--pretrained", action="store_true", help="published weights (python -m checkpoints.fetch)")
+    add("--train_dir", metavar="DIR", help="a run of train.py, or one checkpoint")
+    add(
+        "--weights",
+        choices=("ema", "raw"),
+        help="moving averages (the default where the checkpoint has them) or raw weights",
+    )
+    add("--weights_dir", default=pretrained.DEFAULT_DIRECTORY, help="default: %(default)s")
+    add(
+        "--labels_map_file",
+        metavar="FILE",
+        help='JSON, {"0": "tench, Tinca tinca", ...}; default: ImageNet\'s words for 1000 classes, '
+        "else the class names of the run's data set",
+    )
+    add("--image_size", type=int, help="in pixels; default: the run's or the model's")
+    add("--eval_method", choices=(*EVAL_METHODS, WHOLE), help="which part of a photo is seen")
+    add("--resize_method", choices=[m for m in RESIZE_METHODS if m != "round_robin"])
+    add("--top", type=int, default=5, help="how many classes are named; default: %(default)s")
+    add("--json", action="store_true", help="one JSON list of answers instead of lines")
+    add("--debug", action="store_true", help="tracebacks of errors")
+    return parser
