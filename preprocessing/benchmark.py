@@ -1,63 +1,60 @@
 """Speed of the input pipeline, stage by stage: `python -m preprocessing.benchmark --data_dir=DIR`.
 
 read: records in the order of training (with --eval, of the files), not decoded. decode: whole
-images of a sample in memory. view: the same sample through crop, resize and batching, so without
-the disk. pipeline: what a run gets. Each figure is the median of five stretches, with the slowest
-and the fastest.
+images of a sample in memory, decoded as fast as the decoder can on all cores, and nothing else.
+view: the same sample through the whole pipeline, so without the disk. pipeline: what a run gets.
+PIL: the same sample through the same crops with Pillow, one Python process a core, as timm and
+torchvision do it. All take turns; a ratio is taken within a round, and each figure is the median of
+the rounds with the lowest and the highest. Per core is per second of processor time, which other
+programs on the machine hardly change. Last, how the time of an image divides: every stage is
+measured together with those before it, and what it adds is its share.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, cast
 
 from preprocessing import registry
+from preprocessing.benchmark_turns import Side, Speed, stream_side, take_turns
 from preprocessing.errors import DataError
-from preprocessing.options import AUGMENTATIONS, EVAL_METHODS, RESIZE_METHODS, TRAIN_CROPS
+from preprocessing.options import ImageOptions
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from preprocessing.record_dataset import RecordDataset
 
-_NUM_STRETCHES = 5
-_NUM_WARMUP_BATCHES = 3
-_SEED = 1
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Examples per second: the median, the slowest and the fastest stretch."""
-
-    median: float
-    slowest: float
-    fastest: float
+_ROUNDS = 5
+RATIOS = (("view", "decode"), ("pipeline", "decode"), ("view", "PIL"), ("pipeline", "PIL"))
+_OWN_FLAGS = ("train", "eval", "image_size", "batch_size", "seconds")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for, print a table, return the exit code."""
+    """Measure what the command line asks for, print the tables, return the exit code."""
     options = _parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     num_cores = _num_cores()
     try:
-        name, stages = _stages(options)
-        subset = "validation" if options.eval else "train"
-        print(f"{name}, {subset}: {options.image_size} px, batch {options.batch_size}, ", end="")
-        print(f"{num_cores} cores")
-        print(f"{'':10}{'examples/s':>12}{'slowest':>10}{'fastest':>10}{'per core':>10}")
-        for stage, make in stages.items():
-            speed = measure(iter(make()), options.batch_size, options.seconds)
-            columns = (speed.median, speed.slowest, speed.fastest, speed.median / num_cores)
-            print(f"{stage:10}{columns[0]:12.0f}" + "".join(f"{c:10.0f}" for c in columns[1:]))
+        dataset = _open(options)
+        with contextlib.ExitStack() as stack:
+            sides, stages = _sides(dataset, options, num_cores, stack)
+            subset = "validation" if options.eval else "train"
+            print(
+                f"{dataset.name}, {subset}: {options.image_size} px, batch {options.batch_size}, "
+                f"{num_cores} cores, {_ROUNDS} rounds"
+            )
+            speeds = take_turns({**sides, **stages}, rounds=_ROUNDS, secs=options.seconds / _ROUNDS)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    _print_speeds({name: speeds[name] for name in sides})
+    stage_speeds = {name: speeds[name] for name in stages} | {"batch": speeds["view"]}
+    _print_shares(shares(speeds["read"], stage_speeds))
     return 0
 
 
@@ -68,22 +65,6 @@ def _num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def measure(batches: Iterator, batch_size: int, seconds: float) -> Speed:
-    """The speed of an endless iterator over about `seconds`, after a few batches of warm-up."""
-    for _ in range(_NUM_WARMUP_BATCHES):
-        next(batches)
-    speeds = []
-    for _ in range(_NUM_STRETCHES):
-        num_batches, started = 0, time.perf_counter()
-        elapsed = 0.0
-        while elapsed < seconds / _NUM_STRETCHES:
-            next(batches)
-            num_batches += 1
-            elapsed = time.perf_counter() - started
-        speeds.append(num_batches * batch_size / elapsed)
-    return Speed(statistics.median(speeds), min(speeds), max(speeds))
-
-
 def _parser() -> argparse.ArgumentParser:
     summary, details = (__doc__ or "").split("\n\n", 1)
     parser = argparse.ArgumentParser(
@@ -91,51 +72,111 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data_dir", required=True, help="directory with TFRecord shards")
     parser.add_argument("--data_name", choices=registry.names(), help="guessed when left out")
-    parser.add_argument("--eval", action="store_true", help="the validation split, as eval.py does")
+    split = parser.add_mutually_exclusive_group()
+    split.add_argument("--train", action="store_true", help="the training split (default)")
+    split.add_argument("--eval", action="store_true", help="the validation split, as eval.py does")
     parser.add_argument("--image_size", type=int, default=224, help="in pixels")
     parser.add_argument("--batch_size", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each stage")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each row")
     parser.add_argument("--num_data_threads", type=int)
     parser.add_argument("--shuffle_buffer", type=int, default=10_000, help="in examples")
-    parser.add_argument("--train_crop", choices=TRAIN_CROPS, default="inception")
-    parser.add_argument("--eval_method", choices=EVAL_METHODS, default="vgg")
-    parser.add_argument("--resize_method", choices=RESIZE_METHODS, default="bilinear")
-    parser.add_argument("--augment", choices=AUGMENTATIONS, default="none")
+    group = parser.add_argument_group("views", "as train.py and eval.py take them")
+    for field in fields(ImageOptions):
+        kind = float if field.default is None else type(field.default)
+        group.add_argument(f"--{field.name}", type=cast("Any", kind), default=field.default)
     return parser
 
 
-def _stages(
-    options: argparse.Namespace,
-) -> tuple[str, dict[str, Callable[[], tf.data.Dataset]]]:
-    """The data set's name, and what makes the endless batches of each stage."""
-    from preprocessing.benchmark_stages import decoded_shapes, record_sizes
+def _open(options: argparse.Namespace, **replaced: Any) -> RecordDataset:
+    data = {name: value for name, value in vars(options).items() if name not in _OWN_FLAGS}
+    # With a directory, which is a required argument, every data set is made of records.
+    return cast("RecordDataset", registry.open_dataset(**{**data, **replaced}))
 
-    dataset = _open(options, repeat_cached_sample=False)
-    shape = {"batch_size": options.batch_size, "image_size": options.image_size}
-    if options.eval:
-        records = dataset.eval_records().repeat()
-        return dataset.name, {
-            "read": lambda: record_sizes(records, options.batch_size),
-            "decode": lambda: decoded_shapes(records, dataset.num_classes, options.batch_size),
-            "pipeline": lambda: dataset.eval_batches(**shape).repeat(),
-        }
-    sample = _open(options, repeat_cached_sample=True)
-    records = dataset.train_records(seed=_SEED).map(lambda placed: placed.record)
-    return dataset.name, {
-        "read": lambda: record_sizes(records, options.batch_size),
-        "decode": lambda: decoded_shapes(records, dataset.num_classes, options.batch_size),
-        "view": lambda: sample.train_batches(**shape, seed=_SEED),
-        "pipeline": lambda: dataset.train_batches(**shape, seed=_SEED),
+
+def _sides(
+    dataset: RecordDataset,
+    options: argparse.Namespace,
+    num_cores: int,
+    stack: contextlib.ExitStack,
+) -> tuple[dict[str, Side], dict[str, Side]]:
+    """The rows of the first table, and the stages that they do not include."""
+    from preprocessing import benchmark_stages as parts
+
+    evaluate, batch_size, image_size = options.eval, options.batch_size, options.image_size
+    # The sample needs no large shuffle buffer, which would take long to fill.
+    sample_of = _open(options, shuffle_buffer=parts.SAMPLE_SIZE)
+    sample = parts.in_memory(parts.all_records(sample_of, evaluate=evaluate))
+    shape = {"batch_size": batch_size, "image_size": image_size}
+    stages = parts.cumulative_stages(dataset, image_size, evaluate=evaluate)
+    streams = {
+        "read": parts.batched(
+            parts.all_records(dataset, evaluate=evaluate), parts.read, batch_size
+        ),
+        "decode": parts.batched(sample, parts.decode_whole(dataset.num_classes), batch_size),
+        "view": parts.batched(sample, stages.pop("batch"), batch_size),
+        "pipeline": dataset.eval_batches(**shape).repeat()
+        if evaluate
+        else dataset.train_batches(**shape, seed=parts.SEED),
+    }
+    sides = {name: stream_side(iter(stream), batch_size) for name, stream in streams.items()}
+    photos = parts.photo_options(dataset)
+    if photos is not None and photos.augment == "none":
+        from preprocessing.pil_peer import Workers
+
+        views = parts.peer_views(photos, sample, image_size, evaluate=evaluate)
+        workers = stack.enter_context(Workers(views, image_size, batch_size, num_cores))
+        sides["PIL"] = workers.turn
+    return sides, {
+        name: stream_side(iter(parts.batched(sample, stage, batch_size)), batch_size)
+        for name, stage in stages.items()
     }
 
 
-def _open(options: argparse.Namespace, *, repeat_cached_sample: bool) -> RecordDataset:
-    data: dict[str, Any] = dict(vars(options))
-    for name in ("eval", "image_size", "batch_size", "seconds"):
-        del data[name]
-    data["datasets_repeat_cached_sample"] = repeat_cached_sample
-    # With a directory, which is a required argument, every data set is made of records.
-    return cast("RecordDataset", registry.open_dataset(**data))
+def _print_speeds(speeds: Mapping[str, Sequence[Speed]]) -> None:
+    columns = f"{'median':>10}{'lowest':>10}{'highest':>10}"
+    print(f"{'':24}{'examples/s':^30}{'per core':^30}\n{'':24}{columns}{columns}")
+    for name, values in speeds.items():
+        print(
+            f"{name:24}{_columns([v.per_sec for v in values], 0)}"
+            f"{_columns([v.per_core for v in values], 0)}"
+        )
+    for side, peer in RATIOS:
+        if peer in speeds:
+            pairs = list(zip(speeds[side], speeds[peer], strict=True))
+            print(
+                f"{f'{side} / {peer}':24}{_columns([a.per_sec / b.per_sec for a, b in pairs], 2)}"
+                f"{_columns([a.per_core / b.per_core for a, b in pairs], 2)}"
+            )
+
+
+def _columns(values: Sequence[float], digits: int) -> str:
+    row = (statistics.median(values), min(values), max(values))
+    return "".join(f"{value:10.{digits}f}" for value in row)
+
+
+def shares(read: Sequence[Speed], stages: Mapping[str, Sequence[Speed]]) -> dict[str, float]:
+    """Microseconds of one core that each stage takes of an image.
+
+    Args:
+        read: the speed of reading alone in every round.
+        stages: the same of every stage together with those before it. The first is what any stage
+            costs, however little it does, and is not listed.
+    """
+    micros = {"read": statistics.median(1e6 / speed.per_core for speed in read)}
+    names = list(stages)
+    for name, before in zip(names[1:], names[:-1], strict=True):
+        added = [
+            1e6 / longer.per_core - 1e6 / shorter.per_core
+            for longer, shorter in zip(stages[name], stages[before], strict=True)
+        ]
+        micros[name] = max(statistics.median(added), 0.0)
+    return micros
+
+
+def _print_shares(micros: Mapping[str, float]) -> None:
+    total = sum(micros.values())
+    parts = ", ".join(f"{name} {value / total:.0%}" for name, value in micros.items())
+    print(f"an image takes {total:.0f} us of a core: {parts}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -46,9 +46,13 @@ def with_origin(
 ) -> tf.data.Dataset:
     """Attach to the serialized examples of one file where they come from."""
     indices = tf.data.Dataset.range(first_index, tf.int64.max)
-    constants = tf.data.Dataset.from_tensors((path, is_real)).repeat()
-    zipped = tf.data.Dataset.zip((data, indices, constants))
-    return zipped.map(lambda data, index, constant: Record(data, constant[0], index, constant[1]))
+    # A zip costs a fifth of what a map does, and every record of a run comes through here.
+    parts: Any = Record._make((data, _always(path), indices, _always(is_real)))
+    return tf.data.Dataset.zip(parts)
+
+
+def _always(value: tf.Tensor) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensors(value).repeat()
 
 
 def records_in_order(read: ShardReader, paths: Sequence[Path]) -> tf.data.Dataset:
@@ -84,8 +88,9 @@ def shuffled_records(
         )
         shuffled = _shuffle(records, shuffle_buffer, seed, epoch)
         skipped = tf.where(epoch == start_epoch, tf.constant(start_position, tf.int64), 0)
-        placed = shuffled.enumerate().skip(skipped)
-        return placed.map(lambda position, record: PlacedRecord(record, epoch, position))
+        positions = tf.data.Dataset.range(skipped, tf.int64.max)
+        parts: Any = PlacedRecord._make((shuffled.skip(skipped), _always(epoch), positions))
+        return tf.data.Dataset.zip(parts)
 
     return tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(one_epoch)
 

@@ -1,38 +1,78 @@
 from __future__ import annotations
 
-import itertools
+import io
 import re
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from preprocessing import benchmark
-from tests.preprocessing.image_shards import example, photographs, write_split
+from preprocessing import benchmark, pil_peer
+from preprocessing.benchmark_turns import Speed, stream_side, take_turns
+from tests.preprocessing.image_shards import encode, example, photographs, write_split
 
 
 def test_speed_of_a_known_iterator(monkeypatch):
-    """A clock that moves by 10 ms for every batch of 32: 3200 examples a second."""
-    now = itertools.count()
-    clock = [0.0]
+    """By the clocks a batch of 32 takes 10 ms, and 4 ms of a processor."""
+    wall, processor = [0.0], [0.0]
 
     def batches():
         while True:
-            clock[0] += 0.01
-            yield next(now)
+            wall[0] += 0.01
+            processor[0] += 0.004
+            yield None
 
-    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    speed = benchmark.measure(batches(), batch_size=32, seconds=1.0)
-    assert speed.median == pytest.approx(3200)
-    assert speed.slowest == pytest.approx(3200)
-    assert speed.fastest == pytest.approx(3200)
-    assert next(now) == 3 + 5 * 20  # warm-up, then five stretches of 0.2 seconds
+    monkeypatch.setattr(time, "perf_counter", lambda: wall[0])
+    monkeypatch.setattr(time, "process_time", lambda: processor[0])
+    speed = stream_side(batches(), batch_size=32)(1.0)
+    assert speed.per_sec == pytest.approx(3200)
+    assert speed.per_core == pytest.approx(8000)
+    assert 1.0 <= wall[0] <= 1.03
+
+
+def test_turns_begin_with_another_side_in_every_round():
+    order = []
+
+    def side(name):
+        def turn(secs):
+            order.append(name)
+            return Speed(len(order), secs)
+
+        return turn
+
+    speeds = take_turns({name: side(name) for name in "abc"}, rounds=4, secs=0.5)
+    assert "".join(order) == "abc" + "abc" + "bca" + "cab" + "abc"  # the first is not counted
+    assert [speed.per_sec for speed in speeds["b"]] == [5, 7, 12, 14]
+
+
+def test_shares_are_differences_between_stages():
+    """1,000, 1,250 and 2,000 us with each stage; one round of three was disturbed."""
+    disturbed = Speed(1, 10.0)
+    stages = {
+        "nothing": [Speed(1, 1000.0)] * 3,
+        "parse": [Speed(1, 800.0), disturbed, Speed(1, 800.0)],
+        "batch": [Speed(1, 500.0)] * 3,
+    }
+    micros = benchmark.shares([Speed(1, 20_000.0)] * 3, stages)
+    assert micros == pytest.approx({"read": 50, "parse": 250, "batch": 750})
 
 
 @pytest.mark.parametrize(
-    ("arguments", "stages"),
-    [([], ["read", "decode", "view", "pipeline"]), (["--eval"], ["read", "decode", "pipeline"])],
+    ("arguments", "ratios"),
+    [
+        ([], ["view / decode", "pipeline / decode", "view / PIL", "pipeline / PIL"]),
+        pytest.param(
+            ["--eval"],
+            ["view / decode", "pipeline / decode", "view / PIL", "pipeline / PIL"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--augment=color"], ["view / decode", "pipeline / decode"], marks=pytest.mark.slow
+        ),
+    ],
 )
-def test_a_row_for_every_stage(tmp_path, capsys, arguments, stages):
+def test_a_row_for_every_side(tmp_path, capsys, arguments, ratios):
     images = [example(encoded, 1) for encoded in photographs(40)]
     write_split(tmp_path, "train", images, 2)
     write_split(tmp_path, "validation", images, 1)
@@ -42,21 +82,49 @@ def test_a_row_for_every_stage(tmp_path, capsys, arguments, stages):
             "--data_name=imagenet",
             "--image_size=32",
             "--batch_size=8",
-            "--seconds=0.2",
+            "--seconds=0.1",
             *arguments,
         ]
     )
     assert code == 0
-    heading, columns, *rows = capsys.readouterr().out.splitlines()
-    assert heading.startswith(f"imagenet, {'validation' if arguments else 'train'}: 32 px, batch 8")
-    assert columns.split() == ["examples/s", "slowest", "fastest", "per", "core"]
-    assert [row.split()[0] for row in rows] == stages
+    heading, _, columns, *rows, last = capsys.readouterr().out.splitlines()
+    subset = "validation" if arguments == ["--eval"] else "train"
+    assert heading.startswith(f"imagenet, {subset}: 32 px, batch 8")
+    assert columns.split() == ["median", "lowest", "highest"] * 2
+    sides = ["read", "decode", "view", "pipeline"] + ["PIL"] * ("view / PIL" in ratios)
+    assert [re.split(r"\s{2,}", row)[0] for row in rows] == sides + ratios
     for row in rows:
-        median, slowest, fastest, per_core = map(int, re.findall(r"\d+", row))
-        assert 0 < slowest <= median <= fastest
-        assert 0 < per_core <= median
+        values = [float(word) for word in row.split()[-6:]]
+        for median, lowest, highest in (values[:3], values[3:]):
+            assert 0 <= lowest <= median <= highest
+    shares = dict(re.findall(r"([a-z, ]+?) (\d+)%", last.split(": ")[1]))
+    assert {name.strip(" ,") for name in shares} >= {"read", "parse", "decode", "batch"}
+    assert sum(map(int, shares.values())) == pytest.approx(100, abs=4)
+
+
+def test_views_by_pillow():
+    """A window of a lossless image, enlarged twofold in Pillow, cut in the middle, mirrored."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    view = pil_peer.View(encode(pixels, "PNG"), (5, 7, 8, 10), (16, 20), flipped=True)
+    part = Image.fromarray(pixels[5:13, 7:17]).resize((20, 16), Image.Resampling.BILINEAR)
+    expected = np.asarray(part)[2:14, 4:16][:, ::-1]
+    np.testing.assert_array_equal(pil_peer.make(view, 12), expected)
+
+
+def test_a_jpeg_by_pillow_is_decoded_as_it_is():
+    (encoded,) = photographs(1)
+    pixels = np.asarray(Image.open(io.BytesIO(encoded)))
+    view = pil_peer.View(encoded, (0, 0, 48, 64), (48, 64), flipped=False)
+    np.testing.assert_array_equal(pil_peer.make(view, 40), pixels[4:44, 12:52])
 
 
 def test_missing_data(capsys):
     assert benchmark.main(["--data_dir=/nowhere"]) == 3
     assert "error: data directory /nowhere does not exist" in capsys.readouterr().err
+
+
+def test_an_option_that_does_not_exist(tmp_path, capsys):
+    write_split(tmp_path, "train", [example(photographs(1)[0], 1)], 1)
+    arguments = [f"--data_dir={tmp_path}", "--data_name=imagenet", "--train_crop=none"]
+    assert benchmark.main(arguments) == 2
+    assert "error: --train_crop=none: choose from inception" in capsys.readouterr().err
