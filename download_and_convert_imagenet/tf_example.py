@@ -52,23 +52,56 @@ class LabelledImage:
 
 def encode_image(image: LabelledImage) -> bytes:
     """The record of one image, with the keys that ImageNet's TFRecords have had since 2016."""
-    features: dict[str, Message] = {
-        "image/encoded": bytes_feature([image.encoded]),
-        "image/height": int64_feature([image.height]),
-        "image/width": int64_feature([image.width]),
-        "image/channels": int64_feature([3]),
-        "image/colorspace": bytes_feature([b"RGB"]),
-        "image/format": bytes_feature([image.image_format.encode()]),
-        "image/filename": bytes_feature([_text(image.filename)]),
-        "image/class/label": int64_feature([image.label]),
-        "image/class/synset": bytes_feature([_text(image.synset)]),
-        "image/class/text": bytes_feature([_text(image.text)]),
-        "image/object/bbox/label": int64_feature([image.label] * len(image.boxes)),
+    parts = (
+        _class_entries(image.label, image.synset, image.text),
+        *_entry("image/encoded", bytes_feature([image.encoded])),
+        *_entry("image/filename", bytes_feature([_text(image.filename)])),
+        _format_entries(image.image_format, image.height),
+        _box_entries(image.label, image.boxes),
+        _width_entry(image.width),
+    )
+    return b"".join(_message(_EXAMPLE_FEATURES, parts))
+
+
+# Most images share these entries with many others. Their keys are neighbours in sorted order.
+
+
+@functools.lru_cache(maxsize=4096)
+def _class_entries(label: int, synset: str, text: str) -> bytes:
+    return _entries(
+        {
+            "image/channels": int64_feature([3]),
+            "image/class/label": int64_feature([label]),
+            "image/class/synset": bytes_feature([_text(synset)]),
+            "image/class/text": bytes_feature([_text(text)]),
+            "image/colorspace": bytes_feature([b"RGB"]),
+        }
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _format_entries(image_format: str, height: int) -> bytes:
+    return _entries(
+        {
+            "image/format": bytes_feature([image_format.encode()]),
+            "image/height": int64_feature([height]),
+        }
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _box_entries(label: int, boxes: tuple[BoundingBox, ...]) -> bytes:
+    features = {
+        f"image/object/bbox/{side}": float_feature([getattr(box, side) for box in boxes])
+        for side in ("xmin", "ymin", "xmax", "ymax")
     }
-    for side in ("xmin", "ymin", "xmax", "ymax"):
-        sides = [getattr(box, side) for box in image.boxes]
-        features[f"image/object/bbox/{side}"] = float_feature(sides)
-    return encode_example(features)
+    features["image/object/bbox/label"] = int64_feature([label] * len(boxes))
+    return _entries(features)
+
+
+@functools.lru_cache(maxsize=4096)
+def _width_entry(width: int) -> bytes:
+    return _entries({"image/width": int64_feature([width])})
 
 
 def _text(text: str) -> bytes:
@@ -78,11 +111,16 @@ def _text(text: str) -> bytes:
 
 def encode_example(features: Mapping[str, Message]) -> bytes:
     """A tf.train.Example of encoded features (see `bytes_feature` and its siblings)."""
-    entries: list[bytes] = []
-    for key in sorted(features):
-        entry = (_map_key(key), *_message(_MAP_VALUE, features[key]))
-        entries += _message(_FEATURES_MAP, entry)
-    return b"".join(_message(_EXAMPLE_FEATURES, entries))
+    return b"".join(_message(_EXAMPLE_FEATURES, (_entries(features),)))
+
+
+def _entries(features: Mapping[str, Message]) -> bytes:
+    """Entries of the map of features, in the order of their keys."""
+    return b"".join([part for key in sorted(features) for part in _entry(key, features[key])])
+
+
+def _entry(key: str, feature: Message) -> Message:
+    return _message(_FEATURES_MAP, (_map_key(key), *_message(_MAP_VALUE, feature)))
 
 
 def bytes_feature(values: Iterable[bytes]) -> Message:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import tensorflow as tf
 
@@ -46,6 +48,13 @@ def test_tensorflow_reads_every_key_of_an_image():
     }
     read = {key: list(getattr(f, f.WhichOneof("kind")).value) for key, f in features.items()}
     assert read == expected
+
+
+@pytest.mark.parametrize("boxes", [IMAGE.boxes, ()])
+def test_keys_are_in_order(boxes):
+    """The protobuf library sorts them too, when it is asked for the same bytes every time."""
+    encoded = encode_image(replace(IMAGE, boxes=boxes))
+    assert encoded == tf.train.Example.FromString(encoded).SerializeToString(deterministic=True)
 
 
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 2**31, 2**63 - 1, -1, -(2**63)])
