@@ -72,9 +72,9 @@ def _explain_unreadable(data_dir: Path, num_classes: int) -> DataError:
     deadline = time.monotonic() + _MAX_SEARCH_SECS
     for path in _all_paths(data_dir):
         records = plain_reader(tf.constant(str(path)))
-        for index, result in check_records(records, num_classes, decode=True):
-            if isinstance(result, str):
-                return DataError(describe_problem(path, index, result))
+        for checked in check_records(records, num_classes, decode_every=1):
+            if checked.problem:
+                return DataError(describe_problem(path, checked.index, checked.problem))
         if time.monotonic() > deadline:
             break
     return DataError(

@@ -25,6 +25,7 @@ from preprocessing.record_stream import (
     shuffled_records,
 )
 from preprocessing.shards import ShardSet, find_shards
+from preprocessing.split_check import check_first_records
 
 # What `repeat_cached_sample` keeps in memory: enough images for their mean size to be typical.
 _NUM_CACHED_EXAMPLES = 1024
@@ -92,6 +93,7 @@ class RecordDataset:
         """The `PlacedRecord`s behind `train_batches`, not yet decoded."""
         shards = find_shards(self.data_dir, "train")
         paths = _share_of(shards, shard)
+        check_first_records(shards, paths)
         epoch, position = 0, 0
         if start_example:
             counts = examples_per_shard(shards, paths, tolerate_damage=self._salvages)
@@ -111,6 +113,7 @@ class RecordDataset:
     def eval_records(self, subset: str = "validation") -> tf.data.Dataset:
         """The `Record`s behind `eval_batches`, not yet decoded."""
         shards = find_shards(self.data_dir, subset)
+        check_first_records(shards, shards.paths)
         return records_in_order(self._reader(shards), shards.paths)
 
     def explain(self, error: tf.errors.OpError) -> DataError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -17,8 +18,8 @@ _LOCATED = re.compile(
     rf"({NOT_AN_EXAMPLE}|{BAD_LABEL}|{NOT_AN_IMAGE})\] \[(.+?)\] \[(\d+)\](?: \[(-?\d+)\])?"
 )
 
-
 _BATCH_SIZE = 64
+_NUM_FINGERPRINTS = 1 << 62
 
 
 def describe_problem(path: Path | str, index: int | str, problem: str) -> str:
@@ -44,37 +45,76 @@ def problem_of(message: str, num_classes: int) -> str:
     return "it is no tf.train.Example"
 
 
+class Checked(NamedTuple):
+    """One record of a file, and what is wrong with it ("" for nothing).
+
+    `fingerprint` is a 62-bit hash of the encoded image and `name` its file's; both, and the label
+    (from 0 on), mean something for sound records only.
+    """
+
+    index: int
+    problem: str
+    label: int = -1
+    fingerprint: int = 0
+    name: str = ""
+
+
 def check_records(
-    records: tf.data.Dataset, num_classes: int, *, decode: bool
-) -> Iterator[tuple[int, int | str]]:
-    """Try every record: (its number in the file, its label from 0 on or what is wrong with it).
+    records: tf.data.Dataset, num_classes: int, *, decode_every: int
+) -> Iterator[Checked]:
+    """Try every record.
 
     Args:
         records: of `Record`, without damaged ones.
         num_classes: labels in the file go from 1 to this.
-        decode: decode the images too, instead of looking at their first bytes alone.
+        decode_every: decode every so-manieth image of a file, 1 for all, 0 for none; of the others
+            only the first bytes are looked at.
     """
 
-    def check(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
+    def check(record: Record) -> tuple[tf.Tensor, ...]:
         example = parse_example(record, num_classes)
-        if not decode:
-            return record.index, example.label
-        image = decode_window(example.encoded, whole_image)
-        with tf.control_dependencies([tf.shape(image)]):
-            return record.index, tf.identity(example.label)
+        with tf.control_dependencies(_decoded(example.encoded, record.index, decode_every)):
+            label = tf.identity(example.label)
+        fingerprint = tf.strings.to_hash_bucket_fast(example.encoded, _NUM_FINGERPRINTS)
+        with tf.control_dependencies([label]):  # or this parser might meet what is no example
+            name = _file_name(record.data)
+        return record.index, label, fingerprint, name
 
     num_tried, batch_size = 0, _BATCH_SIZE
     while True:
         results = records.skip(num_tried).map(check, num_parallel_calls=tf.data.AUTOTUNE)
         try:
-            for indices, labels in results.batch(batch_size).as_numpy_iterator():
-                yield from zip(indices.tolist(), labels.tolist(), strict=True)
-                num_tried += len(indices)
+            for columns in results.batch(batch_size).as_numpy_iterator():
+                for index, label, fingerprint, name in zip(*columns, strict=True):
+                    yield Checked(int(index), "", int(label), int(fingerprint), _text(name))
+                num_tried += len(columns[0])
             return
         except tf.errors.OpError as error:
             if batch_size > 1:  # somewhere in this batch: go on one by one
                 batch_size = 1
                 continue
             failed = next(iter(records.skip(num_tried)))
-            yield int(failed.index), problem_of(error.message or "", num_classes)
+            yield Checked(int(failed.index), problem_of(error.message or "", num_classes))
             num_tried, batch_size = num_tried + 1, _BATCH_SIZE
+
+
+def _decoded(encoded: tf.Tensor, index: tf.Tensor, decode_every: int) -> list[tf.Tensor]:
+    """What has to be computed for an image to have been decoded, where it is to be."""
+
+    def num_pixels() -> tf.Tensor:
+        return tf.size(decode_window(encoded, whole_image))
+
+    if not decode_every:
+        return []
+    if decode_every == 1:
+        return [num_pixels()]
+    return [tf.cond(tf.math.floormod(index, decode_every) == 0, num_pixels, lambda: tf.constant(0))]
+
+
+def _file_name(data: tf.Tensor) -> tf.Tensor:
+    key = "image/filename"
+    return tf.io.parse_single_example(data, {key: tf.io.FixedLenFeature([], tf.string, "")})[key]
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="replace").rsplit("/", 1)[-1]

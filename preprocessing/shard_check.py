@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,10 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing.damaged_records import intact_records, verify_shard
+from download_and_convert_imagenet.manifest import Shard
+from preprocessing.damaged_records import ShardContents, intact_records, verify_shard
 from preprocessing.record_counts import describe_damage
 from preprocessing.record_problems import check_records, describe_problem
 from preprocessing.shards import ShardSet
+from preprocessing.split_check import other_split
+
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -23,42 +28,86 @@ class ShardReport:
         num_examples: records with intact checksums.
         num_damaged: stretches of the file in which the checksums do not fit.
         class_counts: int64 [num_classes], over the records without any problem.
+        indices, fingerprints: int64, the numbers of these records and hashes of their images.
         problems: one line each.
     """
 
+    path: Path
     num_bytes: int
     num_examples: int
     num_damaged: int
     class_counts: np.ndarray
+    indices: np.ndarray
+    fingerprints: np.ndarray
     problems: tuple[str, ...]
 
 
-def check_shard(path: Path, num_classes: int, *, decode: bool) -> ShardReport:
-    """Check every record of a file; with `decode`, decode every image too."""
+def check_shard(
+    path: Path, subset: str, num_classes: int, *, decode_every: int, listed: Shard | None = None
+) -> ShardReport:
+    """Check every record of a file, and the file against its line in the manifest."""
     contents = verify_shard(path)
     problems = [
         describe_damage(path, index, span.offset, span.problem) for index, span in contents.damaged
     ]
-    class_counts = np.zeros(num_classes, np.int64)
-    for index, result in check_records(intact_records(path, contents), num_classes, decode=decode):
-        if isinstance(result, str):
-            problems.append(describe_problem(path, index, result))
+    sound = []
+    records = intact_records(path, contents)
+    for checked in check_records(records, num_classes, decode_every=decode_every):
+        problem = checked.problem or other_split(checked.name, subset)
+        if problem:
+            problems.append(describe_problem(path, checked.index, problem))
         else:
-            class_counts[result] += 1
+            sound.append((checked.index, checked.fingerprint, checked.label))
+    indices, fingerprints, labels = np.array(sound, np.int64).reshape(-1, 3).T
+    problems += _problems_of_manifest(path, contents, listed, is_sound=not problems)
     return ShardReport(
+        path=path,
         num_bytes=path.stat().st_size,
         num_examples=contents.num_intact,
         num_damaged=len(contents.damaged),
-        class_counts=class_counts,
+        class_counts=np.bincount(labels, minlength=num_classes),
+        indices=indices,
+        fingerprints=fingerprints,
         problems=tuple(problems),
     )
 
 
 def check_split(
-    shards: ShardSet, num_classes: int, *, decode: bool, num_threads: int
+    shards: ShardSet, num_classes: int, *, decode_every: int, num_threads: int
 ) -> Iterator[ShardReport]:
     """The reports of a split's files in their order, `num_threads` files being read at a time."""
+    listed = shards.listed
     with ThreadPoolExecutor(num_threads) as threads:
         yield from threads.map(
-            lambda path: check_shard(path, num_classes, decode=decode), shards.paths
+            lambda path: check_shard(
+                path,
+                shards.subset,
+                num_classes,
+                decode_every=decode_every,
+                listed=listed.get(path.name),
+            ),
+            shards.paths,
         )
+
+
+def _problems_of_manifest(
+    path: Path, contents: ShardContents, listed: Shard | None, *, is_sound: bool
+) -> list[str]:
+    """A file that is not the one of which the manifest tells."""
+    if listed is None:
+        return []
+    num_intact = contents.num_intact
+    if listed.num_examples != num_intact + len(contents.damaged):
+        return [f"{path}: {num_intact} intact records, the manifest says {listed.num_examples}"]
+    # A file with a damaged record has another checksum, which would tell nothing new.
+    if is_sound and listed.sha256 and _sha256(path) != listed.sha256:
+        return [f"{path}: every record is intact, but it is not the file of the manifest (SHA-256)"]
+    return []
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -44,6 +44,7 @@ def find_shards(data_dir: Path, subset: str) -> ShardSet:
     for directory in (data_dir, data_dir / subset):
         found = _shards_in(directory, subset)
         if found:
+            _refuse_strangers(data_dir, directory, subset)
             paths = _complete_set(directory, subset, found)
             manifest = _manifest_beside(data_dir, directory)
             _check_sizes(paths, subset, manifest)
@@ -80,6 +81,16 @@ def _complete_set(
         surplus = found[max(found)].name
         raise DataError(f"{directory} holds {surplus}, whose number is beyond its set: remove it")
     return tuple(found[count, index] for index in range(count))
+
+
+def _refuse_strangers(data_dir: Path, directory: Path, subset: str) -> None:
+    """A folder that is one split's own holds no other."""
+    if directory == data_dir:
+        return
+    for other in SUBSETS:
+        if other != subset and (strangers := _shards_in(directory, other)):
+            name = strangers[min(strangers)].name
+            raise DataError(f"{directory} holds {name} among its {subset} shards: move it away")
 
 
 def _manifest_beside(*directories: Path) -> Manifest | None:

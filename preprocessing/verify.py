@@ -1,7 +1,9 @@
 """Check every record of a converted data set: `python -m preprocessing.verify DIR`.
 
-Checksums, labels, and that there is an image; with --decode, that every image decodes. Every
-problem is a line of its own. The exit code is 0 when there is none, else 3.
+Checksums, labels, that there is an image, that the splits are not mixed up (by the names of
+ImageNet's images, and by images that are in both), that each file is the one of manifest.json; and
+that images decode, one in --decode_every of them or with --decode all. Every problem is a line of
+its own. The exit code is 0 when there is none, else 3.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ from preprocessing.record_counts import IMAGENET_SPLITS
 from preprocessing.shards import SUBSETS, ShardSet, find_shards
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from preprocessing.shard_check import ShardReport
 
 _PROGRESS_SECS = 1.0
@@ -36,14 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     num_problems = 0
+    found: dict[str, list[ShardReport]] = {}
     for shards in splits:
-        reports = _check_with_progress(shards, dataset.num_classes, options)
+        reports = found[shards.subset] = _check_with_progress(shards, dataset.num_classes, options)
         problems = [line for report in reports for line in report.problems]
-        problems += _problems_of_counts(shards, reports)
+        problems += _absent_files(shards)
         for line in problems:
             print(line)
         print(_summary(shards, dataset.name, reports, len(problems)))
+        if options.counts:
+            _print_counts(shards, reports)
         num_problems += len(problems)
+    if len(found) == len(SUBSETS):
+        num_problems += _compare_splits(found)
     return DataError.exit_code if num_problems else 0
 
 
@@ -56,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data_name", choices=registry.names(), help="guessed when left out")
     parser.add_argument("--split", choices=SUBSETS, help="check this one only")
     parser.add_argument("--decode", action="store_true", help="decode every image (slow)")
+    parser.add_argument(
+        "--decode_every", type=int, default=100, help="else decode one image of so many, 0 for none"
+    )
+    parser.add_argument("--counts", action="store_true", help="list examples per shard and class")
     parser.add_argument("--num_threads", type=int, default=os.cpu_count(), help="files at a time")
     return parser
 
@@ -84,7 +97,10 @@ def _check_with_progress(
     reports: list[ShardReport] = []
     num_bytes = 0
     for report in check_split(
-        shards, num_classes, decode=options.decode, num_threads=options.num_threads
+        shards,
+        num_classes,
+        decode_every=1 if options.decode else options.decode_every,
+        num_threads=options.num_threads,
     ):
         reports.append(report)
         num_bytes += report.num_bytes
@@ -101,29 +117,59 @@ def _check_with_progress(
     return reports
 
 
-def _problems_of_counts(shards: ShardSet, reports: Sequence[ShardReport]) -> list[str]:
-    """Files whose records, damaged ones included, are not as many as the manifest says."""
-    problems = []
-    for path, report in zip(shards.paths, reports, strict=True):
-        shard = shards.listed.get(path.name)
-        if shard and shard.num_examples != report.num_examples + report.num_damaged:
-            problems.append(
-                f"{path}: {report.num_examples} intact records, the manifest says "
-                f"{shard.num_examples}"
-            )
-    return problems
+def _absent_files(shards: ShardSet) -> list[str]:
+    """Files of the split that the manifest lists and that are not there, or the other way round."""
+    present = {path.name for path in shards.paths}
+    listed = set(shards.listed)
+    if not listed:
+        return []
+    return [
+        *(
+            f"{shards.directory / name} is missing, the manifest has it"
+            for name in sorted(listed - present)
+        ),
+        *(f"{shards.directory / name} is not in the manifest" for name in sorted(present - listed)),
+    ]
+
+
+def _compare_splits(found: Mapping[str, Sequence[ShardReport]]) -> int:
+    """Print what the splits have in common; returns the number of problems."""
+    from preprocessing.split_overlap import problems_of_overlap
+
+    problems, num_shared = problems_of_overlap(found["train"], found["validation"])
+    for line in problems:
+        print(line)
+    if num_shared:
+        print(f"images in both splits: {num_shared:,}")
+    return len(problems)
+
+
+def _print_counts(shards: ShardSet, reports: Sequence[ShardReport]) -> None:
+    """Examples of every shard, and of every class by its label (and its name, if it is known)."""
+    for report in reports:
+        print(f"{report.path.name}\t{report.num_examples}")
+    names = shards.manifest.class_names if shards.manifest else ()
+    for label, count in enumerate(_per_class(reports), 1):
+        name = names[label - 1] if label <= len(names) else ""
+        print(f"{shards.subset} label {label}\t{count}\t{name}".rstrip())
+
+
+def _per_class(reports: Sequence[ShardReport]) -> np.ndarray:
+    return sum(report.class_counts for report in reports[1:]) + reports[0].class_counts
 
 
 def _summary(shards: ShardSet, name: str, reports: Sequence[ShardReport], num_problems: int) -> str:
     """One line: what the split holds, and the verdict."""
     num_examples = sum(report.num_examples for report in reports)
     num_bytes = sum(report.num_bytes for report in reports)
-    per_class = sum(report.class_counts for report in reports[1:]) + reports[0].class_counts
+    per_class = _per_class(reports)
+    per_shard = [report.num_examples for report in reports]
     complete = IMAGENET_SPLITS[shards.subset][1]
     partial = f" (all of ImageNet: {complete:,})" if num_examples != complete else ""
     return (
         f"{shards.subset}: {len(reports)} shards, {num_bytes / 1e9:.2f} GB, "
         f"{num_examples:,} examples{partial if name == 'imagenet' else ''}, "
+        f"{min(per_shard)} to {max(per_shard)} a shard, "
         f"{(per_class > 0).sum()} of {len(per_class)} classes with {per_class.min()} to "
         f"{per_class.max()} examples each: "
         + (f"problems: {num_problems}" if num_problems else "intact")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from download_and_convert_imagenet.manifest import Manifest, Shard, write_manifest
 from preprocessing import verify
@@ -28,14 +30,15 @@ def run(capsys, *arguments):
 
 def test_intact_data(tmp_path, capsys):
     write_numbered_split(tmp_path, "train", 1003, num_shards=3)
-    write_numbered_split(tmp_path, "validation", 10, num_shards=1)
+    validation = [example(numbered_image(2000 + n), 1 + n) for n in range(10)]
+    write_split(tmp_path, "validation", validation, num_shards=1)
     code, lines = run(capsys, tmp_path, "--data_name=imagenet", "--decode")
     assert code == 0
     assert len(lines) == 2
     assert lines[0].startswith("train: 3 shards,")
     assert "1,003 examples (all of ImageNet: 1,281,167)" in lines[0]
     assert lines[0].endswith("1000 of 1000 classes with 1 to 2 examples each: intact")
-    assert "10 examples (all of ImageNet: 50,000), 10 of 1000 classes" in lines[1]
+    assert "10 examples (all of ImageNet: 50,000), 10 to 10 a shard, 10 of 1000" in lines[1]
 
 
 def test_every_problem_is_named(tmp_path, capsys):
@@ -94,6 +97,121 @@ def test_counts_are_held_against_the_manifest(tmp_path, capsys):
     assert code == 3
     assert lines[0] == f"{path}: 5 intact records, the manifest says 6"
     assert "ImageNet" not in lines[-1]
+
+
+def write_manifest_of(directory):
+    """A manifest of the files that are there; five examples a file."""
+    shards = {
+        split: tuple(
+            Shard(
+                path.name,
+                5,
+                path.stat().st_size,
+                hashlib.sha256(path.read_bytes()).hexdigest(),
+            )
+            for path in sorted(directory.glob(f"{split}-*"))
+        )
+        for split in ("train", "validation")
+    }
+    write_manifest(directory, Manifest("imagenet", ("a",) * 1000, shards))
+
+
+def write_both_splits(directory, validation_from=1000):
+    write_numbered_split(directory, "train", 10, 2)
+    examples = [example(numbered_image(validation_from + n), 1 + n) for n in range(10)]
+    return write_split(directory, "validation", examples, 2)
+
+
+def test_files_are_held_against_the_manifest(tmp_path, capsys):
+    """Two whole records exchanged: every checksum in the file fits, but that of the file."""
+    write_both_splits(tmp_path)
+    write_manifest_of(tmp_path)
+    assert run(capsys, tmp_path)[0] == 0
+    path = tmp_path / "train-00001-of-00002"
+    content = path.read_bytes()
+    second, third = (span.offset for span in list(walk_records(path))[1:3])
+    path.write_bytes(content[second:third] + content[:second] + content[third:])
+    code, lines = run(capsys, tmp_path)
+    assert code == 3
+    assert lines[0].startswith(f"{path}: every record is intact, but it is not the file of the")
+
+
+def test_a_file_that_the_manifest_does_not_list(tmp_path, capsys):
+    write_numbered_split(tmp_path, "train", 5, 1)
+    write_manifest_of(tmp_path)
+    (tmp_path / "train-00000-of-00001").rename(tmp_path / "train-00000-of-00002")
+    write_numbered_split(tmp_path / "other", "train", 10, 2)[1].rename(
+        tmp_path / "train-00001-of-00002"
+    )
+    code, lines = run(capsys, tmp_path)
+    assert code == 3
+    assert lines[:3] == [
+        f"{tmp_path}/train-00000-of-00001 is missing, the manifest has it",
+        f"{tmp_path}/train-00000-of-00002 is not in the manifest",
+        f"{tmp_path}/train-00001-of-00002 is not in the manifest",
+    ]
+
+
+def test_a_train_shard_among_validation_is_told_by_its_images(tmp_path, capsys):
+    """Without names and manifest: the second validation file holds the pixels of training."""
+    write_both_splits(tmp_path)
+    path = tmp_path / "validation-00001-of-00002"
+    path.write_bytes((tmp_path / "train-00000-of-00002").read_bytes())
+    code, lines = run(capsys, tmp_path, "--data_name=imagenet")
+    assert code == 3
+    assert lines[-2:] == [
+        f"{path}: record 0: its image, and those of 5 of 5 records, are in the train split too",
+        "images in both splits: 5",
+    ]
+
+
+def test_a_few_images_in_both_splits_are_no_problem(tmp_path, capsys):
+    write_numbered_split(tmp_path, "train", 101, 3)
+    examples = [example(numbered_image(100 + n), 1) for n in range(20)]
+    write_split(tmp_path, "validation", examples, 1)
+    code, lines = run(capsys, tmp_path, "--data_name=imagenet")
+    assert code == 0
+    assert lines[-1] == "images in both splits: 1"
+
+
+def test_a_train_image_among_validation_is_told_by_its_name(tmp_path, capsys):
+    examples = [example(numbered_image(n), 1) for n in range(6)]
+    message = tf.train.Example.FromString(examples[4])
+    name = message.features.feature["image/filename"].bytes_list.value
+    name.append(b"n01440764_10026.JPEG")
+    examples[4] = message.SerializeToString()
+    (path,) = write_split(tmp_path, "validation", examples, 1)
+    code, lines = run(capsys, tmp_path, "--data_name=imagenet")
+    assert code == 3
+    told = "n01440764_10026.JPEG is an image of the train split, not of validation"
+    assert lines[0] == f"{path}: record 4: {told}"
+    assert lines[1].endswith("problems: 1")
+
+
+@pytest.mark.parametrize(("decode_every", "num_found"), [(0, 0), (1, 12), (5, 3)])
+def test_a_sample_is_decoded(tmp_path, capsys, decode_every, num_found):
+    """Twelve images cut in half; one in five of them is numbers 0, 5 and 10."""
+    examples = [example(encoded[: len(encoded) // 2], 1) for encoded in photographs(12)]
+    write_split(tmp_path, "train", examples, 1)
+    flags = ["--data_name=imagenet", f"--decode_every={decode_every}"]
+    _, lines = run(capsys, tmp_path, *flags)
+    assert len([line for line in lines if "cannot be decoded" in line]) == num_found
+
+
+def test_counts_by_shard_and_class(tmp_path, capsys):
+    labels = [1, 1, 3, 1000]
+    examples = [example(numbered_image(n), label) for n, label in enumerate(labels)]
+    write_split(tmp_path, "train", examples, 3)
+    _, lines = run(capsys, tmp_path, "--data_name=imagenet", "--counts")
+    assert "1 to 2 a shard" in lines[0]
+    assert lines[1:4] == [f"train-0000{n}-of-00003\t{count}" for n, count in enumerate((2, 1, 1))]
+    counts = dict(line.removeprefix("train label ").split("\t") for line in lines[4:])
+    assert len(counts) == 1000
+    assert {label: n for label, n in counts.items() if n != "0"} == {
+        "1": "2",
+        "3": "1",
+        "1000": "1",
+    }
 
 
 def test_one_split_alone(tmp_path, capsys):
