@@ -43,12 +43,7 @@ def _all(arguments: argparse.Namespace) -> list[str]:
     totals = [
         f"{counts[role]} {role}{'' if counts[role] == 1 or role == tensor_roles.RUN_STATE else 's'}"
         f" ({sizes[role]:,} values)"
-        for role in (
-            tensor_roles.WEIGHT,
-            tensor_roles.AVERAGE,
-            tensor_roles.SLOT,
-            tensor_roles.RUN_STATE,
-        )
+        for role in tensor_roles.ROLES
         if counts[role]
     ]
     return [*table, f"{len(values)} tensors: {', '.join(totals)}"]
@@ -104,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m checkpoints.inspect",
         description="List the tensors of a TF1 checkpoint: name, shape, type, role (weight, moving "
-        "average, slot of an optimizer, run state) and statistics.",
+        "average, slot of an optimizer, constant, run state) and statistics.",
     )
     parser.add_argument(
         "prefix", metavar="PREFIX", help="e.g. weights/efficientnet_lite0/model.ckpt"

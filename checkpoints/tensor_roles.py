@@ -1,4 +1,4 @@
-"""What a tensor of a TF1 checkpoint is, by its name: weight, moving average, slot or run state."""
+"""What a tensor of a TF1 checkpoint is, by its name: weight, average, slot, constant, run state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Collection
 from checkpoints.errors import WeightsError
 
 MOVING_AVERAGE = "ExponentialMovingAverage"
-WEIGHT, AVERAGE, SLOT, RUN_STATE = "weight", "moving average", "slot", "run state"
+WEIGHT, AVERAGE, SLOT, CONSTANT = "weight", "moving average", "slot", "constant"
+RUN_STATE = "run state"
+ROLES = (WEIGHT, AVERAGE, SLOT, CONSTANT, RUN_STATE)
 
 _SLOTS = frozenset(("Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1", "Adagrad", "Ftrl"))
 _RUN_STATE = frozenset(
@@ -24,19 +26,23 @@ _RUN_STATE = frozenset(
         "_CHECKPOINTABLE_OBJECT_GRAPH",
     )
 )
+# Slim's published VGG and ResNet v1 keep the mean that their pixels were less of.
+_CONSTANTS = frozenset(("mean_rgb",))
 # Averages already; many TF1 programs gave twins to trainable variables only.
 _STATISTICS = ("moving_mean", "moving_variance")
 _NUM_LISTED = 5
 
 
 def role(name: str, names: Collection[str]) -> str:
-    """The role of `name` in a checkpoint of `names`: one of the four constants above.
+    """The role of `name` in a checkpoint of `names`: one of ROLES.
 
     `<weight>/<anything>` is a slot of that weight, whatever the optimizer called it.
     """
     parent, _, last = name.rpartition("/")
     if parent and last == MOVING_AVERAGE:
         return AVERAGE
+    if parent and last in _CONSTANTS:
+        return CONSTANT
     if last in _RUN_STATE:
         return RUN_STATE
     if parent and (last in _SLOTS or parent in names):

@@ -62,6 +62,7 @@ def published(scope: Any) -> Any:
 
 
 # Arg scope, and the range of pixels: slim's preprocessing of that family.
+MEAN_RGB = np.array([123.68, 116.779, 103.939], np.float32)
 PLUS_MINUS_ONE, CENTERED = "inception_preprocessing", "vgg_preprocessing"
 INCEPTION = inception_arg_scope, PLUS_MINUS_ONE
 VGG = published(vgg.vgg_arg_scope), CENTERED
@@ -85,13 +86,15 @@ def make(name: str, outputs: int, image_size: int, directory: str) -> None:
     images = generator.integers(0, 256, [2, image_size, image_size, 3], np.uint8)
     inputs = images.astype(np.float32)
     if pixel_range == CENTERED:
-        inputs -= np.array([123.68, 116.779, 103.939], np.float32)
+        inputs -= MEAN_RGB
     else:
         inputs = (inputs / 255 - 0.5) * 2
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         with scope():
             logits, _ = function(tf.constant(inputs), outputs, is_training=False)
         tf.compat.v1.train.create_global_step()
+        if pixel_range == CENTERED:  # the published checkpoints have it, no network reads it
+            tf.compat.v1.get_variable(f"{name}/mean_rgb", initializer=MEAN_RGB)
         session.run(tf.compat.v1.global_variables_initializer())
         for variable in tf.compat.v1.model_variables():
             variable.load(_random(variable.op.name, variable.shape.as_list(), generator), session)

@@ -17,6 +17,8 @@ NAMES = {
     "gone/kernel/Momentum": "slot",
     "gone/kernel/ExponentialMovingAverage": "moving average",
     "Momentum": "weight",
+    "vgg_16/mean_rgb": "constant",
+    "mean_rgb": "weight",
     "global_step": "run state",
     "beta1_power": "run state",
     "loss_scale": "run state",
