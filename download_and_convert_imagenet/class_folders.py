@@ -100,7 +100,7 @@ def _images(folder: Path, names: Sequence[str], classes: Sequence[str]) -> list[
         num_before = len(images)
         images += (
             SourceImage(
-                name=os.path.relpath(file.path, folder),
+                name=file.path.removeprefix(f"{folder}{os.sep}"),
                 label=labels[name],
                 synset=name,
                 text=_words(name),

@@ -1,5 +1,8 @@
 """CRC-32C, the checksum of TFRecord files, in NumPy: no compiled dependency is needed.
 
+Where the package google-crc32c is installed with its compiled part, that does it, in a tenth of the
+time.
+
 A CRC with a zero initial value is the remainder of the data, as a polynomial over GF(2), divided by
 the Castagnoli polynomial P. Two things follow from that.
 
@@ -18,6 +21,11 @@ import functools
 
 import numpy as np
 
+try:
+    import google_crc32c  # pyright: ignore[reportMissingImports]
+except ImportError:
+    google_crc32c = None
+
 # The Castagnoli polynomial, bits reversed (RFC 3720, section 12.1).
 _POLYNOMIAL = 0x82F63B78
 _ONES = 0xFFFFFFFF
@@ -34,6 +42,14 @@ _MASK_DELTA = 0xA282EAD8
 
 def crc32c(data: bytes) -> int:
     """The CRC-32C of `data` as an unsigned 32-bit integer."""
+    # Its own fallback in Python is slower than what is here.
+    if google_crc32c is not None and google_crc32c.implementation == "c":
+        return google_crc32c.value(data)
+    return numpy_crc32c(data)
+
+
+def numpy_crc32c(data: bytes) -> int:
+    """`crc32c` without a compiled part."""
     if len(data) < _SHORT_BYTES:
         return _crc32c_bytewise(data)
     # Zeros in front of the data do not change a CRC that starts from zero, and the usual start

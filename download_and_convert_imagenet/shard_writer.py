@@ -11,6 +11,8 @@ from pathlib import Path
 from download_and_convert_imagenet.crc32c import masked_crc32c
 from download_and_convert_imagenet.manifest import Shard
 
+_BUFFER_BYTES = 1 << 20
+
 
 def shard_name(split: str, index: int, num_shards: int) -> str:
     """`train-00007-of-01024`: the name by which readers know shard 7 of 1024."""
@@ -51,7 +53,7 @@ def write_shard(
     digest = hashlib.sha256()
     num_examples = num_bytes = 0
     try:
-        with partial.open("wb") as file:
+        with partial.open("wb", buffering=_BUFFER_BYTES) as file:
             for example in examples:
                 for part in frame_record(example):
                     file.write(part)

@@ -3,7 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from download_and_convert_imagenet.crc32c import crc32c, masked_crc32c, masked_crc32c_of_windows
+from download_and_convert_imagenet.crc32c import (
+    crc32c,
+    masked_crc32c,
+    masked_crc32c_of_windows,
+    numpy_crc32c,
+)
 
 
 def crc32c_bit_by_bit(data: bytes) -> int:
@@ -28,7 +33,7 @@ def crc32c_bit_by_bit(data: bytes) -> int:
     ],
 )
 def test_published_values(data, expected):
-    assert crc32c(data) == expected
+    assert crc32c(data) == numpy_crc32c(data) == expected
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,7 @@ def test_published_values(data, expected):
 )
 def test_every_length_agrees_with_the_definition(num_bytes):
     data = np.random.default_rng(num_bytes).bytes(num_bytes)
-    assert crc32c(data) == crc32c_bit_by_bit(data)
+    assert crc32c(data) == numpy_crc32c(data) == crc32c_bit_by_bit(data)
 
 
 def test_mask_is_that_of_record_writer_h():
