@@ -17,7 +17,7 @@ from models import registry
 from preprocessing.synthetic import SyntheticDataset
 from tests.models.test_all_networks import IMAGE_SIZES, NUM_CLASSES, SMALL_IMAGE_SIZE
 
-QUICK = ("trivial", "lenet", "mobilenet_v1_relu", "keras_mobilenet")
+QUICK = ("trivial", "lenet", "keras_mobilenet")
 # Of more than 100 million parameters; with slots and averages a test would take over 8 GiB.
 LARGE = (
     "overfeat",
