@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.graph_search import needed, num_elements
 from models.network import Network
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
@@ -36,7 +37,7 @@ class Cost:
 
 def num_parameters(network: Network) -> int:
     """Trainable values; the moving statistics of batch norm are none."""
-    return sum(_num_elements(network.variables[name]) for name in network.trainable)
+    return sum(num_elements(network.variables[name]) for name in network.trainable)
 
 
 def cost(network: Network, image_size: int) -> Cost:
@@ -52,20 +53,20 @@ def cost(network: Network, image_size: int) -> Cost:
 
 def _cost(outputs: list[tf.Tensor]) -> Cost:
     macs = activations = 0
-    for operation in _needed(outputs):
+    for operation in needed(outputs):
         called = _called(operation)
         if called is not None:
             inner = _cost(called.outputs)
             macs += inner.macs
             activations += inner.activations
         elif operation.type in CONVOLUTIONS:
-            elements = _num_elements(operation.outputs[0])
+            elements = num_elements(operation.outputs[0])
             # A filter is [height, width, inputs of an output, outputs]; depthwise: no such sum.
             window = operation.inputs[1].shape[: 3 if operation.type == "Conv2D" else 2]
             macs += elements * math.prod(window)
             activations += elements
         elif operation.type in PRODUCTS:
-            macs += _num_elements(operation.outputs[0]) * operation.inputs[0].shape[-1]
+            macs += num_elements(operation.outputs[0]) * operation.inputs[0].shape[-1]
     return Cost(macs, activations)
 
 
@@ -74,22 +75,3 @@ def _called(operation: Any) -> Any:
     if "PartitionedCall" not in operation.type:
         return None
     return operation.graph._get_function(operation.get_attr("f").name).graph
-
-
-def _needed(outputs: list[tf.Tensor]) -> list[Any]:
-    """The operations that the outputs depend on."""
-    waiting = [output.op for output in outputs]
-    found: dict[str, Any] = {}
-    while waiting:
-        operation: Any = waiting.pop()
-        if operation.name not in found:
-            found[operation.name] = operation
-            waiting += [tensor.op for tensor in operation.inputs]
-    return list(found.values())
-
-
-def _num_elements(tensor: tf.Tensor | tf.Variable) -> int:
-    elements = tensor.shape.num_elements()
-    if elements is None:
-        raise ValueError(f"cannot count {tensor.name}: its shape {tensor.shape} is not known")
-    return elements
