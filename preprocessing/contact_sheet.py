@@ -1,0 +1,110 @@
+"""What each augmentation makes of a few photos: `python -m preprocessing.contact_sheet PHOTO...`.
+
+One row for each augmentation, its views drawn as a training run draws them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from preprocessing import photos
+from preprocessing.errors import DataError
+from preprocessing.options import BatchOptions, ImageOptions
+
+ROWS: dict[str, ImageOptions | BatchOptions] = {
+    "none": ImageOptions(train_crop="efficientnet"),
+    "color": ImageOptions(train_crop="efficientnet", augment="color"),
+    "autoaugment": ImageOptions(train_crop="efficientnet", augment="autoaugment"),
+    "randaugment": ImageOptions(train_crop="efficientnet", augment="randaugment"),
+    "random_erasing": BatchOptions(random_erasing=1.0),
+    "mixup_alpha": BatchOptions(mixup_alpha=1.0),
+    "cutmix_alpha": BatchOptions(cutmix_alpha=1.0),
+}
+_LABEL_WIDTH = 100
+_NUM_COLORS = 256  # a palette makes the file a third as large
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw the sheet that the command line asks for; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "python -m preprocessing.contact_sheet", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("photos", nargs="+", metavar="PHOTO")
+    parser.add_argument("--output", type=Path, default=Path("augmentation.png"))
+    parser.add_argument("--num_views", type=int, default=8, help="in each row")
+    parser.add_argument("--image_size", type=int, default=96, help="of a view, in pixels")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        pixels = [photos.read(path) for path in options.photos]
+        sheet = draw(pixels, options.num_views, options.image_size, options.seed)
+        sheet.quantize(_NUM_COLORS).save(options.output, optimize=True)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"error: cannot write {options.output}: {error}", file=sys.stderr)
+        return DataError.exit_code
+    return 0
+
+
+def draw(
+    pixels: Sequence[np.ndarray], num_views: int, image_size: int, seed: int = 1
+) -> Image.Image:
+    """A row of views for each of `ROWS`, with its name in front of it.
+
+    Args:
+      pixels: photos, uint8 [height, width, 3]; they take turns in each row.
+    """
+    size = (_LABEL_WIDTH + num_views * image_size, len(ROWS) * image_size)
+    sheet = Image.new("RGB", size, "white")
+    writer = ImageDraw.Draw(sheet)
+    for row, (name, options) in enumerate(ROWS.items()):
+        top = row * image_size
+        writer.text((4, top + image_size // 2 - 6), name, fill="black")
+        for column, view in enumerate(views(options, pixels, num_views, image_size, seed)):
+            left = _LABEL_WIDTH + column * image_size
+            sheet.paste(Image.fromarray(view), (left, top))
+    return sheet
+
+
+def views(
+    options: ImageOptions | BatchOptions,
+    pixels: Sequence[np.ndarray],
+    num_views: int,
+    image_size: int,
+    seed: int,
+) -> np.ndarray:
+    """Training views of the photos by turns: uint8 [num_views, image_size, image_size, 3]."""
+    import tensorflow as tf
+
+    from preprocessing.batch_augmentation import BatchAugmentation
+    from preprocessing.examples import Example
+    from preprocessing.imagenet_images import to_bytes, train_image
+    from preprocessing.randomness import example_seed
+
+    images = options if isinstance(options, ImageOptions) else ImageOptions("efficientnet")
+    batch = []
+    for number in range(num_views):
+        encoded = tf.io.encode_png(pixels[number % len(pixels)])
+        example = Example(encoded, tf.constant(0), tf.zeros([0, 4]))
+        position = tf.constant(number, tf.int64)
+        own_seed = example_seed(seed, 0, tf.constant(0, tf.int64), position)
+        batch.append(train_image(images, example, image_size, own_seed, position))
+    stacked = tf.stack(batch)
+    if isinstance(options, BatchOptions):
+        key = tf.constant([seed, 0], tf.int32)
+        stacked, _ = BatchAugmentation(options)(stacked, tf.range(num_views), key)
+    return to_bytes(tf.cast(stacked, tf.float32)).numpy()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
