@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import statistics
 import sys
@@ -108,12 +109,11 @@ def _sides(
     sample = parts.in_memory(parts.all_records(sample_of, evaluate=evaluate))
     shape = {"batch_size": batch_size, "image_size": image_size}
     stages = parts.cumulative_stages(dataset, image_size, evaluate=evaluate)
+    batched = functools.partial(parts.batched, batch_size=batch_size, reading=dataset.reading)
     streams = {
-        "read": parts.batched(
-            parts.all_records(dataset, evaluate=evaluate), parts.read, batch_size
-        ),
-        "decode": parts.batched(sample, parts.decode_whole(dataset.num_classes), batch_size),
-        "view": parts.batched(sample, stages.pop("batch"), batch_size),
+        "read": batched(parts.all_records(dataset, evaluate=evaluate), parts.read),
+        "decode": batched(sample, parts.decode_whole(dataset.num_classes)),
+        "view": batched(sample, stages.pop("batch")),
         "pipeline": dataset.eval_batches(**shape).repeat()
         if evaluate
         else dataset.train_batches(**shape, seed=parts.SEED),
@@ -127,7 +127,7 @@ def _sides(
         workers = stack.enter_context(Workers(views, image_size, batch_size, num_cores))
         sides["PIL"] = workers.turn
     return sides, {
-        name: stream_side(iter(parts.batched(sample, stage, batch_size)), batch_size)
+        name: stream_side(iter(batched(sample, stage)), batch_size)
         for name, stage in stages.items()
     }
 

@@ -12,10 +12,10 @@ from preprocessing.crops import eval_window, train_crop, vgg_resized_shape
 from preprocessing.examples import parse_example
 from preprocessing.image_decoding import WindowChooser, decode_window, whole_image
 from preprocessing.imagenet_images import crop_seed, random_view, train_image
-from preprocessing.options import ImageOptions
+from preprocessing.options import ImageOptions, ReadingOptions
 from preprocessing.pil_peer import View
 from preprocessing.randomness import example_seed
-from preprocessing.record_dataset import RecordDataset
+from preprocessing.record_dataset import RecordDataset, pipeline_options
 from preprocessing.record_stream import PlacedRecord
 
 SEED = 1
@@ -40,10 +40,13 @@ def in_memory(records: tf.data.Dataset) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(sample).repeat()
 
 
-def batched(records: tf.data.Dataset, stage: Stage, batch_size: int) -> tf.data.Dataset:
+def batched(
+    records: tf.data.Dataset, stage: Stage, batch_size: int, reading: ReadingOptions
+) -> tf.data.Dataset:
     """Records through a stage, batched as `RecordDataset` does it."""
     results = records.map(stage, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return results.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    batches = results.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return batches.with_options(pipeline_options(reading))
 
 
 def read(placed: PlacedRecord) -> tf.Tensor:

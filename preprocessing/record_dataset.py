@@ -130,13 +130,21 @@ class RecordDataset:
         return plain_reader
 
     def _finish(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        options = tf.data.Options()
-        options.deterministic = True
-        # A distribution strategy would split the files by its own rule and change the order.
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        if self.reading.num_data_threads:
-            options.threading.private_threadpool_size = self.reading.num_data_threads
+        options = pipeline_options(self.reading)
         return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def pipeline_options(reading: ReadingOptions) -> tf.data.Options:
+    """How tf.data runs the pipeline: in order, one thread an image."""
+    options = tf.data.Options()
+    options.deterministic = True
+    # A distribution strategy would split the files by its own rule and change the order.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # There are as many images at a time as cores: to divide one among threads only costs.
+    options.threading.max_intra_op_parallelism = 1
+    if reading.num_data_threads:
+        options.threading.private_threadpool_size = reading.num_data_threads
+    return options
 
 
 def _share_of(shards: ShardSet, shard: tuple[int, int]) -> tuple[Path, ...]:
