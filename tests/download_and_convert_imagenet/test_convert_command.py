@@ -13,7 +13,6 @@ import pytest
 import tensorflow as tf
 
 from download_and_convert_imagenet.__main__ import main
-from download_and_convert_imagenet.directory_lock import locked_directory
 from download_and_convert_imagenet.synsets import synsets
 from preprocessing import verify
 from tests.conftest import ROOT
@@ -49,6 +48,13 @@ def shard_bytes(data_dir: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in files}
 
 
+def read_examples(data_dir: Path, pattern: str) -> list:
+    """The features of every record, by TensorFlow."""
+    paths = sorted(map(str, data_dir.glob(pattern)))
+    records = tf.data.TFRecordDataset(paths).as_numpy_iterator()
+    return [tf.train.Example.FromString(record).features.feature for record in records]
+
+
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
     return write_archives(FAKE, tmp_path_factory.mktemp("raw"))
@@ -65,10 +71,8 @@ def reference(raw, tmp_path_factory):
 def test_all_images_arrive_with_their_labels_and_boxes(reference):
     data_dir, _ = reference
     found = {}
-    for path in sorted(data_dir.glob("[tv]*-of-*")):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            features = tf.train.Example.FromString(record).features.feature
-            found[features["image/filename"].bytes_list.value[0].decode()] = features
+    for features in read_examples(data_dir, "[tv]*-of-*"):
+        found[features["image/filename"].bytes_list.value[0].decode()] = features
     images = [i for i in (*FAKE.train, *FAKE.validation) if i.kind != "truncated"]
     assert sorted(found) == sorted(image.name for image in images)
     for image in images:
@@ -96,16 +100,15 @@ def test_all_images_arrive_with_their_labels_and_boxes(reference):
 def test_repaired_images_look_as_before(reference, kind):
     data_dir, _ = reference
     image = FAKE.image(kind)
-    for path in data_dir.glob("train-*"):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            features = tf.train.Example.FromString(record).features.feature
-            if features["image/filename"].bytes_list.value[0] == image.name.encode():
-                encoded = features["image/encoded"].bytes_list.value[0]
-                pixels = tf.io.decode_jpeg(encoded, dct_method="INTEGER_ACCURATE").numpy()
-                assert pixels.shape == (image.height, image.width, 3)
-                assert np.abs(pixels - decode(image.content)).mean() < 1
-                return
-    raise AssertionError(f"{image.name} is not there")
+    (features,) = (
+        features
+        for features in read_examples(data_dir, "train-*")
+        if features["image/filename"].bytes_list.value[0] == image.name.encode()
+    )
+    encoded = features["image/encoded"].bytes_list.value[0]
+    pixels = tf.io.decode_jpeg(encoded, dct_method="INTEGER_ACCURATE").numpy()
+    assert pixels.shape == (image.height, image.width, 3)
+    assert np.abs(pixels - decode(image.content)).mean() < 1
 
 
 def test_what_it_says(reference, raw):
@@ -225,100 +228,6 @@ def test_changed_input_is_told_and_converted_anew(reference, raw, tmp_path):
     assert shard_bytes(data_dir) == shard_bytes(reference[0])
 
 
-def fails_with_one_line(capsys, *arguments, code=3) -> str:
-    """Run in this process; returns the line."""
-    try:
-        returned = main([str(argument) for argument in arguments])
-    except SystemExit as stopped:
-        returned = stopped.code
-    message = capsys.readouterr().err
-    assert returned == code
-    assert message.startswith("error: ")
-    assert message.count("\n") == 1
-    assert message.endswith("\n")
-    return message
-
-
-def test_two_at_once_are_refused(raw, tmp_path, capsys):
-    with locked_directory(tmp_path, tmp_path / ".conversion"):
-        message = fails_with_one_line(
-            capsys, tmp_path, f"--raw_dir={raw}", *SHARDS, "--num_processes=1"
-        )
-    assert f"another conversion is writing to {tmp_path} (process {os.getpid()})" in message
-
-
-def test_missing_archives(tmp_path, capsys):
-    message = fails_with_one_line(capsys, tmp_path)
-    assert f"{tmp_path / TRAIN_ARCHIVE} is missing" in message
-
-
-def test_unknown_class(tmp_path, capsys):
-    (tmp_path / "train" / "n00000001").mkdir(parents=True)
-    (tmp_path / "validation").mkdir()
-    assert "train/n00000001 is named after no class" in fails_with_one_line(capsys, tmp_path)
-
-
-def test_too_many_shards(raw, tmp_path, capsys):
-    message = fails_with_one_line(capsys, tmp_path, f"--raw_dir={raw}")
-    assert "150 train images cannot fill 1024 shards: set --train_shards to 150" in message
-
-
-def test_a_directory_that_cannot_be_written(raw, tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    message = fails_with_one_line(capsys, tmp_path / "file" / "data", f"--raw_dir={raw}", *SHARDS)
-    assert f"{tmp_path / 'file' / 'data'}: Not a directory" in message
-
-
-@pytest.mark.parametrize("num_processes", [1, 2])
-def test_a_file_that_cannot_grow_any_more(raw, tmp_path, num_processes):
-    """A limit on the size of files stands for a full disk: the same call fails."""
-    command = [*COMMAND, str(tmp_path / "data"), f"--raw_dir={raw}", "--train_shards=2"]
-    command += ["--validation_shards=1", f"--num_processes={num_processes}"]
-    completed = subprocess.run(
-        ["sh", "-c", 'ulimit -f 200; exec "$@"', "sh", *command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECS,
-        check=False,
-    )
-    assert completed.returncode == 3
-    assert completed.stderr.count("\n") == 1
-    assert "-of-00002: File too large" in completed.stderr
-    assert not list((tmp_path / "data").glob(".*partial"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "DATA_DIR"),
-        (["d", "--num_processes=0"], "must be 1 or more"),
-        (["d", "--train_shards=many"], "'many' is not a number"),
-        (["d", "--source=folder"], "needs --raw_dir"),
-        (["d", "--source=cifar10", "--bounding_boxes=b"], "option of --source=imagenet"),
-        (["d", "--validation_fraction=0.1"], "option of --source=folder"),
-        (["d", "--source=folder", "--raw_dir=r", "--validation_fraction=1"], "from 0 to below 1"),
-        (["d", "--train_shard=3"], "unrecognized arguments"),
-    ],
-)
-def test_bad_options_are_one_line(capsys, arguments, message):
-    assert message in fails_with_one_line(capsys, *arguments, code=2)
-
-
-def test_help_needs_no_library():
-    code = (
-        "import sys; from download_and_convert_imagenet.__main__ import main\n"
-        "try: main(['--help'])\n"
-        "finally: print(sorted({'tensorflow', 'numpy', 'PIL', 'rich'} & set(sys.modules)))"
-    )
-    completed = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert completed.returncode == 0
-    assert completed.stdout.endswith("[]\n")
-    assert "ILSVRC2012_img_train.tar" in completed.stdout
-
-
 def blocked_folders(directory: Path) -> Path:
     """Class folders with an image that nobody ever gets to read: a pipe without a writer."""
     for wnid in ("n01440764", "n15075141"):
@@ -353,26 +262,6 @@ def test_a_killed_worker_and_an_interrupt_are_one_line(tmp_path, victim):
     assert message.count("\n") == 1
     assert "interrupted" in message or "worker process was ended from outside" in message
     wait_until(lambda: not any(map(is_alive, workers)))
-
-
-def test_any_class_folders(tmp_path, capsys):
-    for name in ("ant", "bee"):
-        (tmp_path / "raw" / name).mkdir(parents=True)
-        for number in range(20):
-            path = tmp_path / "raw" / name / f"{number}.png"
-            path.write_bytes(encode(picture(20, 10 + number), "PNG"))
-    data_dir = tmp_path / "data"
-    arguments = [str(data_dir), "--source=folder", f"--raw_dir={tmp_path / 'raw'}"]
-    assert main([*arguments, "--validation_fraction=0.25", "--num_processes=1"]) == 0
-    said = capsys.readouterr().out
-    assert "train: 8 shards" in said
-    assert "validation: 2 shards" in said
-    (first, *_) = tf.data.TFRecordDataset(str(data_dir / "train-00000-of-00008"))
-    features = tf.train.Example.FromString(first.numpy()).features.feature
-    name = features["image/filename"].bytes_list.value[0].decode()
-    assert features["image/format"].bytes_list.value[0] == b"PNG"
-    assert features["image/encoded"].bytes_list.value[0] == (tmp_path / "raw" / name).read_bytes()
-    assert features["image/class/label"].int64_list.value[0] == 1 + ("ant", "bee").index(name[:3])
 
 
 @pytest.mark.slow

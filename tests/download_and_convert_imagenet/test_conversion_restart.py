@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from download_and_convert_imagenet.conversion_workers import ConversionError
+from download_and_convert_imagenet.manifest import read_manifest
+from tests.download_and_convert_imagenet.encoded_images import encode, picture
+from tests.download_and_convert_imagenet.small_conversions import (
+    NUM_IMAGES,
+    identities,
+    make_source,
+    read_examples,
+    run,
+)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    directory = tmp_path / "raw"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    return tmp_path / "data"
+
+
+def test_finished_shards_are_kept(raw, data_dir):
+    run(make_source(raw), data_dir)
+    before = identities(data_dir)
+    result, told = run(make_source(raw), data_dir)
+    assert identities(data_dir) == before
+    assert (result.num_kept, result.num_images_now) == (6, 0)
+    assert told.notices == ["6 of 6 shards are finished already and kept"]
+
+
+def test_one_changed_image_costs_one_shard(raw, data_dir):
+    run(make_source(raw), data_dir)
+    before = identities(data_dir)
+    (raw / "train_5.jpg").write_bytes(encode(picture(99, 77)))
+    _, told = run(make_source(raw), data_dir)
+    after = identities(data_dir)
+    (changed,) = [name for name in after if after[name] != before[name]]
+    names = {f["image/filename"].bytes_list.value[0] for f in read_examples(data_dir / changed)}
+    assert b"train_5.jpg" in names
+    assert "finished shards that are converted anew: 1" in told.notices[0]
+    assert read_manifest(data_dir) is not None
+
+
+@pytest.mark.parametrize("damage", ["missing", "shorter", "unrecorded"])
+def test_a_shard_that_is_not_as_recorded_is_written_again(raw, data_dir, damage):
+    run(make_source(raw), data_dir)
+    before = identities(data_dir)
+    path = data_dir / "train-00002-of-00004"
+    content = path.read_bytes()
+    journal = data_dir / ".conversion" / "finished_shards.jsonl"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "shorter":
+        path.write_bytes(content[:-5])
+    else:
+        lines = [line for line in journal.read_text().splitlines() if path.name not in line]
+        journal.write_text("\n".join(lines))
+    result, _ = run(make_source(raw), data_dir)
+    assert path.read_bytes() == content
+    assert result.num_kept == 5
+    after = identities(data_dir)
+    assert {name for name in after if after[name] == before[name]} == set(after) - {path.name}
+
+
+def test_a_record_that_was_cut_off_harms_no_other(raw, data_dir):
+    run(make_source(raw), data_dir)
+    journal = data_dir / ".conversion" / "finished_shards.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    assert run(make_source(raw), data_dir)[0].num_kept == 5
+    assert run(make_source(raw), data_dir)[0].num_kept == 6
+
+
+def test_another_number_of_shards_replaces_the_old_ones(raw, data_dir):
+    run(make_source(raw), data_dir)
+    before = identities(data_dir)
+    _, told = run(make_source(raw), data_dir, {"train": 3, "validation": 2})
+    names = sorted(path.name for path in data_dir.glob("*-of-*"))
+    assert names == [f"train-0000{i}-of-00003" for i in range(3)] + [
+        f"validation-0000{i}-of-00002" for i in range(2)
+    ]
+    assert "finished shards that are converted anew: 4" in told.notices[0]
+    assert identities(data_dir)[names[-1]] == before[names[-1]]
+
+
+def test_an_image_that_cannot_be_read_stops_and_keeps_what_is_finished(raw, data_dir):
+    source = make_source(raw)
+    shutil.move(raw / "validation_6.jpg", raw / "gone")
+    with pytest.raises(ConversionError, match=r"validation_6\.jpg: No such file"):
+        run(source, data_dir)
+    assert not list(data_dir.glob(".*partial"))
+    assert read_manifest(data_dir) is None
+    shutil.move(raw / "gone", raw / "validation_6.jpg")
+    assert run(source, data_dir)[0].num_kept >= 4
+
+
+def test_splits_one_after_the_other_share_a_manifest(raw, data_dir):
+    run(make_source(raw, ["validation"]), data_dir)
+    run(make_source(raw, ["train"]), data_dir)
+    manifest = read_manifest(data_dir)
+    assert manifest is not None
+    assert {split: manifest.num_examples(split) for split in NUM_IMAGES} == NUM_IMAGES
+    (raw / "train_5.jpg").unlink()
+    source = make_source(raw, ["train"])
+    (raw / "train_5.jpg").unlink()
+    with pytest.raises(ConversionError):
+        run(source, data_dir)
+    manifest = read_manifest(data_dir)
+    assert manifest is not None
+    assert list(manifest.splits) == ["validation"]
+
+
+def test_another_data_set_is_not_mixed_in(raw, data_dir):
+    run(make_source(raw, ["validation"]), data_dir)
+    other = replace(make_source(raw, ["train"]), class_names=("a", "b", "c"))
+    with pytest.raises(ConversionError, match="holds 'pets' with 3 classes"):
+        run(other, data_dir)
+
+
+def test_shards_of_others_are_not_touched(raw, data_dir):
+    data_dir.mkdir()
+    (data_dir / "train-00000-of-00001").write_bytes(b"precious")
+    with pytest.raises(ConversionError, match="train-00000-of-00001, which this converter has not"):
+        run(make_source(raw), data_dir)
+    (data_dir / "train-00000-of-00001").unlink()
+    run(make_source(raw), data_dir)
+    (data_dir / "train-00000-of-00001").write_bytes(b"precious")
+    with pytest.raises(ConversionError, match="train-00000-of-00001 is of another set"):
+        run(make_source(raw), data_dir)
+    assert (data_dir / "train-00000-of-00001").read_bytes() == b"precious"
+
+
+def test_what_interrupted_conversions_left_is_removed(raw, data_dir):
+    run(make_source(raw), data_dir)
+    (data_dir / ".train-00000-of-00004.123.partial").write_bytes(b"half")
+    run(make_source(raw), data_dir)
+    assert not (data_dir / ".train-00000-of-00004.123.partial").exists()
+
+
+def test_the_journal_is_a_line_of_json_for_each_shard(raw, data_dir):
+    run(make_source(raw), data_dir)
+    journal = data_dir / ".conversion" / "finished_shards.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().split("\n") if line]
+    assert sorted(line["shard"]["file"] for line in lines) == sorted(identities(data_dir))

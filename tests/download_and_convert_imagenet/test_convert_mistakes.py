@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from download_and_convert_imagenet.__main__ import main
+from download_and_convert_imagenet.directory_lock import locked_directory
+from tests.conftest import ROOT
+from tests.download_and_convert_imagenet.fake_imagenet import make_fake_imagenet
+from tests.download_and_convert_imagenet.imagenet_layouts import (
+    TRAIN_ARCHIVE,
+    write_archives,
+)
+
+SHARDS = ("--train_shards=12", "--validation_shards=4")
+COMMAND = (sys.executable, "-m", "download_and_convert_imagenet")
+TIMEOUT_SECS = 60
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return write_archives(make_fake_imagenet(50), tmp_path_factory.mktemp("raw"))
+
+
+def fails_with_one_line(capsys, *arguments, code=3) -> str:
+    """Run in this process; returns the line."""
+    try:
+        returned = main([str(argument) for argument in arguments])
+    except SystemExit as stopped:
+        returned = stopped.code
+    message = capsys.readouterr().err
+    assert returned == code
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    assert message.endswith("\n")
+    return message
+
+
+def test_two_at_once_are_refused(raw, tmp_path, capsys):
+    with locked_directory(tmp_path, tmp_path / ".conversion"):
+        message = fails_with_one_line(
+            capsys, tmp_path, f"--raw_dir={raw}", *SHARDS, "--num_processes=1"
+        )
+    assert f"another conversion is writing to {tmp_path} (process {os.getpid()})" in message
+
+
+def test_missing_archives(tmp_path, capsys):
+    message = fails_with_one_line(capsys, tmp_path)
+    assert f"{tmp_path / TRAIN_ARCHIVE} is missing" in message
+
+
+def test_unknown_class(tmp_path, capsys):
+    (tmp_path / "train" / "n00000001").mkdir(parents=True)
+    (tmp_path / "validation").mkdir()
+    assert "train/n00000001 is named after no class" in fails_with_one_line(capsys, tmp_path)
+
+
+def test_too_many_shards(raw, tmp_path, capsys):
+    message = fails_with_one_line(capsys, tmp_path, f"--raw_dir={raw}")
+    assert "150 train images cannot fill 1024 shards: set --train_shards to 150" in message
+
+
+def test_a_directory_that_cannot_be_written(raw, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    message = fails_with_one_line(capsys, tmp_path / "file" / "data", f"--raw_dir={raw}", *SHARDS)
+    assert f"{tmp_path / 'file' / 'data'}: Not a directory" in message
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_file_that_cannot_grow_any_more(raw, tmp_path, num_processes):
+    """A limit on the size of files stands for a full disk: the same call fails."""
+    command = [*COMMAND, str(tmp_path / "data"), f"--raw_dir={raw}", "--train_shards=2"]
+    command += ["--validation_shards=1", f"--num_processes={num_processes}"]
+    completed = subprocess.run(
+        ["sh", "-c", 'ulimit -f 200; exec "$@"', "sh", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECS,
+        check=False,
+    )
+    assert completed.returncode == 3
+    assert completed.stderr.count("\n") == 1
+    assert "-of-00002: File too large" in completed.stderr
+    assert not list((tmp_path / "data").glob(".*partial"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "DATA_DIR"),
+        (["d", "--num_processes=0"], "must be 1 or more"),
+        (["d", "--train_shards=many"], "'many' is not a number"),
+        (["d", "--source=folder"], "needs --raw_dir"),
+        (["d", "--source=cifar10", "--bounding_boxes=b"], "option of --source=imagenet"),
+        (["d", "--validation_fraction=0.1"], "option of --source=folder"),
+        (["d", "--source=folder", "--raw_dir=r", "--validation_fraction=1"], "from 0 to below 1"),
+        (["d", "--train_shard=3"], "unrecognized arguments"),
+    ],
+)
+def test_bad_options_are_one_line(capsys, arguments, message):
+    assert message in fails_with_one_line(capsys, *arguments, code=2)
+
+
+def test_help_needs_no_library():
+    code = (
+        "import sys; from download_and_convert_imagenet.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "finally: print(sorted({'tensorflow', 'numpy', 'PIL', 'rich'} & set(sys.modules)))"
+    )
+    completed = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert completed.returncode == 0
+    assert completed.stdout.endswith("[]\n")
+    assert "ILSVRC2012_img_train.tar" in completed.stdout
