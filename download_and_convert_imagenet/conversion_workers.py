@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.process
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +59,7 @@ def run_tasks(
     """
     if num_processes == 1:
         for task in tasks:
-            result = _run_task(task, data_dir, on_event, lambda: None)
+            result = _run_task(task, data_dir, on_event)
             if isinstance(result, _Failure):
                 raise ConversionError(result.message)
             on_event(result)
@@ -131,16 +130,10 @@ def _distribute(
 
 def _serve(connection: Connection, data_dir: Path) -> None:
     """A worker: one task after the other, until the parent closes the pipe or is gone."""
-    parent = os.getppid()
-
-    def stop_without_parent() -> None:
-        if os.getppid() != parent:
-            raise EOFError
-
     try:
         while True:
             task = connection.recv()
-            connection.send(_run_task(task, data_dir, connection.send, stop_without_parent))
+            connection.send(_run_task(task, data_dir, connection.send))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
@@ -149,7 +142,6 @@ def _run_task(
     task: ShardTask,
     data_dir: Path,
     send: Callable[[Event], None],
-    check: Callable[[], None],
 ) -> FinishedShard | _Failure:
     num_images = num_bytes = 0
     last_sent = time.monotonic()
@@ -158,13 +150,12 @@ def _run_task(
         nonlocal num_images, num_bytes, last_sent
         num_images, num_bytes = num_images + 1, num_bytes + image_bytes
         if time.monotonic() - last_sent > _SECONDS_BETWEEN_REPORTS:
-            check()
             send(ImagesRead(num_images, num_bytes))
             num_images, num_bytes, last_sent = 0, 0, time.monotonic()
 
     try:
         finished = convert_shard(task, data_dir, report)
-    except (BrokenPipeError, ConnectionResetError):
+    except (BrokenPipeError, ConnectionResetError):  # the parent is gone
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else f"{data_dir / task.file}: "
