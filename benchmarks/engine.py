@@ -2,8 +2,9 @@
 
     python -m benchmarks.engine [--rounds=5]
 
-All sides train EfficientNet-Lite0 on the same 32 random images of 224 px in float32, with Nesterov
-momentum and weight decay, each in a process of its own and in turn (see benchmarks/turns.py).
+All sides train EfficientNet-Lite0 on batches of 32 random images of 224 px in float32, with
+Nesterov momentum and weight decay, each in a process of its own and in turn (see
+benchmarks/turns.py and, for the images, benchmarks/training_sides.py).
 """
 
 from __future__ import annotations

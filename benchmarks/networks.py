@@ -1,11 +1,13 @@
 """Training speed of the registered networks, those of keras.applications beside plain `fit`.
 
-    python -m benchmarks.networks [--models=resnet50,keras_resnet50] [--rounds=3]
+    python -m benchmarks.networks [--models=resnet50,keras_resnet50] [--rounds=3] [--minutes=60]
 
 One tower of the engine trains a batch of 32 at 224 px on the CPU in float32; the peer is the same
 network as keras.applications has it, compiled and fitted with the same optimizer. Both take a step
-in turn, and the ratio is taken within a round. What is measured goes to a file at once, and a
-network that is in the file is not measured again: the command can be stopped and continued.
+in turn, and the ratio is taken within a round. A network for smaller images, such as those of
+CIFAR-10, has its own size, and one that needs larger images the least that it takes; the row says
+so. What is measured goes to a file at once, and a network that is in the file is measured again
+only if it failed: the command can be stopped and continued.
 """
 
 from __future__ import annotations
@@ -27,36 +29,59 @@ from models import registry
 
 ENGINE, PEER = "engine", "fit"
 _BYTES_PER_GIB = 1 << 30
+# Whose steps take longest at equal image size; a larger default size tells of the others.
+_SLOW = ("vgg", "152", "201", "convnextbase", "convnextlarge", "convnextxlarge", "densenet100_k24")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the networks that are not in the file yet, then print the table of all."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("--models", help="names, with commas between (default: all)")
+    parser.add_argument(
+        "--models", help="names, with commas between (default: all, fast ones first)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="steps of each side (default 3)")
+    parser.add_argument("--minutes", type=float, help="begin no further network after so long")
     parser.add_argument("--file", type=Path, default=Path("runs/network_speeds.json"))
     parser.add_argument(
         "--memory_gib", type=float, default=8, help="what a side may take (default 8)"
     )
     options = parser.parse_args(arguments)
-    names = options.models.split(",") if options.models else registry.names()
     try:
-        specs = [registry.get(name) for name in names]
+        specs = _specs(options.models)
     except registry.UnknownModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     results = json.loads(options.file.read_text()) if options.file.exists() else {}
+    started = time.perf_counter()
     for spec in specs:
-        if spec.name not in results:
-            started = time.perf_counter()
-            results[spec.name] = measure(spec, options.rounds, options.memory_gib)
-            options.file.parent.mkdir(parents=True, exist_ok=True)
-            options.file.write_text(json.dumps(results, indent=1) + "\n")
-            print(
-                f"{spec.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True
-            )
-    print("\n".join(table({spec.name: results[spec.name] for spec in specs})))
+        if spec.name in results and "failed" not in results[spec.name]:
+            continue
+        begun = time.perf_counter()
+        if options.minutes is not None and begun - started >= 60 * options.minutes:
+            break
+        results[spec.name] = measure(spec, options.rounds, options.memory_gib)
+        _write(options.file, results)
+        print(f"{spec.name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
+    print("\n".join(table(specs, results)))
     return 0
+
+
+def _specs(names: str | None) -> list[registry.ModelSpec]:
+    """The networks asked for, in that order, or all, roughly by the time that a step takes."""
+    if names:
+        return [registry.get(name) for name in names.split(",")]
+    return sorted(map(registry.get, registry.names()), key=_roughly_by_cost)
+
+
+def _roughly_by_cost(spec: registry.ModelSpec) -> tuple[bool, int]:
+    return any(part in spec.name for part in _SLOW), spec.image_size
+
+
+def image_size(spec: registry.ModelSpec) -> int:
+    """The size a network is measured at: 224 px where it takes that."""
+    if spec.image_size < training_sides.IMAGE_SIZE:
+        return spec.image_size
+    return max(training_sides.IMAGE_SIZE, spec.options.get("minimum_image_size", 0))
 
 
 def measure(spec: registry.ModelSpec, rounds: int, memory_gib: float) -> dict[str, Any]:
@@ -66,7 +91,7 @@ def measure(spec: registry.ModelSpec, rounds: int, memory_gib: float) -> dict[st
     if application:
         makers[PEER] = (training_sides.fit_of_keras_applications, application)
     sides = {
-        name: Side(_with_limited_memory, memory_gib, make, model)
+        name: Side(_with_limited_memory, memory_gib, make, model, image_size(spec))
         for name, (make, model) in makers.items()
     }
     try:
@@ -86,29 +111,43 @@ def measure(spec: registry.ModelSpec, rounds: int, memory_gib: float) -> dict[st
     }
 
 
-def _with_limited_memory(memory_gib: float, make: Callable[..., Turn], model: str) -> Turn:
+def _with_limited_memory(
+    memory_gib: float, make: Callable[..., Turn], model: str, size: int
+) -> Turn:
     """The side `make(model, 1 step)`, in a process that ends where it would take more memory."""
     limit = int(memory_gib * _BYTES_PER_GIB)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    return make(model, 1)
+    return make(model, 1, image_size=size)
 
 
-def table(results: dict[str, dict[str, Any]]) -> list[str]:
+def _write(file: Path, results: dict[str, Any]) -> None:
+    """In one step, so that stopping the command leaves the file whole."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    unfinished.write_text(json.dumps(results, indent=1) + "\n")
+    unfinished.replace(file)
+
+
+def table(specs: Sequence[registry.ModelSpec], results: dict[str, dict[str, Any]]) -> list[str]:
     """The lines of a Markdown table: medians, with lowest and highest in brackets."""
     lines = ["| network | images/s | `fit` | ratio |", "|---|---|---|---|"]
-    for name, result in results.items():
-        if "failed" in result:
-            lines.append(f"| `{name}` | not measured: {result['failed']} | | |")
-            continue
-        engine, peer = result[ENGINE], result.get(PEER)
-        cells = [_spread(engine, 1), "", ""]
-        if peer:
-            cells[1:] = (
-                _spread(peer, 1),
-                _spread([a / b for a, b in zip(engine, peer, strict=True)], 2),
-            )
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    for spec in specs:
+        size = image_size(spec)
+        name = f"`{spec.name}`" + ("" if size == training_sides.IMAGE_SIZE else f", {size} px")
+        lines.append(f"| {name} | {' | '.join(_cells(results.get(spec.name)))} |")
     return lines
+
+
+def _cells(result: dict[str, Any] | None) -> tuple[str, str, str]:
+    if result is None:
+        return "not measured yet", "", ""
+    if "failed" in result:
+        return f"not measured: {result['failed']}", "", ""
+    engine, peer = result[ENGINE], result.get(PEER)
+    if peer is None:
+        return _spread(engine, 1), "", ""
+    ratios = [a / b for a, b in zip(engine, peer, strict=True)]
+    return _spread(engine, 1), _spread(peer, 1), _spread(ratios, 2)
 
 
 def _spread(values: Sequence[float], digits: int) -> str:

@@ -1,7 +1,9 @@
 """Ways to train a network on one batch of random images, for the comparisons of this folder.
 
-Each function builds its side and returns a call that takes a few steps. All of them train on the
-same 32 images of 224 px on the CPU in float32, with Nesterov momentum and weight decay.
+Each function builds its side and returns a call that takes a few steps: batches of 32 images of
+224 px, unless told otherwise, on the CPU in float32, with Nesterov momentum and weight decay. The
+engine takes the one batch of the synthetic data set over and over, the other sides one batch of
+random pixels with much the same statistics.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ def bare_loop(model: str, steps: int) -> Turn:
 
     _prepare_cpu()
     network = registry.get(model).build(num_classes=1000, image_size=IMAGE_SIZE)
-    images, labels = map(tf.constant, _batch())
+    images, labels = map(tf.constant, _batch(IMAGE_SIZE))
     weights = [network.variables[name] for name in network.trainable]
     accumulators = [tf.Variable(tf.zeros_like(v), trainable=False) for v in weights]
     step = tf.Variable(tf.zeros([], tf.int64), trainable=False)
@@ -60,7 +62,7 @@ def bare_loop(model: str, steps: int) -> Turn:
     return lambda: [train_step() for _ in range(steps)]
 
 
-def engine(model: str, steps: int, num_towers: int = 1) -> Turn:
+def engine(model: str, steps: int, num_towers: int = 1, *, image_size: int = IMAGE_SIZE) -> Turn:
     """What train.py runs, from the parameters to the step loop."""
     from benchmark_cnn import feeding, training_setup
     from benchmark_cnn.params import make_params
@@ -74,7 +76,7 @@ def engine(model: str, steps: int, num_towers: int = 1) -> Turn:
         device="cpu",
         num_gpus=num_towers,
         batch_size=BATCH_SIZE // num_towers,
-        image_size=IMAGE_SIZE,
+        image_size=image_size,
         learning_rate=LEARNING_RATE,
     )
     run = training_setup.set_up(params, registry.get(model), open_dataset())
@@ -82,7 +84,7 @@ def engine(model: str, steps: int, num_towers: int = 1) -> Turn:
         run.manager,
         run.dataset,
         batch_size=run.plan.batch_per_tower,
-        image_size=IMAGE_SIZE,
+        image_size=image_size,
         seed=1,
     )
     loop = make_step_loop(run.step, batches, micro_batches=1)
@@ -96,20 +98,23 @@ def fit_with_keras_layers(model: str, steps: int) -> Turn:
 
     _prepare_cpu()
     network = registry.get(model).build(num_classes=1000, image_size=IMAGE_SIZE)
-    return _fit(with_keras_layers(network.keras_model), steps)
+    return _fit(with_keras_layers(network.keras_model), steps, IMAGE_SIZE)
 
 
-def fit_of_keras_applications(application: str, steps: int) -> Turn:
+def fit_of_keras_applications(
+    application: str, steps: int, *, image_size: int = IMAGE_SIZE
+) -> Turn:
     """A network of keras.applications as it is, trained by `fit`."""
     import keras
 
     _prepare_cpu()
     build = getattr(keras.applications, application)
-    shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
-    return _fit(build(weights=None, input_shape=shape, classifier_activation=None), steps)
+    shape = (image_size, image_size, 3)
+    model = build(weights=None, input_shape=shape, classifier_activation=None)
+    return _fit(model, steps, image_size)
 
 
-def _fit(model: Any, steps: int) -> Turn:
+def _fit(model: Any, steps: int, image_size: int) -> Turn:
     import keras
     import tensorflow as tf
 
@@ -120,7 +125,7 @@ def _fit(model: Any, steps: int) -> Turn:
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
-    data = tf.data.Dataset.from_tensors(_batch()).repeat()
+    data = tf.data.Dataset.from_tensors(_batch(image_size)).repeat()
     return lambda: model.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
 
 
@@ -130,7 +135,7 @@ def _prepare_cpu(num_towers: int = 1) -> None:
     devices.prepare(params.make_params(device="cpu", num_gpus=num_towers).hardware)
 
 
-def _batch() -> tuple[np.ndarray, np.ndarray]:
+def _batch(image_size: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
-    images = random.normal(127, 60, (BATCH_SIZE, IMAGE_SIZE, IMAGE_SIZE, 3)).clip(0, 255)
+    images = random.normal(127, 60, (BATCH_SIZE, image_size, image_size, 3)).clip(0, 255)
     return images.astype(np.uint8), random.integers(0, 1000, BATCH_SIZE).astype(np.int32)

@@ -73,7 +73,13 @@ def _serve(connection, make: Callable[..., Turn], arguments: tuple) -> None:
                 turn()
                 connection.send(None)
         except Exception as error:  # whatever it is, the parent is told
-            connection.send(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+            connection.send(_one_line(error))
+
+
+def _one_line(error: Exception) -> str:
+    """The error's type and, where it has text, the first line of that."""
+    lines = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *lines[:1]])
 
 
 def seconds_in_turn(sides: Mapping[str, Side], rounds: int) -> dict[str, list[float]]:

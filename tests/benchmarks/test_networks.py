@@ -1,0 +1,71 @@
+"""The measurement of all networks: its sizes, its order, and how it is stopped and continued."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import networks
+from models import registry
+
+MEASURED = {"engine": [10.0, 30.0, 20.0], "fit": [10.0, 10.0, 10.0]}
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [
+        ("resnet50", 224),
+        ("alexnet_v2", 224),
+        ("overfeat", 231),  # has no smaller one
+        ("efficientnet_lite4", 224),
+        ("keras_nasnetlarge", 224),
+        ("resnet20", 32),
+        ("densenet40_k12", 32),
+        ("lenet", 28),
+    ],
+)
+def test_a_network_is_measured_at_224_pixels_where_it_can_be(name, pixels):
+    assert networks.image_size(registry.get(name)) == pixels
+
+
+def test_a_row_shows_another_size_and_what_is_missing():
+    specs = [registry.get(name) for name in ("keras_resnet50", "overfeat", "resnet20", "lenet")]
+    results = {
+        "keras_resnet50": MEASURED,
+        "overfeat": {"engine": [7.0]},
+        "resnet20": {"failed": "ended with exit code -9"},
+    }
+    assert networks.table(specs, results)[2:] == [
+        "| `keras_resnet50` | 20.0 (10.0-30.0) | 10.0 (10.0-10.0) | 2.00 (1.00-3.00) |",
+        "| `overfeat`, 231 px | 7.0 (7.0-7.0) |  |  |",
+        "| `resnet20`, 32 px | not measured: ended with exit code -9 |  |  |",
+        "| `lenet`, 28 px | not measured yet |  |  |",
+    ]
+
+
+def test_no_time_begins_no_network(tmp_path, capsys):
+    file = tmp_path / "speeds.json"
+    file.write_text(json.dumps({"lenet": {"engine": [900.0]}}))
+    assert networks.main([f"--file={file}", "--minutes=0"]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert len(rows) == len(registry.names())
+    assert rows[0] == "| `lenet`, 28 px | 900.0 (900.0-900.0) |  |  |"  # the smallest comes first
+    assert sum("not measured yet" in row for row in rows) == len(rows) - 1
+
+
+def test_a_failed_network_is_measured_again_and_a_measured_one_is_not(tmp_path, capsys):
+    file = tmp_path / "speeds.json"
+    known = {"resnet20": {"engine": [300.0]}, "lenet": {"failed": "SomeError"}}
+    file.write_text(json.dumps(known))
+    argv = [f"--file={file}", "--models=resnet20,lenet", "--rounds=1"]
+    assert networks.main(argv) == 0
+    results = json.loads(file.read_text())
+    assert results["resnet20"] == known["resnet20"]
+    assert len(results["lenet"]["engine"]) == 1
+    assert "resnet20" not in capsys.readouterr().err
+
+
+def test_an_unknown_network_is_one_line(capsys):
+    assert networks.main(["--models=lenett"]) == 2
+    assert capsys.readouterr().err.startswith("error: unknown model 'lenett'")
