@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import csv
 import os
-import tarfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from download_and_convert_imagenet.image_source import SourceError
+from download_and_convert_imagenet.image_source import SourceError, raise_error
 from download_and_convert_imagenet.synsets import labels_by_wnid
+from download_and_convert_imagenet.tar_streams import tar_files
 from download_and_convert_imagenet.tf_example import BoundingBox
 
 Boxes = dict[str, tuple[BoundingBox, ...]]
@@ -44,24 +43,20 @@ def read_boxes(path: Path) -> Boxes:
     """The boxes of all annotated images of the 1,000 classes, by image name without suffix.
 
     Args:
-        path: ILSVRC2012_bbox_train_v2.tar.gz or another tar of XML files; a folder with XML files
-            at any depth (also Kaggle's Annotations); or a CSV file of the ancestors' form,
-            "n00007846_64193.JPEG,xmin,ymin,xmax,ymax" in fractions.
+        path: ILSVRC2012_bbox_train_v2.tar.gz or another .tar or .tar.gz of XML files; a folder with
+            XML files at any depth (also Kaggle's Annotations); or a CSV file of the ancestors'
+            form, "n00007846_64193.JPEG,xmin,ymin,xmax,ymax" in fractions.
 
     Raises:
-        SourceError: a file that cannot be understood, named in the message.
+        SourceError: an archive that is not whole, or a file that cannot be understood, named in the
+            message.
         OSError: it cannot be read.
     """
     if path.is_dir():
         return _boxes_of(_annotations_in_folder(path))
     if path.suffix.lower() == ".csv":
         return _read_csv(path)
-    try:
-        return _boxes_of(_annotations_in_archive(path))
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise SourceError(
-            f"{path} is not a whole tar archive ({error}): download it again"
-        ) from error
+    return _boxes_of(_annotations_in_archive(path))
 
 
 def boxes_of_annotation(content: bytes, stem: str) -> tuple[BoundingBox, ...]:
@@ -125,18 +120,14 @@ def _is_wanted(stem: str) -> bool:
 
 
 def _annotations_in_archive(path: Path) -> Iterator[_Annotation]:
-    with tarfile.open(path, "r|*") as archive:  # as a stream, in which nothing is read twice
-        for member in archive:
-            stem, suffix = os.path.splitext(os.path.basename(member.name))
-            file = archive.extractfile(member)
-            if suffix.lower() == _XML_SUFFIX and file is not None and _is_wanted(stem):
-                yield _Annotation(stem, f"{path}: {member.name}", file.read())
-            # Or half a million headers stay in memory.
-            archive.members = []  # pyright: ignore[reportAttributeAccessIssue]
+    for name, content in tar_files(path):
+        stem, suffix = os.path.splitext(os.path.basename(name))
+        if suffix.lower() == _XML_SUFFIX and _is_wanted(stem):
+            yield _Annotation(stem, f"{path}: {name}", content)
 
 
 def _annotations_in_folder(folder: Path) -> Iterator[_Annotation]:
-    for directory, folders, files in os.walk(folder):
+    for directory, folders, files in os.walk(folder, onerror=raise_error):
         folders.sort()
         for name in sorted(files):
             stem, suffix = os.path.splitext(name)
@@ -147,22 +138,29 @@ def _annotations_in_folder(folder: Path) -> Iterator[_Annotation]:
 
 
 def _read_csv(path: Path) -> Boxes:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return _boxes_in_rows(csv.reader(file), path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{path} is no CSV file in UTF-8 ({error})") from error
+
+
+def _boxes_in_rows(rows: Iterable[Sequence[str]], path: Path) -> Boxes:
     boxes: dict[str, list[BoundingBox]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            if row == ["ImageId", "PredictionString"]:
-                raise SourceError(
-                    f"{path} has boxes in pixels without the images' sizes: give the folder "
-                    "ILSVRC/Annotations/CLS-LOC/train of the same archive instead"
-                )
-            try:
-                name, *corners = row
-                xmin, ymin, xmax, ymax = (float(corner) for corner in corners)
-            except ValueError:
-                raise SourceError(
-                    f"{path}, line {number}: not NAME,xmin,ymin,xmax,ymax in fractions"
-                ) from None
-            box = _clipped_box(xmin, ymin, xmax, ymax)
-            if box is not None:
-                boxes.setdefault(os.path.splitext(name)[0], []).append(box)
+    for number, row in enumerate(rows, start=1):
+        if row == ["ImageId", "PredictionString"]:
+            raise SourceError(
+                f"{path} has boxes in pixels without the images' sizes: give the folder "
+                "ILSVRC/Annotations/CLS-LOC/train of the same archive instead"
+            )
+        try:
+            name, *corners = row
+            xmin, ymin, xmax, ymax = (float(corner) for corner in corners)
+        except ValueError:
+            raise SourceError(
+                f"{path}, line {number}: not NAME,xmin,ymin,xmax,ymax in fractions"
+            ) from None
+        box = _clipped_box(xmin, ymin, xmax, ymax)
+        if box is not None:
+            boxes.setdefault(os.path.splitext(name)[0], []).append(box)
     return {stem: tuple(found) for stem, found in boxes.items()}

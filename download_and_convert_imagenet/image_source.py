@@ -7,7 +7,6 @@ and reads by itself.
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,11 @@ class SourceError(Exception):
     """Input that is missing, incomplete or not what it should be; the message is one line."""
 
     exit_code = 3
+
+
+def raise_error(error: OSError) -> None:
+    """For os.walk, which leaves out what it cannot list unless told otherwise."""
+    raise error
 
 
 class ImageLocation(Protocol):
@@ -51,7 +55,8 @@ class SourceImage:
     """One image before it is converted.
 
     Attributes:
-        name: stored as image/filename, a base name such as "n01440764_10026.JPEG".
+        name: stored as image/filename: a base name such as "n01440764_10026.JPEG", or of class
+            folders the path below them, "tulip/a.jpg".
         label: from 1 to the number of classes.
         synset: name of its class as the source has it: a WordNet id, or a folder.
         text: name of its class in words.
@@ -113,12 +118,13 @@ class ArchiveRange:
     mtime_ns: int
 
     def read(self) -> bytes:
-        """The stretch; the archive stays open for the next one.
+        """The stretch. The archive is opened each time: there may be a thousand of them.
 
         Raises:
             OSError: the archive cannot be read, or has become shorter.
         """
-        content = os.pread(_open_archive(self.path, self.mtime_ns), self.num_bytes, self.offset)
+        with open(self.path, "rb", buffering=0) as file:
+            content = os.pread(file.fileno(), self.num_bytes, self.offset)
         if len(content) != self.num_bytes:
             raise OSError(f"{self.path} ends before byte {self.offset + self.num_bytes:,}")
         return content
@@ -127,9 +133,3 @@ class ArchiveRange:
     def fingerprint(self) -> str:
         """Its place, its size and the archive's time."""
         return f"{self.offset} {self.num_bytes} {self.mtime_ns}"
-
-
-@functools.lru_cache(maxsize=8)
-def _open_archive(path: str, _mtime_ns: int) -> int:
-    """A file descriptor that stays open; the time is part of the key only."""
-    return os.open(path, os.O_RDONLY)

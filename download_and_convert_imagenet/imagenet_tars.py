@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -75,7 +75,9 @@ def list_validation_archive(path: Path) -> list[ListedImage]:
         return _listed(tar_members(file.fileno(), str(path)), str(path), mtime_ns, None)
 
 
-def _listed(members, path: str, mtime_ns: int, label: int | None) -> list[ListedImage]:
+def _listed(
+    members: Iterable[TarMember], path: str, mtime_ns: int, label: int | None
+) -> list[ListedImage]:
     """The images among the members of an archive; `label` is None where the name tells it."""
     return [
         ListedImage(name, label, ArchiveRange(path, member.offset, member.num_bytes, mtime_ns))

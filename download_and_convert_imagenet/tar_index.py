@@ -1,25 +1,35 @@
-"""Where the members of an uncompressed tar archive are, from its headers alone.
+"""Where the members of a tar archive are, from its headers alone.
 
 ImageNet's training archive is a tar of tars with 1.28 million members. Only their headers are read,
 512 bytes each, and an inner archive is indexed at its place in the outer one: nothing is unpacked.
-The format is POSIX.1-2001 ustar/pax with GNU's long names and large sizes.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from download_and_convert_imagenet.image_source import SourceError
+from download_and_convert_imagenet.tar_headers import (
+    BLOCK_BYTES,
+    GNU_LONG_NAME,
+    PAX_HEADER,
+    REGULAR_FILES,
+    TarHeader,
+    parse_header,
+    parse_pax_records,
+    parse_text,
+)
 
-_BLOCK_BYTES = 512
-_REGULAR = (b"0", b"\0", b"7")
-_GNU_LONG_NAME, _PAX_HEADER = b"L", b"x"
-_CHECKSUM_FIELD = slice(148, 156)
-_CHECKSUM_SPACES = 8 * ord(" ")
-_BASE_256 = 0x80
-_ZERO_BLOCK = bytes(_BLOCK_BYTES)
+_ZERO_BLOCK = bytes(BLOCK_BYTES)
+# Names and pax records of a member; what says to be longer is damaged, and is not read.
+_MAX_EXTENSION_BYTES = 1 << 20
+
+ReadAt = Callable[[int, int], bytes]
+"""Called with a number of bytes and a position; returns fewer at the end of the file only."""
 
 
 class TarMember(NamedTuple):
@@ -41,71 +51,89 @@ def tar_members(
         num_bytes: up to the end of the file when left out.
 
     Raises:
-        SourceError: there is no tar archive there, or it ends too early.
+        SourceError: there is no tar archive there, it is damaged or ends too early.
+        OSError: it cannot be read.
     """
     end = os.fstat(descriptor).st_size if num_bytes is None else start + num_bytes
+    return members_of(functools.partial(os.pread, descriptor), path, start, end)
+
+
+def members_of(
+    read_at: ReadAt, path: str, start: int = 0, end: int = sys.maxsize
+) -> Iterator[TarMember]:
+    """The same of anything that can be read from front to back.
+
+    Positions are asked for in rising order. An end that is not known beforehand is where `read_at`
+    gives less than it is asked for; contents are not read, so that whoever reads one finds out
+    whether it is all there.
+
+    Raises:
+        SourceError: as above.
+    """
     position, long_name, extended = start, None, {}
-    while position < end:
-        header = os.pread(descriptor, _BLOCK_BYTES, position)
-        if header == _ZERO_BLOCK:
+    while True:
+        block = read_at(BLOCK_BYTES, position) if position + BLOCK_BYTES <= end else b""
+        if block == _ZERO_BLOCK:
             return
-        content, size, kind = position + _BLOCK_BYTES, *_size_and_kind(header, path, position)
-        size = int(extended.get("size", size))
+        if len(block) < BLOCK_BYTES:
+            _refuse_end(path, start, position)
+        header = _header(block, path, position)
+        content, size = position + BLOCK_BYTES, int(extended.get("size", header.num_bytes))
         if content + size > end:
-            raise SourceError(
-                f"{path} is incomplete: it ends at byte {end:,}, within a file that goes on to "
-                f"{content + size:,}; download it again, or go on with the download"
-            )
-        if kind == _GNU_LONG_NAME:
-            long_name = _text(os.pread(descriptor, size, content))
-        elif kind == _PAX_HEADER:
-            extended = _pax_records(os.pread(descriptor, size, content))
+            raise incomplete(path, end, content + size)
+        if header.kind in (GNU_LONG_NAME, PAX_HEADER):
+            if size > _MAX_EXTENSION_BYTES:
+                raise _damaged(path, position)
+            extension = read_at(size, content)
+            if header.kind == GNU_LONG_NAME:
+                long_name = parse_text(extension)
+            else:
+                extended = _pax_records(extension, path, position)
         else:
-            if kind in _REGULAR:
-                name = extended.get("path") or long_name or _name(header)
+            if header.kind in REGULAR_FILES:
+                name = extended.get("path") or long_name or header.name
                 yield TarMember(name, content, size)
             long_name, extended = None, {}
-        position = content + -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
-    if start == position:
+        position = content + -(-size // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def incomplete(path: str, end: int, needed: int) -> SourceError:
+    """The error of an archive that ends at `end`, within a file that ends at `needed`."""
+    return SourceError(
+        f"{path} is incomplete: it ends at byte {end:,}, within a file that goes on to "
+        f"{needed:,}; download it again, or go on with the download"
+    )
+
+
+def _refuse_end(path: str, start: int, position: int) -> None:
+    """An archive ends with a block of zeros: without one, it was cut between two files."""
+    if position == start:
         raise SourceError(f"{path} is empty at byte {start:,}, where a tar archive should be")
+    raise SourceError(
+        f"{path} is incomplete: it ends at byte {position:,} without the zeros that end a tar "
+        "archive; download it again, or go on with the download"
+    )
 
 
-def _size_and_kind(header: bytes, path: str, position: int) -> tuple[int, bytes]:
-    """The size and the type of a member, after a check that this is a header."""
+def _header(block: bytes, path: str, position: int) -> TarHeader:
     try:
-        checksum = int(header[_CHECKSUM_FIELD].strip(b" \0") or b"-1", 8)
-        size = _number(header[124:136])
+        return parse_header(block)
     except ValueError:
-        checksum = size = -1
-    if checksum != sum(header) - sum(header[_CHECKSUM_FIELD]) + _CHECKSUM_SPACES or size < 0:
-        what = "is no tar archive" if position == 0 else f"is damaged at byte {position:,}"
-        raise SourceError(f"{path} {what}: no header of a file is there; download it again")
-    return size, header[156:157]
+        if position == 0:
+            raise SourceError(
+                f"{path} is no tar archive: no header of a file is there; download it again"
+            ) from None
+        raise _damaged(path, position) from None
 
 
-def _number(field: bytes) -> int:
-    """Octal digits, or GNU's binary number for what eleven digits cannot hold (8 GiB)."""
-    if field[0] & _BASE_256:
-        return int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
-    return int(field.strip(b" \0") or b"0", 8)
+def _pax_records(extension: bytes, path: str, position: int) -> dict[str, str]:
+    try:
+        return parse_pax_records(extension)
+    except ValueError:
+        raise _damaged(path, position) from None
 
 
-def _name(header: bytes) -> str:
-    prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else ""
-    return f"{prefix}/{_text(header[:100])}" if prefix else _text(header[:100])
-
-
-def _text(field: bytes) -> str:
-    return field.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-
-
-def _pax_records(content: bytes) -> dict[str, str]:
-    """The records "LENGTH KEY=VALUE\\n" of a pax header; LENGTH counts the whole record."""
-    records = {}
-    while content:
-        length, _, _ = content.partition(b" ")
-        record = content[len(length) + 1 : int(length) - 1]
-        key, _, value = record.partition(b"=")
-        records[key.decode()] = value.decode("utf-8", "surrogateescape")
-        content = content[int(length) :]
-    return records
+def _damaged(path: str, position: int) -> SourceError:
+    return SourceError(
+        f"{path} is damaged at byte {position:,}: no header of a file is there; download it again"
+    )

@@ -13,12 +13,15 @@ from download_and_convert_imagenet.bounding_boxes import (
 from download_and_convert_imagenet.image_source import SourceError
 from download_and_convert_imagenet.tf_example import BoundingBox
 from tests.download_and_convert_imagenet.fake_imagenet import make_fake_imagenet
+from tests.download_and_convert_imagenet.folders_on_disk import folder_too_deep_to_list
 from tests.download_and_convert_imagenet.imagenet_layouts import (
     BOX_ARCHIVE,
     write_archives,
     write_folders,
     write_kaggle_folders,
 )
+
+NO_TAR = "is no tar archive"
 
 
 @pytest.fixture(scope="module")
@@ -123,16 +126,60 @@ def test_csv_of_the_ancestors(tmp_path):
         read_boxes(path)
 
 
-def test_damage_names_the_file(fake, tmp_path):
+def test_what_is_no_utf8_is_no_csv(tmp_path):
+    path = tmp_path / "boxes.csv"
+    path.write_bytes(b"n01440764_10.JPEG,0,0,1,1\nn01440764_\xe9.JPEG,0,0,1,1\n")
+    with pytest.raises(SourceError, match=r"boxes\.csv is no CSV file in UTF-8"):
+        read_boxes(path)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "message"),
+    [
+        (lambda content: content[: len(content) // 2], "is incomplete or damaged"),
+        (lambda content: content[:-1], "is incomplete or damaged"),
+        (lambda content: flipped(content, -8), "is incomplete or damaged .CRC"),
+        (lambda content: gzip.compress(gzip.decompress(content)[:-10_000]), "is incomplete: it"),
+        (lambda content: gzip.compress(gzip.decompress(content)[: 4 * 512]), "is incomplete: it"),
+        (lambda content: gzip.compress(gzip.decompress(content)[:1000]), "is incomplete: it"),
+        (
+            lambda content: gzip.compress(gzip.decompress(content).replace(b"ustar", b"USTAR")),
+            NO_TAR,
+        ),
+        (
+            lambda content: gzip.compress(second_header_flipped(gzip.decompress(content))),
+            "is damaged",
+        ),
+        (lambda _: b"<html>not found</html>" * 100, NO_TAR),
+        (lambda _: b"", "is empty"),
+    ],
+)
+def test_a_part_of_an_archive_is_no_smaller_archive(fake, tmp_path, damaged, message):
     archive = write_archives(fake, tmp_path) / BOX_ARCHIVE
-    content = archive.read_bytes()
-    for damaged in (content[: len(content) // 2], b"<html>not found</html>", b""):
-        archive.write_bytes(damaged)
-        with pytest.raises(SourceError, match="not a whole tar archive") as caught:
-            read_boxes(archive)
-        assert str(archive) in str(caught.value)
+    archive.write_bytes(damaged(archive.read_bytes()))
+    with pytest.raises(SourceError, match=f"{archive} {message}"):
+        read_boxes(archive)
+
+
+def second_header_flipped(content: bytes) -> bytes:
+    return flipped(content, content.index(b"ustar", 512))
+
+
+def flipped(content: bytes, position: int) -> bytes:
+    changed = bytearray(content)
+    changed[position] ^= 1
+    return bytes(changed)
+
+
+def test_an_annotation_that_is_none_is_named_with_its_archive(tmp_path):
+    archive = tmp_path / BOX_ARCHIVE
     (tmp_path / "n01440764_7.xml").write_text("no XML")
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "n01440764_7.xml", "n01440764/n01440764_7.xml")
     with pytest.raises(SourceError, match=r"gz: n01440764/n01440764_7\.xml is no annotation"):
         read_boxes(archive)
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path):
+    with folder_too_deep_to_list(tmp_path), pytest.raises(OSError, match="File name too long"):
+        read_boxes(tmp_path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import tarfile
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from download_and_convert_imagenet.image_source import SourceError
 from download_and_convert_imagenet.imagenet_labels import training_images, validation_images
 from download_and_convert_imagenet.imagenet_tars import (
+    list_class_archives,
     list_train_archive,
     list_validation_archive,
 )
+from download_and_convert_imagenet.synsets import synsets
 from download_and_convert_imagenet.tar_index import tar_members
 from tests.download_and_convert_imagenet.fake_imagenet import make_fake_imagenet
 from tests.download_and_convert_imagenet.imagenet_layouts import (
@@ -56,6 +59,61 @@ def test_members_are_those_that_were_packed(tmp_path, tar_format):
     assert read_members(tmp_path / "a.tar") == FILES
 
 
+@pytest.mark.parametrize("options", [("--blocking-factor=1",), ("--format=posix",), ("-b", "2048")])
+def test_archives_of_gnu_tar(tmp_path, options):
+    for name in ("a.JPEG", "b.JPEG"):
+        (tmp_path / name).write_bytes(name.encode() * 256)
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.JPEG").write_bytes(name.encode())
+        command = ["tar", *options, "-cf", f"{name}.tar", "a.JPEG", "b.JPEG", f"{name}.JPEG"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+    members = read_members(tmp_path / "one.tar")
+    assert list(members) == ["a.JPEG", "b.JPEG", "one.JPEG"]
+    assert members["b.JPEG"] == b"b.JPEG" * 256
+    subprocess.run(["tar", "-Af", "one.tar", "two.tar"], cwd=tmp_path, check=True)
+    assert set(read_members(tmp_path / "one.tar")) == {"a.JPEG", "b.JPEG", "one.JPEG", "two.JPEG"}
+
+
+def test_one_block_of_zeros_ends_an_archive(tmp_path):
+    content = tar({"a": b"1" * 512})
+    for end in (3 * 512, 4 * 512, len(content)):
+        (tmp_path / "a.tar").write_bytes(content[:end])
+        assert read_members(tmp_path / "a.tar") == {"a": b"1" * 512}
+
+
+def test_an_archive_that_is_cut_between_two_files(tmp_path):
+    path = tmp_path / TRAIN_ARCHIVE
+    inner = tar({"a.JPEG": b"1" * 512, "b.JPEG": b"2" * 600})
+    outer = tar({"n01440764.tar": inner, "n01443537.tar": inner})
+    for end in (512 + len(inner), 2 * (512 + len(inner)), 2 * (512 + len(inner)) + 511):
+        path.write_bytes(outer[:end])
+        with pytest.raises(SourceError, match=f"{path} is incomplete: .* without the zeros"):
+            list_train_archive(path)
+    path.write_bytes(tar({"n01440764.tar": inner[:1024], "n01443537.tar": inner}))
+    with pytest.raises(SourceError, match=r"n01440764\.tar is incomplete: .* without the zeros"):
+        list_train_archive(path)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        b"0 path=a\n",
+        b"-5 path=a\n",
+        b"path=a\n",
+        b"99 path=a\n",
+        b"11 \xff\xff=abc\n",
+        b"11 size=-9\n",
+    ],
+)
+def test_pax_records_that_are_none(tmp_path, records):
+    member = tarfile.TarInfo("PaxHeaders/a")
+    member.type, member.size = tarfile.XHDTYPE, len(records)
+    content = member.tobuf() + records.ljust(512, b"\0") + tar({"a": b"1"})
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(SourceError, match=r"a\.tar is damaged at byte 0"):
+        read_members(tmp_path / "a.tar")
+
+
 def test_an_archive_within_an_archive_is_read_at_its_place(tmp_path):
     inner = tar(FILES)
     outer = tar({"first": b"1" * 1000, "inner.tar": inner, "last": b"2"})
@@ -73,7 +131,7 @@ def test_sizes_beyond_eight_gigabytes(tmp_path):
         path = tmp_path / "large.tar"
         with path.open("wb") as file:
             file.write(header)
-            file.truncate(len(header) + member.size)
+            file.truncate(len(header) + member.size + 1024)
         with path.open("rb") as file:
             (found,) = tar_members(file.fileno(), "large.tar")
         assert found == ("large", len(header), 9 << 30)
@@ -166,3 +224,21 @@ def test_an_archive_that_shrinks_later_is_an_error(archives, tmp_path):
     path.write_bytes(content[: last.location.offset + 10])
     with pytest.raises(OSError, match="ends before byte"):
         last.location.read()
+
+
+def test_a_thousand_archives_need_no_thousand_open_files(tmp_path):
+    paths = []
+    for synset in synsets()[:20]:
+        paths.append(tmp_path / f"{synset.wnid}.tar")
+        paths[-1].write_bytes(tar({f"{synset.wnid}_1.JPEG": synset.wnid.encode()}))
+    images = list_class_archives(paths)
+    contents = [image.location.read().decode() for image in images]
+    assert contents == [path.stem for path in paths]
+    is_open = [path for path in paths for file in open_files() if path.samefile(file)]
+    assert is_open == []
+
+
+def open_files() -> list[str]:
+    """The files that this process has open."""
+    links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    return [link for link in links if os.path.isfile(link)]
