@@ -12,7 +12,8 @@ import argparse
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from download_and_convert_imagenet.manifest import (
     Shard,
     read_manifest,
 )
+from download_and_convert_imagenet.shard_names import split_of
 
 _CHUNK_BYTES = 1 << 20
 _DAMAGED = 3
@@ -55,11 +57,22 @@ def shard_problems(directory: Path, manifest: Manifest, num_threads: int) -> Ite
         for problem in threads.map(lambda shard: _problem(directory, shard), shards):
             if problem is not None:
                 yield problem
-    known = {shard.file for shard in shards}
-    for split in manifest.splits:
-        for path in sorted(directory.glob(f"{split}-?????-of-?????")):
-            if path.name not in known:
-                yield f"{path}: is not in the manifest"
+    yield from _unlisted(directory, manifest, {shard.file for shard in shards})
+
+
+def _unlisted(directory: Path, manifest: Manifest, known: Container[str]) -> Iterator[str]:
+    """A line for every shard beside those of its split, and one for every split that is unknown."""
+    others: Counter[str] = Counter()
+    for path in sorted(directory.iterdir()):
+        split = split_of(path.name)
+        if split is None or path.name in known:
+            continue
+        if split in manifest.splits:
+            yield f"{path}: is not in the manifest"
+        else:
+            others[split] += 1
+    for split, count in others.items():
+        yield f"{directory}: {split} is not in the manifest, shards of it that are here: {count:,}"
 
 
 def _problem(directory: Path, shard: Shard) -> str | None:
@@ -100,9 +113,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("data_dir", metavar="DIR", type=Path, help="with the shards")
     parser.add_argument(
-        "--num_threads", type=int, default=min(8, os.cpu_count() or 1), help="files at a time"
+        "--num_threads", type=_positive, default=min(8, os.cpu_count() or 1), help="files at a time"
     )
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 1 or more")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Protocol
 
 from download_and_convert_imagenet.conversion_journal import (
-    DIRECTORY,
     ConversionJournal,
     FinishedShard,
-    ImageNote,
 )
 from download_and_convert_imagenet.conversion_plan import ShardTask, plan_conversion
-from download_and_convert_imagenet.conversion_workers import Event, ImagesRead, run_tasks
-from download_and_convert_imagenet.data_directory import DataDirectory
-from download_and_convert_imagenet.directory_lock import locked_directory
+from download_and_convert_imagenet.conversion_workers import (
+    ConversionError,
+    Event,
+    ImagesRead,
+    run_tasks,
+)
+from download_and_convert_imagenet.data_directory import DataDirectory, Splits
+from download_and_convert_imagenet.image_lists import CORRUPT_IMAGES_FILE, write_image_lists
 from download_and_convert_imagenet.image_source import ImageSource
-
-CORRUPT_IMAGES_FILE = "corrupt_images.txt"
-REPAIRED_IMAGES_FILE = "repaired_images.txt"
 
 
 class ConversionDisplay(Protocol):
@@ -46,13 +46,11 @@ class ConversionResult:
 
     Attributes:
         shards: all of them, those that were kept from an earlier run included.
-        num_kept: shards that were kept.
         num_images_now: images read in this run, in `seconds`.
-        is_accepted: the manifest was written: corrupt images are not too many.
+        is_accepted: corrupt images are not too many: the manifest was written.
     """
 
     shards: tuple[FinishedShard, ...]
-    num_kept: int
     num_images_now: int
     seconds: float
     is_accepted: bool
@@ -69,65 +67,90 @@ def convert(
 ) -> ConversionResult:
     """Write the shards of all splits of a source, and the manifest when nothing is amiss.
 
+    The caller holds the directory, see `locked_directory`.
+
     Args:
         num_shards: of every split of the source.
-        max_corrupt_images: with more, all shards are written, but no manifest.
+        max_corrupt_images: with more, all shards are written, but these splits are not in the
+            manifest.
 
     Raises:
         SourceError: the source does not fit the number of shards.
         ConversionError: the directory holds other data, or the conversion cannot go on.
-        DirectoryLockedError: another conversion is writing there.
         OSError: the directory cannot be written.
     """
     tasks = plan_conversion(source, num_shards)
     directory = DataDirectory(data_dir)
     directory.refuse_shards_of_others(source)
-    with locked_directory(data_dir, data_dir / DIRECTORY):
-        started = time.monotonic()
-        other_splits = directory.other_splits(source)
+    started = time.monotonic()
+    other_splits = directory.other_splits(source)
+    directory.remove_partial_files()
+    journal = ConversionJournal(data_dir)
+    finished, pending = _make_ready(directory, journal, tasks, source, other_splits, display)
+    try:
+        finished += _write(pending, data_dir, journal, num_processes, display)
+    finally:
         directory.remove_partial_files()
-        journal = ConversionJournal(data_dir)
-        finished, outdated = journal.split_finished(tasks)
-        surplus = directory.remove_surplus_shards(tasks, journal)
-        if outdated or surplus:
-            display.notice(
-                "the images or the options are not those of the last conversion; "
-                f"finished shards that are converted anew: {len(outdated) + len(surplus)}"
-            )
-        done = {entry.shard.file for entry in finished}
-        pending = [task for task in tasks if task.file not in done]
-        if pending:
-            directory.forget_splits(source, other_splits)
-            directory.check_free_space(pending)
-        if done:
-            display.notice(f"{len(done)} of {len(tasks)} shards are finished already and kept")
-        try:
-            finished += _write(pending, data_dir, journal, num_processes, display)
-        finally:
-            directory.remove_partial_files()
-        shards = tuple(sorted(finished, key=lambda entry: entry.shard.file))
-        _write_notes(data_dir / REPAIRED_IMAGES_FILE, [(s.split, s.repaired) for s in shards])
-        corrupt = [(shard.split, shard.corrupt) for shard in shards]
-        is_accepted = _write_notes(data_dir / CORRUPT_IMAGES_FILE, corrupt) <= max_corrupt_images
-        if is_accepted:
-            directory.write_manifest(source, shards, other_splits)
-        return ConversionResult(
-            shards,
-            num_kept=len(done),
-            num_images_now=sum(len(task.images) for task in pending),
-            seconds=time.monotonic() - started,
-            is_accepted=is_accepted,
+    write_image_lists(data_dir, [*journal.finished_besides(source.splits), *finished])
+    result = ConversionResult(
+        shards=tuple(sorted(finished, key=lambda entry: entry.shard.file)),
+        num_images_now=sum(len(task.images) for task in pending),
+        seconds=time.monotonic() - started,
+        is_accepted=sum(len(entry.corrupt) for entry in finished) <= max_corrupt_images,
+    )
+    _finish(directory, source, result, other_splits)
+    return result
+
+
+def _make_ready(
+    directory: DataDirectory,
+    journal: ConversionJournal,
+    tasks: Sequence[ShardTask],
+    source: ImageSource,
+    other_splits: Splits,
+    display: ConversionDisplay,
+) -> tuple[list[FinishedShard], list[ShardTask]]:
+    """Shards that are kept, and tasks that remain; what is replaced is no longer in the manifest.
+
+    The order matters: a refusal changes nothing, and no manifest lists a shard that is gone.
+    """
+    finished, outdated = journal.split_finished(tasks)
+    done = {entry.shard.file for entry in finished}
+    pending = [task for task in tasks if task.file not in done]
+    surplus = directory.surplus_shards(tasks, journal)
+    if pending or surplus:
+        directory.check_free_space(pending, surplus)
+        directory.forget_splits(source, other_splits)
+    for path in surplus:
+        path.unlink()
+    if outdated or surplus:
+        display.notice(
+            "the images or the options are not those of the last conversion; "
+            f"finished shards that are converted anew: {len(outdated) + len(surplus)}"
         )
+    if done:
+        display.notice(f"{len(done)} of {len(tasks)} shards are finished already and kept")
+    return finished, pending
 
 
-def _write_notes(path: Path, notes: Sequence[tuple[str, tuple[ImageNote, ...]]]) -> int:
-    """Write one line an image, or no file where there is none; return their number."""
-    lines = [f"{split} {note.name} {note.text}\n" for split, found in notes for note in found]
-    if lines:
-        path.write_text("".join(lines), "utf-8", "surrogateescape")
-    else:
-        path.unlink(missing_ok=True)
-    return len(lines)
+def _finish(
+    directory: DataDirectory, source: ImageSource, result: ConversionResult, other_splits: Splits
+) -> None:
+    """Write the manifest, or take rejected splits out of it.
+
+    Raises:
+        ConversionError: a shard has no example, which readers take for damage.
+    """
+    empty = [entry for entry in result.shards if entry.shard.num_examples == 0]
+    if result.is_accepted and not empty:
+        directory.write_manifest(source, result.shards, other_splits)
+        return
+    directory.forget_splits(source, other_splits)
+    if result.is_accepted:
+        raise ConversionError(
+            f"{empty[0].shard.file} is empty, since none of its images can be decoded (see "
+            f"{CORRUPT_IMAGES_FILE}): use fewer --{empty[0].split}_shards"
+        )
 
 
 def _write(

@@ -8,21 +8,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from download_and_convert_imagenet.conversion import (
-    CORRUPT_IMAGES_FILE,
-    REPAIRED_IMAGES_FILE,
-    ConversionResult,
-    convert,
-)
-from download_and_convert_imagenet.conversion_journal import FinishedShard
+from download_and_convert_imagenet.conversion import ConversionResult, convert
+from download_and_convert_imagenet.conversion_journal import DIRECTORY, FinishedShard
 from download_and_convert_imagenet.conversion_options import (
+    IMAGENET_IMAGES,
     IMAGENET_SHARDS,
     NO_BOXES,
     RAW_DATA_DIR,
 )
 from download_and_convert_imagenet.conversion_progress import ConversionProgress
 from download_and_convert_imagenet.conversion_workers import ConversionError
-from download_and_convert_imagenet.directory_lock import DirectoryLockedError
+from download_and_convert_imagenet.directory_lock import (
+    DirectoryLockedError,
+    locked_directory,
+)
+from download_and_convert_imagenet.image_lists import CORRUPT_IMAGES_FILE, REPAIRED_IMAGES_FILE
 from download_and_convert_imagenet.image_source import (
     TRAIN,
     VALIDATION,
@@ -42,15 +42,18 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         SourceError, ConversionError, DirectoryLockedError, OSError: see `describe`.
     """
-    with ConversionProgress() as progress:
+    data_dir: Path = options.data_dir
+    # What is downloaded or decompressed goes there, too: nobody else may be at it.
+    with locked_directory(data_dir, data_dir / DIRECTORY), ConversionProgress() as progress:
         source = _source(options, progress)
+        _tell_missing_images(source, progress)
         num_shards = {
             split: getattr(options, f"{split}_shards") or _default_shards(source, split)
             for split in source.splits
         }
         result = convert(
             source,
-            options.data_dir,
+            data_dir,
             num_shards,
             num_processes=options.num_processes,
             max_corrupt_images=options.max_corrupt_images,
@@ -62,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     num_corrupt = sum(len(shard.corrupt) for shard in result.shards)
     print(
         f"error: {_count(num_corrupt, 'image')} cannot be decoded, see "
-        f"{options.data_dir / CORRUPT_IMAGES_FILE}: get them again and repeat the command, or go "
+        f"{data_dir / CORRUPT_IMAGES_FILE}: get them again and repeat the command, or go "
         f"on without them: --max_corrupt_images={num_corrupt}",
         file=sys.stderr,
     )
@@ -114,6 +117,17 @@ def _cifar10(raw_dir: Path, scratch_dir: Path, progress: ConversionProgress) -> 
     return cifar10_archives.cifar10_source(path)
 
 
+def _tell_missing_images(source: ImageSource, progress: ConversionProgress) -> None:
+    """A line for every split of ImageNet that is not the whole of it, as a torn download is."""
+    if source.name != "imagenet":
+        return
+    for split, images in source.splits.items():
+        if len(images) != IMAGENET_IMAGES[split]:
+            progress.notice(
+                f"{len(images):,} {split} images are here, ImageNet has {IMAGENET_IMAGES[split]:,}"
+            )
+
+
 def _default_shards(source: ImageSource, split: str) -> int:
     if source.name == "imagenet":
         return IMAGENET_SHARDS[split]
@@ -141,7 +155,8 @@ def _print_summary(
             f"{speed:,.0f} images/s with {_count(options.num_processes, 'process', 'es')}"
         )
     if result.is_accepted:
-        print(f"{options.data_dir} is complete")
+        verb = "is" if len(source.splits) == 1 else "are"
+        print(f"{options.data_dir}: {' and '.join(source.splits)} {verb} complete")
 
 
 def _split_line(split: str, shards: Sequence[FinishedShard]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from download_and_convert_imagenet.conversion_plan import ShardTask
@@ -30,7 +30,6 @@ class FinishedShard:
     Attributes:
         fingerprint: of the task that it fulfils.
         num_boxes: bounding boxes in its records.
-        num_source_bytes: size of its images as they were.
         repaired, corrupt: images that were encoded anew, and those that were left out.
     """
 
@@ -38,7 +37,6 @@ class FinishedShard:
     shard: Shard
     fingerprint: str
     num_boxes: int
-    num_source_bytes: int
     repaired: tuple[ImageNote, ...]
     corrupt: tuple[ImageNote, ...]
 
@@ -46,8 +44,13 @@ class FinishedShard:
 class ConversionJournal:
     """The record of finished shards in a data directory: a line of JSON each, only appended to."""
 
+    @staticmethod
+    def is_in(data_dir: Path) -> bool:
+        """Whether a conversion into this directory was begun."""
+        return (data_dir / DIRECTORY / _FILE).exists()
+
     def __init__(self, data_dir: Path) -> None:
-        """Find the journal of a directory.
+        """Open the journal of a directory, an empty one where there is none.
 
         Raises:
             OSError: the directory cannot be written.
@@ -55,6 +58,7 @@ class ConversionJournal:
         self._data_dir = data_dir
         self._path = data_dir / DIRECTORY / _FILE
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.touch()
 
     def split_finished(self, tasks: Iterable[ShardTask]) -> tuple[list[FinishedShard], list[str]]:
         """Tasks that are done already, and files whose task has changed since they were written.
@@ -70,9 +74,14 @@ class ConversionJournal:
                 continue
             if entry.fingerprint != task.fingerprint:
                 outdated.append(task.file)
-            elif _size_of(self._data_dir / task.file) == entry.shard.num_bytes:
+            elif self._is_there(entry):
                 finished.append(entry)
         return finished, outdated
+
+    def finished_besides(self, splits: Container[str]) -> list[FinishedShard]:
+        """Shards of other splits than these that are still there in the recorded size."""
+        entries = self.recorded().values()
+        return [entry for entry in entries if entry.split not in splits and self._is_there(entry)]
 
     def append(self, finished: FinishedShard) -> None:
         """Record a shard whose file is complete; on return the record is on the disk.
@@ -92,10 +101,7 @@ class ConversionJournal:
 
         A line that was cut off is no record.
         """
-        try:
-            lines = self._path.read_text(encoding="ascii", errors="replace").splitlines()
-        except FileNotFoundError:
-            return {}
+        lines = self._path.read_text(encoding="ascii", errors="replace").splitlines()
         recorded = {}
         for line in lines:
             try:
@@ -105,15 +111,21 @@ class ConversionJournal:
             recorded[entry.shard.file] = entry
         return recorded
 
+    def _is_there(self, entry: FinishedShard) -> bool:
+        return file_size(self._data_dir / entry.shard.file) == entry.shard.num_bytes
 
-def _parse(fields: dict) -> FinishedShard:
-    fields["shard"] = Shard(**fields["shard"])
+
+def _parse(content: dict) -> FinishedShard:
+    """A record; what other versions of this program note besides is passed over."""
+    known = {field.name: content[field.name] for field in fields(FinishedShard)}
+    known["shard"] = Shard(**known["shard"])
     for key in ("repaired", "corrupt"):
-        fields[key] = tuple(ImageNote(**note) for note in fields[key])
-    return FinishedShard(**fields)
+        known[key] = tuple(ImageNote(**note) for note in known[key])
+    return FinishedShard(**known)
 
 
-def _size_of(path: Path) -> int | None:
+def file_size(path: Path) -> int | None:
+    """Bytes of a file; None where there is none."""
     try:
         return path.stat().st_size
     except FileNotFoundError:

@@ -14,6 +14,7 @@ SOURCES = ("imagenet", "folder", "cifar10")
 RAW_DATA_DIR = "raw-data"
 NO_BOXES = "none"
 IMAGENET_SHARDS = {TRAIN: 1024, VALIDATION: 128}
+IMAGENET_IMAGES = {TRAIN: 1_281_167, VALIDATION: 50_000}
 _EPILOG = """\
 DATA_DIR, or DATA_DIR/raw-data, holds ImageNet as it was downloaded: ILSVRC2012_img_train.tar and
 ILSVRC2012_img_val.tar; or train/ and validation/ with a folder a class; or Kaggle's

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from download_and_convert_imagenet.image_source import ImageSource, SourceError, SourceImage
-from download_and_convert_imagenet.shard_writer import shard_name, shard_ranges
+from download_and_convert_imagenet.shard_names import shard_name
+from download_and_convert_imagenet.shard_writer import shard_ranges
 
 # Goes into every fingerprint: shards of a converter that wrote other bytes are not kept.
 FORMAT = 1

@@ -9,7 +9,6 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
@@ -66,14 +65,15 @@ class ConversionProgress:
         if self._console.is_terminal:
             self._bar = Progress(
                 BarColumn(),
-                MofNCompleteColumn(),
+                TextColumn("{task.percentage:.0f}%"),
+                TextColumn("{task.fields[images]}"),
                 TextColumn("{task.fields[speed]}"),
                 TimeRemainingColumn(),
                 console=self._console,
                 transient=True,
             )
             # Bytes, not images, are what takes the time.
-            self._task = self._bar.add_task("", total=num_images, speed="")
+            self._task = self._bar.add_task("", total=num_bytes, images="", speed="")
             self._bar.start()
 
     def advance(self, num_images: int, num_bytes: int) -> None:
@@ -82,13 +82,15 @@ class ConversionProgress:
         self._num_bytes += num_bytes
         now = time.monotonic()
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self._num_images, speed=self._speed(now))
+            self._bar.update(
+                self._task, completed=self._num_bytes, images=self._images(), speed=self._speed(now)
+            )
         elif now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            self.notice(
-                f"{self._num_images:,} of {self._total_images:,} images, {self._speed(now)}, "
-                f"{self._time_left(now)} left"
-            )
+            self.notice(f"{self._images()}, {self._speed(now)}, {self._time_left(now)} left")
+
+    def _images(self) -> str:
+        return f"{self._num_images:,} of {self._total_images:,} images"
 
     def _speed(self, now: float) -> str:
         seconds = max(now - self._started, 1e-9)

@@ -1,7 +1,7 @@
 """Shards on several processes: which process writes a shard changes nothing in it.
 
 Workers are started afresh, not forked: nothing of the parent, such as the thread of a progress
-display, is copied half-way. A worker whose parent is gone stops at its next image.
+display, is copied half-way. A worker whose parent is gone stops at its next report.
 """
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from download_and_convert_imagenet.conversion_journal import (
-    DIRECTORY,
     ConversionJournal,
     FinishedShard,
+    file_size,
 )
 from download_and_convert_imagenet.conversion_plan import ShardTask
 from download_and_convert_imagenet.conversion_workers import ConversionError
@@ -23,9 +23,10 @@ from download_and_convert_imagenet.manifest import (
     read_manifest,
     write_manifest,
 )
+from download_and_convert_imagenet.shard_names import split_of
 
-_SHARD = re.compile(r"(?P<split>[a-z]+)-\d{5,}-of-\d{5,}")
-_PARTIAL = re.compile(r"\..+-\d{5,}-of-\d{5,}\.\d+\.partial")
+# Of a shard or of the manifest, with the number of the process that wrote it.
+_PARTIAL = re.compile(r"\.(?P<file>.+)\.\d+\.partial")
 # Records are larger than their images by their keys; the rest is for repaired images.
 _SIZE_FACTOR = 1.01
 
@@ -50,10 +51,10 @@ class DataDirectory:
         Raises:
             ConversionError: there are shards of the same splits, but no trace of a conversion.
         """
-        foreign = self._shards(source)
-        if foreign and not (self._path / DIRECTORY).exists():
+        foreign = self._shards(source.splits)
+        if foreign and not ConversionJournal.is_in(self._path):
             raise ConversionError(
-                f"{self._path} holds {foreign[0].name}, which this converter has not written: "
+                f"{self._path} holds {foreign[0].name}, but no record of a conversion: "
                 "choose another directory, or remove such files"
             )
 
@@ -98,16 +99,16 @@ class DataDirectory:
     def remove_partial_files(self) -> None:
         """Remove what interrupted conversions left behind."""
         for path in self._path.iterdir():
-            if _PARTIAL.fullmatch(path.name):
+            match = _PARTIAL.fullmatch(path.name)
+            if match and (match["file"] == FILE_NAME or split_of(match["file"])):
                 path.unlink(missing_ok=True)
 
-    def remove_surplus_shards(
-        self, tasks: Sequence[ShardTask], journal: ConversionJournal
-    ) -> list[str]:
-        """Remove shards of an earlier conversion of the same splits into another number of shards.
+    def surplus_shards(self, tasks: Sequence[ShardTask], journal: ConversionJournal) -> list[Path]:
+        """Shards of an earlier conversion of the same splits into another number of shards.
 
         Raises:
-            ConversionError: a shard that is neither to be written nor was written by a conversion.
+            ConversionError: a shard that is neither to be written nor recorded. A conversion that
+                was killed between the renaming and the recording of a shard leaves one, too.
         """
         expected = {task.file for task in tasks}
         recorded = journal.recorded()
@@ -116,21 +117,24 @@ class DataDirectory:
         for path in surplus:
             if path.name not in recorded:
                 raise ConversionError(
-                    f"{path} is of another set of shards and was not written by this converter: "
-                    "remove it, or choose another directory"
+                    f"{path} is of another set of shards and not among those that are recorded as "
+                    "finished: remove it, or choose another directory"
                 )
-        for path in surplus:
-            path.unlink()
-        return [path.name for path in surplus]
+        return surplus
 
-    def check_free_space(self, pending: Sequence[ShardTask]) -> None:
+    def check_free_space(self, pending: Sequence[ShardTask], surplus: Sequence[Path]) -> None:
         """Refuse to begin what the disk cannot hold.
+
+        Args:
+            pending: shards to write, perhaps in the place of older ones.
+            surplus: files that will be removed before.
 
         Raises:
             ConversionError: it cannot, with both figures.
         """
         needed = sum(task.num_source_bytes for task in pending) * _SIZE_FACTOR
-        reused = sum(_size_of(self._path / task.file) for task in pending)
+        replaced = [*(self._path / task.file for task in pending), *surplus]
+        reused = sum(file_size(path) or 0 for path in replaced)
         free = shutil.disk_usage(self._path).free
         if needed > free + reused:
             raise ConversionError(
@@ -138,18 +142,10 @@ class DataDirectory:
                 f"{free / 1e9:,.1f} GB are free"
             )
 
-    def _shards(self, splits: ImageSource | set[str]) -> list[Path]:
+    def _shards(self, splits: Container[str]) -> list[Path]:
         """Files that are named like shards of the splits."""
-        names = splits if isinstance(splits, set) else set(splits.splits)
         return [
             path
             for path in sorted(self._path.iterdir())
-            if (match := _SHARD.fullmatch(path.name)) and match["split"] in names
+            if (split := split_of(path.name)) is not None and split in splits
         ]
-
-
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

@@ -24,13 +24,14 @@ def locked_directory(directory: Path, lock_dir: Path) -> Iterator[None]:
     The system lets go of it when the process ends, however it ends: there is no stale lock.
 
     Args:
-        directory: named in the message.
+        directory: named in the message, made when missing.
         lock_dir: where the lock file is, made when missing.
 
     Raises:
         DirectoryLockedError: another process holds it.
         OSError: the directory cannot be written.
     """
+    directory.mkdir(parents=True, exist_ok=True)  # first: an error names what the caller named
     lock_dir.mkdir(parents=True, exist_ok=True)
     with (lock_dir / _FILE).open("a+") as file:
         try:

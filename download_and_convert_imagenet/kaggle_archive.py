@@ -97,8 +97,11 @@ def decompress(path: Path, directory: Path, notice: Callable[[str], None]) -> Pa
         OSError: it cannot be read, or the directory cannot be written.
     """
     target = directory / path.name.removesuffix(".gz")
+    partial = target.with_name(f".{target.name}.partial")
     status = path.stat()
     directory.mkdir(parents=True, exist_ok=True)
+    # A killed command leaves up to the whole of it, which counts as free.
+    partial.unlink(missing_ok=True)
     free = shutil.disk_usage(directory).free
     if status.st_size > free:
         raise SourceError(
@@ -106,7 +109,6 @@ def decompress(path: Path, directory: Path, notice: Callable[[str], None]) -> Pa
             f"{status.st_size / 1e9:,.1f} GB in {directory}, where {free / 1e9:,.1f} GB are free"
         )
     notice(f"decompressing {path}, {status.st_size / 1e9:,.2f} GB, to {target} (once)")
-    partial = target.with_name(f".{target.name}.partial")
     try:
         with gzip.open(path) as compressed, partial.open("wb") as plain:
             shutil.copyfileobj(compressed, plain, _COPY_BYTES)

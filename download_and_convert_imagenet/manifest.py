@@ -44,12 +44,26 @@ class Manifest:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> Path:
-    """Write the manifest last: a directory that has one was converted to the end."""
+    """Write the manifest last: a split that it lists was converted to the end.
+
+    The file is UTF-8 whatever the classes are called: a byte of a folder's name that is not, which
+    Python has as a lone surrogate, is written as JSON's escape of it ("\\udce9") and read as such.
+
+    Raises:
+        OSError: the directory cannot be written; what was there stays.
+    """
     path = directory / FILE_NAME
     partial = directory / f".{FILE_NAME}.{os.getpid()}.partial"
     content = {"format": _FORMAT, **asdict(manifest)}
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    try:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # a rename may reach the disk before unflushed data does
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 

@@ -28,13 +28,12 @@ def convert_shard(task: ShardTask, data_dir: Path, report: ImageReport) -> Finis
     """
     repaired: list[ImageNote] = []
     corrupt: list[ImageNote] = []
-    num_source_bytes = num_boxes = 0
+    num_boxes = 0
 
     def examples() -> Iterator[bytes]:
-        nonlocal num_source_bytes, num_boxes
+        nonlocal num_boxes
         for image in task.images:
             encoded = image.location.read()
-            num_source_bytes += len(encoded)
             try:
                 prepared = prepare_image(encoded, keep_png=task.keep_png)
             except CorruptImageError as error:
@@ -53,7 +52,6 @@ def convert_shard(task: ShardTask, data_dir: Path, report: ImageReport) -> Finis
         shard=shard,
         fingerprint=task.fingerprint,
         num_boxes=num_boxes,
-        num_source_bytes=num_source_bytes,
         repaired=tuple(repaired),
         corrupt=tuple(corrupt),
     )

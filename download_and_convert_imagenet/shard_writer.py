@@ -1,4 +1,4 @@
-"""TFRecord shards: framing, names, and files that are either whole or not there."""
+"""TFRecord shards: framing, and files that are either whole or not there."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ from pathlib import Path
 
 from download_and_convert_imagenet.crc32c import masked_crc32c
 from download_and_convert_imagenet.manifest import Shard
+from download_and_convert_imagenet.shard_names import shard_name
 
 _BUFFER_BYTES = 1 << 20
-
-
-def shard_name(split: str, index: int, num_shards: int) -> str:
-    """`train-00007-of-01024`: the name by which readers know shard 7 of 1024."""
-    return f"{split}-{index:05d}-of-{num_shards:05d}"
 
 
 def shard_ranges(num_examples: int, num_shards: int) -> list[range]:

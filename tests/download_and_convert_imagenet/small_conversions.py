@@ -64,6 +64,12 @@ def run(source, data_dir, num_shards=None, max_corrupt_images=0):
     return result, told
 
 
+def num_kept(told):
+    """Shards that a conversion kept, as it said."""
+    lines = [line for line in told.notices if line.endswith("finished already and kept")]
+    return int(lines[0].partition(" of ")[0]) if lines else 0
+
+
 def identities(data_dir):
     """What changes whenever a shard is written."""
     return {

@@ -46,6 +46,24 @@ def test_every_damage_is_named(data_dir, capsys):
     assert lines[4].endswith("problems: 4")
 
 
+def test_shards_of_a_split_that_the_manifest_does_not_list(data_dir, capsys):
+    for index in range(2):
+        write_shard(data_dir, "test", index, 2, [b"x"])
+    (data_dir / "notes-of-00001").write_text("no shard")
+    assert main([str(data_dir)]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (f"{data_dir}: test is not in the manifest, shards of it that are here: 2")
+    assert lines[1].endswith("problems: 1")
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many"])
+def test_a_number_of_threads_that_cannot_be_meant(data_dir, capsys, number):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(data_dir), f"--num_threads={number}"])
+    assert stopped.value.code == 2
+    assert f"'{number}' is not a number of 1 or more" in capsys.readouterr().err
+
+
 def test_no_manifest(tmp_path, capsys):
     assert main([str(tmp_path)]) == 3
     assert "manifest.json is missing" in capsys.readouterr().err

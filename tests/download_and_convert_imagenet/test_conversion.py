@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -9,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from download_and_convert_imagenet.conversion_workers import ConversionError
-from download_and_convert_imagenet.directory_lock import DirectoryLockedError, locked_directory
 from download_and_convert_imagenet.image_source import SourceError
 from download_and_convert_imagenet.manifest import read_manifest
 from tests.download_and_convert_imagenet.encoded_images import encode, picture
@@ -109,6 +107,51 @@ def test_corrupt_images_are_left_out_and_listed_after_everything_else(raw, data_
     manifest = read_manifest(data_dir)
     assert manifest is not None
     assert manifest.num_examples("train") == 22
+    result, _ = run(source, data_dir, max_corrupt_images=1)
+    assert not result.is_accepted
+    assert identities(data_dir) == before
+    assert read_manifest(data_dir) is None
+
+
+def test_lists_name_the_images_of_splits_that_were_converted_before(raw, data_dir):
+    make_source(raw)
+    (raw / "train_0.jpg").write_bytes(encode(picture(50, 40), "PNG"))
+    (raw / "train_3.jpg").write_bytes(b"")
+    (raw / "validation_2.jpg").write_bytes(b"")
+    corrupt, repaired = data_dir / "corrupt_images.txt", data_dir / "repaired_images.txt"
+    train = "train train_3.jpg is empty (0 bytes)\n"
+    assert not run(make_source(raw, ["train"]), data_dir)[0].is_accepted
+    assert corrupt.read_text() == train
+    result, _ = run(make_source(raw, ["validation"]), data_dir, max_corrupt_images=1)
+    assert result.is_accepted
+    assert corrupt.read_text() == f"{train}validation validation_2.jpg is empty (0 bytes)\n"
+    assert repaired.read_text() == "train train_0.jpg PNG encoded anew as JPEG\n"
+    manifest = read_manifest(data_dir)
+    assert manifest is not None
+    assert list(manifest.splits) == ["validation"]
+    (raw / "train_3.jpg").write_bytes(encode(picture(50, 40)))
+    run(make_source(raw, ["train"]), data_dir)
+    assert corrupt.read_text() == "validation validation_2.jpg is empty (0 bytes)\n"
+    for path in data_dir.glob("validation-*"):
+        path.unlink()
+    run(make_source(raw, ["train"]), data_dir)
+    assert not corrupt.exists()
+
+
+def test_a_shard_without_any_example_is_an_error(raw, data_dir):
+    make_source(raw)
+    for number in range(1, NUM_IMAGES["validation"]):
+        (raw / f"validation_{number}.jpg").write_bytes(b"")
+    source = make_source(raw)
+    shards = {"train": 4, "validation": 2}
+    assert not run(source, data_dir, shards, max_corrupt_images=5)[0].is_accepted
+    with pytest.raises(ConversionError, match=r"is empty.*use fewer --validation_shards") as caught:
+        run(source, data_dir, shards, max_corrupt_images=6)
+    assert "\n" not in str(caught.value)
+    assert read_manifest(data_dir) is None
+    assert (data_dir / "corrupt_images.txt").read_text().count("\n") == 6
+    shards["validation"] = 1
+    assert run(source, data_dir, shards, max_corrupt_images=6)[0].is_accepted
 
 
 def test_repaired_images_are_listed(raw, data_dir):
@@ -125,17 +168,6 @@ def test_repaired_images_are_listed(raw, data_dir):
 def test_more_shards_than_images_is_an_error(raw, data_dir):
     with pytest.raises(SourceError, match="7 validation images cannot fill 8 shards"):
         run(make_source(raw), data_dir, {"train": 4, "validation": 8})
-
-
-def test_two_conversions_at_once(raw, data_dir):
-    data_dir.mkdir()
-    with (
-        locked_directory(data_dir, data_dir / ".conversion"),
-        pytest.raises(DirectoryLockedError, match=f"process {os.getpid()}") as caught,
-    ):
-        run(make_source(raw), data_dir)
-    assert "\n" not in str(caught.value)
-    run(make_source(raw), data_dir)
 
 
 def test_a_disk_that_is_too_small_is_told_first(raw, data_dir, monkeypatch):

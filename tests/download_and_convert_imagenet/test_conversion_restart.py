@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections import namedtuple
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from download_and_convert_imagenet.conversion_workers import ConversionError
+from download_and_convert_imagenet.directory_lock import locked_directory
 from download_and_convert_imagenet.manifest import read_manifest
 from tests.download_and_convert_imagenet.encoded_images import encode, picture
 from tests.download_and_convert_imagenet.small_conversions import (
     NUM_IMAGES,
     identities,
     make_source,
+    num_kept,
     read_examples,
     run,
 )
@@ -35,7 +40,7 @@ def test_finished_shards_are_kept(raw, data_dir):
     before = identities(data_dir)
     result, told = run(make_source(raw), data_dir)
     assert identities(data_dir) == before
-    assert (result.num_kept, result.num_images_now) == (6, 0)
+    assert result.num_images_now == 0
     assert told.notices == ["6 of 6 shards are finished already and kept"]
 
 
@@ -66,9 +71,9 @@ def test_a_shard_that_is_not_as_recorded_is_written_again(raw, data_dir, damage)
     else:
         lines = [line for line in journal.read_text().splitlines() if path.name not in line]
         journal.write_text("\n".join(lines))
-    result, _ = run(make_source(raw), data_dir)
+    _, told = run(make_source(raw), data_dir)
     assert path.read_bytes() == content
-    assert result.num_kept == 5
+    assert num_kept(told) == 5
     after = identities(data_dir)
     assert {name for name in after if after[name] == before[name]} == set(after) - {path.name}
 
@@ -77,8 +82,8 @@ def test_a_record_that_was_cut_off_harms_no_other(raw, data_dir):
     run(make_source(raw), data_dir)
     journal = data_dir / ".conversion" / "finished_shards.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])
-    assert run(make_source(raw), data_dir)[0].num_kept == 5
-    assert run(make_source(raw), data_dir)[0].num_kept == 6
+    assert num_kept(run(make_source(raw), data_dir)[1]) == 5
+    assert num_kept(run(make_source(raw), data_dir)[1]) == 6
 
 
 def test_another_number_of_shards_replaces_the_old_ones(raw, data_dir):
@@ -93,6 +98,38 @@ def test_another_number_of_shards_replaces_the_old_ones(raw, data_dir):
     assert identities(data_dir)[names[-1]] == before[names[-1]]
 
 
+def test_a_refusal_for_space_leaves_the_data_set_as_it_is(raw, data_dir, monkeypatch):
+    run(make_source(raw), data_dir)
+    before = identities(data_dir)
+    disk = namedtuple("disk", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9, -(10**6)))
+    with pytest.raises(ConversionError, match=r"GB are free"):
+        run(make_source(raw), data_dir, {"train": 3, "validation": 2})
+    assert identities(data_dir) == before
+    assert read_manifest(data_dir) is not None
+    # What is replaced by another number of shards counts as free.
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9, 1000))
+    run(make_source(raw), data_dir, {"train": 3, "validation": 2})
+    assert len(identities(data_dir)) == 5
+
+
+def test_a_manifest_never_lists_shards_that_are_gone(raw, data_dir, monkeypatch):
+    """Killed, here by an error, at the first shard that is removed."""
+    run(make_source(raw), data_dir)
+
+    def fail(path, missing_ok=False):
+        assert path.name != "train-00000-of-00004"
+        os.unlink(path)
+
+    monkeypatch.setattr(Path, "unlink", fail)
+    with pytest.raises(AssertionError):
+        run(make_source(raw), data_dir, {"train": 3, "validation": 2})
+    monkeypatch.undo()
+    assert read_manifest(data_dir) is None
+    run(make_source(raw), data_dir, {"train": 3, "validation": 2})
+    assert len(identities(data_dir)) == 5
+
+
 def test_an_image_that_cannot_be_read_stops_and_keeps_what_is_finished(raw, data_dir):
     source = make_source(raw)
     shutil.move(raw / "validation_6.jpg", raw / "gone")
@@ -101,7 +138,7 @@ def test_an_image_that_cannot_be_read_stops_and_keeps_what_is_finished(raw, data
     assert not list(data_dir.glob(".*partial"))
     assert read_manifest(data_dir) is None
     shutil.move(raw / "gone", raw / "validation_6.jpg")
-    assert run(source, data_dir)[0].num_kept >= 4
+    assert num_kept(run(source, data_dir)[1]) >= 4
 
 
 def test_splits_one_after_the_other_share_a_manifest(raw, data_dir):
@@ -130,21 +167,26 @@ def test_another_data_set_is_not_mixed_in(raw, data_dir):
 def test_shards_of_others_are_not_touched(raw, data_dir):
     data_dir.mkdir()
     (data_dir / "train-00000-of-00001").write_bytes(b"precious")
-    with pytest.raises(ConversionError, match="train-00000-of-00001, which this converter has not"):
+    with (
+        locked_directory(data_dir, data_dir / ".conversion"),
+        pytest.raises(ConversionError, match="train-00000-of-00001, but no record of a conversion"),
+    ):
         run(make_source(raw), data_dir)
     (data_dir / "train-00000-of-00001").unlink()
     run(make_source(raw), data_dir)
     (data_dir / "train-00000-of-00001").write_bytes(b"precious")
-    with pytest.raises(ConversionError, match="train-00000-of-00001 is of another set"):
+    with pytest.raises(ConversionError, match=r"-of-00001 is of another set .* not among"):
         run(make_source(raw), data_dir)
+    assert read_manifest(data_dir) is not None
     assert (data_dir / "train-00000-of-00001").read_bytes() == b"precious"
 
 
 def test_what_interrupted_conversions_left_is_removed(raw, data_dir):
     run(make_source(raw), data_dir)
-    (data_dir / ".train-00000-of-00004.123.partial").write_bytes(b"half")
+    for name in ("train-00000-of-00004", "manifest.json", "notes"):
+        (data_dir / f".{name}.123.partial").write_bytes(b"half")
     run(make_source(raw), data_dir)
-    assert not (data_dir / ".train-00000-of-00004.123.partial").exists()
+    assert [path.name for path in data_dir.glob(".*partial")] == [".notes.123.partial"]
 
 
 def test_the_journal_is_a_line_of_json_for_each_shard(raw, data_dir):
@@ -152,3 +194,5 @@ def test_the_journal_is_a_line_of_json_for_each_shard(raw, data_dir):
     journal = data_dir / ".conversion" / "finished_shards.jsonl"
     lines = [json.loads(line) for line in journal.read_text().split("\n") if line]
     assert sorted(line["shard"]["file"] for line in lines) == sorted(identities(data_dir))
+    journal.write_text("".join(json.dumps({**line, "later": 1}) + "\n" for line in lines))
+    assert num_kept(run(make_source(raw), data_dir)[1]) == len(lines)

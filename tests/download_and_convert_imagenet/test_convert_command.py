@@ -125,7 +125,9 @@ def test_what_it_says(reference, raw):
     assert "left out: 1 image (" in said
     assert "200 images in " in said
     assert " images/s with 1 process\n" in said
-    assert f"{data_dir} is complete" in said
+    assert "150 train images are here, ImageNet has 1,281,167\n" in said
+    assert "50 validation images are here, ImageNet has 50,000\n" in said
+    assert f"{data_dir}: train and validation are complete\n" in said
     notes = (data_dir / "corrupt_images.txt").read_text()
     assert notes == f"train {truncated.name} is a truncated JPEG\n"
 

@@ -6,13 +6,18 @@ import sys
 
 import pytest
 
+from download_and_convert_imagenet import check_shards
 from download_and_convert_imagenet.__main__ import main
 from download_and_convert_imagenet.directory_lock import locked_directory
+from download_and_convert_imagenet.manifest import read_manifest
 from tests.conftest import ROOT
+from tests.download_and_convert_imagenet.encoded_images import encode, picture
 from tests.download_and_convert_imagenet.fake_imagenet import make_fake_imagenet
 from tests.download_and_convert_imagenet.imagenet_layouts import (
+    KAGGLE_ARCHIVE,
     TRAIN_ARCHIVE,
     write_archives,
+    write_kaggle_archive,
 )
 
 SHARDS = ("--train_shards=12", "--validation_shards=4")
@@ -45,6 +50,47 @@ def test_two_at_once_are_refused(raw, tmp_path, capsys):
             capsys, tmp_path, f"--raw_dir={raw}", *SHARDS, "--num_processes=1"
         )
     assert f"another conversion is writing to {tmp_path} (process {os.getpid()})" in message
+
+
+def test_nothing_is_decompressed_beside_another_conversion(tmp_path, capsys):
+    raw, data_dir = tmp_path / "raw", tmp_path / "data"
+    write_kaggle_archive(make_fake_imagenet(4, largest_size=(300, 200)), raw)
+    with locked_directory(data_dir, data_dir / ".conversion"):
+        partial = data_dir / "raw-data" / f".{KAGGLE_ARCHIVE.removesuffix('.gz')}.partial"
+        partial.parent.mkdir()
+        partial.write_bytes(b"of the other one")
+        fails_with_one_line(capsys, data_dir, f"--raw_dir={raw}", "--num_processes=1")
+    assert list(partial.parent.iterdir()) == [partial]
+    assert partial.read_bytes() == b"of the other one"
+
+
+def test_a_rejected_split_stays_rejected_when_the_other_one_follows(tmp_path, capsys):
+    raw, data_dir = tmp_path / "raw", tmp_path / "data"
+    write_archives(make_fake_imagenet(16, truncated=True, largest_size=(300, 200)), raw)
+    options = (f"--raw_dir={raw}", *SHARDS, "--num_processes=1")
+    fails_with_one_line(capsys, data_dir, "--split=train", *options)
+    assert main([str(data_dir), "--split=validation", *options]) == 0
+    assert f"{data_dir}: validation is complete\n" in capsys.readouterr().out
+    assert (data_dir / "corrupt_images.txt").read_text().startswith("train ")
+    assert check_shards.main([str(data_dir)]) == 3
+    assert "train is not in the manifest" in capsys.readouterr().out
+
+
+def test_a_class_folder_whose_name_is_no_text(tmp_path, capsys):
+    raw = os.fsencode(tmp_path / "raw")
+    for split in (b"train", b"val"):
+        for name in (b"caf\xe9", b"tea"):
+            os.makedirs(folder := os.path.join(raw, split, name))
+            with open(os.path.join(folder, b"1.jpg"), "wb") as file:
+                file.write(encode(picture(30, 20)))
+    options = ("--source=folder", f"--raw_dir={tmp_path / 'raw'}", "--num_processes=1")
+    data_dir = tmp_path / "data"
+    for _ in range(2):
+        assert main([str(data_dir), *options]) == 0
+    manifest = read_manifest(data_dir)
+    assert manifest is not None
+    assert [os.fsencode(name) for name in manifest.class_names] == [b"caf\xe9", b"tea"]
+    assert check_shards.main([str(data_dir)]) == 0
 
 
 def test_missing_archives(tmp_path, capsys):

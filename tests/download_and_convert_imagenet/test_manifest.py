@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -25,6 +26,22 @@ MANIFEST = Manifest(
 def test_round_trip(tmp_path):
     write_manifest(tmp_path, MANIFEST)
     assert read_manifest(tmp_path) == MANIFEST
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_a_class_that_is_called_by_bytes_that_are_no_text(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    manifest = Manifest("flowers", (name, "Gänseblümchen"), {})
+    text = write_manifest(tmp_path, manifest).read_text(encoding="utf-8")
+    assert read_manifest(tmp_path) == manifest
+    assert '"caf\\udce9"' in text
+    assert "Gänseblümchen" in text
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(OSError, match=r"manifest\.json"):
+        write_manifest(tmp_path, MANIFEST)
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 

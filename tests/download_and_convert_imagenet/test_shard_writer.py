@@ -5,7 +5,8 @@ import hashlib
 import pytest
 import tensorflow as tf
 
-from download_and_convert_imagenet.shard_writer import shard_name, shard_ranges, write_shard
+from download_and_convert_imagenet.shard_names import shard_name, split_of
+from download_and_convert_imagenet.shard_writer import shard_ranges, write_shard
 
 RECORDS = [b"", b"a", b"some data" * 100, bytes(5000)]
 
@@ -58,3 +59,11 @@ def test_ranges_cover_everything_once_and_evenly(num_examples, num_shards):
 
 def test_names():
     assert shard_name("validation", 127, 128) == "validation-00127-of-00128"
+    assert split_of(shard_name("validation", 127, 128)) == "validation"
+    for other in (
+        ".train-00000-of-00001",
+        "train-00000-of-00001.gz",
+        "train-0-of-1",
+        "manifest.json",
+    ):
+        assert split_of(other) is None
