@@ -38,7 +38,8 @@ class ImageHeader:
 
     Attributes:
         image_format: "JPEG", "PNG", "GIF", "BMP", "TIFF" or "WebP".
-        height, width: in pixels; 0 of formats other than JPEG and PNG.
+        height, width: in pixels; 0 of formats other than JPEG and PNG, and of a JPEG with bytes
+            between its headers that belong to none.
         is_common: every decoder makes the same three 8-bit RGB channels of it: a grey, YCbCr or RGB
             JPEG of 8 bits, or an 8-bit PNG without transparency.
         is_complete: its end is there (and of a PNG, all checksums are right).
@@ -78,8 +79,9 @@ def _read_jpeg(encoded: bytes) -> ImageHeader:
     try:
         while True:
             marker_byte, marker = encoded[position], encoded[position + 1]
-            if marker_byte != 0xFF:
-                raise HeaderError(f"is a damaged JPEG (no marker at byte {position:,})")
+            if marker_byte != 0xFF:  # decoders look for the next marker: what is there, they know
+                is_complete = encoded.rfind(_END_OF_IMAGE, position) >= 0
+                return ImageHeader(JPEG, 0, 0, is_common=False, is_complete=is_complete)
             if marker == 0xFF:  # any number of these may stand before a marker
                 position += 1
                 continue

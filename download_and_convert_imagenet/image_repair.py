@@ -23,6 +23,9 @@ from download_and_convert_imagenet.image_headers import (
 JPEG_QUALITY = 100
 # Beyond this, decoding needs gigabytes: 1 billion pixels, three bytes each.
 MAX_PIXELS = 1_000_000_000
+_TOO_MANY_PIXELS = f"has more than {MAX_PIXELS:,} pixels"
+# libjpeg's JPEG_MAX_DIMENSION; the format itself ends at 65,535.
+MAX_JPEG_SIDE = 65_500
 _WHITE = (255, 255, 255)
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _SIXTEEN_TO_EIGHT_BITS = 1 / 257  # 65535 -> 255
@@ -57,7 +60,8 @@ def prepare_image(encoded: bytes, *, keep_png: bool = False) -> PreparedImage:
         keep_png: 8-bit PNG images stay, other lossless ones become PNG; else both become JPEG.
 
     Raises:
-        CorruptImageError: it is no image, or its pixels are not all there.
+        CorruptImageError: it is no image, its pixels are not all there, or it is too large.
+        MemoryError: there is too little memory to decode it.
     """
     try:
         header = read_header(encoded)
@@ -72,25 +76,38 @@ def prepare_image(encoded: bytes, *, keep_png: bool = False) -> PreparedImage:
 
 def _encode_anew(encoded: bytes, header: ImageHeader, target: str) -> PreparedImage:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata and large images
-            with Image.open(io.BytesIO(encoded)) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise CorruptImageError(f"has more than {MAX_PIXELS:,} pixels")
-                image.load()
-                mode, pixels = image.mode, _rgb(image)
-    except CorruptImageError:
+        mode, pixels = _decode(encoded, target)
+        options = {"quality": JPEG_QUALITY, "subsampling": 0} if target == JPEG else {}
+        buffer = io.BytesIO()
+        pixels.save(buffer, target, **options)
+    except (CorruptImageError, MemoryError):  # with more memory, the image may be fine
         raise
+    except Image.DecompressionBombError as error:
+        raise CorruptImageError(_TOO_MANY_PIXELS) from error
     except Exception as error:  # Pillow's decoders raise whatever their parser met
         if header.image_format in (JPEG, PNG) and not header.is_complete:
             raise CorruptImageError(f"is a truncated {header.image_format}") from error
         reason = str(error) or type(error).__name__
         raise CorruptImageError(f"is a damaged {header.image_format} ({reason})") from error
-    options = {"quality": JPEG_QUALITY, "subsampling": 0} if target == JPEG else {}
-    buffer = io.BytesIO()
-    pixels.save(buffer, target, **options)
     repair = f"{_KINDS_OF_PIXELS.get(mode, '')} {header.image_format}".strip()
     return PreparedImage(buffer.getvalue(), pixels.height, pixels.width, target, repair)
+
+
+def _decode(encoded: bytes, target: str) -> tuple[str, Image.Image]:
+    """Pillow's mode of the image, and its pixels in RGB."""
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow refuses 179 million as a likely attack
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
+        with Image.open(io.BytesIO(encoded)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise CorruptImageError(_TOO_MANY_PIXELS)
+            if target == JPEG and max(image.size) > MAX_JPEG_SIDE:
+                raise CorruptImageError(
+                    f"is too large for a JPEG ({image.width:,}x{image.height:,} pixels, a side may "
+                    f"have {MAX_JPEG_SIDE:,})"
+                )
+            image.load()
+            return image.mode, _rgb(image)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

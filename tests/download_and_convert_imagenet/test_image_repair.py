@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import struct
+import subprocess
+import sys
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from download_and_convert_imagenet.image_repair import CorruptImageError, prepare_image
+from tests.conftest import ROOT
 from tests.download_and_convert_imagenet.encoded_images import decode, encode, picture
 
 PICTURE = picture(83, 61)
@@ -12,6 +18,19 @@ PIXELS = np.asarray(PICTURE).astype(int)
 JPEG = encode(PICTURE)
 # JPEG of quality 100 without subsampling rounds twice: to whole YCbCr values and coefficients.
 ROUNDING = 3
+
+
+def with_stray_byte(encoded: bytes) -> bytes:
+    """A JPEG with a byte between two segments that belongs to neither."""
+    return encoded[:20] + b"\0" + encoded[20:]
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG without pixels."""
+    size = struct.pack(">II", width, height)
+    whole = encode(Image.new("L", (1, 1)), "PNG")
+    chunk = b"IHDR" + size + whole[24:29]
+    return whole[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + whole[33:]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +94,48 @@ def test_transparent_parts_are_white_and_sixteen_bits_become_eight():
     assert (decode(deep.encoded) == 30_000 // 257).all()
 
 
+def test_stray_bytes_between_headers_that_decoders_skip():
+    prepared = prepare_image(with_stray_byte(JPEG))
+    assert (prepared.width, prepared.height, prepared.repair) == (83, 61, "JPEG")
+    assert np.abs(decode(prepared.encoded) - decode(JPEG)).max() <= ROUNDING
+
+
+def test_the_longest_side_of_a_jpeg():
+    assert prepare_image(encode(Image.new("L", (65_500, 1)), "PNG")).width == 65_500
+    kept = prepare_image(encode(Image.new("L", (70_000, 2)), "PNG"), keep_png=True)
+    assert (kept.image_format, kept.repair) == ("PNG", None)
+
+
+# With 100 MiB more than it has, a process is to decode 150 million pixels.
+OUT_OF_MEMORY = """
+import resource
+from PIL import Image
+from download_and_convert_imagenet.image_repair import prepare_image
+from tests.download_and_convert_imagenet.encoded_images import encode
+encoded = encode(Image.new("1", (15_000, 10_000)), "PNG")
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + (100 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    prepare_image(encoded)
+except MemoryError:
+    print("out of memory")
+"""
+
+
+def test_an_image_for_which_memory_is_short_is_not_corrupt():
+    completed = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY], cwd=ROOT, capture_output=True, text=True
+    )
+    assert completed.stdout == "out of memory\n", completed.stderr
+
+
+@pytest.mark.slow
+def test_more_pixels_than_pillow_opens_by_itself():
+    prepared = prepare_image(encode(Image.new("1", (18_000, 10_000)), "PNG"))
+    assert (prepared.width, prepared.height, prepared.repair) == (18_000, 10_000, "PNG")
+
+
 @pytest.mark.parametrize(
     ("encoded", "message"),
     [
@@ -82,6 +143,12 @@ def test_transparent_parts_are_white_and_sixteen_bits_become_eight():
         (b"hello", "is no image"),
         (JPEG[: len(JPEG) // 2], "is a truncated JPEG$"),
         (JPEG[:-2], "is a truncated JPEG$"),
+        (with_stray_byte(JPEG[:-200]), "is a truncated JPEG$"),
+        (JPEG[:20] + bytes(600) + JPEG[-2:], "is a damaged JPEG"),
+        (png_header(40_000, 30_000), "has more than 1,000,000,000 pixels$"),
+        (png_header(60_000, 60_000), "has more than 1,000,000,000 pixels$"),
+        (encode(Image.new("L", (70_000, 2)), "PNG"), r"is too large for a JPEG \(70,000x2 pixels"),
+        (encode(Image.new("L", (1, 65_501)), "PNG"), r"is too large for a JPEG \(1x65,501 pixels"),
         (encode(PICTURE, "PNG")[:2000], "is a truncated PNG$"),
         (encode(PICTURE, "GIF")[:60], "is a damaged GIF"),
         (b"BM" + bytes(50), "is a damaged BMP"),
