@@ -9,24 +9,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from absl import logging
 
+from benchmark_cnn import checkpoint_advice
+from benchmark_cnn.checkpoint_advice import Advice
 from benchmark_cnn.errors import DataError, UsageError
-
-MOVING_AVERAGE = "ExponentialMovingAverage"
-# Batch norm's statistics are averages already; TF1 programs gave twins to trainable variables only.
-_STATISTICS = ("moving_mean", "moving_variance")
-_SLOTS = ("Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1", MOVING_AVERAGE)
-# Last components of the names of a run's own state, which no network asks for.
-_RUN_STATE = (
-    "global_step",
-    "skipped_steps",
-    "examples_seen",
-    "best_top_1",
-    "loss_scale",
-    "beta1_power",
-    "beta2_power",
-    "save_counter",
+from benchmark_cnn.tensor_roles import (
+    AVERAGE,
+    MOVING_AVERAGE,
+    OBJECT_GRAPH,
+    SLOT,
+    STATISTICS,
+    WEIGHT,
+    role,
 )
-_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+# Outputs of networks of ImageNet without and with a class for the background, the first.
+_IMAGENET_OUTPUTS = frozenset((1000, 1001))
 _NUM_LISTED = 10
 
 Shapes = Mapping[str, Sequence[int]]
@@ -39,6 +36,7 @@ def restore_plan(
     ckpt_scope: str | None = None,
     moving_average: bool = False,
     ignore_missing: bool = False,
+    advice: Advice = checkpoint_advice.EVALUATION,
 ) -> dict[str, str]:
     """Say which key of a checkpoint fills each variable.
 
@@ -50,6 +48,7 @@ def restore_plan(
         twin is read plain, as TF1's `ExponentialMovingAverage.variables_to_restore` did.
       ignore_missing: leave out variables that the checkpoint lacks, with a warning, instead of
         raising.
+      advice: what errors tell to do, in terms of the command that is running.
 
     Returns:
       Variable name -> key, in the order of `wanted`.
@@ -59,7 +58,7 @@ def restore_plan(
       DataError: a variable is missing (or all are, even with `ignore_missing`), or has another
         shape.
     """
-    if moving_average and wanted and not any(_is_twin(key) for key in available):
+    if moving_average and wanted and not any(role(key, ()) == AVERAGE for key in available):
         raise DataError(
             "the checkpoint has no moving averages (no key ends in "
             f"/{MOVING_AVERAGE}): leave out --moving_average_decay to use its plain weights"
@@ -73,7 +72,7 @@ def restore_plan(
         else:
             plan[name] = key
     if missing and (not ignore_missing or not plan):
-        raise DataError(_missing_report(missing, wanted, available, plan, moving_average))
+        raise DataError(_missing_report(missing, wanted, available, plan, moving_average, advice))
     _check_shapes(plan, wanted, available)
     if missing:
         logging.warning(
@@ -87,20 +86,43 @@ def resized_head(wanted: Shapes, available: Shapes) -> list[str]:
     """Variables that the checkpoint has for another number of classes, and that start anew.
 
     They differ in their last axis alone, all by the same change, as the kernel and the bias of a
-    classifier do. A difference of one is a background class, not another data set: none then.
+    classifier do. None where that change is ImageNet's background class.
     """
     differing = [
         name
         for name, shape in wanted.items()
         if name in available and tuple(available[name]) != tuple(shape)
     ]
-    shapes = [(tuple(available[name]), tuple(wanted[name])) for name in differing]
-    same_otherwise = all(len(a) == len(b) > 0 and a[:-1] == b[:-1] for a, b in shapes)
-    changes = {(a[-1:], b[-1:]) for a, b in shapes}
-    if not same_otherwise or len(changes) != 1:
-        return []
-    ((theirs,), (ours,)) = changes.pop()
-    return [] if abs(theirs - ours) == 1 else differing
+    change = class_counts([(available[name], wanted[name]) for name in differing])
+    return [] if change is None or is_background_class(*change) else differing
+
+
+def class_counts(
+    differing: Sequence[tuple[Sequence[int], Sequence[int]]],
+) -> tuple[int, int] | None:
+    """The two numbers of outputs, if nothing but that sets pairs of differing shapes apart.
+
+    Another number of classes changes the last axis of the last layer, and nothing else. (Another
+    width of an inner layer changes another axis of the next one.)
+    """
+    pairs = [(tuple(theirs), tuple(ours)) for theirs, ours in differing]
+    if not all(len(a) == len(b) > 0 and a[:-1] == b[:-1] for a, b in pairs):
+        return None
+    changes = {(theirs[-1], ours[-1]) for theirs, ours in pairs}
+    return changes.pop() if len(changes) == 1 else None
+
+
+def is_background_class(theirs: int, ours: int) -> bool:
+    """Whether one of two numbers of outputs has a class for the background, and one has not."""
+    return {theirs, ours} == _IMAGENET_OUTPUTS
+
+
+def background_class_reason(theirs: int, ours: int) -> str:
+    """What to tell where that is so."""
+    return (
+        f"the checkpoint has {theirs} outputs, the network {ours}, so one of them counts a "
+        "background class: give the --model it was trained with"
+    )
 
 
 def keys_to_try(name: str, ckpt_scope: str | None) -> list[str]:
@@ -134,33 +156,19 @@ def keys_to_try(name: str, ckpt_scope: str | None) -> list[str]:
 def unused_weights(available: Collection[str], used: Collection[str]) -> list[str]:
     """Keys of weights that no variable reads; slots, averages and run state are not weights."""
     used = set(used)
-    return [
-        key
-        for key in sorted(available)
-        if key not in used and not _is_slot(key, available) and not _is_run_state(key)
-    ]
+    return [key for key in sorted(available) if key not in used and role(key, available) == WEIGHT]
 
 
 def _candidates(name: str, ckpt_scope: str | None, moving_average: bool) -> Iterator[str]:
     keys = keys_to_try(name, ckpt_scope)
     if moving_average:
         yield from (f"{key}/{MOVING_AVERAGE}" for key in keys)
-    if not moving_average or name.endswith(_STATISTICS):
+    if not moving_average or name.endswith(STATISTICS):
         yield from keys
 
 
-def _is_twin(key: str) -> bool:
-    return key.endswith(f"/{MOVING_AVERAGE}")
-
-
-def _is_slot(key: str, available: Collection[str]) -> bool:
-    """`<key>/<anything>` belongs to that key; well-known slots count without it as well."""
-    parent, _, last = key.rpartition("/")
-    return parent in available or (bool(parent) and last in _SLOTS)
-
-
-def _is_run_state(key: str) -> bool:
-    return key == _OBJECT_GRAPH or key.rpartition("/")[2] in _RUN_STATE
+def _is_slot(name: str, names: Collection[str]) -> bool:
+    return role(name, names) in (SLOT, AVERAGE)
 
 
 def _missing_report(
@@ -169,12 +177,13 @@ def _missing_report(
     available: Shapes,
     plan: Mapping[str, str],
     moving_average: bool,
+    advice: Advice,
 ) -> str:
     """A first line that says what to do, then what is missing and what was left over."""
     unused = unused_weights(available, plan.values())
     lines = [
         f"{len(missing)} of {len(wanted)} variables are not in the checkpoint: "
-        + _advice(missing, wanted, available, unused, moving_average),
+        + _reason_and_advice(missing, wanted, available, unused, moving_average, advice),
         f"  missing: {_listed(missing)}",
     ]
     if unused:
@@ -182,21 +191,22 @@ def _missing_report(
     return "\n".join(lines)
 
 
-def _advice(
+def _reason_and_advice(
     missing: list[str],
     wanted: Shapes,
     available: Shapes,
     unused: list[str],
     moving_average: bool,
+    advice: Advice,
 ) -> str:
     """The likeliest reason, and the way out."""
-    if _OBJECT_GRAPH in available:
+    if OBJECT_GRAPH in available:
         return (
             "it was written by tf.train.Checkpoint or Keras, by object and not by name; only "
             "checkpoints of named variables can be read"
         )
     if not moving_average and all(f"{name}/{MOVING_AVERAGE}" in available for name in missing):
-        return "it holds their moving averages only; read those with --moving_average_decay"
+        return f"it holds their moving averages only; {advice.averages}"
     if moving_average and all(name in available for name in missing):
         return "it has no moving averages of them; leave out --moving_average_decay"
     if all(_is_slot(name, wanted) for name in missing):
@@ -206,17 +216,14 @@ def _advice(
         )
     scope = _scope_that_fits(missing[0], wanted, available, moving_average)
     if scope:
-        return f"its names differ by a prefix; try --ckpt_scope={scope}"
+        return f"its names differ by a prefix; {advice.prefix.format(scope=scope)}"
     theirs, ours = _roots(unused), _roots(wanted)
     if len(missing) == len(wanted) and theirs and not set(theirs) & set(ours):
         return (
             f"it is another model's (its names start with {_listed(theirs)}, the network's with "
             f"{_listed(ours)})"
         )
-    return (
-        "give the --model it was trained with, map names with --ckpt_scope=old:new, or leave them "
-        "at their initial values with --ignore_missing_vars"
-    )
+    return advice.otherwise
 
 
 def _scope_that_fits(
@@ -254,34 +261,25 @@ def _check_shapes(plan: Mapping[str, str], wanted: Shapes, available: Shapes) ->
     ]
     if len(differing) > _NUM_LISTED:
         lines.append(f"  and {len(differing) - _NUM_LISTED} more")
-    weights = [shapes for name, *shapes in differing if not _is_slot(name, wanted)]
+    weights = [(a, b) for name, a, b in differing if not _is_slot(name, wanted)]
     raise DataError("\n".join([_reason_of_shapes(weights, len(differing), len(plan)), *lines]))
 
 
 def _reason_of_shapes(
-    weights: list[list[tuple[int, ...]]], num_differing: int, num_read: int
+    weights: Sequence[tuple[Sequence[int], Sequence[int]]], num_differing: int, num_read: int
 ) -> str:
-    """Another number of classes changes the last axis of the last layer, and nothing else.
-
-    (Another width of an inner layer changes another axis of the next one.)
-    """
-    changes = {(theirs[-1:], ours[-1:]) for theirs, ours in weights}
-    if len(changes) == 1 and all(
-        len(theirs) == len(ours) > 0 and theirs[:-1] == ours[:-1] for theirs, ours in weights
-    ):
-        ((theirs,), (ours,)) = changes.pop()
-        if abs(theirs - ours) == 1:
-            return (
-                f"the checkpoint has {theirs} outputs, the network {ours}, so one of them counts a "
-                "background class: give the --model it was trained with"
-            )
+    change = class_counts(weights)
+    if change is None:
         return (
-            f"the checkpoint has {theirs} classes, the network {ours}: give the data set it was "
-            f"trained on, or --num_classes={theirs}"
+            f"{num_differing} of {num_read} variables have another shape in the checkpoint: it is "
+            "of another model or size; give the --model it was trained with"
         )
+    theirs, ours = change
+    if is_background_class(theirs, ours):
+        return background_class_reason(theirs, ours)
     return (
-        f"{num_differing} of {num_read} variables have another shape in the checkpoint: it is of "
-        "another model or size; give the --model it was trained with"
+        f"the checkpoint has {theirs} classes, the network {ours}: give the data set it was "
+        f"trained on, or --num_classes={theirs}"
     )
 
 

@@ -1,9 +1,9 @@
 """Checkpoints of named tensors: save, verify, find, read and restore.
 
 The format is TF1's tensor bundle: `tf.train.load_checkpoint` and `tf.compat.v1.train.Saver` read
-what is written here, and theirs are read here. Keys are the names the network gives its variables,
-whatever mode or number of towers wrote them. Nothing in a directory holds an absolute path, so it
-may be moved or copied.
+what is written here, and theirs are read here, also in the one-file format before it. Keys are the
+names the network gives its variables, whatever mode or number of towers wrote them. Nothing in a
+directory holds an absolute path, so it may be moved or copied.
 
 Local file systems only: object stores have neither rename nor hard links.
 """
@@ -20,15 +20,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from benchmark_cnn import checkpoint_commit, checkpoint_manifest
+from benchmark_cnn import checkpoint_commit, checkpoint_manifest, tensor_bundle
 from benchmark_cnn.errors import DataError
 
 GLOBAL_STEP = "global_step"
 STATE_FILE = "checkpoint"
 _BASENAME = "model.ckpt"
-# What TensorFlow's reader raises for damaged files: DataLoss is an OpError, a short read an
-# IndexError.
-_READ_ERRORS = (tf.errors.OpError, IndexError, ValueError, TypeError, RuntimeError, OSError)
 
 Tensors = Mapping[str, tf.Tensor | np.ndarray]
 
@@ -118,7 +115,7 @@ def verify(prefix: str | os.PathLike[str]) -> str | None:
     """
     path = Path(prefix)
     try:
-        if not path.with_name(path.name + ".index").exists():
+        if not tensor_bundle.exists(path):
             return f"{path.name}.index is missing"
         manifest = checkpoint_manifest.read(path)
         if manifest is not None:
@@ -126,8 +123,8 @@ def verify(prefix: str | os.PathLike[str]) -> str | None:
         reader = tf.train.load_checkpoint(str(path))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-    except _READ_ERRORS as error:
-        return f"{path.name} cannot be read ({_first_line(error)})"
+    except tensor_bundle.READ_ERRORS as error:
+        return f"{path.name} cannot be read ({tensor_bundle.first_line(error)})"
     return None
 
 
@@ -142,8 +139,8 @@ def resolve(path: str | os.PathLike[str]) -> str:
         if prefix is None:
             raise DataError(f"no checkpoint in {os.fspath(path)}")
         return prefix
-    prefix = re.sub(r"\.(index|json|data-\d{5}-of-\d{5})$", "", os.fspath(path))
-    if not os.path.exists(prefix + ".index"):
+    prefix = tensor_bundle.prefix_of(path)
+    if not tensor_bundle.exists(prefix):
         directory = os.path.dirname(prefix) or "."
         present = [os.path.basename(name) for name in all_checkpoints(directory)]
         what = ", ".join(present[-10:]) or "none" if os.path.isdir(directory) else None
@@ -156,10 +153,7 @@ def resolve(path: str | os.PathLike[str]) -> str:
 
 def shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
     """Key -> shape of every tensor in a checkpoint (prefix, directory or file)."""
-    prefix = resolve(path)
-    with _damage_in_one_line(prefix):
-        shape_map = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
-    return {name: tuple(shape) for name, shape in sorted(shape_map.items())}
+    return tensor_bundle.shapes(resolve(path))
 
 
 def read(
@@ -170,20 +164,7 @@ def read(
     Raises:
       DataError: no checkpoint there, a name it does not have, or it is damaged.
     """
-    prefix = resolve(path)
-    with _damage_in_one_line(prefix):
-        reader = tf.train.load_checkpoint(prefix)
-        present = reader.get_variable_to_shape_map()
-        absent = sorted(set(names or ()) - present.keys())
-        wanted = present if names is None else names
-        values = {} if absent else {name: reader.get_tensor(name) for name in wanted}
-    if absent:
-        raise DataError(f"{prefix} has no tensor {', '.join(absent[:10])}")
-    # NumPy's own string type would drop trailing zero bytes.
-    return {
-        name: np.asarray(value, dtype=object if isinstance(value, bytes) else None)
-        for name, value in values.items()
-    }
+    return tensor_bundle.read(resolve(path), names)
 
 
 def read_variables(path: str | os.PathLike[str], plan: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -217,25 +198,11 @@ def failure_in_one_line(prefix: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        reason = error.strerror if isinstance(error, OSError) else _first_line(error)
+        reason = error.strerror if isinstance(error, OSError) else tensor_bundle.first_line(error)
         raise DataError(
             f"cannot save {prefix}: {reason}; earlier checkpoints are untouched. Make room or give "
             "another directory, and run the same command again"
         ) from error
-
-
-@contextlib.contextmanager
-def _damage_in_one_line(prefix: str) -> Iterator[None]:
-    try:
-        yield
-    except _READ_ERRORS as error:
-        raise DataError(f"checkpoint {prefix} cannot be read: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    """The reason in TensorFlow's "{{node ...}} <file>; No space left on device [Op:SaveV2]"."""
-    text = str(getattr(error, "message", "") or error).strip() or type(error).__name__
-    return re.sub(r"\s*\[Op:\w+\].*", "", text.splitlines()[0]).rpartition("; ")[2]
 
 
 def _write_bundle(prefix: Path, tensors: Tensors) -> None:

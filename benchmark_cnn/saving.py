@@ -6,7 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from benchmark_cnn import best_checkpoint, checkpoint_names, checkpoints, console
+from benchmark_cnn import (
+    best_checkpoint,
+    checkpoint_advice,
+    checkpoint_names,
+    checkpoints,
+    console,
+)
 from benchmark_cnn.run_directory import RunDirectory
 from benchmark_cnn.run_plan import crosses
 from benchmark_cnn.train_state import TrainState
@@ -59,6 +65,7 @@ class Saver:
         plan = checkpoint_names.restore_plan(
             _shapes(wanted),
             checkpoints.shapes(prefix),
+            advice=checkpoint_advice.RESUMPTION,
         )
         self._state.restore(checkpoints.read_variables(prefix, plan))
         step = int(self._state.global_step)
@@ -76,7 +83,9 @@ def initialise(state: TrainState, path: str) -> None:
     wanted, available = _shapes(state.variables), checkpoints.shapes(prefix)
     head = checkpoint_names.resized_head(wanted, available)
     plan = checkpoint_names.restore_plan(
-        {name: shape for name, shape in wanted.items() if name not in head}, available
+        {name: shape for name, shape in wanted.items() if name not in head},
+        available,
+        advice=checkpoint_advice.INITIALISATION,
     )
     state.restore(checkpoints.read_variables(prefix, plan))
     state.start_averages()

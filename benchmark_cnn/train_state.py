@@ -8,9 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from benchmark_cnn.tensor_roles import MOVING_AVERAGE
 from benchmark_cnn.variable_mgr import VariableManager
-
-AVERAGE = "ExponentialMovingAverage"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +38,7 @@ class TrainState:
         named = dict(self.variables)
         for name, slots in self.slots.items():
             named |= {f"{name}/{slot}": variable for slot, variable in slots.items()}
-        named |= {f"{name}/{AVERAGE}": average for name, average in self.averages.items()}
+        named |= {f"{name}/{MOVING_AVERAGE}": average for name, average in self.averages.items()}
         return named | {
             "global_step": self.global_step,
             "skipped_steps": self.skipped_steps,
@@ -105,7 +104,9 @@ def create(
     averages = {}
     if with_averages:
         averages = {
-            name: manager.create_beside(variable, manager.read(variable), f"{name}/{AVERAGE}")
+            name: manager.create_beside(
+                variable, manager.read(variable), f"{name}/{MOVING_AVERAGE}"
+            )
             for name, variable in network.variables.items()
         }
     with tf.device("/device:CPU:0"):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from benchmark_cnn import tensor_bundle
+from benchmark_cnn.errors import DataError
+from benchmark_cnn.tensor_bundle import INDEX_SUFFIX
 from checkpoints.errors import WeightsError
-
-INDEX_SUFFIX = ".index"
 
 
 def write(prefix: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> None:
@@ -40,54 +39,43 @@ def write(prefix: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> 
             for path in written:
                 path.replace(prefix.parent / path.name)
     except (OSError, tf.errors.OpError) as error:
-        raise WeightsError(f"cannot write {prefix}: {_reason(error)}") from error
+        raise WeightsError(f"cannot write {prefix}: {tensor_bundle.first_line(error)}") from error
 
 
 def shapes(prefix: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of a checkpoint, sorted by name, by its prefix or index file.
+    """Name -> shape of every tensor of a checkpoint, sorted by name, by its prefix or a file of it.
 
     Raises:
       WeightsError: there is none, or it is damaged.
     """
-    with _open(prefix) as reader:
-        return {n: tuple(s) for n, s in sorted(reader.get_variable_to_shape_map().items())}
+    with _as_weights_error():
+        return tensor_bundle.shapes(_existing(prefix))
 
 
 def read(
-    prefix: str | os.PathLike[str], names: Iterable[str] | None = None
+    prefix: str | os.PathLike[str], names: Collection[str] | None = None
 ) -> dict[str, np.ndarray]:
     """Name -> value of the tensors `names`, or of all.
 
     Raises:
       WeightsError: no checkpoint, a name that it does not have, or it is damaged.
     """
-    with _open(prefix) as reader:
-        present = sorted(reader.get_variable_to_shape_map())
-        wanted = present if names is None else list(names)
-        absent = [name for name in wanted if name not in present]
-        if not absent:
-            return {name: _as_array(reader.get_tensor(name)) for name in wanted}
-    near = difflib.get_close_matches(absent[0], present, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise WeightsError(f"{os.fspath(prefix)} has no tensor {absent[0]}{hint}")
+    with _as_weights_error():
+        return tensor_bundle.read(_existing(prefix), names)
+
+
+def _existing(path: str | os.PathLike[str]) -> str:
+    prefix = tensor_bundle.prefix_of(path)
+    if not tensor_bundle.exists(prefix):
+        raise WeightsError(
+            f"no checkpoint {prefix} (neither {prefix}{INDEX_SUFFIX} nor a file {prefix})"
+        )
+    return prefix
 
 
 @contextlib.contextmanager
-def _open(prefix: str | os.PathLike[str]) -> Iterator[Any]:
-    prefix = os.fspath(prefix).removesuffix(INDEX_SUFFIX)
-    if not os.path.exists(prefix + INDEX_SUFFIX):
-        raise WeightsError(f"no checkpoint {prefix} ({prefix}{INDEX_SUFFIX} does not exist)")
+def _as_weights_error() -> Iterator[None]:
     try:
-        yield tf.train.load_checkpoint(prefix)
-    except (tf.errors.OpError, IndexError, ValueError, TypeError, RuntimeError, OSError) as error:
-        raise WeightsError(f"checkpoint {prefix} cannot be read: {_reason(error)}") from error
-
-
-def _as_array(value: np.ndarray | bytes) -> np.ndarray:
-    # NumPy's own string type would drop trailing zero bytes.
-    return np.asarray(value, dtype=object if isinstance(value, bytes) else None)
-
-
-def _reason(error: Exception) -> str:
-    text = str(getattr(error, "strerror", None) or getattr(error, "message", None) or error)
-    return (text.strip() or type(error).__name__).splitlines()[0]
+        yield
+    except DataError as error:
+        raise WeightsError(str(error)) from error

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from checkpoints import bundle, completeness, tensor_roles
+from benchmark_cnn import checkpoint_names
+from benchmark_cnn.params import PARAMETERS_FILE
+from checkpoints import bundle, completeness, raw_or_ema
 from checkpoints.errors import WeightsError
 from models import registry
 from models.network import Network
@@ -17,8 +20,10 @@ from models.network import Network
 class Classifier:
     """Probabilities of classes, by a registered network and a checkpoint.
 
-    The number of classes is the checkpoint's. Attributes: `image_size` in pixels, `num_classes`
-    without the background class.
+    The number of classes is the checkpoint's, but for ImageNet's with a background class in a
+    network without one, or the other way round: that is another network's checkpoint, unless
+    parameters.json beside it says that it is of a run. Attributes: `image_size` in pixels,
+    `num_classes` without the background class.
     """
 
     def __init__(
@@ -41,11 +46,12 @@ class Classifier:
         self.image_size = image_size or spec.image_size
         shapes = bundle.shapes(prefix)
         try:
-            chosen = tensor_roles.choose(shapes, weights)
+            chosen = raw_or_ema.choose(shapes, weights)
         except WeightsError as error:
             raise WeightsError(f"{os.fspath(prefix)}: {error}") from error
+        available = {name: shapes[key] for name, key in chosen.items()}
         network = spec.build(num_classes=1000, image_size=self.image_size)
-        num_outputs = _num_outputs(network, {name: shapes[key] for name, key in chosen.items()})
+        num_outputs = _num_outputs(network, available, os.fspath(prefix))
         if num_outputs is not None:
             num_classes = num_outputs - int(spec.background_class)
             network = spec.build(num_classes=num_classes, image_size=self.image_size)
@@ -70,18 +76,24 @@ class Classifier:
         return tf.nn.softmax(logits).numpy()[:, self._first_class :]
 
 
-def _num_outputs(network: Network, shapes: Mapping[str, Sequence[int]]) -> int | None:
-    """The checkpoint's number of classes if nothing but that differs; None to keep the network's.
+def _num_outputs(
+    network: Network, available: Mapping[str, Sequence[int]], prefix: str
+) -> int | None:
+    """The checkpoint's number of outputs if nothing but that differs; None to keep the network's.
 
-    Another number of classes changes the last axis of the last layer alone.
+    Raises:
+      WeightsError: one of them has a background class, and the checkpoint is of no run.
     """
-    changes = {
-        (tuple(theirs[:-1]) == ours[:-1], theirs[-1], ours[-1])
-        for name, ours in completeness.variable_shapes(network).items()
-        if (theirs := shapes.get(name)) and ours and ours != tuple(theirs)
-    }
-    if len(changes) == 1:
-        same_otherwise, theirs, _ = changes.pop()
-        if same_otherwise:
-            return theirs
-    return None
+    wanted = completeness.variable_shapes(network)
+    differing = [
+        (available[name], ours)
+        for name, ours in wanted.items()
+        if name in available and tuple(available[name]) != ours
+    ]
+    counts = checkpoint_names.class_counts(differing)
+    if counts is None:
+        return None
+    is_of_a_run = (Path(prefix).parent / PARAMETERS_FILE).exists()
+    if checkpoint_names.is_background_class(*counts) and not is_of_a_run:
+        raise WeightsError(f"{prefix}: {checkpoint_names.background_class_reason(*counts)}")
+    return counts[0]

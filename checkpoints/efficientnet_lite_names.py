@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from checkpoints.errors import WeightsError
+from models import efficientnet_lite_layers, registry
 
 _BATCH_NORM_FROM_TORCH = {
     "weight": "gamma",
@@ -67,7 +68,9 @@ _WITHOUT_EXPANSION = {
 
 def scope(model: str) -> str:
     """The scope of a model's variables: efficientnet_lite0 -> efficientnet-lite0."""
-    return model.replace("_", "-")
+    variant = registry.get(model).options["variant"]
+    assert isinstance(variant, int)
+    return efficientnet_lite_layers.scope(variant)
 
 
 def from_torch(model: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

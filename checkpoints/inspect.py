@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from checkpoints import tensor_roles
+from benchmark_cnn import tensor_roles
 from checkpoints.errors import WeightsError
 
 
@@ -82,7 +82,8 @@ def _statistics(value) -> str:
     if value.size == 0 or value.dtype.kind not in "fiub":
         return _statistics(value.astype(np.float32)) if value.dtype.name == "bfloat16" else ""
     if value.size == 1:
-        return f"value={value.item():.6g}"
+        number = value.item()
+        return f"value={number:.6g}" if isinstance(number, float) else f"value={number}"
     numbers = value.astype(np.float64)
     finite = numbers[np.isfinite(numbers)]
     bad = value.size - finite.size

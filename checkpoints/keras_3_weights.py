@@ -37,8 +37,8 @@ def read(path: str | os.PathLike[str], model: str, num_classes: int) -> Layers:
     try:
         _check_count(path, len(network.weights))
         network.load_weights(path)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # HDF5, h5py and Keras raise almost any, by what is damaged
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise WeightsError(f"{os.fspath(path)} does not fit {model}: {reason}") from error
     return {
         layer.name: {weight.name: weight.numpy() for weight in layer.weights}

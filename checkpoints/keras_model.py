@@ -7,20 +7,11 @@ import warnings
 from pathlib import Path
 
 import keras
-import numpy as np
 
-from checkpoints import (
-    completeness,
-    efficientnet_lite_names,
-    h5_weights,
-    tf1_checkpoint,
-    torch_file,
-)
+from checkpoints import completeness, efficientnet_lite_names, imports, keras_3_weights
 from checkpoints.errors import WeightsError
-from checkpoints.imports import H5_SUFFIXES, TORCH_SUFFIXES
 from models.keras_network import keras_network
 
-_KERAS_3_SUFFIX = ".weights.h5"
 _CLASSIFIER = "head/dense"
 
 
@@ -38,20 +29,17 @@ def load(model: keras.Model, network: str, path: str | os.PathLike[str]) -> None
       WeightsError: the file cannot be read, or does not fit the model.
     """
     path = Path(path)
-    if path.name.endswith(_KERAS_3_SUFFIX):
+    if path.name.endswith(keras_3_weights.SUFFIX):
         _load_keras_3(model, path)
         return
     scope = efficientnet_lite_names.scope(network)
     wrapped = keras_network(model, scope=scope, name=network)
-    try:
-        tensors = _read(network, path)
-    except WeightsError as error:
-        prefix = "" if str(path) in str(error) else f"{path}: "
-        raise WeightsError(f"{prefix}{error}") from error
+    wanted = completeness.variable_shapes(wrapped)
+    tensors = imports.tensors(path, network, wanted)
     classifier = f"{scope}/{_CLASSIFIER}/"
     if not any(name.startswith(classifier) for name in wrapped.variables):
         tensors = {k: value for k, value in tensors.items() if not k.startswith(classifier)}
-    completeness.check(os.fspath(path), tensors, completeness.variable_shapes(wrapped))
+    completeness.check(os.fspath(path), tensors, wanted)
     for name, variable in wrapped.variables.items():
         variable.assign(tensors[name])
 
@@ -65,11 +53,3 @@ def _load_keras_3(model: keras.Model, path: Path) -> None:
     except (ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(f"{path} does not fit the model: {reason}") from error
-
-
-def _read(network: str, path: Path) -> dict[str, np.ndarray]:
-    if path.suffix in H5_SUFFIXES:
-        return efficientnet_lite_names.from_efficientnet_lite_keras(network, h5_weights.read(path))
-    if path.suffix in TORCH_SUFFIXES:
-        return efficientnet_lite_names.from_torch(network, torch_file.read(path))
-    return tf1_checkpoint.read(path)

@@ -61,11 +61,14 @@ def get(model: str) -> Entry:
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
+    """The SHA-256 of a file's content, in hexadecimal. Raises WeightsError if it cannot be read."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise WeightsError(f"{os.fspath(path)} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
 
 

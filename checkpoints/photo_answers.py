@@ -59,11 +59,7 @@ def class_names(num_classes: int, labels_map_file: str | None, data_dir: str | N
 def classify(
     classifier: Classifier, paths: Sequence[str], view: View, names: Sequence[str], top: int
 ) -> Iterator[dict[str, Any]]:
-    """For each photo, in order, its `image` and `predictions`, best first, or its `error`.
-
-    Raises:
-      DataError: a directory without images among `paths`.
-    """
+    """For each photo, in order, its `image` and `predictions`, best first, or its `error`."""
     from preprocessing import photos
 
     photos.allow_large_images()
@@ -80,7 +76,7 @@ def report(answers: Iterable[dict[str, Any]], as_json: bool) -> bool:
         if not as_json:
             _print(answer)
     if as_json:
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        print(json.dumps(told, indent=2, ensure_ascii=False), flush=True)
     return not any("error" in answer for answer in told)
 
 

@@ -34,14 +34,17 @@ def view(model: str) -> tuple[str, str]:
 def ensure(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
     """The prefix of a model's checkpoint, written from the installed package if it is not there.
 
+    Weights whose hash is not known are taken as they lie there, and stderr says where from.
+
     Raises:
-      WeightsError: no weights are known, the package is not installed, or its file is not the
-        published one.
+      WeightsError: no weights are known, the package is not installed, its file is not the
+        published one, or other weights lie in the place of the published ones.
     """
     path = prefix(model, directory)
-    if not path.with_name(path.name + ".index").exists():
-        manifest.get(model)
-        fetch(model, directory)
+    if _is_present(model, path):
+        return path
+    manifest.get(model)
+    fetch(model, directory)
     return path
 
 
@@ -51,7 +54,7 @@ def ensure_in_child(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRE
     A run splits its CPU and limits its GPUs' memory before TensorFlow is in use, and not after.
     """
     path = prefix(model, directory)
-    if path.with_name(path.name + ".index").exists():
+    if _is_present(model, path):
         return path
     packages.weight_file(manifest.get(model))
     done = subprocess.run(
@@ -61,13 +64,14 @@ def ensure_in_child(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRE
         ],
         cwd=Path(__file__).resolve().parents[1],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise WeightsError(last.removeprefix("error: "))
+    print(done.stdout, end="", file=sys.stderr, flush=True)
     return path
 
 
@@ -99,9 +103,10 @@ def fetch(
     from checkpoints import bundle, imports  # TensorFlow, once the file is known to be good
 
     tensors = imports.read(
-        source, model, num_classes=num_classes or _num_classes(entry), weights=weights
+        source, model, num_classes=_num_classes(entry, num_classes), weights=weights
     )
     path = prefix(model, directory)
+    _remove(path.with_name(ORIGIN_FILE))  # or it would speak of other weights if this is cut short
     bundle.write(path, tensors)
     num_values = sum(value.size for value in tensors.values())
     origin = {
@@ -118,8 +123,44 @@ def fetch(
     return f"{model}: {len(tensors)} tensors, {num_values:,} values -> {path}"
 
 
-def _num_classes(entry: manifest.Entry | None) -> int:
+def _is_present(model: str, path: Path) -> bool:
+    """Whether a checkpoint is there; it must be the published one where that has a known hash."""
+    if not path.with_name(path.name + ".index").exists():
+        return False
+    origin = _origin(path.with_name(ORIGIN_FILE))
+    source = origin.get("source", "an unknown source")
+    entry = manifest.entries().get(model)
+    if entry is None or entry.sha256 is None:
+        print(f"{path} holds weights from {source}", file=sys.stderr, flush=True)
+    elif origin.get("sha256") != entry.sha256:
+        raise WeightsError(
+            f"{path} holds weights from {source}, not the published ones: write those with python "
+            f"-m checkpoints.fetch {model} --directory={path.parents[1]}, or name these by "
+            "--init_checkpoint (train.py) or --train_dir (eval.py, prediction.py)"
+        )
+    return True
+
+
+def _origin(path: Path) -> dict:
+    """What `fetch` wrote about a checkpoint; empty where that is absent or damaged."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _num_classes(entry: manifest.Entry | None, asked: int | None) -> int:
+    if asked is not None:
+        return asked
     return 1000 if entry is None else entry.num_classes
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WeightsError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _write_json(path: Path, facts: dict) -> None:

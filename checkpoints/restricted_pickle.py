@@ -1,8 +1,9 @@
 """Loads the pickles of a torch state dict, and refuses every other.
 
 Two fences. First the opcodes are listed without running any (`pickletools.genops`): one that a
-state dict does not need, or a name that is not admitted, is refused. Then the unpickler itself
-looks names up in a table of stand-ins that hold no state a pickle could change and import nothing.
+state dict does not need, a name that is not admitted, or a huge tuple is refused. Then the
+unpickler itself looks names up in a table of stand-ins that hold no state a pickle could change and
+import nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from checkpoints.errors import WeightsError
+from checkpoints.pickle_tuples import TupleSizes
 
 # fmt: off
 _OPCODES = frozenset((
@@ -34,6 +36,8 @@ _STORAGE_DTYPES = {
     "IntStorage": "<i4",
 }
 _MAX_DIMENSIONS = 8
+# More elements than any file holds, and few enough to be counted in bytes by 64 bits.
+_LARGEST_SIZE = 2**40
 
 
 class Storage(NamedTuple):
@@ -74,6 +78,7 @@ def load(file: io.BytesIO) -> Any:
 
 
 def _check_opcodes(file: io.BytesIO) -> None:
+    tuples = TupleSizes()
     try:
         for opcode, argument, _ in pickletools.genops(file):
             if opcode.name == "GLOBAL":
@@ -84,6 +89,7 @@ def _check_opcodes(file: io.BytesIO) -> None:
                 )
             elif opcode.name == "LONG_BINPUT" and int(argument or 0) > _LARGEST_MEMO_INDEX:
                 raise WeightsError(f"uses the pickle memo {argument}: refused")
+            tuples.follow(opcode, argument)
     except WeightsError:
         raise
     except Exception as error:  # genops raises ValueError, and others on crafted input
@@ -107,6 +113,9 @@ class _StateDict(dict):
     """Stands for collections.OrderedDict; torch attaches metadata, which is dropped."""
 
     __slots__ = ()
+
+    def __init__(self) -> None:  # dict's own would hash whatever it is given
+        super().__init__()
 
     def __setstate__(self, state: Any) -> None:
         del state
@@ -132,7 +141,7 @@ class _TensorRebuilder:
             not isinstance(storage, Storage)
             or len(shape) != len(strides)
             or len(shape) > _MAX_DIMENSIONS
-            or not all(type(size) is int and size >= 0 for size in sizes)
+            or not all(type(size) is int and 0 <= size <= _LARGEST_SIZE for size in sizes)
         ):
             raise WeightsError("describes a tensor that cannot be")
         return TensorView(storage, offset, tuple(shape), tuple(strides))

@@ -1,28 +1,34 @@
-"""Weights of a TF1 checkpoint, given by its prefix or as the .tar.gz it was published in."""
+"""Weights of a TF1 checkpoint, given by its prefix or as the .tar.gz it was published in.
+
+TensorFlow wrote `<prefix>.index` and data files, and before that (V1) one file named by the prefix.
+"""
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import shutil
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from checkpoints import bundle, tensor_roles
+from checkpoints import bundle, raw_or_ema
 from checkpoints.errors import WeightsError
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
-_BUNDLE_FILE = re.compile(r"(.+)\.(index|data-\d{5}-of-\d{5})")
+_V1_NAME = re.compile(r".+\.ckpt(-\d+)?")
+_CHECKPOINT_FILE = re.compile(rf".+\.(index|data-\d{{5}}-of-\d{{5}})|{_V1_NAME.pattern}")
 
 
 def read(path: str | os.PathLike[str], weights: str | None = None) -> dict[str, np.ndarray]:
     """Variable name -> value; optimizer slots and the run's counters are left out.
 
     Args:
-      path: prefix, `.index` file, directory with one checkpoint, or archive with one.
+      path: prefix, one of its files, directory with one checkpoint, or archive with one.
       weights: "raw", "ema", or None for the moving averages where there are any.
 
     Raises:
@@ -44,7 +50,11 @@ def only_prefix(
     Raises:
       WeightsError: it holds none, or several.
     """
-    found = sorted(path.with_suffix("") for path in Path(folder).glob("*.index"))
+    files = [path for path in Path(folder).iterdir() if path.is_file()]
+    found = sorted(
+        {path.with_suffix("") for path in files if path.suffix == bundle.INDEX_SUFFIX}
+        | {path for path in files if _V1_NAME.fullmatch(path.name)}
+    )
     if len(found) != 1:
         what = ", ".join(path.name for path in found) or "none"
         raise WeightsError(
@@ -57,7 +67,7 @@ def only_prefix(
 def _read_prefix(prefix: Path, weights: str | None) -> dict[str, np.ndarray]:
     names = bundle.shapes(prefix)
     try:
-        chosen = tensor_roles.choose(names, weights)
+        chosen = raw_or_ema.choose(names, weights)
     except WeightsError as error:
         raise WeightsError(f"{prefix}: {error}") from error
     values = bundle.read(prefix, chosen.values())
@@ -73,12 +83,12 @@ def _extract(archive: Path, folder: Path) -> None:
         with tarfile.open(archive) as tar:
             for member in tar:
                 name = Path(member.name).name
-                if member.isfile() and _BUNDLE_FILE.fullmatch(name):
+                if member.isfile() and _CHECKPOINT_FILE.fullmatch(name):
                     content = tar.extractfile(member)
                     if content is not None:
                         with content, open(folder / name, "xb") as file:
                             shutil.copyfileobj(content, file)
     except FileExistsError as error:
         raise WeightsError(f"{archive} holds several checkpoints of one name") from error
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise WeightsError(f"{archive} cannot be read as an archive: {error}") from error

@@ -36,7 +36,10 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       WeightsError: not such a file, damaged, or it names anything that a state dict does not need.
         Nothing that the file names is ever run.
     """
-    content = Path(path).read_bytes()
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{os.fspath(path)} cannot be read: {error.strerror}") from error
     try:
         return _read(io.BytesIO(content), len(content))
     except WeightsError as error:
@@ -104,7 +107,14 @@ def _array(name: str, view: TensorView, storage: np.ndarray) -> np.ndarray:
     if math.prod(shape) > len(storage) or (0 not in shape and last >= len(storage)):
         raise WeightsError(f"tensor {name!r} reaches beyond its storage")
     if 0 in shape:
-        return np.zeros(shape, storage.dtype)
+        return _empty(name, shape, storage.dtype)
     return np.lib.stride_tricks.as_strided(
         storage[view.offset :], shape, [stride * storage.itemsize for stride in strides]
     ).copy()
+
+
+def _empty(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    try:
+        return np.zeros(shape, dtype)
+    except ValueError as error:  # NumPy counts the elements that the other axes would have
+        raise WeightsError(f"tensor {name!r} is empty and too large at once") from error

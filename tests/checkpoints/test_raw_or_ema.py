@@ -1,0 +1,29 @@
+"""The raw weights of a checkpoint, or their moving averages."""
+
+from __future__ import annotations
+
+import pytest
+
+from checkpoints import raw_or_ema
+from checkpoints.errors import WeightsError
+
+
+def test_statistics_without_an_average_are_read_as_they_are():
+    names = ["w", "w/ExponentialMovingAverage", "bn/moving_mean", "global_step"]
+    chosen = {"w": "w/ExponentialMovingAverage", "bn/moving_mean": "bn/moving_mean"}
+    assert raw_or_ema.choose(names, "ema") == chosen
+    assert raw_or_ema.choose(names, None) == chosen
+    assert raw_or_ema.choose(names, "raw") == {"w": "w", "bn/moving_mean": "bn/moving_mean"}
+
+
+@pytest.mark.parametrize(
+    ("names", "weights", "message"),
+    [
+        (["w", "w/Momentum"], "ema", "no moving averages .*--weights=raw"),
+        (["w/ExponentialMovingAverage"], "raw", "moving averages only.*--weights=ema"),
+        (["w", "w/ExponentialMovingAverage", "v"], None, "1 of its weights .* e.g. v"),
+    ],
+)
+def test_what_is_not_there_is_said(names, weights, message):
+    with pytest.raises(WeightsError, match=message):
+        raw_or_ema.choose(names, weights)
