@@ -21,6 +21,7 @@ from download_and_convert_imagenet.image_source import (
     ImageSource,
     SourceError,
     SourceImage,
+    raise_error,
 )
 from download_and_convert_imagenet.synsets import labels_by_wnid, synsets
 
@@ -114,14 +115,29 @@ def _images(folder: Path, names: Sequence[str], classes: Sequence[str]) -> list[
 
 
 def _image_files(folder: Path) -> Iterator[ImageFile]:
-    """The images in a folder and below, sorted by their paths; hidden ones are none."""
-    for directory, folders, names in os.walk(folder, followlinks=True):
+    """The images in a folder and below, sorted by their paths; hidden ones are none.
+
+    A link to a folder that was walked through already, or to the one that holds all classes, is not
+    followed: it would lead in circles.
+    """
+    walked = {_identity(folder.parent)}
+    for directory, folders, names in os.walk(folder, followlinks=True, onerror=raise_error):
+        if _identity(directory) in walked:
+            folders.clear()
+            continue
+        walked.add(_identity(directory))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if os.path.splitext(name)[1].lower() in _IMAGE_SUFFIXES and name[0] != ".":
                 path = os.path.join(directory, name)
                 status = os.stat(path)
                 yield ImageFile(path, status.st_size, status.st_mtime_ns)
+
+
+def _identity(directory: str | os.PathLike[str]) -> tuple[int, int]:
+    """The same of every path to a directory."""
+    status = os.stat(directory)
+    return status.st_dev, status.st_ino
 
 
 def _split(images: list[SourceImage], fraction: float) -> dict[str, list[SourceImage]]:

@@ -43,15 +43,21 @@ def list_validation_folder(folder: Path) -> list[ListedImage]:
     """The images of FOLDER/*.JPEG, or of FOLDER/nXXXXXXXX/*.JPEG.
 
     Raises:
-        SourceError: a folder of an unknown class, or neither images nor folders.
+        SourceError: a folder of an unknown class, neither images nor folders, or an image that is
+            in the folder of its class and beside it, too.
         OSError: a folder cannot be read.
     """
     classes, _, images = _entries(folder)
-    listed = [ListedImage(os.path.basename(image.path), None, image) for image in images]
-    listed += _images_of_classes(classes)
-    if not listed:
+    listed = {os.path.basename(image.path): image for image in images}
+    in_classes = list(_images_of_classes(classes))
+    for name, _, _ in in_classes:
+        if name in listed:
+            raise SourceError(
+                f"{listed[name].path} is in the folder of its class, too: remove one of the two"
+            )
+    if not listed and not in_classes:
         raise SourceError(f"{folder} has no images")
-    return listed
+    return [*(ListedImage(name, None, image) for name, image in listed.items()), *in_classes]
 
 
 def _images_of_classes(folders: list[Path]) -> Iterator[ListedImage]:

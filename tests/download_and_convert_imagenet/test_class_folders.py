@@ -7,6 +7,7 @@ import pytest
 
 from download_and_convert_imagenet.class_folders import folder_source
 from download_and_convert_imagenet.image_source import SourceError
+from tests.download_and_convert_imagenet.folders_on_disk import folder_too_deep_to_list
 
 
 def write(root, *names):
@@ -91,6 +92,30 @@ def test_folders_named_by_wordnet_ids_have_its_words(tmp_path):
     )
     assert source.class_names == ("Other", "tench, Tinca tinca", "cassette player")
     assert source.splits["train"][1].synset == "n01440764"
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    root = write(tmp_path / "set", "a/1.jpg", "a/deep/2.jpg", "b/3.jpg")
+    write(tmp_path / "elsewhere", "4.jpg")
+    (root / "a" / "deep" / "again").symlink_to(root / "a")
+    (root / "a" / "all").symlink_to(root)
+    (root / "b" / "more").symlink_to(tmp_path / "elsewhere")
+    (root / "c").symlink_to(root / "b")
+    images = folder_source(root, 0.0).splits["train"]
+    assert [image.name for image in images] == [
+        "a/1.jpg",
+        "a/deep/2.jpg",
+        "b/3.jpg",
+        "b/more/4.jpg",
+        "c/3.jpg",
+        "c/more/4.jpg",
+    ]
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path):
+    root = write(tmp_path, "a/1.jpg", "b/2.jpg")
+    with folder_too_deep_to_list(root / "a"), pytest.raises(OSError, match="File name too long"):
+        folder_source(root)
 
 
 @pytest.mark.parametrize("name", ["imagenet", "CIFAR10", "digits"])

@@ -150,6 +150,18 @@ def test_validation_images_in_folders_of_other_classes_are_told(tmp_path):
         read(tmp_path)
 
 
+def test_a_validation_image_in_two_places_is_told(tmp_path):
+    by_class(FAKE, tmp_path)
+    image = FAKE.validation[2]
+    folder = tmp_path / "validation"
+    (folder / image.name).write_bytes(image.content)
+    with pytest.raises(SourceError, match=f"{folder / image.name} is in the folder of its class"):
+        read(tmp_path)
+    (folder / image.wnid / image.name).unlink()
+    images, _ = read(tmp_path)
+    assert len(images["validation"]) == len(FAKE.validation)
+
+
 def test_validation_images_under_other_names_have_the_class_of_their_folder(tmp_path):
     by_class(FAKE, tmp_path)
     image = FAKE.validation[3]
