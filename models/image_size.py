@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from models.model_spec import NetworkOptionError
+
 
 def check_image_size(name: str, image_size: int, minimum: int) -> None:
-    """ValueError where images of that many pixels a side are too small for network `name`."""
+    """Raises NetworkOptionError where images with sides of so many pixels are too small."""
     if image_size < minimum:
-        raise ValueError(
+        raise NetworkOptionError(
             f"{name} needs images of at least {minimum} x {minimum} pixels, "
             f"got image_size={image_size}"
         )

@@ -22,6 +22,7 @@ from models.layers.batch_norm import FusedBatchNorm
 from models.layers.dropout import Dropout
 from models.layers.layer_scale import LayerScale
 from models.layers.stochastic_depth import StochasticDepth
+from models.model_spec import NetworkOptionError
 from models.network import Network
 
 # Mean and standard deviation, in the order of the image's channels, RGB.
@@ -55,7 +56,9 @@ def build(
     """
     check_image_size(name, image_size, minimum_image_size)
     if data_format != "NHWC":
-        raise ValueError(f"{name} comes from keras.applications and is NHWC only: drop data_format")
+        raise NetworkOptionError(
+            f"{name} comes from keras.applications and is NHWC only: leave data_format out"
+        )
     factory = LayerFactory(dtype=dtype, layout=data_format, sync_batch_norm=sync_batch_norm)
     # In a thread of its own, outside the strategy's scope: the variables of the original are
     # thrown away, and need no copy on every tower.

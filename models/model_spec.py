@@ -17,6 +17,12 @@ DTYPES = ("float32", "bfloat16", "float16")
 DATA_FORMATS = ("NHWC", "NCHW")
 
 
+class NetworkOptionError(ValueError):
+    """A value that the network cannot be built with; the message is one line."""
+
+    exit_code = 2
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """One network: its name, its defaults and where its builder is.
@@ -46,12 +52,12 @@ class ModelSpec:
     ) -> Network:
         """Creates the network's variables; call it inside `strategy.scope()`.
 
-        Raises ValueError where a value is not one that the network can be built with.
+        Raises NetworkOptionError where a value is not one that the network can be built with.
         """
         _check_choice("dtype", dtype, DTYPES)
         _check_choice("data_format", data_format, DATA_FORMATS)
         if num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+            raise NetworkOptionError(f"num_classes must be at least 1, got {num_classes}")
         module, function = self.builder.split(":")
         build = getattr(importlib.import_module(module), function)
         return build(
@@ -68,4 +74,4 @@ class ModelSpec:
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{what} must be one of {', '.join(choices)}, got {value!r}")
+        raise NetworkOptionError(f"{what} must be one of {', '.join(choices)}, got {value!r}")

@@ -10,14 +10,16 @@ import difflib
 
 from models.cifar_specs import CIFAR_SPECS
 from models.keras_specs import KERAS_SPECS
-from models.model_spec import ModelSpec
+from models.model_spec import ModelSpec, NetworkOptionError
 from models.slim.specs import SLIM_SPECS
 
-__all__ = ["ModelSpec", "UnknownModelError", "get", "names"]
+__all__ = ["ModelSpec", "NetworkOptionError", "UnknownModelError", "get", "names"]
 
 
 class UnknownModelError(ValueError):
     """No network of that name; the message suggests the nearest names."""
+
+    exit_code = 2
 
 
 def _efficientnet_lite(

@@ -18,6 +18,7 @@ from tf_slim.nets import (
 )
 
 from models.image_size import check_image_size
+from models.model_spec import NetworkOptionError
 from models.network import Network
 from models.slim import arg_scopes, layers
 from models.slim.adapter import CENTERED, PLUS_MINUS_ONE, slim_network
@@ -144,7 +145,9 @@ def _build(
 ) -> Network:
     check_image_size(name, image_size, minimum_image_size)
     if data_format != "NHWC":
-        raise ValueError(f"{name} is a TF-Slim network, they are NHWC only: leave data_format out")
+        raise NetworkOptionError(
+            f"{name} is a TF-Slim network, they are NHWC only: leave data_format out"
+        )
     return slim_network(
         lambda images, is_training: network(images, num_classes, is_training),
         name=name,

@@ -200,12 +200,13 @@ def test_variables_and_logits_are_float32_in_every_dtype(dtype):
 
 
 def test_channels_first_is_refused():
-    with pytest.raises(ValueError, match="keras_resnet50 comes from keras"):
+    with pytest.raises(registry.NetworkOptionError, match="keras_resnet50 comes from keras"):
         build("keras_resnet50", data_format="NCHW")
 
 
 def test_too_small_images_are_an_error():
-    with pytest.raises(ValueError, match="keras_inceptionv3 needs images of at least 75 x 75"):
+    message = "keras_inceptionv3 needs images of at least 75 x 75"
+    with pytest.raises(registry.NetworkOptionError, match=message):
         build("keras_inceptionv3", image_size=74)
 
 

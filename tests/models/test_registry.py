@@ -48,6 +48,7 @@ def test_a_name_near_nothing_lists_all_models():
         registry.get("zzz")
     assert "did you mean" not in str(error.value)
     assert all(name in str(error.value) for name in registry.names())
+    assert error.value.exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,9 @@ def test_a_name_near_nothing_lists_all_models():
 )
 def test_impossible_networks_are_errors(changed, message):
     options = {"num_classes": 10, "image_size": 28, **changed}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(registry.NetworkOptionError, match=message) as error:
         registry.get("lenet").build(**options)
+    assert error.value.exit_code == 2
 
 
 def test_a_background_class_is_one_output_more():

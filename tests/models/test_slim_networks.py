@@ -374,7 +374,7 @@ def test_larger_images_change_no_variable_of_resnet_v2():
 
 
 def test_channels_first_is_refused():
-    with pytest.raises(ValueError, match="mobilenet_v1_relu is a TF-Slim network"):
+    with pytest.raises(registry.NetworkOptionError, match="mobilenet_v1_relu is a TF-Slim network"):
         build("mobilenet_v1_relu", data_format="NCHW")
 
 
@@ -383,7 +383,8 @@ def test_channels_first_is_refused():
     [("vgg_16", 223, 224), ("inception_v3", 106, 107), ("resnet_v1_50", 31, 32)],
 )
 def test_too_small_images_are_an_error(name, too_small, minimum):
-    with pytest.raises(ValueError, match=f"{name} needs images of at least {minimum} x {minimum}"):
+    message = f"{name} needs images of at least {minimum} x {minimum}"
+    with pytest.raises(registry.NetworkOptionError, match=message):
         build(name, image_size=too_small)
 
 
