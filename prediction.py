@@ -24,10 +24,11 @@ def main(argv: Sequence[str]) -> int:
     """Run the command line `argv` (without the program's name); returns the exit code."""
     try:
         return predict(prediction_flags.parser().parse_args(argv))
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
-        is_name = isinstance(error, models.registry.UnknownModelError)
-        told = UsageError(str(error)) if is_name else error
-        return flags.report_and_exit_code(told, "--debug" in argv)
+        return flags.report_and_exit_code(error, "--debug" in argv)
 
 
 def predict(arguments: argparse.Namespace) -> int:

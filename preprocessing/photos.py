@@ -31,20 +31,15 @@ _SIXTEEN_TO_EIGHT_BITS = 257
 def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The files of `paths`, and of directories among them the images, by name, not deeper.
 
-    A path that does not exist is kept: reading it will say so.
-
-    Raises:
-      DataError: a directory without images.
+    A path that does not exist, or a directory that has no images or cannot be listed, is kept:
+    reading it will say so.
     """
     found = []
     for path in map(Path, paths):
-        if not path.is_dir():
+        try:
+            found += _images_in(path) if os.path.isdir(path) else [path]
+        except DataError:
             found.append(path)
-            continue
-        images = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not images:
-            raise DataError(f"no images in {path} (looked for {', '.join(sorted(SUFFIXES))})")
-        found += images
     return found
 
 
@@ -54,8 +49,11 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     Of several frames the first; turned as its EXIF orientation says; transparent parts on white.
 
     Raises:
-      DataError: the file is missing, no image, damaged, or has more than MAX_PIXELS.
+      DataError: the file is missing, no image, damaged, or has more than MAX_PIXELS; or it is a
+        directory.
     """
+    if os.path.isdir(path):
+        raise DataError(f"{path} is a directory of {len(_images_in(Path(path)))} images")
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -66,14 +64,34 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
             return np.asarray(_upright_rgb(image))
     except UnidentifiedImageError as error:
         raise DataError(f"{path} is not an image that can be read") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise DataError(f"{path} cannot be read: {reason}") from error
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
+        raise DataError(f"{path} cannot be read: {_reason(error)}") from error
 
 
 def allow_large_images() -> None:
     """Let Pillow open images up to MAX_PIXELS; it refuses 179 million as a likely attack."""
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+
+def _images_in(directory: Path) -> list[Path]:
+    """By name. Raises DataError where there is none, or the directory cannot be listed."""
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        raise DataError(f"{directory} cannot be read: {_reason(error)}") from error
+    files = [directory / name for name in names]
+    images = [file for file in files if file.suffix.lower() in SUFFIXES and os.path.isfile(file)]
+    if not images:
+        raise DataError(f"no images in {directory} (looked for {', '.join(sorted(SUFFIXES))})")
+    return images
+
+
+def _reason(error: Exception) -> str:
+    """One line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:

@@ -110,6 +110,31 @@ def test_json_with_labels_and_an_unreadable_file(checkpoint, photo, tmp_path, ca
     assert [answer["class"] for answer in good["predictions"]] == [9, 8]
 
 
+def test_an_empty_directory_is_named_and_the_others_answer(checkpoint, photo, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    argv = [str(empty), str(photo), "--model=lenet", f"--train_dir={checkpoint}", "--top=1"]
+    assert prediction.main(argv) == 3
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"predicted class for image {photo}: \n  -> top_0")
+    assert re.fullmatch(f"error: no images in {empty} [^\n]+\n", printed.err)
+
+
+def test_a_reader_that_has_seen_enough(checkpoint, photo):
+    """As `| head -1`: the pipe is closed before the first answer."""
+    for form in ([], ["--json"]):
+        process = subprocess.Popen(
+            [sys.executable, "prediction.py", str(photo), "--model=lenet", *form,
+             f"--train_dir={checkpoint}"],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 0
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (2500, 2100)])
 def test_tiny_and_huge(checkpoint, tmp_path, size, capsys):
     Image.new("L", size, 77).save(tmp_path / "a.png")
@@ -128,6 +153,7 @@ def test_tiny_and_huge(checkpoint, tmp_path, size, capsys):
         (["--train_dir=absent"], 3, "absent"),
         (["--train_dir={checkpoint}"], 2, "give --model=NAME"),
         (["--train_dir={checkpoint}", "--model=trivial"], 3, "does not fit the network"),
+        (["--train_dir={checkpoint}", "--model=lenet", "--image_size=3"], 2, "at least 4 x 4"),
     ],
 )
 def test_mistakes_are_one_line(argv, exit_code, message, checkpoint, photo, capsys):
@@ -136,6 +162,14 @@ def test_mistakes_are_one_line(argv, exit_code, message, checkpoint, photo, caps
     error = capsys.readouterr().err
     assert re.fullmatch(r"error: [^\n]+\n", error)
     assert message in error
+
+
+@pytest.mark.parametrize("flag", ["--image_size=0", "--top=0", "--top=-1", "--top=x"])
+def test_numbers_are_above_zero(flag, checkpoint, photo, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        prediction.main([str(photo), "--model=lenet", f"--train_dir={checkpoint}", flag])
+    assert exit_.value.code == 2
+    assert "is not a whole number above 0" in capsys.readouterr().err
 
 
 def test_help_imports_no_tensorflow():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -88,11 +91,48 @@ def test_unreadable_files_are_named(tmp_path):
             photos.read(path)
 
 
+def test_more_pixels_than_pillow_takes(tmp_path):
+    """A bitmap whose header says 60,000 x 60,000."""
+    path = tmp_path / "huge.bmp"
+    _two_colors().save(path)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<ii", data, 18, 60_000, 60_000)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"huge\.bmp"):
+        photos.read(path)
+
+
+@pytest.mark.parametrize("name", ["cut.png", "cut.webp"])
+def test_metadata_that_end_too_early(tmp_path, name):
+    """Pillow raises struct.error of them."""
+    _two_colors().save(tmp_path / name, exif=b"Exif\0\0MM\0*")
+    with pytest.raises(DataError, match=f"{name} cannot be read: unpack"):
+        photos.read(tmp_path / name)
+
+
 def test_find(tmp_path):
     for name in ("b.JPG", "a.png", "notes.txt"):
         (tmp_path / name).touch()
     found = photos.find([tmp_path / "x.jpg", tmp_path])
     assert [path.name for path in found] == ["x.jpg", "a.png", "b.JPG"]
+
+
+def test_a_directory_without_images_is_found_and_told_when_read(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no images in"):
-        photos.find([tmp_path / "empty"])
+    (found,) = photos.find([tmp_path / "empty"])
+    with pytest.raises(DataError, match=r"no images in .*empty"):
+        photos.read(found)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every directory")
+def test_a_directory_that_cannot_be_listed(tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "a.png").touch()
+    closed.chmod(0)
+    found = photos.find([closed, closed / "a.png"])
+    for path in found:
+        with pytest.raises(DataError, match=f"{path} cannot be read: Permission denied"):
+            photos.read(path)
+    closed.chmod(0o700)
+    assert found == [closed, closed / "a.png"]
