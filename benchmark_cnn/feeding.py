@@ -51,6 +51,7 @@ class Dataset(Protocol):
         seed: int,
         start_example: int = 0,
         shard: tuple[int, int] = (0, 1),
+        subset: str = "train",
     ) -> tf.data.Dataset: ...
 
     def eval_batches(
@@ -81,19 +82,25 @@ def training_batches(
     image_size: int,
     seed: int,
     start_example: int = 0,
+    subset: str = "train",
 ) -> Iterator:
     """Endless (images, labels) of per-tower values; batch i of the stream goes to tower i % N.
 
     Args:
       batch_size: examples per tower and step.
       start_example: position in the stream to begin with, for a resumed run.
+      subset: the one to train on.
     """
     if dataset.synthetic:
         return _SameBatch(_synthetic(manager, dataset, batch_size, image_size, seed))
     return _distribute(
         manager,
         lambda: dataset.train_batches(
-            batch_size=batch_size, image_size=image_size, seed=seed, start_example=start_example
+            batch_size=batch_size,
+            image_size=image_size,
+            seed=seed,
+            start_example=start_example,
+            subset=subset,
         ),
     )
 

@@ -64,7 +64,7 @@ class DataParams:
     )
     data_subset: str | None = flag(
         None,
-        "Part of the data set to read.",
+        "Part of the data set that train.py trains on, or eval.py evaluates on.",
         choices=("train", "validation"),
         when_none="train for train.py, validation for eval.py",
     )

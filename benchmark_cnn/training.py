@@ -93,6 +93,7 @@ def _train(
         image_size=run.image_size,
         seed=run.params.hardware.tf_random_seed,
         start_example=int(run.state.examples_seen),
+        subset=run.subset,
     )
     step_function = dataclasses.replace(run.step, **reporter.hooks())
     run_steps = make_step_loop(step_function, batches, plan.micro_batches)

@@ -49,6 +49,10 @@ class TrainingRun:
     evaluator: Evaluator
 
     @property
+    def subset(self) -> str:
+        return _subset(self.params)
+
+    @property
     def evaluates(self) -> bool:
         run = self.params.run
         return run.eval_every_epochs is not None or run.eval_every_steps is not None
@@ -80,7 +84,7 @@ def set_up(
         params.data,
         batch_per_tower=params.data.batch_size or spec.batch_size,
         num_towers=manager.num_towers,
-        examples_per_epoch=dataset.num_examples(params.data.data_subset or "train"),
+        examples_per_epoch=dataset.num_examples(_subset(params)),
     )
     console.log(*console.header_lines(_header_facts(params, spec, dataset, run_devices, plan)))
     console.log(console.GENERATING_TRAINING_MODEL)
@@ -112,6 +116,11 @@ def set_up(
     return TrainingRun(
         params, spec, dataset, run_devices, manager, plan, image_size, state, step, evaluator
     )
+
+
+def _subset(params: Params) -> str:
+    """The subset that is trained on."""
+    return params.data.data_subset or "train"
 
 
 def make_manager(

@@ -53,19 +53,21 @@ class Dataset(Protocol):
         seed: int,
         start_example: int = 0,
         shard: tuple[int, int] = (0, 1),
+        subset: str = "train",
     ) -> tf.data.Dataset:
         """The endless training stream: epoch 0, epoch 1, ..., in batches that cross the borders.
 
         The order and the augmentation are pure functions of (seed, epoch, position). A stream
         that starts at example n is the stream from 0 without its first n examples; what is left
         out is not decoded. `shard` is (index, count): the share of one worker, without overlap.
+        `subset` is the one whose examples are trained on.
 
         Returns:
             (images uint8 or float32 [batch_size, image_size, image_size, 3] in 0..255 RGB,
             labels int32 [batch_size] in 0..num_classes-1).
 
         Raises:
-            DataError: the training files are missing or incomplete.
+            DataError: the files of the subset are missing or incomplete.
         """
         ...
 

@@ -61,6 +61,7 @@ class RecordDataset:
         seed: int,
         start_example: int = 0,
         shard: tuple[int, int] = (0, 1),
+        subset: str = "train",
     ) -> tf.data.Dataset:
         """The endless training stream; see `Dataset.train_batches`."""
 
@@ -69,7 +70,9 @@ class RecordDataset:
             own_seed = example_seed(seed, shard[0], placed.epoch, placed.position)
             return self.train_image(example, image_size, own_seed, placed.position), example.label
 
-        records = self.train_records(seed=seed, start_example=start_example, shard=shard)
+        records = self.train_records(
+            seed=seed, start_example=start_example, shard=shard, subset=subset
+        )
         examples = records.map(to_image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return self._finish(examples.batch(batch_size, drop_remainder=True))
 
@@ -88,10 +91,15 @@ class RecordDataset:
         return self._finish(_padded_batches(examples, batch_size))
 
     def train_records(
-        self, *, seed: int, start_example: int = 0, shard: tuple[int, int] = (0, 1)
+        self,
+        *,
+        seed: int,
+        start_example: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        subset: str = "train",
     ) -> tf.data.Dataset:
         """The `PlacedRecord`s behind `train_batches`, not yet decoded."""
-        shards = find_shards(self.data_dir, "train")
+        shards = find_shards(self.data_dir, subset)
         paths = _share_of(shards, shard)
         check_first_records(shards, paths)
         epoch, position = 0, 0

@@ -55,8 +55,10 @@ class SyntheticDataset:
         seed: int,
         start_example: int = 0,
         shard: tuple[int, int] = (0, 1),
+        subset: str = "train",
     ) -> tf.data.Dataset:
-        """One batch, made once and handed out for ever without copying it."""
+        """One batch, made once and handed out for ever; the same for either subset."""
+        del subset
         images, labels = synthetic_batch(batch_size, image_size, self.num_classes, seed, shard[0])
         shift = -(start_example % batch_size)
         rolled = (tf.roll(images, shift, axis=0), tf.roll(labels, shift, axis=0))

@@ -132,7 +132,9 @@ class ArrayData:
     def num_examples(self, subset):
         return len(self.labels)
 
-    def train_batches(self, *, batch_size, image_size, seed, start_example=0, shard=(0, 1)):
+    def train_batches(
+        self, *, batch_size, image_size, seed, start_example=0, shard=(0, 1), subset="train"
+    ):
         data = tf.data.Dataset.from_tensor_slices((self.images, self.labels)).repeat()
         return data.skip(start_example).batch(batch_size, drop_remainder=True)
 
