@@ -27,7 +27,8 @@ EVALUATION = Advice(
 
 _IMPORT = (
     "write it under the network's names with python -m checkpoints.fetch MODEL --from=CHECKPOINT "
-    "--directory=DIR, and give --init_checkpoint=DIR/MODEL/model.ckpt"
+    "--directory=DIR (and --num_classes where it has not 1000), and give "
+    "--init_checkpoint=DIR/MODEL/model.ckpt"
 )
 INITIALISATION = Advice(
     averages=_IMPORT, prefix=_IMPORT, otherwise="give the --model it was trained with"

@@ -11,6 +11,8 @@ import numpy as np
 from checkpoints.errors import WeightsError
 
 _WHOLE_MODEL = "model_weights"
+# Deflate, the usual compression, reaches 1032.
+_LARGEST_RATIO = 2000
 Layers = dict[str, dict[str, np.ndarray]]
 
 
@@ -83,4 +85,6 @@ def _array(group: h5py.Group, name: str) -> np.ndarray:
     dataset = _item(group, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise WeightsError(f"{name!r} is not an array of this file")
+    if dataset.nbytes > _LARGEST_RATIO * dataset.id.get_storage_size():
+        raise WeightsError(f"{name!r} claims {dataset.nbytes:,} bytes that the file does not hold")
     return np.asarray(dataset)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmark_cnn import checkpoint_advice
 from benchmark_cnn.checkpoint_names import (
     keys_to_try,
     resized_head,
@@ -221,6 +222,12 @@ class TestShapes:
         message = report(WANTED, lite0_shapes(num_classes=1001))
         assert "1001 outputs, the network 1000, so one of them counts a background" in message
 
+    @pytest.mark.parametrize(("theirs", "ours"), [(10, 11), (11, 10), (999, 1000)])
+    def test_one_class_more_is_another_data_set(self, theirs, ours):
+        message = report(lite0_shapes(num_classes=ours), lite0_shapes(num_classes=theirs))
+        assert f"has {theirs} classes, the network {ours}: give the data set" in message
+        assert f"--num_classes={theirs}" in message
+
     def test_another_width_is_another_model(self):
         message = report(WANTED, lite0_shapes(channels=40))
         # All but the four of head/tpu_batch_normalization and the two of head/dense.
@@ -254,7 +261,26 @@ def test_a_head_of_another_class_count_starts_anew_and_nothing_else():
     assert resized_head(ten, ten) == []
     background = {**trunk, "head/kernel": (1280, 1001), "head/bias": (1001,)}
     assert resized_head(thousand, background) == []
+    assert resized_head(background, thousand) == []
+    eleven = {**trunk, "head/kernel": (1280, 11), "head/bias": (11,)}
+    assert resized_head(eleven, ten) == resized_head(ten, eleven) == ["head/kernel", "head/bias"]
     other_width = {**thousand, "stem/kernel": (3, 3, 3, 40), "stem/gamma": (40,)}
     assert resized_head(ten, other_width) == []
     other_features = {**ten, "head/kernel": (1792, 1000), "head/bias": (1000,)}
     assert resized_head(ten, other_features) == []
+
+
+@pytest.mark.parametrize("advice", [checkpoint_advice.INITIALISATION, checkpoint_advice.RESUMPTION])
+@pytest.mark.parametrize(
+    "available",
+    [
+        {name + TWIN: shape for name, shape in WANTED.items()},
+        {f"v0/cg/{name}": shape for name, shape in WANTED.items()},
+        {name: shape for name, shape in WANTED.items() if "blocks_3/" not in name},
+    ],
+    ids=["averages", "prefix", "missing"],
+)
+def test_train_is_advised_no_flag_of_eval(advice, available):
+    first = report(WANTED, available, advice=advice).splitlines()[0]
+    for flag in ("--ckpt_scope", "--ignore_missing_vars", "--moving_average_decay"):
+        assert flag not in first

@@ -54,6 +54,7 @@ def test_an_absent_package_is_named_with_the_command():
         (["efficientnet_lit0"], 2, "did you mean 'efficientnet_lite0'"),
         (["lenet"], 3, "no pretrained weights of lenet are known"),
         (["all", "--from=x.h5"], 3, "name the model"),
+        (["lenet", "--from=absent.h5"], 3, "no file absent.h5"),
         (["lenet", "--from=absent/model.ckpt"], 3, "no checkpoint absent/model.ckpt"),
     ],
 )
@@ -84,3 +85,11 @@ def test_labels_of_a_file(tmp_path):
         path.write_text(content)
         with pytest.raises(WeightsError, match="labels"):
             labels.for_classes(2, path)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "ten"])
+def test_a_number_of_classes_is_positive(number, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        fetch.main(["lenet", "--from=absent.h5", f"--num_classes={number}"])
+    assert stopped.value.code == 2
+    assert "argument --num_classes" in capsys.readouterr().err

@@ -124,6 +124,33 @@ def test_an_archive_cannot_write_elsewhere(tmp_path):
     assert not list(tmp_path.rglob("escaped*"))
 
 
+@pytest.mark.parametrize("compression", ["gz", "xz", "bz2"])
+def test_a_damaged_archive_is_one_line(tmp_path, compression):
+    archive = tmp_path / "model.tar"
+    noise = np.random.default_rng(0).bytes(200_000)
+    (tmp_path / "model.ckpt.index").write_bytes(noise)
+    with tarfile.open(archive, f"w:{compression}") as tar:
+        tar.add(tmp_path / "model.ckpt.index", "model.ckpt.index")
+    content = bytearray(archive.read_bytes())
+    content[1000:1100] = b"\xff" * 100
+    archive.write_bytes(content)
+    with pytest.raises(WeightsError, match="cannot be read as an archive") as caught:
+        imports.read(archive, "lenet")
+    assert str(archive) in str(caught.value)
+
+
+@pytest.mark.parametrize("scope", ["v0/cg/", "outer/"])
+def test_one_scope_before_all_names_is_left_out(tmp_path, scope):
+    shapes = completeness.network_shapes("lenet", 1000)
+    wanted = _values(shapes, shapes)
+    tensors = {f"{scope}{name}/{EMA}": value for name, value in wanted.items()}
+    tf1_saver.save(tmp_path / "model.ckpt", tensors | {"global_step": np.asarray(1, np.int64)})
+    read = imports.read(tmp_path, "lenet")
+    assert read.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(read[name], value)
+
+
 def test_files_that_are_no_weights(tmp_path):
     nothing = tmp_path / "nothing.tar.gz"
     nothing.write_bytes(b"no archive")

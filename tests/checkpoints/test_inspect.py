@@ -45,3 +45,12 @@ def test_mistakes(prefix, capsys):
     assert "no tensor net/kernal; did you mean net/kernel?" in capsys.readouterr().err
     assert inspect.main(["absent"]) == 3
     assert "error: no checkpoint absent" in capsys.readouterr().err
+
+
+def test_an_integer_has_all_its_digits(tmp_path, capsys):
+    tensors = {"global_step": np.asarray(1_751_400, np.int64), "rate": np.asarray(1 / 3)}
+    bundle.write(tmp_path / "model.ckpt", tensors)
+    assert inspect.main([str(tmp_path)]) == 0
+    step, rate, _ = capsys.readouterr().out.splitlines()
+    assert step.endswith("value=1751400")
+    assert rate.endswith("value=0.333333")

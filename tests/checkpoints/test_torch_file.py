@@ -123,6 +123,24 @@ def test_a_memo_index_cannot_take_memory(refused):
     refused(contents(huge, {}), "memo 2147483648")
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        b")" + b"\x85" * 200_000,  # hashed by recursion: the stack overflows
+        b")q\x00" + b"h\x00h\x00\x86q\x00" * 60,  # each holds the one before twice: 2**60 visits
+    ],
+    ids=["deep", "doubled"],
+)
+@pytest.mark.parametrize("use", [b"}%bNs.", b"}(%bNu.", b"ccollections\nOrderedDict\n%b\x85\x85R."])
+def test_a_huge_tuple_is_never_hashed(refused, key, use):
+    refused(contents(b"\x80\x02" + use % key, {}), "nests tuples of more than 10000 parts")
+
+
+def test_the_stand_in_for_a_dict_takes_no_arguments(refused):
+    pairs = b"]" + b"(" + text("w") + b"K\x01ta"
+    refused(contents(b"\x80\x02ccollections\nOrderedDict\n" + pairs + b"\x85R.", {}), "TypeError")
+
+
 @pytest.mark.parametrize("inside", [b"c__builtin__\ndict\n", b"ctorch\nFloatStorage\n"])
 def test_stand_ins_take_no_state(refused, inside):
     """BUILD with (None, {...}) sets attributes of whatever it is applied to."""
@@ -161,11 +179,19 @@ def test_a_tensor_stays_within_its_storage(tmp_path, refused, shape, strides, of
 
 @pytest.mark.parametrize(
     ("shape", "strides", "offset"),
-    [([-1], [1], 0), ([3], [-1], 3), ([3], [1], -1), ([3], [1, 1], 0), ([1] * 9, [1] * 9, 0)],
+    [
+        *[([-1], [1], 0), ([3], [-1], 3), ([3], [1], -1), ([3], [1, 1], 0), ([1] * 9, [1] * 9, 0)],
+        *[([1], [10**30], 0), ([0, 2**62, 2**62], [1, 1, 1], 0), ([1], [1], 2**62)],
+    ],
 )
 def test_numbers_that_describe_no_tensor(refused, shape, strides, offset):
     state = state_dict({"w": tensor(storage("0", 12), shape, strides, offset)})
     refused(contents(state, {"0": VALUES}), "cannot be")
+
+
+def test_an_empty_tensor_beyond_64_bits_is_refused(refused):
+    state = state_dict({"w": tensor(storage("0", 12), [0, 2**40, 2**40], [1, 1, 1])})
+    refused(contents(state, {"0": VALUES}), "'w' is empty and too large")
 
 
 def test_storages_must_be_as_described(refused):
@@ -194,6 +220,11 @@ def test_other_files(refused):
     refused(pickle.dumps(1, 2) * 5, "magic number")
     refused(contents(pickle.dumps(3, 2), {}), "no state dict")
     refused(contents(pickle.dumps({"epoch": 3}, 2), {}), "not a named tensor")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(WeightsError, match=f"{tmp_path} cannot be read: Is a directory"):
+        torch_file.read(tmp_path)
 
 
 def test_whatever_is_damaged_the_answer_is_a_line(tmp_path):

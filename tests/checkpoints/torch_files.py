@@ -19,6 +19,9 @@ _HEAD = (
 
 
 def integer(value: int) -> bytes:
+    if not -(2**31) <= value < 2**31:
+        digits = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+        return b"\x8a" + bytes([len(digits)]) + digits
     return b"J" + struct.pack("<i", value)
 
 
