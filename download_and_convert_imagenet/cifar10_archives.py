@@ -1,25 +1,30 @@
 """CIFAR-10 from its official archives, the python and the binary version: the same images of both.
 
-Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; the layouts are those of
-https://www.cs.toronto.edu/~kriz/cifar.html. Images become PNG, which loses nothing: of 32x32 pixels
-JPEG leaves visibly less, and every reader of the records knows PNG.
+Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009. Images become PNG, which
+loses nothing: of 32x32 pixels JPEG leaves visibly less, and every reader of the records knows PNG.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import pickle
-import tarfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from download_and_convert_imagenet.cifar10_batches import (
+    BINARY_SUFFIX,
+    PIXEL_BYTES,
+    SIDE,
+    TEST_BATCH,
+    TRAIN_BATCHES,
+    Batch,
+    BatchError,
+    parse_batch,
+)
 from download_and_convert_imagenet.image_source import (
     TRAIN,
     VALIDATION,
@@ -27,6 +32,7 @@ from download_and_convert_imagenet.image_source import (
     SourceError,
     SourceImage,
 )
+from download_and_convert_imagenet.tar_streams import tar_files
 
 CLASS_NAMES = (
     "airplane",
@@ -42,14 +48,6 @@ CLASS_NAMES = (
 )
 ARCHIVES = ("cifar-10-python.tar.gz", "cifar-10-binary.tar.gz")
 FOLDERS = ("cifar-10-batches-py", "cifar-10-batches-bin")
-_SIDE = 32
-_PIXEL_BYTES = 3 * _SIDE * _SIDE
-_TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
-_TEST_BATCH = "test_batch"
-_BINARY_SUFFIX = ".bin"
-
-_Batch = tuple[np.ndarray, np.ndarray]
-"""Pixels, uint8 [images, 3072], red plane first; labels, int64 [images], 0 to 9."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ class Cifar10Image:
 
     def read(self) -> bytes:
         """The image as PNG."""
-        planes = np.frombuffer(self.pixels, np.uint8).reshape(3, _SIDE, _SIDE)
+        planes = np.frombuffer(self.pixels, np.uint8).reshape(3, SIDE, SIDE)
         encoded = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0))).save(encoded, "PNG")
         return encoded.getvalue()
@@ -68,7 +66,7 @@ class Cifar10Image:
     @property
     def num_bytes(self) -> int:
         """The number of its pixels' bytes; PNG needs about three quarters of them."""
-        return _PIXEL_BYTES
+        return PIXEL_BYTES
 
     @property
     def fingerprint(self) -> str:
@@ -84,17 +82,21 @@ def cifar10_source(path: Path) -> ImageSource:
         OSError: it cannot be read.
     """
     batches = _read_batches(_find(path))
-    train = [batches[name] for name in _TRAIN_BATCHES]
+    train = [batches[name] for name in TRAIN_BATCHES]
     splits = {
         TRAIN: _images(TRAIN, train),
-        VALIDATION: _images(VALIDATION, [batches[_TEST_BATCH]]),
+        VALIDATION: _images(VALIDATION, [batches[TEST_BATCH]]),
     }
     return ImageSource("cifar10", CLASS_NAMES, splits, keep_png=True)
 
 
 def _find(path: Path) -> Path:
     """The archive or the folder of batches that `path` is or holds."""
-    if path.is_file() or (path / _TEST_BATCH).exists() or (path / "test_batch.bin").exists():
+    if (
+        path.is_file()
+        or (path / TEST_BATCH).exists()
+        or (path / f"{TEST_BATCH}{BINARY_SUFFIX}").exists()
+    ):
         return path
     for name in (*FOLDERS, *ARCHIVES):
         if (path / name).exists():
@@ -105,7 +107,7 @@ def _find(path: Path) -> Path:
     )
 
 
-def _images(split: str, batches: list[_Batch]) -> list[SourceImage]:
+def _images(split: str, batches: list[Batch]) -> list[SourceImage]:
     """Class by class; their names count them in the order of the archive."""
     pixels, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
     return [
@@ -120,78 +122,32 @@ def _images(split: str, batches: list[_Batch]) -> list[SourceImage]:
     ]
 
 
-def _read_batches(path: Path) -> dict[str, _Batch]:
+def _read_batches(path: Path) -> dict[str, Batch]:
     """All six batches by their names without suffix."""
     batches = {}
     for name, content in _files(path):
-        batch = name.removesuffix(_BINARY_SUFFIX)
-        if batch not in (*_TRAIN_BATCHES, _TEST_BATCH):
-            continue
-        parse = _parse_binary if name.endswith(_BINARY_SUFFIX) else _parse_pickle
-        batches[batch] = _checked(parse, content, f"{path}: {name}")
-    missing = [name for name in (*_TRAIN_BATCHES, _TEST_BATCH) if name not in batches]
+        if _is_batch(name):
+            try:
+                batch = parse_batch(content, is_binary=name.endswith(BINARY_SUFFIX))
+            except BatchError as error:
+                raise SourceError(f"{path}: {name} {error}") from error
+            batches[name.removesuffix(BINARY_SUFFIX)] = batch
+    missing = [name for name in (*TRAIN_BATCHES, TEST_BATCH) if name not in batches]
     if missing:
         raise SourceError(f"{path} is not all of CIFAR-10: {', '.join(missing)} not found")
     return batches
 
 
+def _is_batch(name: str) -> bool:
+    return name.removesuffix(BINARY_SUFFIX) in (*TRAIN_BATCHES, TEST_BATCH)
+
+
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Base name and content of all files in a folder or in an archive."""
+    """Base name and content of the files in an archive, or of the batches in a folder."""
     if path.is_dir():
         for file in sorted(path.iterdir()):
-            if file.is_file():
+            if _is_batch(file.name):
                 yield file.name, file.read_bytes()
         return
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                content = archive.extractfile(member)
-                if content is not None:
-                    yield Path(member.name).name, content.read()
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise SourceError(f"{path} is not a whole archive ({error}): download it again") from error
-
-
-def _checked(parse: Callable[[bytes], _Batch], content: bytes, where: str) -> _Batch:
-    try:
-        pixels, labels = parse(content)
-    except (ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise SourceError(f"{where} is no batch of CIFAR-10 ({error})") from error
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(CLASS_NAMES):
-        raise SourceError(f"{where} has labels {labels.min()} to {labels.max()}, not 0 to 9")
-    return pixels, labels
-
-
-def _parse_binary(content: bytes) -> _Batch:
-    """Rows of a label byte and 3072 bytes of pixels."""
-    rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + _PIXEL_BYTES)
-    return rows[:, 1:], rows[:, 0].astype(np.int64)
-
-
-def _parse_pickle(content: bytes) -> _Batch:
-    """A pickled dictionary of Python 2 with the pixels, uint8 [images, 3072], and their labels."""
-    batch = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
-    pixels = batch[b"data"]
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
-        raise ValueError("its data are no array of bytes")
-    pixels = pixels.reshape(-1, _PIXEL_BYTES)
-    labels = np.asarray(batch[b"labels"], np.int64)
-    if len(pixels) != len(labels):
-        raise ValueError(f"{len(pixels)} images and {len(labels)} labels")
-    return pixels, labels
-
-
-class _BatchUnpickler(pickle.Unpickler):
-    """Makes arrays and plain values only: a pickle from elsewhere could call anything."""
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        if global_name == "_reconstruct" and module_name.endswith("core.multiarray"):
-            return _empty_array
-        if (module_name, global_name) in (("numpy", "ndarray"), ("numpy", "dtype")):
-            return getattr(np, global_name)
-        raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
-
-
-def _empty_array(_subtype: type, _shape: tuple[int, ...], _dtype: bytes) -> np.ndarray:
-    """What a pickled array starts as, before its shape and its bytes are put in."""
-    return np.ndarray.__new__(np.ndarray, (0,), "b")
+    for name, content in tar_files(path):
+        yield Path(name).name, content

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import struct
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-TRAIN_PER_BATCH, NUM_TEST = 20, 10
+from download_and_convert_imagenet import cifar10_batches
+
+IMAGES_PER_BATCH = 20
+
+
+@contextlib.contextmanager
+def small_batches() -> Iterator[None]:
+    """Within, a batch that has IMAGES_PER_BATCH images instead of 10,000 is whole."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cifar10_batches, "IMAGES_PER_BATCH", IMAGES_PER_BATCH)
+        yield
 
 
 def fake_images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -21,9 +34,8 @@ def fake_images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     random = np.random.default_rng(10)
     batches = {}
     for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
-        count = NUM_TEST if name == "test_batch" else TRAIN_PER_BATCH
-        labels = random.permutation(np.arange(count) % 10)
-        noise = random.integers(0, 20, (count, 32, 32, 3))
+        labels = random.permutation(np.arange(IMAGES_PER_BATCH) % 10)
+        noise = random.integers(0, 20, (IMAGES_PER_BATCH, 32, 32, 3))
         batches[name] = ((labels[:, None, None, None] * 23 + noise).astype(np.uint8), labels)
     return batches
 

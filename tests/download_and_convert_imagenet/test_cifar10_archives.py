@@ -14,12 +14,19 @@ from tests.download_and_convert_imagenet.fake_cifar10 import (
     binary_files,
     fake_images,
     python_files,
+    small_batches,
     write_archive,
     write_folder,
 )
 
 PYTHON, BINARY = "cifar-10-python.tar.gz", "cifar-10-binary.tar.gz"
 PYTHON_FOLDER, BINARY_FOLDER = "cifar-10-batches-py", "cifar-10-batches-bin"
+
+
+@pytest.fixture(autouse=True)
+def whole_batches_are_small():
+    with small_batches():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +88,12 @@ def test_incomplete_and_damaged_archives_are_named(archives, tmp_path):
         cifar10_source(tmp_path)
     cut = tmp_path / PYTHON
     cut.write_bytes(archives["python"].read_bytes()[:20_000])
-    with pytest.raises(SourceError, match="not a whole archive"):
+    with pytest.raises(SourceError, match=f"{cut} is incomplete or damaged"):
+        cifar10_source(cut)
+    changed = bytearray(archives["binary"].read_bytes())
+    changed[-8] ^= 1  # of the checksum
+    cut.write_bytes(changed)
+    with pytest.raises(SourceError, match=r"is incomplete or damaged \(CRC"):
         cifar10_source(cut)
     files = binary_files()
     del files["data_batch_3.bin"]
@@ -93,12 +105,20 @@ def test_incomplete_and_damaged_archives_are_named(archives, tmp_path):
     ("name", "content", "message"),
     [
         ("data_batch_2.bin", bytes(3073 + 5), r"data_batch_2\.bin is no batch"),
-        ("test_batch.bin", bytes([10]) + bytes(3072), "labels 10 to 10, not 0 to 9"),
+        ("test_batch.bin", b"", r"test_batch\.bin has 0 images, not 20"),
+        ("test_batch.bin", bytes(3073 * 19), r"test_batch\.bin has 19 images, not 20"),
+        ("test_batch.bin", (b"\n" + bytes(3072)) * 20, "labels 10 to 10, not 0 to 9"),
     ],
 )
 def test_damaged_binary_batches(tmp_path, name, content, message):
     with pytest.raises(SourceError, match=message):
         cifar10_source(write_folder(binary_files() | {name: content}, tmp_path / "x"))
+
+
+def with_byte(content: bytes, position: int, value: int) -> bytes:
+    changed = bytearray(content)
+    changed[position] = value
+    return bytes(changed)
 
 
 def test_damaged_pickles(tmp_path):
@@ -111,6 +131,9 @@ def test_damaged_pickles(tmp_path):
             (b"no pickle", "invalid"),
             (pickle.dumps({}, 2), "b'data'"),
             (whole[:-100], "truncated"),
+            (with_byte(whole, 6, 52), "exceeds system's maximum size"),
+            (with_byte(whole, 21, 125), "no attribute 'append'"),
+            (with_byte(whole, len(whole) - 349, 46), "only integers"),
             (few_labels, "20 images and 19 labels"),
         )
     ):

@@ -19,6 +19,7 @@ from tests.download_and_convert_imagenet.fake_cifar10 import (
     binary_files,
     fake_images,
     python_files,
+    small_batches,
     write_archive,
 )
 
@@ -35,7 +36,8 @@ def converted(tmp_path_factory):
     for files, folder, name in archives:
         data_dir = directory / name.removesuffix(".tar.gz")
         write_archive(files, folder, data_dir / name)
-        assert main([str(data_dir), "--source=cifar10", "--num_processes=1"]) == 0
+        with small_batches():
+            assert main([str(data_dir), "--source=cifar10", "--num_processes=1"]) == 0
         data_dirs.append(data_dir)
     return data_dirs
 
@@ -65,7 +67,13 @@ def test_both_archives_give_the_same_files(converted):
     manifest = read_manifest(converted[0])
     assert (manifest.name, manifest.class_names) == ("cifar10", CLASS_NAMES)
     assert manifest.num_examples("train") == 100
-    assert manifest.num_examples("validation") == 10
+    assert manifest.num_examples("validation") == 20
+
+
+def test_a_batch_without_ten_thousand_images_is_refused(tmp_path, capsys):
+    write_archive(binary_files(), "cifar-10-batches-bin", tmp_path / "cifar-10-binary.tar.gz")
+    assert main([str(tmp_path), "--source=cifar10", "--num_processes=1"]) == 3
+    assert "data_batch_1.bin has 20 images, not 10,000\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
@@ -140,6 +148,6 @@ def test_a_network_learns_it(converted, tmp_path):
         f"--train_dir={train_dir}",
     )
     output = run("eval.py", f"--train_dir={train_dir}")
-    accuracy = re.search(r"Accuracy @ 1 = (\S+) .*\[10 examples\]", output)
+    accuracy = re.search(r"Accuracy @ 1 = (\S+) .*\[20 examples\]", output)
     assert accuracy is not None, output
     assert float(accuracy[1]) >= 0.9  # one brightness a class
