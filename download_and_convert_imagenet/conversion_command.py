@@ -106,14 +106,16 @@ def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageS
 
 def _cifar10(raw_dir: Path, scratch_dir: Path, progress: ConversionProgress) -> ImageSource:
     """CIFAR-10 as it is found, else downloaded."""
-    from download_and_convert_imagenet import cifar10_archives, downloads
+    from download_and_convert_imagenet import cifar10_archives
+    from download_and_convert_imagenet.downloads import download
+    from download_and_convert_imagenet.published_files import CIFAR10_PYTHON
 
     names = (*cifar10_archives.ARCHIVES, *cifar10_archives.FOLDERS)
     for directory in (raw_dir, scratch_dir):
         if directory.name in names or any((directory / name).exists() for name in names):
             return cifar10_archives.cifar10_source(directory)
-    progress.notice(f"downloading {downloads.CIFAR10_PYTHON.url}")
-    path = downloads.download(downloads.CIFAR10_PYTHON, scratch_dir, progress=progress.download)
+    progress.notice(f"downloading {CIFAR10_PYTHON.url}")
+    path = download(CIFAR10_PYTHON, scratch_dir, progress=progress.download)
     return cifar10_archives.cifar10_source(path)
 
 

@@ -1,4 +1,4 @@
-"""The files that data sets come in: where they are, and fetching those that need no account.
+"""Fetching the files of data sets that need no account.
 
 A download that breaks off goes on where it stopped, also in a later run: what has arrived stays in
 ".NAME.partial" beside the place of the file, which appears only with the right checksum.
@@ -13,10 +13,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from download_and_convert_imagenet.image_source import SourceError
+from download_and_convert_imagenet.published_files import RemoteFile, missing_file_message
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECS = 60.0
@@ -28,74 +28,8 @@ Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there and the bytes of the whole file, None when not known."""
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A published file.
-
-    Attributes:
-        url: of the file itself, or of the page to log in to when `needs_account`.
-        title: what that page calls it.
-        num_bytes: None when not published.
-    """
-
-    name: str
-    title: str
-    url: str
-    md5: str
-    num_bytes: int | None = None
-    needs_account: bool = False
-
-
-IMAGENET_TRAIN = RemoteFile(
-    name="ILSVRC2012_img_train.tar",
-    title="Training images (Task 1 & 2)",
-    url="https://image-net.org/challenges/LSVRC/2012/2012-downloads.php",
-    md5="1d675b47d978889d74fa0da5fadfb00e",
-    num_bytes=147_897_477_120,
-    needs_account=True,
-)
-IMAGENET_VALIDATION = RemoteFile(
-    name="ILSVRC2012_img_val.tar",
-    title="Validation images (all tasks)",
-    url="https://image-net.org/challenges/LSVRC/2012/2012-downloads.php",
-    md5="29b22e2961454d5413ddabcf34fc5622",
-    num_bytes=6_744_924_160,
-    needs_account=True,
-)
-IMAGENET_BOXES = RemoteFile(
-    name="ILSVRC2012_bbox_train_v2.tar.gz",
-    title="Training bounding box annotations (Task 1 & 2 only)",
-    url="https://image-net.org/data/ILSVRC/2012/ILSVRC2012_bbox_train_v2.tar.gz",
-    md5="9271167e2176350e65cfe4e546f14b17",
-)
-CIFAR10_PYTHON = RemoteFile(
-    name="cifar-10-python.tar.gz",
-    title="CIFAR-10 python version",
-    url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-    md5="c58f30108f718f92721af3b95e74349a",
-    num_bytes=170_498_071,
-)
-CIFAR10_BINARY = RemoteFile(
-    name="cifar-10-binary.tar.gz",
-    title="CIFAR-10 binary version",
-    url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-    md5="c32a1d4ab5d03f1284b67883e8d87530",
-    num_bytes=170_052_171,
-)
-
-
 class DownloadError(SourceError):
     """A file that could not be fetched; the message names it and says what to do."""
-
-
-def missing_file_message(file: RemoteFile, directory: Path) -> str:
-    """One line: which file is not in `directory`, where it is to be had, how to know it."""
-    size = f"{file.num_bytes:,} bytes, " if file.num_bytes else ""
-    place = f"log in at {file.url} and" if file.needs_account else f"from {file.url},"
-    return (
-        f"{directory / file.name} is missing: {place} download '{file.title}' ({size}MD5 "
-        f"{file.md5}) to {directory}"
-    )
 
 
 def download(

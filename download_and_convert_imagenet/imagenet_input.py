@@ -7,14 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from download_and_convert_imagenet.bounding_boxes import read_boxes
-from download_and_convert_imagenet.downloads import (
-    IMAGENET_BOXES,
-    IMAGENET_TRAIN,
-    IMAGENET_VALIDATION,
-    Progress,
-    download,
-    missing_file_message,
-)
+from download_and_convert_imagenet.downloads import Progress, download
 from download_and_convert_imagenet.image_source import (
     TRAIN,
     VALIDATION,
@@ -41,6 +34,12 @@ from download_and_convert_imagenet.kaggle_archive import (
     KaggleImages,
     decompress,
     list_kaggle_archive,
+)
+from download_and_convert_imagenet.published_files import (
+    IMAGENET_BOXES,
+    IMAGENET_TRAIN,
+    IMAGENET_VALIDATION,
+    missing_file_message,
 )
 from download_and_convert_imagenet.synsets import synsets
 from download_and_convert_imagenet.tf_example import BoundingBox

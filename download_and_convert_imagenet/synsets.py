@@ -10,7 +10,6 @@ import functools
 from dataclasses import dataclass
 from importlib import resources
 
-NUM_VALIDATION_IMAGES = 50_000
 _PACKAGE = "download_and_convert_imagenet"
 _SYNSETS_FILE = "imagenet_synsets.txt"
 _VALIDATION_FILE = "imagenet_validation_labels.txt"

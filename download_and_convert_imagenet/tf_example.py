@@ -109,11 +109,6 @@ def _text(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def encode_example(features: Mapping[str, Message]) -> bytes:
-    """A tf.train.Example of encoded features (see `bytes_feature` and its siblings)."""
-    return b"".join(_message(_EXAMPLE_FEATURES, (_entries(features),)))
-
-
 def _entries(features: Mapping[str, Message]) -> bytes:
     """Entries of the map of features, in the order of their keys."""
     return b"".join([part for key in sorted(features) for part in _entry(key, features[key])])

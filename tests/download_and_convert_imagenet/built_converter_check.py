@@ -8,22 +8,40 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
-_NUM_BATCHES, _IMAGES_PER_BATCH = 5, 20
-_PIXEL_BYTES = 3 * 32 * 32
+_NUM_IMAGES = {"train": 100, "validation": 20}
+_CLASSES = ("circle", "square")
 
 
-def _write_binary_cifar10(folder: Path) -> None:
-    """The layout of cifar-10-binary.tar.gz, unpacked; images of one colour."""
-    folder.mkdir()
-    names = [f"data_batch_{number + 1}.bin" for number in range(_NUM_BATCHES)]
-    for name in [*names, "test_batch.bin"]:
-        rows = (bytes([number % 10] * (1 + _PIXEL_BYTES)) for number in range(_IMAGES_PER_BATCH))
-        (folder / name).write_bytes(b"".join(rows))
+def _png(grey: int) -> bytes:
+    """An image of 32x32 pixels of one brightness; Pillow may not be there."""
+    rows = zlib.compress((b"\0" + bytes([grey] * 32)) * 32)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 32, 32, 8, 0, 0, 0, 0)),
+        (b"IDAT", rows),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+def _write_class_folders(root: Path) -> None:
+    for split, num_images in _NUM_IMAGES.items():
+        for number in range(num_images):
+            path = root / split / _CLASSES[number % len(_CLASSES)] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_png(number))
 
 
 def _run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,8 +60,8 @@ def main(converter: str, checker: str) -> None:
     _expect(completed.returncode == 0 and "DATA_DIR" in completed.stdout, "--help", completed)
     with tempfile.TemporaryDirectory() as directory:
         data_dir = Path(directory) / "data"
-        _write_binary_cifar10(Path(directory) / "cifar-10-batches-bin")
-        options = ("--source=cifar10", f"--raw_dir={directory}", "--num_processes=2")
+        _write_class_folders(Path(directory) / "raw")
+        options = ("--source=folder", f"--raw_dir={directory}/raw", "--num_processes=2")
         completed = _run(converter, str(data_dir), *options)
         if "No module named" in completed.stderr:
             one_line = completed.stderr.count("\n") == 1 and completed.returncode != 0
@@ -53,7 +71,7 @@ def main(converter: str, checker: str) -> None:
         _expect(completed.returncode == 0, "converted", completed)
         splits = json.loads((data_dir / "manifest.json").read_text())["splits"]
         counts = {name: sum(s["num_examples"] for s in shards) for name, shards in splits.items()}
-        _expect(counts == {"train": 100, "validation": 20}, f"all images: {counts}", completed)
+        _expect(counts == _NUM_IMAGES, f"all images: {counts}", completed)
         completed = _run(checker, str(data_dir))
         _expect(completed.returncode == 0, "intact", completed)
         shard = data_dir / splits["train"][0]["file"]

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from download_and_convert_imagenet import downloads
-from download_and_convert_imagenet.downloads import DownloadError, RemoteFile, download
+from download_and_convert_imagenet import published_files
+from download_and_convert_imagenet.downloads import DownloadError, download
+from download_and_convert_imagenet.published_files import RemoteFile
 
 CONTENT = np.random.default_rng(7).bytes(3_000_000)
 
@@ -139,7 +140,7 @@ def test_another_content_is_thrown_away(file, server, tmp_path):
 
 
 def test_what_needs_an_account_is_told(tmp_path):
-    for file in (downloads.IMAGENET_TRAIN, downloads.IMAGENET_VALIDATION):
+    for file in (published_files.IMAGENET_TRAIN, published_files.IMAGENET_VALIDATION):
         with pytest.raises(DownloadError) as caught:
             fetch(file, tmp_path)
         message = str(caught.value)
@@ -149,11 +150,10 @@ def test_what_needs_an_account_is_told(tmp_path):
 
 
 def test_the_published_checksums():
-    files = [value for value in vars(downloads).values() if isinstance(value, RemoteFile)]
+    files = [value for value in vars(published_files).values() if isinstance(value, RemoteFile)]
     assert {file.name: file.md5 for file in files} == {
         "ILSVRC2012_img_train.tar": "1d675b47d978889d74fa0da5fadfb00e",
         "ILSVRC2012_img_val.tar": "29b22e2961454d5413ddabcf34fc5622",
         "ILSVRC2012_bbox_train_v2.tar.gz": "9271167e2176350e65cfe4e546f14b17",
         "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
-        "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
     }
