@@ -160,5 +160,10 @@ def _run_task(
     except OSError as error:
         where = f"{error.filename}: " if error.filename else f"{data_dir / task.file}: "
         return _Failure(f"{where}{error.strerror or error}")
+    except MemoryError:
+        return _Failure(
+            f"{data_dir / task.file}: memory ran out over one of its images: use fewer "
+            "--num_processes"
+        )
     send(ImagesRead(num_images, num_bytes))
     return finished

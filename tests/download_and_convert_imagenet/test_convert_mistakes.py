@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from download_and_convert_imagenet import check_shards
 from download_and_convert_imagenet.__main__ import main
@@ -132,6 +133,37 @@ def test_a_file_that_cannot_grow_any_more(raw, tmp_path, num_processes):
     assert completed.stderr.count("\n") == 1
     assert "-of-00002: File too large" in completed.stderr
     assert not list((tmp_path / "data").glob(".*partial"))
+
+
+# With 200 MiB more than it has, a process is to decode 150 million pixels.
+SHORT_OF_MEMORY = """
+import resource, sys
+from download_and_convert_imagenet import conversion_command
+from download_and_convert_imagenet.__main__ import main
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + (200 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_image_for_which_memory_is_short(tmp_path):
+    (tmp_path / "raw" / "cat").mkdir(parents=True)
+    for name in ("1.png", "2.png"):
+        large = Image.new("1", (15_000, 10_000))
+        (tmp_path / "raw" / "cat" / name).write_bytes(encode(large, "PNG"))
+    options = ("--source=folder", f"--raw_dir={tmp_path / 'raw'}", "--num_processes=1")
+    command = [sys.executable, "-c", SHORT_OF_MEMORY, tmp_path / "data", *options]
+    completed = subprocess.run(
+        [*command, "--validation_fraction=0", "--train_shards=1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECS,
+        check=False,
+    )
+    assert (completed.returncode, completed.stderr.count("\n")) == (3, 1), completed.stderr
+    assert "train-00000-of-00001: memory ran out over one of its images" in completed.stderr
 
 
 @pytest.mark.parametrize(
