@@ -33,8 +33,8 @@ more than that for each image, in three runs: by 7 to 13% with `resnet20`, 4 to 
 
 """
 NUM_CLASSES = 1000
-# The largest networks take 4 GB each.
-MAXIMUM_PROCESSES = 4
+# The largest networks take 4 GB each: two fit into a laptop.
+MAXIMUM_PROCESSES = 2
 COLUMNS = (
     "network",
     "image size",
@@ -110,7 +110,7 @@ def table(descriptions: Sequence[Description]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 2 for an unknown network."""
+    """Returns the exit status: 2 for an unknown network or a page that cannot be written."""
     parser = argparse.ArgumentParser(prog="python -m models.describe", description=__doc__)
     parser.add_argument("--model", help="a network; all of them when left out")
     parser.add_argument("--output", type=Path, help="write a page there, not to the screen")
@@ -119,14 +119,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     names = registry.names() if options.model is None else (options.model,)
     try:
+        for name in names:
+            registry.get(name)
+        if options.output is not None:
+            options.output.open("a").close()  # told before the counting, which takes minutes
         written = table(_describe_all(names))
-    except registry.UnknownModelError as error:
+        if options.output is None:
+            print(written, end="")
+        else:
+            options.output.write_text(INTRODUCTION + written, encoding="utf-8")
+    except (registry.UnknownModelError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if options.output is None:
-        print(written, end="")
-    else:
-        options.output.write_text(INTRODUCTION + written, encoding="utf-8")
     return 0
 
 

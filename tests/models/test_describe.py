@@ -108,8 +108,18 @@ def test_the_command(capsys, tmp_path):
     assert capsys.readouterr().out == ""
 
 
-def test_an_unknown_network_is_one_line(capsys):
-    assert main(["--model=lenett"]) == 2
+def test_an_unknown_network_is_one_line(capsys, tmp_path):
+    page = tmp_path / "models.md"
+    assert main(["--model=lenett", f"--output={page}"]) == 2
     output = capsys.readouterr()
     assert output.err.startswith("error: unknown model 'lenett'; did you mean 'lenet'?")
     assert output.out == ""
+    assert not page.exists()
+
+
+def test_a_page_that_cannot_be_written_is_one_line(capsys, tmp_path):
+    assert main(["--model=lenet", f"--output={tmp_path / 'absent' / 'models.md'}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "absent/models.md" in error
+    assert error.count("\n") == 1
