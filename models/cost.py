@@ -74,4 +74,5 @@ def _called(operation: Any) -> Any:
     """The graph of the function that an operation calls, such as Keras' grouped convolution."""
     if "PartitionedCall" not in operation.type:
         return None
+    # TensorFlow has no public way from a call to the graph that it calls.
     return operation.graph._get_function(operation.get_attr("f").name).graph

@@ -12,9 +12,12 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src.applications import convnext
+
+# Keras exports ConvNeXt's LayerScale nowhere else.
+from keras.src.applications.convnext import LayerScale as KerasLayerScale
 
 from models.image_size import check_image_size
+from models.imagenet_pixels import CENTERING_MEAN, PIXEL_MEAN, PIXEL_STD
 from models.keras_network import keras_network
 from models.keras_specs import CAFFE, HALF_RANGE, PLUS_MINUS_ONE, TORCH
 from models.layer_factory import LayerFactory
@@ -27,8 +30,8 @@ from models.network import Network
 
 # Mean and standard deviation, in the order of the image's channels, RGB.
 PIXELS: dict[str, tuple[Any, Any]] = {
-    CAFFE: ((123.68, 116.779, 103.939), 1.0),
-    TORCH: ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    CAFFE: (CENTERING_MEAN, 1.0),
+    TORCH: (PIXEL_MEAN, PIXEL_STD),
     PLUS_MINUS_ONE: (127.5, 127.5),
     HALF_RANGE: (128.0, 128.0),
 }
@@ -49,7 +52,7 @@ def build(
     sync_batch_norm: bool,
     background_class: bool,
 ) -> Network:
-    """`keras.applications.<application>` with logits in float32 and fresh weights.
+    """`keras.applications.<application>` with logits computed in float32 and fresh weights.
 
     Variables are <name>/<Keras' layer>/<Keras' variable>. `keras_model` takes pixels in 0..255 and
     normalises them.
@@ -66,16 +69,15 @@ def build(
         original = executor.submit(
             _original, application, pixels, num_classes, image_size, factory
         ).result()
-    clone: Any = keras.models.clone_model(
-        original, clone_function=lambda layer: _clone(layer, factory), call_function=_call
-    )
+    head, float32_factory = _head(original), dataclasses.replace(factory, dtype="float32")
+
+    def clone_layer(layer: Any) -> Any:
+        return _clone(layer, float32_factory if layer.name in head else factory)
+
+    clone: Any = keras.models.clone_model(original, clone_function=clone_layer, call_function=_call)
     # The original takes a list of one tensor of images.
     model: Any = keras.Model(clone.inputs[0], clone.outputs[0], name=name)
-    network = keras_network(model, scope=name, name=name, background_class=background_class)
-    return dataclasses.replace(
-        network,
-        forward=lambda images, training: tf.cast(model(images, training=training), tf.float32),
-    )
+    return keras_network(model, scope=name, name=name, background_class=background_class)
 
 
 def _original(
@@ -99,6 +101,12 @@ def _original(
             classifier_activation=None,
             **options,
         )
+
+
+def _head(model: keras.Model) -> frozenset[str]:
+    """The layer that makes the logits, dense or a 1x1 convolution, and what only reshapes them."""
+    last = max(index for index, layer in enumerate(model.layers) if layer.weights)
+    return frozenset(layer.name for layer in model.layers[last:])
 
 
 def _call(layer: Any, *arguments: Any, mask: Any = None, **options: Any) -> Any:
@@ -126,7 +134,7 @@ def _clone(layer: Any, factory: LayerFactory) -> Any:
     if isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
         # EfficientNet normalises inside; the pixels are already normalised.
         return keras.layers.Identity(**named)
-    if isinstance(layer, convnext.LayerScale):
+    if isinstance(layer, KerasLayerScale):
         return LayerScale(layer.init_values, **named)
     config = layer.get_config()
     # Plain operations, such as an addition, have no dtype of their own.

@@ -7,13 +7,11 @@ from typing import Any
 import keras
 
 from models.image_size import check_image_size
+from models.imagenet_pixels import PIXEL_MEAN, PIXEL_STD
 from models.keras_network import keras_network
 from models.layer_factory import LayerFactory
 from models.network import Network
 
-# Mean and standard deviation of ImageNet's training pixels, per channel, for pixels in 0..255.
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
 MINIMUM_IMAGE_SIZE = 32
 BOTTLENECK_FILTERS = (64, 128, 256, 512)
 BOTTLENECK_EXPANSION = 4

@@ -9,8 +9,11 @@ import tensorflow as tf
 
 from models import forward_pass
 from models.layers import SERIALIZATION_PACKAGE
+from models.layers.batch_norm_kernel import (
+    normalize_with_batch_statistics,
+    normalize_with_moving_statistics,
+)
 from models.layers.layout import channel_axis, tensorflow_layout
-from models.layers.sync_batch_norm import synchronized_batch_norm
 
 
 @keras.saving.register_keras_serializable(package=SERIALIZATION_PACKAGE)
@@ -72,51 +75,26 @@ class FusedBatchNorm(keras.layers.Layer):
         gamma = tf.ones_like(beta) if self.gamma is None else tf.convert_to_tensor(self.gamma)
         # As in Keras, a frozen layer (trainable = False) normalises with its moving statistics.
         if not (training and self.trainable):
-            return self._normalize_with_moving_statistics(inputs, gamma, beta)
-        if self.synchronized and _num_towers() > 1:
-            outputs, mean, variance = synchronized_batch_norm(
+            return normalize_with_moving_statistics(
                 inputs,
                 gamma,
                 beta,
-                shift=tf.convert_to_tensor(self.moving_mean),
+                mean=tf.convert_to_tensor(self.moving_mean),
+                variance=tf.convert_to_tensor(self.moving_variance),
                 epsilon=self.epsilon,
                 layout=self.layout,
             )
-        else:
-            outputs, mean, variance = self._normalize_with_batch_statistics(inputs, gamma, beta)
+        outputs, mean, variance = normalize_with_batch_statistics(
+            inputs,
+            gamma,
+            beta,
+            moving_mean=tf.convert_to_tensor(self.moving_mean),
+            epsilon=self.epsilon,
+            layout=self.layout,
+            synchronized=self.synchronized,
+        )
         self._average_in(self.moving_mean, mean)
         self._average_in(self.moving_variance, variance)
-        return outputs
-
-    def _normalize_with_batch_statistics(
-        self, inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        unused = tf.zeros([0], tf.float32)
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=gamma,
-            offset=beta,
-            mean=unused,
-            variance=unused,
-            epsilon=self.epsilon,
-            data_format=self.layout,
-            is_training=True,
-        )
-        return outputs, mean, variance
-
-    def _normalize_with_moving_statistics(
-        self, inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
-    ) -> tf.Tensor:
-        outputs, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=gamma,
-            offset=beta,
-            mean=tf.convert_to_tensor(self.moving_mean),
-            variance=tf.convert_to_tensor(self.moving_variance),
-            epsilon=self.epsilon,
-            data_format=self.layout,
-            is_training=False,
-        )
         return outputs
 
     def _average_in(self, statistic: keras.Variable, batch_value: tf.Tensor) -> None:
@@ -140,8 +118,3 @@ class FusedBatchNorm(keras.layers.Layer):
             "data_format": self.data_format,
             "synchronized": self.synchronized,
         }
-
-
-def _num_towers() -> int:
-    replica_context = tf.distribute.get_replica_context()
-    return 1 if replica_context is None else replica_context.num_replicas_in_sync

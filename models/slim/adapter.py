@@ -16,6 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from models.forward_pass import forward_pass
+from models.imagenet_pixels import CENTERING_MEAN
 from models.network import Network
 from models.slim.kept_variables import KeptVariables
 
@@ -31,8 +32,7 @@ class PixelRange:
 
 
 PLUS_MINUS_ONE = PixelRange(mean=127.5, std=127.5)
-# The means of ImageNet as VGG and the first ResNets subtracted them; nothing is divided.
-CENTERED = PixelRange(mean=(123.68, 116.779, 103.939), std=1.0)
+CENTERED = PixelRange(mean=CENTERING_MEAN, std=1.0)
 
 
 def slim_network(
@@ -47,8 +47,9 @@ def slim_network(
     """Creates the variables of `function` and wraps it; call it inside `strategy.scope()`.
 
     `function(images, is_training)` takes images [B, H, W, 3] in `dtype` and returns logits or a
-    pair (logits, auxiliary logits), [B, classes] or [B, h, w, classes]; the latter are averaged
-    over h and w, as fully convolutional networks are evaluated (Simonyan and Zisserman, 2014).
+    pair (logits, auxiliary logits), computed in float32, [B, classes] or [B, h, w, classes]; the
+    latter are averaged over h and w, as fully convolutional networks are evaluated (Simonyan and
+    Zisserman, 2014).
     """
     kept = KeptVariables()
 
@@ -103,5 +104,4 @@ def _inputs(images: tf.Tensor, pixel_range: PixelRange, dtype: str) -> tf.Tensor
 
 
 def _logits(outputs: tf.Tensor) -> tf.Tensor:
-    outputs = tf.cast(outputs, tf.float32)
     return tf.reduce_mean(outputs, [1, 2]) if len(outputs.shape) == 4 else outputs

@@ -9,7 +9,10 @@ import tensorflow as tf
 from tf_slim.ops.arg_scope import add_arg_scope
 
 from models import forward_pass
-from models.layers.sync_batch_norm import synchronized_batch_norm
+from models.layers.batch_norm_kernel import (
+    normalize_with_batch_statistics,
+    normalize_with_moving_statistics,
+)
 
 LAYOUT = "NHWC"
 
@@ -38,26 +41,28 @@ def batch_norm(
         moving_mean = _vector("moving_mean", channels, 0.0, trainable=False)
         moving_variance = _vector("moving_variance", channels, 1.0, trainable=False)
         gamma = tf.ones_like(beta) if gamma is None else gamma
-        if not is_training:
-            statistics = tf.convert_to_tensor(moving_mean), tf.convert_to_tensor(moving_variance)
-            outputs, *_ = _fused(inputs, gamma, beta, statistics, epsilon, is_training=False)
-        else:
-            if synchronized and _num_towers() > 1:
-                outputs, mean, variance = synchronized_batch_norm(
-                    inputs,
-                    gamma,
-                    beta,
-                    shift=tf.convert_to_tensor(moving_mean),
-                    epsilon=epsilon,
-                    layout=LAYOUT,
-                )
-            else:
-                nothing = tf.zeros([0], tf.float32)
-                outputs, mean, variance, *_ = _fused(
-                    inputs, gamma, beta, (nothing, nothing), epsilon, is_training=True
-                )
+        if is_training:
+            outputs, mean, variance = normalize_with_batch_statistics(
+                inputs,
+                gamma,
+                beta,
+                moving_mean=tf.convert_to_tensor(moving_mean),
+                epsilon=epsilon,
+                layout=LAYOUT,
+                synchronized=synchronized,
+            )
             _report(moving_mean, mean, decay)
             _report(moving_variance, variance, decay)
+        else:
+            outputs = normalize_with_moving_statistics(
+                inputs,
+                gamma,
+                beta,
+                mean=tf.convert_to_tensor(moving_mean),
+                variance=tf.convert_to_tensor(moving_variance),
+                epsilon=epsilon,
+                layout=LAYOUT,
+            )
         return outputs if activation_fn is None else activation_fn(outputs)
 
 
@@ -71,33 +76,8 @@ def _vector(name: str, channels: int, value: float, trainable: bool = True) -> A
     )
 
 
-def _fused(
-    inputs: tf.Tensor,
-    gamma: tf.Tensor,
-    beta: tf.Tensor,
-    statistics: tuple[tf.Tensor, tf.Tensor],
-    epsilon: float,
-    is_training: bool,
-) -> Any:
-    return tf.raw_ops.FusedBatchNormV3(
-        x=inputs,
-        scale=gamma,
-        offset=beta,
-        mean=statistics[0],
-        variance=statistics[1],
-        epsilon=epsilon,
-        data_format=LAYOUT,
-        is_training=is_training,
-    )
-
-
 def _report(statistic: Any, batch_value: tf.Tensor, decay: float) -> None:
     current = forward_pass.current()
     if current is None:
         raise RuntimeError("a slim network runs only as a Network: there is no forward pass")
     current.average_in(statistic, batch_value, decay)
-
-
-def _num_towers() -> int:
-    replica_context = tf.distribute.get_replica_context()
-    return 1 if replica_context is None else replica_context.num_replicas_in_sync

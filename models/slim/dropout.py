@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 from tf_slim.ops.arg_scope import add_arg_scope
 
@@ -23,8 +21,7 @@ def dropout(
     """
     if not is_training or keep_prob == 1.0:
         return inputs
-    no_generator: Any = None
     with tf.compat.v1.variable_scope(scope, "Dropout", [inputs]) as variable_scope:
-        uniform = layer_uniform(variable_scope.name, tf.shape(inputs), no_generator)
+        uniform = layer_uniform(variable_scope.name, tf.shape(inputs), None)
     kept = inputs / tf.cast(keep_prob, inputs.dtype)
     return tf.where(uniform < keep_prob, kept, tf.zeros([], inputs.dtype))

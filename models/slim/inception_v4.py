@@ -10,7 +10,7 @@ from models.slim.inception_heads import DROPOUT_KEEP_PROBABILITY, auxiliary_feat
 
 
 def inception_v4(images: tf.Tensor, num_classes: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Logits and auxiliary logits [B, classes] of images [B, H, W, 3], H and W at least 107."""
+    """Logits and auxiliary logits, float32 [B, classes], of images [B, H, W, 3] from 107 px on."""
     with (
         tf.compat.v1.variable_scope("InceptionV4"),
         arg_scope([layers.conv2d, layers.max_pool2d, layers.avg_pool2d], stride=1, padding="SAME"),
@@ -29,7 +29,7 @@ def inception_v4(images: tf.Tensor, num_classes: int) -> tuple[tf.Tensor, tf.Ten
         for letter in "bcd":
             features = _block_c(features, f"Mixed_7{letter}")
         with tf.compat.v1.variable_scope("Logits"):
-            pooled = tf.reduce_mean(features, [1, 2])
+            pooled = tf.cast(tf.reduce_mean(features, [1, 2]), tf.float32)
             pooled = layers.dropout(pooled, DROPOUT_KEEP_PROBABILITY, scope="Dropout_1b")
             logits = _dense(pooled, num_classes, "Logits")
     return logits, aux_logits

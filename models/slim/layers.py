@@ -1,6 +1,7 @@
 """The slim layers that the networks use: TF-Slim's own and some of ours.
 
-Batch norm, dropout and max pooling are ours, and the depthwise convolution that TF-Slim lacks.
+Batch norm, dropout and max pooling are ours, the convolution that makes logits runs in float32,
+and there is the depthwise convolution that TF-Slim lacks.
 
 Importing this module puts it in the place of `layers` and `layers_lib` in the networks of
 tf_slim.nets, once and for the whole process: to do so only during a call would not be safe, as the
@@ -27,6 +28,7 @@ from tf_slim.nets import (
 )
 
 from models.slim import batch_norm as _batch_norm
+from models.slim import convolution as _convolution
 from models.slim import depthwise_convolution as _depthwise_convolution
 from models.slim import dropout as _dropout
 from models.slim import pooling as _pooling
@@ -34,12 +36,12 @@ from models.slim import pooling as _pooling
 # Any: arg scopes hide what a layer takes and returns.
 _slim: Any = _slim_layers
 avg_pool2d = _slim.avg_pool2d
-conv2d = _slim.conv2d
 fully_connected = _slim.fully_connected
 repeat = _slim.repeat
 separable_conv2d = _slim.separable_conv2d
 softmax = _slim.softmax
 batch_norm: Any = _batch_norm.batch_norm
+conv2d: Any = _convolution.conv2d
 depthwise_conv2d: Any = _depthwise_convolution.depthwise_conv2d
 dropout: Any = _dropout.dropout
 max_pool2d: Any = _pooling.max_pool2d

@@ -23,7 +23,10 @@ BLOCKS = (
 
 
 def mobilenet_v1(images: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Logits [B, 1, 1, classes] of images [B, H, W, 3]; the activation is the arg scope's."""
+    """Logits, float32 [B, 1, 1, classes], of images [B, H, W, 3].
+
+    The activation is the arg scope's.
+    """
     with tf.compat.v1.variable_scope("MobilenetV1"):
         features = layers.conv2d(images, STEM_FILTERS, [3, 3], stride=2, scope="Conv2d_0")
         for index, (stride, filters) in enumerate(BLOCKS, start=1):
@@ -32,7 +35,7 @@ def mobilenet_v1(images: tf.Tensor, num_classes: int) -> tf.Tensor:
             )
             features = layers.conv2d(features, filters, [1, 1], scope=f"Conv2d_{index}_pointwise")
         with tf.compat.v1.variable_scope("Logits"):
-            pooled = tf.reduce_mean(features, [1, 2], keepdims=True)
+            pooled = tf.cast(tf.reduce_mean(features, [1, 2], keepdims=True), tf.float32)
             pooled = layers.dropout(pooled, DROPOUT_KEEP_PROBABILITY, scope="Dropout_1b")
             return layers.conv2d(
                 pooled,

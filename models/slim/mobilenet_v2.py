@@ -30,7 +30,10 @@ STAGES = (
 
 
 def mobilenet_v2(images: tf.Tensor, num_classes: int, width: float) -> tf.Tensor:
-    """Logits [B, 1, 1, classes] of images [B, H, W, 3]; `width` multiplies all filters."""
+    """Logits, float32 [B, 1, 1, classes], of images [B, H, W, 3].
+
+    `width` multiplies all filters.
+    """
     with tf.compat.v1.variable_scope("MobilenetV2"):
         stem_filters = scaled_filters(STEM_FILTERS, width)
         features = layers.conv2d(images, stem_filters, [3, 3], stride=2, scope="Conv")
@@ -47,7 +50,7 @@ def mobilenet_v2(images: tf.Tensor, num_classes: int, width: float) -> tf.Tensor
             features, scaled_filters(HEAD_FILTERS, width), [1, 1], scope="Conv_1"
         )
         with tf.compat.v1.variable_scope("Logits"):
-            pooled = tf.reduce_mean(features, [1, 2], keepdims=True)
+            pooled = tf.cast(tf.reduce_mean(features, [1, 2], keepdims=True), tf.float32)
             pooled = layers.dropout(pooled, DROPOUT_KEEP_PROBABILITY, scope="Dropout")
             return layers.conv2d(
                 pooled,

@@ -199,6 +199,26 @@ def test_variables_and_logits_are_float32_in_every_dtype(dtype):
     assert network.keras_model.get_layer("conv_pw_3").output.dtype == dtype
 
 
+@pytest.mark.parametrize(
+    "name",
+    [  # Heads: convolution and reshape; convolution and flatten; dense.
+        "keras_mobilenet",
+        "keras_mobilenetv3small",
+        "keras_resnet50v2",
+        *(
+            pytest.param(f"keras_{name}", marks=pytest.mark.slow)
+            for name in ("convnexttiny", "densenet121", "nasnetmobile", "efficientnetb0", "vgg16")
+        ),
+    ],
+)
+def test_logits_are_computed_in_float32(name):
+    network = build(name, num_classes=100, dtype="bfloat16")
+    images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    logits = network(images, training=False).logits
+    rounded = tf.cast(tf.cast(logits, tf.bfloat16), tf.float32)
+    assert np.mean(logits != rounded) > 0.9
+
+
 def test_channels_first_is_refused():
     with pytest.raises(registry.NetworkOptionError, match="keras_resnet50 comes from keras"):
         build("keras_resnet50", data_format="NCHW")

@@ -129,6 +129,11 @@ def test_training_with_dropout_needs_a_seed():
         build(small)(IMAGES, training=True)
 
 
+def test_dropout_outside_of_a_network_is_an_error():
+    with pytest.raises(RuntimeError, match="there is no forward pass"):
+        layers.dropout(tf.ones([2, 3]), 0.5)
+
+
 def test_every_call_uses_the_variables_of_the_build():
     network = build(small)
     before = {key: id(variable) for key, variable in network.variables.items()}
@@ -200,7 +205,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32_variables():
     with tf.GradientTape() as tape:
         result = built(IMAGES, training=True, seed=tf.constant(SEED))
         loss = tf.reduce_sum(result.logits**2)
-    assert set(seen) == {(tf.bfloat16, tf.bfloat16)}
+    assert set(seen) == {(tf.bfloat16, tf.float32)}
     assert result.logits.dtype == tf.float32
     assert {variable.dtype for variable in built.variables.values()} == {tf.float32}
     gradients = tape.gradient(loss, [built.variables[name] for name in built.trainable])

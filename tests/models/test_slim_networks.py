@@ -397,6 +397,39 @@ def test_the_smallest_image_and_auxiliary_logits(name):
     assert result.logits.dtype == result.aux_logits.dtype == tf.float32
 
 
+@pytest.mark.parametrize(
+    ("name", "image_size"),
+    [
+        ("resnet_v1_50", 32),
+        ("googlenet", 32),
+        ("mobilenet_v1_orig", 32),
+        ("mobilenet_v2_d1", 32),
+        ("inception_v3", 107),
+        *(
+            pytest.param(name, size, marks=pytest.mark.slow)
+            for name, size in (
+                ("alexnet_v2", 195),
+                ("inception_v2", 32),
+                ("inception_v4", 107),
+                ("overfeat", 231),
+                ("resnet_v2_50", 32),
+                ("vgg_a", 224),
+            )
+        ),
+    ],
+)
+def test_logits_are_computed_in_float32(name, image_size):
+    network = build(name, num_classes=100, image_size=image_size, dtype="bfloat16")
+    images = np.random.default_rng(1).integers(0, 256, (2, image_size, image_size, 3), np.uint8)
+    result = network(images, training=False)
+    for logits in (result.logits, result.aux_logits):
+        if logits is not None:
+            assert logits.dtype == tf.float32
+            rounded = tf.cast(tf.cast(logits, tf.bfloat16), tf.float32)
+            assert np.mean(logits != rounded) > 0.9
+    assert {variable.dtype for variable in network.variables.values()} == {tf.float32}
+
+
 def reference_mobilenet(network: Network, images: np.ndarray, limit: float) -> tf.Tensor:
     """MobileNet v1 in evaluation, from its description alone, in plain TensorFlow."""
 
