@@ -57,8 +57,7 @@ def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, View, str | 
 
     image_size = arguments.image_size or run.network.image_size
     classifier = Classifier(model, prefix, image_size=image_size, weights=arguments.weights)
-    view = view.but(arguments.eval_method, arguments.resize_method)
-    return classifier, view, run.data.data_dir
+    return classifier, view.but(arguments.eval_method, arguments.resize_method), run.data.data_dir
 
 
 def _run(train_dir: str, model: str | None) -> tuple[str, str, Params]:
