@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import h5py
 import numpy as np
@@ -61,7 +62,7 @@ def test_a_file_that_is_cut_off_or_overwritten(path, cut):
 
 def replace_kernel(path, make):
     with h5py.File(path, "a") as file:
-        group = file["dense/dense"]
+        group: Any = file["dense/dense"]
         del group["kernel:0"]
         make(group)
 
