@@ -148,7 +148,12 @@ class DataParams:
         10000, "Examples held in memory to be shuffled, still encoded.", lower=1
     )
     max_corrupt_records: int = flag(
-        0, "Damaged records to skip, with a warning each, before the run stops.", lower=0
+        0,
+        "Records that may be lost, with a warning for each file, before the run stops: by their "
+        "checksums, a file cut short, a label out of range, or an image that is empty or of no "
+        "known format. A missing or empty file, one of another split, and an image that begins as "
+        "one and cannot be decoded stop the run in any case.",
+        lower=0,
     )
 
 

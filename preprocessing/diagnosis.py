@@ -13,7 +13,7 @@ import tensorflow as tf
 from preprocessing.errors import DataError
 from preprocessing.record_counts import damage_error
 from preprocessing.record_problems import check_records, describe_problem, located_problem
-from preprocessing.record_stream import plain_reader
+from preprocessing.shard_contents import verify_shard
 from preprocessing.shards import SUBSETS, find_shards
 from preprocessing.tfrecord import HEADER_BYTES, record_at, walk_records
 
@@ -71,8 +71,7 @@ def _explain_unreadable(data_dir: Path, num_classes: int) -> DataError:
     """Find the first record that cannot be parsed or whose image cannot be decoded."""
     deadline = time.monotonic() + _MAX_SEARCH_SECS
     for path in _all_paths(data_dir):
-        records = plain_reader(tf.constant(str(path)))
-        for checked in check_records(records, num_classes, decode_every=1):
+        for checked in check_records(path, verify_shard(path), num_classes, decode_every=1):
             if checked.problem:
                 return DataError(describe_problem(path, checked.index, checked.problem))
         if time.monotonic() > deadline:

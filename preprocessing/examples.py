@@ -36,13 +36,36 @@ def parse_example(record: Record, num_classes: int) -> Example:
     is_example = _require(_may_be_example(record.data), [NOT_AN_EXAMPLE, *origin])
     with tf.control_dependencies([is_example]):
         encoded, label, boxes = _parse(tf.identity(record.data))
-    in_range = (label >= 1) & (label <= num_classes)
-    is_labelled = _require(in_range, [BAD_LABEL, *origin, label])
+    is_labelled = _require(_in_range(label, num_classes), [BAD_LABEL, *origin, label])
     is_image = _require(has_image_signature(encoded), [NOT_AN_IMAGE, *origin])
     with tf.control_dependencies([is_labelled, is_image]):
         label = tf.cast(label - 1, tf.int32)
         encoded = tf.identity(encoded)  # or the decoder might fail first, and name no record
     return Example(encoded, label, boxes)
+
+
+class Findings(NamedTuple):
+    """What `parse_example` requires of a record, as bool scalars instead of errors."""
+
+    is_example: tf.Tensor
+    is_labelled: tf.Tensor
+    is_image: tf.Tensor
+    example: Example  # its label is that of the file, an int64
+
+
+def inspect_example(data: tf.Tensor, num_classes: int) -> Findings:
+    """Parse a serialized example and tell what is wrong with it.
+
+    Bytes that begin as an example does, and are none, are an error nevertheless.
+    """
+    is_example = _may_be_example(data)
+    example = _parse(tf.where(is_example, data, ""))
+    is_labelled = _in_range(example.label, num_classes)
+    return Findings(is_example, is_labelled, has_image_signature(example.encoded), example)
+
+
+def _in_range(label: tf.Tensor, num_classes: int) -> tf.Tensor:
+    return (label >= 1) & (label <= num_classes)
 
 
 def _require(condition: tf.Tensor, data: list) -> tf.Operation:

@@ -134,7 +134,9 @@ class RecordDataset:
 
     def _reader(self, shards: ShardSet) -> ShardReader:
         if self._salvages:
-            return salvaging_reader(shards, self.reading.max_corrupt_records)
+            return salvaging_reader(
+                shards, self.num_classes, max_corrupt_records=self.reading.max_corrupt_records
+            )
         return plain_reader
 
     def _finish(self, batches: tf.data.Dataset) -> tf.data.Dataset:

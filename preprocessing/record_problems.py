@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
-from preprocessing.examples import BAD_LABEL, NOT_AN_EXAMPLE, NOT_AN_IMAGE, parse_example
+from preprocessing.examples import BAD_LABEL, NOT_AN_EXAMPLE, NOT_AN_IMAGE, inspect_example
 from preprocessing.image_decoding import decode_window, whole_image
 from preprocessing.record_stream import Record
+from preprocessing.shard_contents import ShardContents, intact_records
+from preprocessing.tfrecord import FRAME_BYTES, HEADER_BYTES, RecordSpan
 
 # How tf.debugging.Assert writes what `examples.parse_example` gives it.
 _LOCATED = re.compile(
     rf"({NOT_AN_EXAMPLE}|{BAD_LABEL}|{NOT_AN_IMAGE})\] \[(.+?)\] \[(\d+)\](?: \[(-?\d+)\])?"
 )
+
+_IS_NO_EXAMPLE = "it is no tf.train.Example"
+_IS_NO_IMAGE = "image/encoded holds no JPEG, PNG, GIF or BMP image"
+_CANNOT_BE_DECODED = "its image cannot be decoded"
 
 _BATCH_SIZE = 64
 _NUM_FINGERPRINTS = 1 << 62
@@ -30,19 +38,17 @@ def describe_problem(path: Path | str, index: int | str, problem: str) -> str:
 def located_problem(message: str, num_classes: int) -> str | None:
     """The line for a TensorFlow error that tells file and record itself, None for another."""
     match = _LOCATED.search(message)
-    return match and describe_problem(match[2], match[3], problem_of(message, num_classes))
+    return match and describe_problem(match[2], match[3], _problem_in_words(match, num_classes))
 
 
-def problem_of(message: str, num_classes: int) -> str:
-    """What is wrong with the record that a TensorFlow error is about."""
-    match = _LOCATED.search(message)
-    if match is None:
-        return "its image cannot be decoded"
+def _problem_in_words(match: re.Match[str], num_classes: int) -> str:
     if match[1] == BAD_LABEL:
-        return f"image/class/label is {match[4]}, not from 1 to {num_classes}"
-    if match[1] == NOT_AN_IMAGE:
-        return "image/encoded holds no JPEG, PNG, GIF or BMP image"
-    return "it is no tf.train.Example"
+        return _describe_label(match[4], num_classes)
+    return _IS_NO_IMAGE if match[1] == NOT_AN_IMAGE else _IS_NO_EXAMPLE
+
+
+def _describe_label(label: int | str, num_classes: int) -> str:
+    return f"image/class/label is {label}, not from 1 to {num_classes}"
 
 
 class Checked(NamedTuple):
@@ -60,45 +66,87 @@ class Checked(NamedTuple):
 
 
 def check_records(
-    records: tf.data.Dataset, num_classes: int, *, decode_every: int
+    path: Path, contents: ShardContents, num_classes: int, *, decode_every: int
 ) -> Iterator[Checked]:
-    """Try every record.
+    """Try every intact record of a shard, in order and in one pass, however many are unsound.
 
     Args:
-        records: of `Record`, without damaged ones.
+        contents: of the file at `path`.
         num_classes: labels in the file go from 1 to this.
         decode_every: decode every so-manieth image of a file, 1 for all, 0 for none; of the others
             only the first bytes are looked at.
     """
 
-    def check(record: Record) -> tuple[tf.Tensor, ...]:
-        example = parse_example(record, num_classes)
-        with tf.control_dependencies(_decoded(example.encoded, record.index, decode_every)):
-            label = tf.identity(example.label)
-        fingerprint = tf.strings.to_hash_bucket_fast(example.encoded, _NUM_FINGERPRINTS)
-        with tf.control_dependencies([label]):  # or this parser might meet what is no example
-            name = _file_name(record.data)
-        return record.index, label, fingerprint, name
-
-    num_tried, batch_size = 0, _BATCH_SIZE
-    while True:
-        results = records.skip(num_tried).map(check, num_parallel_calls=tf.data.AUTOTUNE)
-        try:
-            for columns in results.batch(batch_size).as_numpy_iterator():
-                for index, label, fingerprint, name in zip(*columns, strict=True):
-                    yield Checked(int(index), "", int(label), int(fingerprint), _text(name))
-                num_tried += len(columns[0])
-            return
-        except tf.errors.OpError as error:
-            if batch_size > 1:  # somewhere in this batch: go on one by one
-                batch_size = 1
-                continue
-            failed = next(iter(records.skip(num_tried)))
-            yield Checked(int(failed.index), problem_of(error.message or "", num_classes))
-            num_tried, batch_size = num_tried + 1, _BATCH_SIZE
+    check = _checker(num_classes, decode_every)
+    results = intact_records(path, contents).map(check, num_parallel_calls=tf.data.AUTOTUNE)
+    # A record that fails is left out, and found by its number to be absent.
+    rows = _rows(results.ignore_errors().batch(_BATCH_SIZE))
+    row = next(rows, None)
+    for index, span in contents.intact:
+        if row is None or row.index != index:
+            yield Checked(index, _failure(path, span))
+            continue
+        problem = _problem(row, num_classes)
+        yield Checked(index, problem, int(row.label) - 1, int(row.fingerprint), _text(row.name))
+        row = next(rows, None)
 
 
-def _decoded(encoded: tf.Tensor, index: tf.Tensor, decode_every: int) -> list[tf.Tensor]:
+class _Row(NamedTuple):
+    """What the pipeline tells of a record: tensors inside of it, NumPy's scalars outside."""
+
+    index: Any
+    is_example: Any
+    is_image: Any
+    label: Any  # that of the file
+    fingerprint: Any
+    name: Any
+
+
+@functools.cache
+def _checker(num_classes: int, decode_every: int) -> Callable[..., _Row]:
+    """The check of one record; a graph of its own, which is traced once for all files."""
+
+    def check(record: Record) -> _Row:
+        found = inspect_example(record.data, num_classes)
+        is_sound = found.is_example & found.is_labelled & found.is_image
+        encoded = found.example.encoded
+        with tf.control_dependencies(_decoded(encoded, record.index, is_sound, decode_every)):
+            fingerprint = tf.strings.to_hash_bucket_fast(encoded, _NUM_FINGERPRINTS)
+        name = _file_name(tf.where(found.is_example, record.data, ""))
+        label = found.example.label
+        return _Row(record.index, found.is_example, found.is_image, label, fingerprint, name)
+
+    return tf.function(check, autograph=False)
+
+
+def _rows(batches: tf.data.Dataset) -> Iterator[_Row]:
+    for columns in batches.as_numpy_iterator():
+        yield from map(_Row._make, zip(*columns, strict=True))
+
+
+def _problem(row: _Row, num_classes: int) -> str:
+    if not row.is_example:
+        return _IS_NO_EXAMPLE
+    if not 1 <= row.label <= num_classes:
+        return _describe_label(row.label, num_classes)
+    return "" if row.is_image else _IS_NO_IMAGE
+
+
+def _failure(path: Path, span: RecordSpan) -> str:
+    """What is wrong with an intact record that cannot be parsed or decoded."""
+    with path.open("rb") as file:
+        file.seek(span.offset + HEADER_BYTES)
+        data = file.read(span.num_bytes - FRAME_BYTES)
+    try:
+        tf.train.Example.FromString(data)
+    except DecodeError:
+        return _IS_NO_EXAMPLE
+    return _CANNOT_BE_DECODED
+
+
+def _decoded(
+    encoded: tf.Tensor, index: tf.Tensor, is_sound: tf.Tensor, decode_every: int
+) -> list[tf.Tensor]:
     """What has to be computed for an image to have been decoded, where it is to be."""
 
     def num_pixels() -> tf.Tensor:
@@ -106,9 +154,8 @@ def _decoded(encoded: tf.Tensor, index: tf.Tensor, decode_every: int) -> list[tf
 
     if not decode_every:
         return []
-    if decode_every == 1:
-        return [num_pixels()]
-    return [tf.cond(tf.math.floormod(index, decode_every) == 0, num_pixels, lambda: tf.constant(0))]
+    is_chosen = is_sound & (tf.math.floormod(index, decode_every) == 0)
+    return [tf.cond(is_chosen, num_pixels, lambda: tf.constant(0))]
 
 
 def _file_name(data: tf.Tensor) -> tf.Tensor:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from download_and_convert_imagenet.manifest import Shard
-from preprocessing.damaged_records import ShardContents, intact_records, verify_shard
 from preprocessing.record_counts import describe_damage
 from preprocessing.record_problems import check_records, describe_problem
+from preprocessing.shard_contents import ShardContents, verify_shard
 from preprocessing.shards import ShardSet
 from preprocessing.split_check import other_split
 
@@ -26,7 +26,6 @@ class ShardReport:
 
     Attributes:
         num_examples: records with intact checksums.
-        num_damaged: stretches of the file in which the checksums do not fit.
         class_counts: int64 [num_classes], over the records without any problem.
         indices, fingerprints: int64, the numbers of these records and hashes of their images.
         problems: one line each.
@@ -35,7 +34,6 @@ class ShardReport:
     path: Path
     num_bytes: int
     num_examples: int
-    num_damaged: int
     class_counts: np.ndarray
     indices: np.ndarray
     fingerprints: np.ndarray
@@ -48,11 +46,10 @@ def check_shard(
     """Check every record of a file, and the file against its line in the manifest."""
     contents = verify_shard(path)
     problems = [
-        describe_damage(path, index, span.offset, span.problem) for index, span in contents.damaged
+        describe_damage(path, index, span.offset, span.problem) for index, span in contents.lost
     ]
     sound = []
-    records = intact_records(path, contents)
-    for checked in check_records(records, num_classes, decode_every=decode_every):
+    for checked in check_records(path, contents, num_classes, decode_every=decode_every):
         problem = checked.problem or other_split(checked.name, subset)
         if problem:
             problems.append(describe_problem(path, checked.index, problem))
@@ -63,8 +60,7 @@ def check_shard(
     return ShardReport(
         path=path,
         num_bytes=path.stat().st_size,
-        num_examples=contents.num_intact,
-        num_damaged=len(contents.damaged),
+        num_examples=len(contents.intact),
         class_counts=np.bincount(labels, minlength=num_classes),
         indices=indices,
         fingerprints=fingerprints,
@@ -96,8 +92,8 @@ def _problems_of_manifest(
     """A file that is not the one of which the manifest tells."""
     if listed is None:
         return []
-    num_intact = contents.num_intact
-    if listed.num_examples != num_intact + len(contents.damaged):
+    num_intact = len(contents.intact)
+    if listed.num_examples != num_intact + len(contents.lost):
         return [f"{path}: {num_intact} intact records, the manifest says {listed.num_examples}"]
     # A file with a damaged record has another checksum, which would tell nothing new.
     if is_sound and listed.sha256 and _sha256(path) != listed.sha256:

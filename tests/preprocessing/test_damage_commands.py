@@ -242,6 +242,18 @@ def test_losses_that_are_allowed_are_counted(data_dir, run, split):
         assert f"[{NUM_EXAMPLES - 2} examples]" in done.stdout
 
 
+def test_an_unsound_record_that_is_allowed_is_counted(data_dir, run):
+    """The real command: a label out of range, and in another shard an image of no bytes."""
+    _write(data_dir, "validation", {2: example(b"", 1), 10: example(b"", 1001)})
+    argv = _arguments("validation", data_dir, run)
+    done = _command("eval.py", *argv, "--max_corrupt_records=2")
+    assert done.returncode == 0, done.stderr
+    for index, problem in ((0, "image/encoded holds no"), (1, "image/class/label is 1001")):
+        path = _shard(data_dir, "validation", index)
+        assert f"1 of the records of {path.name} lost: {path}: record 2: {problem}" in done.stderr
+    assert f"[{NUM_EXAMPLES - 2} examples]" in done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_one_loss_more_than_allowed(data_dir, run, split):

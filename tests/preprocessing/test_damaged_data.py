@@ -211,6 +211,73 @@ def test_one_loss_too_many_is_an_error(data_dir):
     assert "is damaged" in line
 
 
+def spoil_four_records(directory):
+    """Numbers 3 (label 0), 20 (label 1001), 25 (no bytes), 41 (no example), and 30 by a bit."""
+    examples = [example(numbered_image(n), 1 + n) for n in range(NUM_EXAMPLES)]
+    examples[3] = example(numbered_image(3), 0)
+    examples[20] = example(numbered_image(20), 1001)
+    examples[25] = example(b"", 1)
+    examples[41] = b"\xff no example"
+    write_split(directory, "train", examples, num_shards=3)
+    flip_bit(directory / SECOND, offset_of(directory / SECOND, 10) + 40)
+    return {3, 20, 25, 30, 41}
+
+
+def test_unsound_records_are_lost_like_damaged_ones(data_dir, caplog):
+    """The stand-ins are the first sound records: 0, three times 21, and 40."""
+    lost = spoil_four_records(data_dir)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        numbers = read_train_numbers(data_dir, 120, max_corrupt_records=5)
+    for epoch in (numbers[:60], numbers[60:]):
+        assert sorted(epoch) == sorted([*(set(range(60)) - lost), 0, 21, 21, 21, 40])
+    logged = sorted(record.getMessage() for record in caplog.records)
+    assert [line.split(f" lost: {data_dir}/")[1] for line in logged] == [
+        "train-00000-of-00003: record 3: image/class/label is 0, not from 1 to 1000",
+        "train-00002-of-00003: record 1: it is no tf.train.Example",
+        f"{SECOND}: record 0: image/class/label is 1001, not from 1 to 1000",
+    ]
+    assert error_line(data_dir, max_corrupt_records=4).startswith(
+        "5 records are lost, --max_corrupt_records=4: "
+    )
+
+
+def test_a_stream_past_unsound_records_is_resumed_exactly(data_dir):
+    spoil_four_records(data_dir)
+    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=5)
+
+    def numbers(start, count):
+        batches = dataset.train_batches(batch_size=1, image_size=4, seed=1, start_example=start)
+        return [numbers_of(images)[0] for images, _ in batches.take(count)]
+
+    assert numbers(75, 30) == numbers(0, 105)[75:]
+
+
+def test_evaluation_masks_the_unsound(data_dir):
+    lost = spoil_four_records(data_dir)
+    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=5)
+    real = []
+    for images, _, is_real in dataset.eval_batches(batch_size=10, image_size=4, subset="train"):
+        real += numbers_of(images.numpy()[is_real.numpy()])
+    assert real == sorted(set(range(60)) - lost)
+
+
+def test_an_image_that_cannot_be_decoded_stops_whatever_is_allowed(data_dir):
+    (photograph,) = photographs(1)
+    replace_record(data_dir, 47, example(photograph[: len(photograph) // 2], 1))
+    line = error_line(data_dir, max_corrupt_records=9)
+    assert line.endswith("train-00002-of-00003: record 7: its image cannot be decoded")
+
+
+def test_an_image_that_cannot_be_decoded_behind_a_damaged_record(data_dir):
+    """The damaged one is allowed; the search for the other gets past it."""
+    (photograph,) = photographs(1)
+    replace_record(data_dir, 47, example(photograph[: len(photograph) // 2], 1))
+    path = data_dir / "train-00002-of-00003"
+    flip_bit(path, offset_of(path, 2) + 30)
+    line = error_line(data_dir, max_corrupt_records=1)
+    assert line == f"{path}: record 7: its image cannot be decoded"
+
+
 def test_records_swallowed_by_a_gap_count_by_the_manifest(data_dir):
     """Records 4 to 8 overwritten: without the manifest one loss is seen, with it five."""
     path = data_dir / SECOND

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -120,6 +121,17 @@ def write_both_splits(directory, validation_from=1000):
     write_numbered_split(directory, "train", 10, 2)
     examples = [example(numbered_image(validation_from + n), 1 + n) for n in range(10)]
     return write_split(directory, "validation", examples, 2)
+
+
+def test_a_file_of_nothing_but_problems_is_read_once(tmp_path, capsys):
+    """The time is that of a pass, not of as many passes as there are problems."""
+    (photograph,) = photographs(1)
+    bad = [example(numbered_image(1), 0), example(photograph[:300], 1)] * 1500
+    write_split(tmp_path, "train", bad, 1)
+    started = time.monotonic()
+    code, lines = run(capsys, tmp_path, "--data_name=imagenet", "--decode")
+    assert (code, len(lines)) == (3, 3001)
+    assert time.monotonic() - started < 20  # seconds; it takes one, and took minutes otherwise
 
 
 def test_files_are_held_against_the_manifest(tmp_path, capsys):
