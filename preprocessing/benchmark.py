@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from preprocessing import registry
 from preprocessing.benchmark_turns import Side, Speed, stream_side, take_turns
+from preprocessing.command_line import at_least, quiet_tensorflow
 from preprocessing.errors import DataError
 from preprocessing.options import ImageOptions
 
@@ -38,7 +39,7 @@ _OWN_FLAGS = ("train", "eval", "image_size", "batch_size", "seconds")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for, print the tables, return the exit code."""
     options = _parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_tensorflow()
     num_cores = _num_cores()
     try:
         dataset = _open(options)
@@ -76,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     split = parser.add_mutually_exclusive_group()
     split.add_argument("--train", action="store_true", help="the training split (default)")
     split.add_argument("--eval", action="store_true", help="the validation split, as eval.py does")
-    parser.add_argument("--image_size", type=int, default=224, help="in pixels")
-    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--image_size", type=at_least(1), default=224, help="in pixels")
+    parser.add_argument("--batch_size", type=at_least(1), default=64)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each row")
     parser.add_argument("--num_data_threads", type=int)
     parser.add_argument("--shuffle_buffer", type=int, default=10_000, help="in examples")

@@ -49,6 +49,10 @@ def batched(
     return batches.with_options(pipeline_options(reading))
 
 
+def _seed(placed: PlacedRecord) -> tf.Tensor:
+    return example_seed(SEED, 0, placed.epoch, placed.position)
+
+
 def read(placed: PlacedRecord) -> tf.Tensor:
     """Nothing but the number of bytes that were read."""
     return tf.strings.length(placed.record.data)
@@ -81,7 +85,7 @@ def cumulative_stages(
         example = parse_example(placed.record, num_classes)
         if evaluate:
             return dataset.eval_image(example, image_size, placed.position)
-        seed = example_seed(SEED, 0, placed.epoch, placed.position)
+        seed = _seed(placed)
         return dataset.train_image(example, image_size, seed, placed.position)
 
     stages: dict[str, Stage] = {"hand over": lambda placed: placed.position, "parse": parse}
@@ -121,7 +125,7 @@ def peer_views(
 
     def plan(placed: PlacedRecord) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         example = parse_example(placed.record, tf.int64.max)
-        seed = example_seed(SEED, 0, placed.epoch, placed.position)
+        seed = _seed(placed)
         choose = window_of(options, image_size, example.boxes, seed, evaluate=evaluate)
         shape = tf.shape(decode_window(example.encoded, whole_image))
         window = choose(shape[0], shape[1])
@@ -144,13 +148,13 @@ def _photo_stages(
 ) -> dict[str, Stage]:
     def decode(placed: PlacedRecord) -> tf.Tensor:
         example = parse_example(placed.record, num_classes)
-        seed = example_seed(SEED, 0, placed.epoch, placed.position)
+        seed = _seed(placed)
         choose = window_of(options, image_size, example.boxes, seed, evaluate=evaluate)
         return tf.shape(decode_window(example.encoded, choose))
 
     def crop_and_resize(placed: PlacedRecord) -> tf.Tensor:
         example = parse_example(placed.record, num_classes)
-        seed = example_seed(SEED, 0, placed.epoch, placed.position)
+        seed = _seed(placed)
         return random_view(options, example, image_size, seed, placed.position)[0, 0, 0]
 
     if evaluate:

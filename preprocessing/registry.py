@@ -102,7 +102,7 @@ def open_dataset(
 
 
 def guess_name(directory: Path) -> str:
-    """The data set that a directory holds: by its manifest, its own name, or its shard counts.
+    """The data set in a directory: by its manifest, its name or its parent's, or shard counts.
 
     Raises:
         DataError: the directory is missing, or nothing in it tells.
@@ -114,7 +114,7 @@ def guess_name(directory: Path) -> str:
     manifest = manifest_of(directory)
     if manifest is not None:
         return manifest.name if manifest.name in _ENTRIES else "folder"
-    for part in reversed(directory.absolute().parts):
+    for part in reversed(directory.absolute().parts[-2:]):
         for name in ("imagenet", "cifar10", "digits"):
             if name in part.lower():
                 return name

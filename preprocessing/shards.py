@@ -104,7 +104,10 @@ def _manifest_beside(*directories: Path) -> Manifest | None:
 def _check_sizes(paths: tuple[Path, ...], split: str, manifest: Manifest | None) -> None:
     listed = _listed(manifest, split)
     for path in paths:
-        num_bytes = path.stat().st_size
+        try:
+            num_bytes = path.stat().st_size
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from error
         if num_bytes == 0:
             raise DataError(f"{path} is empty (0 bytes): copy or convert it again")
         if path.name in listed and num_bytes != listed[path.name].num_bytes:

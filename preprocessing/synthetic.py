@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -12,8 +12,6 @@ from preprocessing.errors import DataError
 # The pixel statistics that benchmarks of this lineage have used since 2017.
 PIXEL_MEAN = 127.0
 PIXEL_STD = 60.0
-
-DEFAULT_NUM_EXAMPLES = {"train": 1_281_167, "validation": 50_000}
 
 
 def synthetic_batch(
@@ -37,9 +35,9 @@ def synthetic_batch(
 class SyntheticDataset:
     """A `preprocessing.dataset.Dataset` whose every batch is the same one."""
 
-    name: str = "imagenet"
-    num_classes: int = 1000
-    sizes: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_NUM_EXAMPLES))
+    name: str
+    num_classes: int
+    sizes: dict[str, int]
     synthetic: bool = True
     batch_augmentation: BatchAugmentation | None = None
 

@@ -6,6 +6,7 @@ and does not get past it. This reader does both; only damaged files meet it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from download_and_convert_imagenet.crc32c import masked_crc32c, masked_crc32c_of_windows
+from preprocessing.errors import DataError
 
 # A record is: uint64 length, uint32 checksum of the length, data, uint32 checksum of the data.
 _LENGTH_BYTES = 8
@@ -37,31 +39,48 @@ def walk_records(path: Path) -> Iterator[RecordSpan]:
 
     Where a header is damaged or the file is cut, one span with a problem stands for what lies
     between it and the next valid header, however many records that were.
+
+    Raises:
+        DataError: the file cannot be opened or read.
     """
-    with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
+    with _opened(path) as descriptor:
+        size = os.fstat(descriptor).st_size
         offset = 0
         while offset < size:
-            span = _read_header(file.fileno(), offset, size)
+            span = _read_header(descriptor, offset, size)
             if span.problem:
-                end = _next_header(file.fileno(), offset + 1, size)
+                end = _next_header(descriptor, offset + 1, size)
                 span = RecordSpan(offset, end - offset, span.problem)
             yield span
             offset += span.num_bytes
 
 
 def record_at(path: Path, offset: int) -> RecordSpan:
-    """The record that starts at `offset`, its header and its data checked."""
-    with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        span = _read_header(file.fileno(), offset, size)
+    """The record that starts at `offset`, its header and its data checked.
+
+    Raises:
+        DataError: the file cannot be opened or read.
+    """
+    with _opened(path) as descriptor:
+        size = os.fstat(descriptor).st_size
+        span = _read_header(descriptor, offset, size)
         if span.problem:
             return span
-        framed = os.pread(file.fileno(), span.num_bytes - HEADER_BYTES, offset + HEADER_BYTES)
+        framed = os.pread(descriptor, span.num_bytes - HEADER_BYTES, offset + HEADER_BYTES)
     (stored,) = struct.unpack("<I", framed[-4:])
     if stored != masked_crc32c(framed[:-4]):
         return RecordSpan(offset, span.num_bytes, "the checksum of its data differs")
     return span
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """The file's descriptor; an error of the operating system inside becomes a DataError."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            yield file.fileno()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _read_header(descriptor: int, offset: int, size: int) -> RecordSpan:

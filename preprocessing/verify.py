@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preprocessing import registry
+from preprocessing.command_line import at_least, quiet_tensorflow
 from preprocessing.errors import DataError
-from preprocessing.record_counts import IMAGENET_SPLITS
+from preprocessing.manifest_check import manifest_of
 from preprocessing.shards import SUBSETS, ShardSet, find_shards
+from preprocessing.verify_report import counts, summary
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from preprocessing.shard_check import ShardReport
 
 _PROGRESS_SECS = 1.0
@@ -32,14 +32,23 @@ _PROGRESS_SECS = 1.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check what the command line names, print what was found, return the exit code."""
     options = _parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_tensorflow()
     try:
-        dataset = registry.open_dataset(data_dir=options.data_dir, data_name=options.data_name)
-        splits = _splits_in(Path(options.data_dir).expanduser(), options.split)
+        num_problems = _check(Path(options.data_dir).expanduser(), options)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    num_problems = 0
+    return DataError.exit_code if num_problems else 0
+
+
+def _check(data_dir: Path, options: argparse.Namespace) -> int:
+    """Print the problems and the summary of every split; returns the number of problems."""
+    dataset = registry.open_dataset(data_dir=str(data_dir), data_name=options.data_name)
+    splits = _splits_in(data_dir, options.split)
+    absent = _absent_splits(data_dir) if options.split is None else []
+    for line in absent:
+        print(line)
+    num_problems = len(absent)
     found: dict[str, list[ShardReport]] = {}
     for shards in splits:
         reports = found[shards.subset] = _check_with_progress(shards, dataset.num_classes, options)
@@ -47,13 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         problems += _absent_files(shards)
         for line in problems:
             print(line)
-        print(_summary(shards, dataset.name, reports, len(problems)))
+        print(summary(shards, dataset.name, reports, len(problems)))
         if options.counts:
-            _print_counts(shards, reports)
+            print("\n".join(counts(shards, reports)))
         num_problems += len(problems)
     if len(found) == len(SUBSETS):
         num_problems += _compare_splits(found)
-    return DataError.exit_code if num_problems else 0
+    return num_problems
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,10 +75,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", choices=SUBSETS, help="check this one only")
     parser.add_argument("--decode", action="store_true", help="decode every image (slow)")
     parser.add_argument(
-        "--decode_every", type=int, default=100, help="else decode one image of so many, 0 for none"
+        "--decode_every",
+        type=at_least(0),
+        default=100,
+        help="else decode one image of so many, 0 for none",
     )
     parser.add_argument("--counts", action="store_true", help="list examples per shard and class")
-    parser.add_argument("--num_threads", type=int, default=os.cpu_count(), help="files at a time")
+    parser.add_argument(
+        "--num_threads", type=at_least(1), default=os.cpu_count() or 1, help="files at a time"
+    )
     return parser
 
 
@@ -77,21 +91,30 @@ def _splits_in(data_dir: Path, split: str | None) -> list[ShardSet]:
     """The split that was asked for, else every split of which there is a file."""
     if split is not None:
         return [find_shards(data_dir, split)]
-    present = [
-        subset
-        for subset in SUBSETS
-        if any(data_dir.glob(f"{subset}-*-of-*")) or (data_dir / subset).is_dir()
-    ]
+    present = [subset for subset in SUBSETS if _is_present(data_dir, subset)]
     return [find_shards(data_dir, subset) for subset in present or SUBSETS]
+
+
+def _is_present(data_dir: Path, split: str) -> bool:
+    return any(data_dir.glob(f"{split}-*-of-*")) or (data_dir / split).is_dir()
+
+
+def _absent_splits(data_dir: Path) -> list[str]:
+    """A line for each split of the manifest without any file."""
+    manifest = manifest_of(data_dir)
+    return [
+        f"{data_dir} holds no {split} shards, the manifest has {len(listed)}"
+        for split, listed in (manifest.splits.items() if manifest else ())
+        if listed and not _is_present(data_dir, split)
+    ]
 
 
 def _check_with_progress(
     shards: ShardSet, num_classes: int, options: argparse.Namespace
 ) -> list[ShardReport]:
     """All reports of a split; on a terminal, with a line that says how far it is."""
-    from preprocessing.shard_check import (
-        check_split,
-    )  # with TensorFlow, which --help can do without
+    # With TensorFlow, which --help can do without.
+    from preprocessing.shard_check import check_split
 
     started = last_shown = time.monotonic()
     reports: list[ShardReport] = []
@@ -121,8 +144,10 @@ def _absent_files(shards: ShardSet) -> list[str]:
     """Files of the split that the manifest lists and that are not there, or the other way round."""
     present = {path.name for path in shards.paths}
     listed = set(shards.listed)
-    if not listed:
+    if shards.manifest is None:
         return []
+    if not listed:
+        return [f"{shards.directory}: the manifest does not list the {shards.subset} shards"]
     return [
         *(
             f"{shards.directory / name} is missing, the manifest has it"
@@ -142,38 +167,6 @@ def _compare_splits(found: Mapping[str, Sequence[ShardReport]]) -> int:
     if num_shared:
         print(f"images in both splits: {num_shared:,}")
     return len(problems)
-
-
-def _print_counts(shards: ShardSet, reports: Sequence[ShardReport]) -> None:
-    """Examples of every shard, and of every class by its label (and its name, if it is known)."""
-    for report in reports:
-        print(f"{report.path.name}\t{report.num_examples}")
-    names = shards.manifest.class_names if shards.manifest else ()
-    for label, count in enumerate(_per_class(reports), 1):
-        name = names[label - 1] if label <= len(names) else ""
-        print(f"{shards.subset} label {label}\t{count}\t{name}".rstrip())
-
-
-def _per_class(reports: Sequence[ShardReport]) -> np.ndarray:
-    return sum(report.class_counts for report in reports[1:]) + reports[0].class_counts
-
-
-def _summary(shards: ShardSet, name: str, reports: Sequence[ShardReport], num_problems: int) -> str:
-    """One line: what the split holds, and the verdict."""
-    num_examples = sum(report.num_examples for report in reports)
-    num_bytes = sum(report.num_bytes for report in reports)
-    per_class = _per_class(reports)
-    per_shard = [report.num_examples for report in reports]
-    complete = IMAGENET_SPLITS[shards.subset][1]
-    partial = f" (all of ImageNet: {complete:,})" if num_examples != complete else ""
-    return (
-        f"{shards.subset}: {len(reports)} shards, {num_bytes / 1e9:.2f} GB, "
-        f"{num_examples:,} examples{partial if name == 'imagenet' else ''}, "
-        f"{min(per_shard)} to {max(per_shard)} a shard, "
-        f"{(per_class > 0).sum()} of {len(per_class)} classes with {per_class.min()} to "
-        f"{per_class.max()} examples each: "
-        + (f"problems: {num_problems}" if num_problems else "intact")
-    )
 
 
 if __name__ == "__main__":

@@ -49,7 +49,9 @@ def set_up(name: str, seed: int) -> TrainingRun:
         num_batches=1,
         tf_random_seed=seed,
     )
-    return training_setup.set_up(params, registry.get(name), SyntheticDataset("four", NUM_CLASSES))
+    return training_setup.set_up(
+        params, registry.get(name), SyntheticDataset("four", NUM_CLASSES, {"train": 1_281_167})
+    )
 
 
 def train_one_step(run: TrainingRun) -> None:

@@ -52,6 +52,14 @@ def test_name_by_directory(tmp_path, folder, expected):
     assert registry.guess_name(tmp_path / folder) == expected
 
 
+def test_a_folder_further_up_does_not_tell_the_name(tmp_path):
+    directory = tmp_path / "tensorflow_imagenet" / "data" / "flowers"
+    directory.mkdir(parents=True)
+    with pytest.raises(DataError, match="cannot tell which data set"):
+        registry.guess_name(directory)
+    assert registry.guess_name(tmp_path / "tensorflow_imagenet" / "data") == "imagenet"
+
+
 def test_name_by_manifest_goes_before_the_directory(tmp_path):
     directory = tmp_path / "imagenet"
     write_numbered_split(directory, "train", 2, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 import time
@@ -231,6 +232,53 @@ def test_one_split_alone(tmp_path, capsys):
     assert run(capsys, tmp_path, "--data_name=imagenet")[0] == 0
     assert verify.main([str(tmp_path), "--data_name=imagenet", "--split=train"]) == 3
     assert "error: " in capsys.readouterr().err
+
+
+def test_a_split_that_is_gone_altogether(tmp_path, capsys):
+    """The other one is checked nevertheless."""
+    write_both_splits(tmp_path)
+    write_manifest_of(tmp_path)
+    for path in tmp_path.glob("validation-*"):
+        path.unlink()
+    code, lines = run(capsys, tmp_path)
+    assert code == 3
+    assert lines[0] == f"{tmp_path} holds no validation shards, the manifest has 2"
+    assert lines[1].startswith("train: 2 shards")
+
+
+def test_a_split_that_the_manifest_does_not_list(tmp_path, capsys):
+    write_both_splits(tmp_path)
+    write_manifest_of(tmp_path)
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    del content["splits"]["validation"]
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    code, lines = run(capsys, tmp_path)
+    assert code == 3
+    assert f"{tmp_path}: the manifest does not list the validation shards" in lines
+
+
+@pytest.mark.parametrize("flag", ["--num_threads=0", "--decode_every=-1", "--num_threads=x"])
+def test_numbers_that_cannot_be_meant(tmp_path, capsys, flag):
+    with pytest.raises(SystemExit) as caught:
+        verify.main([str(tmp_path), flag])
+    assert caught.value.code == 2
+    assert flag.split("=")[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["dangling link", "directory"])
+def test_a_shard_that_cannot_be_read(tmp_path, capsys, kind):
+    path, _ = write_numbered_split(tmp_path, "train", 4, 2)
+    path.unlink()
+    path.symlink_to("gone") if kind == "dangling link" else path.mkdir()
+    assert verify.main([str(tmp_path), "--data_name=imagenet"]) == 3
+    assert capsys.readouterr().err.startswith(f"error: {path} cannot be read: ")
+
+
+def test_the_command_writes_nothing_of_tensorflow(tmp_path):
+    write_numbered_split(tmp_path, "train", 4, 1)
+    command = [sys.executable, "-m", "preprocessing.verify", tmp_path, "--data_name=imagenet"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_missing_directory(capsys):
