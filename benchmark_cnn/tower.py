@@ -93,9 +93,17 @@ class Tower:
             output = self.network(images, training=not self.forward_only, seed=key)
             cross_entropy, aux_cross_entropy = self.loss(output, labels)
             loss = cross_entropy + losses.AUXILIARY_WEIGHT * aux_cross_entropy
-            if loss_scale is not None:
-                loss = loss * loss_scale
-        gradients = [] if self.forward_only else self._gradients(tape, loss)
+        # The backward pass begins at the value of the loss. Where a gradient needs only the shape
+        # of what its weight gave, TensorFlow's graph optimizer forgets that the forward pass reads
+        # that weight before it is updated, and the loss is sometimes that of the new weight.
+        start, cross_entropy, aux_cross_entropy = tf.identity_n(
+            [
+                tf.ones([]) if loss_scale is None else loss_scale,
+                cross_entropy,
+                aux_cross_entropy,
+            ]
+        )
+        gradients = [] if self.forward_only else self._gradients(tape, loss, start)
         label = labels.first if isinstance(labels, losses.MixedLabels) else labels
         rank = metrics.rank(tf.stop_gradient(output.logits), label)
         top_1, top_5 = (tf.reduce_mean(tf.cast(rank < k, tf.float32)) for k in (1, 5))
@@ -105,8 +113,8 @@ class Tower:
         statistics = [output.statistics[name] for name in self.statistics_names]
         return TowerResult(gradients, statistics, scalars)
 
-    def _gradients(self, tape: tf.GradientTape, loss) -> list[tf.Tensor]:
-        gradients = tape.gradient(loss, self.trainable)
+    def _gradients(self, tape: tf.GradientTape, loss, start) -> list[tf.Tensor]:
+        gradients = tape.gradient(loss, self.trainable, output_gradients=start)
         unused = [n for n, g in zip(self.network.trainable, gradients, strict=True) if g is None]
         if unused:
             raise ValueError(f"trainable variables without a gradient: {', '.join(unused)}")
