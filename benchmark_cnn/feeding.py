@@ -127,10 +127,41 @@ def evaluation_batches(
     return _distribute(manager, batches)
 
 
+class _SharedBatches:
+    """A pipeline's batches for towers on one memory: each takes the next one where it lies."""
+
+    def __init__(self, manager: VariableManager, batches: tf.data.Dataset):
+        self._manager = manager
+        self._batches = iter(_untuned(batches))
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        parts = [next(self._batches) for _ in range(self._manager.num_towers)]
+        return self._manager.strategy.experimental_distribute_values_from_function(
+            lambda context: parts[context.replica_id_in_sync_group]
+        )
+
+
 def _distribute(manager: VariableManager, make: Callable[[], tf.data.Dataset]) -> Iterator:
-    strategy = manager.strategy
+    if manager.shares_memory:
+        return _SharedBatches(manager, make())
     options = tf.distribute.InputOptions(experimental_fetch_to_device=True)
-    return iter(strategy.distribute_datasets_from_function(lambda _: make(), options))
+    return iter(
+        manager.strategy.distribute_datasets_from_function(lambda _: _untuned(make()), options)
+    )
+
+
+def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """`batches` with the parallelism and buffers that its author gave it.
+
+    tf.data's tuning thread can miss that its iterator is deleted, and sleep on, for up to a minute,
+    while the deletion waits for it: at the end of an evaluation, say, with training behind it.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.with_options(options)
 
 
 def _synthetic(manager, dataset, batch_size, image_size, seed) -> tuple:
