@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,8 +104,8 @@ class _Ledger:
 class _Checks:
     """The checks that are under way. The interpreter must not end before they do.
 
-    TensorFlow's threads go on for a while when a run has failed, and a thread that comes back to
-    Python while it shuts down aborts the process, whose exit code is then lost.
+    TensorFlow's threads go on for a while when a run has failed. One that comes back to Python
+    while it shuts down aborts the process, or keeps the end of its iterator waiting for ever.
     """
 
     def __init__(self) -> None:
@@ -126,10 +127,11 @@ class _Checks:
                 self._changed.notify_all()
 
     def finish(self) -> None:
-        """Start no more, and wait for those under way."""
+        """Start no more, wait for those under way, and end the iterators of failed runs."""
         with self._changed:
             self._is_over = True
             self._changed.wait_for(lambda: not self._num_running, timeout=_MAX_WAIT_SECS)
+        gc.collect()  # here their threads can still come back
 
 
 _checks = _Checks()
