@@ -149,10 +149,9 @@ class DataParams:
     )
     max_corrupt_records: int = flag(
         0,
-        "Records that may be lost, with a warning for each file, before the run stops: by their "
-        "checksums, a file cut short, a label out of range, or an image that is empty or of no "
-        "known format. A missing or empty file, one of another split, and an image that begins as "
-        "one and cannot be decoded stop the run in any case.",
+        "Records that may be lost before the run stops: damaged or cut off, without an Example, "
+        "with a label out of range, or without an image's first bytes. What else is wrong stops "
+        "it in any case.",
         lower=0,
     )
 

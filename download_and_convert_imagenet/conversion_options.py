@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from download_and_convert_imagenet.cores import num_cores
 from download_and_convert_imagenet.image_source import TRAIN, VALIDATION
 
 SOURCES = ("imagenet", "folder", "cifar10")
@@ -77,13 +77,6 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
     if options.source == "folder" and options.raw_dir is None:
         parser.error("--source=folder needs --raw_dir, where the folders of classes are")
     return options
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _path(text: str) -> Path:

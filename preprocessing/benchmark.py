@@ -15,13 +15,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, cast
 
+from download_and_convert_imagenet.cores import num_cores
 from preprocessing import registry
 from preprocessing.benchmark_turns import Side, Speed, stream_side, take_turns
 from preprocessing.command_line import at_least, quiet_tensorflow
@@ -40,15 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for, print the tables, return the exit code."""
     options = _parser().parse_args(arguments)
     quiet_tensorflow()
-    num_cores = _num_cores()
+    num_processes = num_cores()
     try:
         dataset = _open(options)
         with contextlib.ExitStack() as stack:
-            sides, stages = _sides(dataset, options, num_cores, stack)
+            sides, stages = _sides(dataset, options, num_processes, stack)
             subset = "validation" if options.eval else "train"
             print(
                 f"{dataset.name}, {subset}: {options.image_size} px, batch {options.batch_size}, "
-                f"{num_cores} cores, {_ROUNDS} rounds"
+                f"{num_processes} cores, {_ROUNDS} rounds"
             )
             speeds = take_turns({**sides, **stages}, rounds=_ROUNDS, secs=options.seconds / _ROUNDS)
     except DataError as error:
@@ -58,13 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stage_speeds = {name: speeds[name] for name in stages} | {"batch": speeds["view"]}
     _print_shares(shares(speeds["read"], stage_speeds))
     return 0
-
-
-def _num_cores() -> int:
-    """Cores that this process may use; macOS does not tell, and gives all of them."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,7 +91,7 @@ def _open(options: argparse.Namespace, **replaced: Any) -> RecordDataset:
 def _sides(
     dataset: RecordDataset,
     options: argparse.Namespace,
-    num_cores: int,
+    num_processes: int,
     stack: contextlib.ExitStack,
 ) -> tuple[dict[str, Side], dict[str, Side]]:
     """The rows of the first table, and the stages that they do not include."""
@@ -125,7 +118,7 @@ def _sides(
         from preprocessing.pil_peer import Workers
 
         views = parts.peer_views(photos, sample, image_size, evaluate=evaluate)
-        workers = stack.enter_context(Workers(views, image_size, batch_size, num_cores))
+        workers = stack.enter_context(Workers(views, image_size, batch_size, num_processes))
         sides["PIL"] = workers.turn
     return sides, {
         name: stream_side(iter(batched(sample, stage)), batch_size)

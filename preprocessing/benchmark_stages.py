@@ -15,7 +15,7 @@ from preprocessing.imagenet_images import crop_seed, random_view, train_image
 from preprocessing.options import ImageOptions, ReadingOptions
 from preprocessing.pil_peer import View
 from preprocessing.randomness import example_seed
-from preprocessing.record_dataset import RecordDataset, pipeline_options
+from preprocessing.record_dataset import RecordDataset, map_in_order, pipeline_options
 from preprocessing.record_stream import PlacedRecord
 
 SEED = 1
@@ -44,7 +44,7 @@ def batched(
     records: tf.data.Dataset, stage: Stage, batch_size: int, reading: ReadingOptions
 ) -> tf.data.Dataset:
     """Records through a stage, batched as `RecordDataset` does it."""
-    results = records.map(stage, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    results = map_in_order(records, stage, reading)
     batches = results.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
     return batches.with_options(pipeline_options(reading))
 

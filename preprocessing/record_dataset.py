@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from download_and_convert_imagenet.cores import num_cores
 from preprocessing.batch_augmentation import BatchAugmentation
 from preprocessing.damaged_records import salvaging_reader
 from preprocessing.diagnosis import explain
@@ -73,7 +74,7 @@ class RecordDataset:
         records = self.train_records(
             seed=seed, start_example=start_example, shard=shard, subset=subset
         )
-        examples = records.map(to_image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        examples = map_in_order(records, to_image, self.reading)
         return self._finish(examples.batch(batch_size, drop_remainder=True))
 
     def eval_batches(
@@ -87,7 +88,7 @@ class RecordDataset:
             return image, example.label, record.is_real
 
         records = self.eval_records(subset).enumerate()
-        examples = records.map(to_image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        examples = map_in_order(records, to_image, self.reading)
         return self._finish(_padded_batches(examples, batch_size))
 
     def train_records(
@@ -144,6 +145,14 @@ class RecordDataset:
         return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
+def map_in_order(
+    examples: tf.data.Dataset, function: Callable, reading: ReadingOptions
+) -> tf.data.Dataset:
+    """`function` of each example, one a thread at a time."""
+    num_calls = reading.num_data_threads or num_cores()
+    return examples.map(function, num_parallel_calls=num_calls, deterministic=True)
+
+
 def pipeline_options(reading: ReadingOptions) -> tf.data.Options:
     """How tf.data runs the pipeline: in order, one thread an image."""
     options = tf.data.Options()
@@ -152,6 +161,8 @@ def pipeline_options(reading: ReadingOptions) -> tf.data.Options:
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     # There are as many images at a time as cores: to divide one among threads only costs.
     options.threading.max_intra_op_parallelism = 1
+    # What tf.data would tune is said, and its tuning thread can outlast the iterator by a minute.
+    options.autotune.enabled = False
     if reading.num_data_threads:
         options.threading.private_threadpool_size = reading.num_data_threads
     return options
