@@ -1,12 +1,13 @@
-"""From a data set to one slice of the batch per tower, prefetched to the tower's device."""
+"""From a data set to one slice of the batch per tower."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import tensorflow as tf
 
+from benchmark_cnn import tower_batches
 from benchmark_cnn.variable_mgr import VariableManager
 
 
@@ -93,16 +94,14 @@ def training_batches(
     """
     if dataset.synthetic:
         return _SameBatch(_synthetic(manager, dataset, batch_size, image_size, seed))
-    return _distribute(
-        manager,
-        lambda: dataset.train_batches(
-            batch_size=batch_size,
-            image_size=image_size,
-            seed=seed,
-            start_example=start_example,
-            subset=subset,
-        ),
+    batches = dataset.train_batches(
+        batch_size=batch_size,
+        image_size=image_size,
+        seed=seed,
+        start_example=start_example,
+        subset=subset,
     )
+    return tower_batches.distribute(manager, batches)
 
 
 def evaluation_batches(
@@ -112,56 +111,16 @@ def evaluation_batches(
 
     The padding (is_real all false) keeps every tower busy to the same last step.
     """
-
-    def batches() -> tf.data.Dataset:
-        real = dataset.eval_batches(batch_size=batch_size, image_size=image_size, subset=subset)
-        spec: Any = real.element_spec
-        images, labels, _ = spec
-        padding = (
-            tf.zeros([batch_size, *images.shape[1:]], images.dtype),
-            tf.zeros([batch_size], labels.dtype),
-            tf.zeros([batch_size], tf.bool),
-        )
-        return real.concatenate(tf.data.Dataset.from_tensors(padding).repeat())
-
-    return _distribute(manager, batches)
-
-
-class _SharedBatches:
-    """A pipeline's batches for towers on one memory: each takes the next one where it lies."""
-
-    def __init__(self, manager: VariableManager, batches: tf.data.Dataset):
-        self._manager = manager
-        self._batches = iter(_untuned(batches))
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        parts = [next(self._batches) for _ in range(self._manager.num_towers)]
-        return self._manager.strategy.experimental_distribute_values_from_function(
-            lambda context: parts[context.replica_id_in_sync_group]
-        )
-
-
-def _distribute(manager: VariableManager, make: Callable[[], tf.data.Dataset]) -> Iterator:
-    if manager.shares_memory:
-        return _SharedBatches(manager, make())
-    options = tf.distribute.InputOptions(experimental_fetch_to_device=True)
-    return iter(
-        manager.strategy.distribute_datasets_from_function(lambda _: _untuned(make()), options)
+    real = dataset.eval_batches(batch_size=batch_size, image_size=image_size, subset=subset)
+    spec: Any = real.element_spec
+    images, labels, _ = spec
+    padding = (
+        tf.zeros([batch_size, *images.shape[1:]], images.dtype),
+        tf.zeros([batch_size], labels.dtype),
+        tf.zeros([batch_size], tf.bool),
     )
-
-
-def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """`batches` with the parallelism and buffers that its author gave it.
-
-    tf.data's tuning thread can miss that its iterator is deleted, and sleep on, for up to a minute,
-    while the deletion waits for it: at the end of an evaluation, say, with training behind it.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return batches.with_options(options)
+    endless = real.concatenate(tf.data.Dataset.from_tensors(padding).repeat())
+    return tower_batches.distribute(manager, endless)
 
 
 def _synthetic(manager, dataset, batch_size, image_size, seed) -> tuple:

@@ -8,6 +8,10 @@ import tensorflow as tf
 
 from benchmark_cnn.training_step import REPORT, TrainingStep
 
+# TensorFlow takes it for a mistake when graphs together call an iterator's next more than 32 times,
+# and a run has two graphs: of one step and of several.
+_MAXIMUM_CALLS = 16
+
 
 def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) -> Callable:
     """A function (number of steps int32, report bool) -> (last report, seconds waited for data).
@@ -16,11 +20,17 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
     the graph; prefetched batches come at once.
     """
 
+    def take():
+        return next(batches)
+
+    if micro_batches > _MAXIMUM_CALLS:
+        take = tf.function(take, autograph=False)
+
     def one(report):
         # In float64 seconds since 1970, read when TensorFlow gets there.
         asked = tf.timestamp()
         with tf.control_dependencies([asked]):
-            batch = tuple(next(batches) for _ in range(micro_batches))
+            batch = tuple(take() for _ in range(micro_batches))
         arrived = [step.manager.local_results(part) for part in tf.nest.flatten(batch)]
         with tf.control_dependencies(tf.nest.flatten(arrived)):
             waited = tf.timestamp() - asked
