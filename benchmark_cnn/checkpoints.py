@@ -22,9 +22,9 @@ from absl import logging
 
 from benchmark_cnn import checkpoint_commit, checkpoint_manifest, tensor_bundle
 from benchmark_cnn.errors import DataError
+from benchmark_cnn.tensor_bundle import STATE_FILE
 
 GLOBAL_STEP = "global_step"
-STATE_FILE = "checkpoint"
 _BASENAME = "model.ckpt"
 
 Tensors = Mapping[str, tf.Tensor | np.ndarray]
@@ -137,7 +137,9 @@ def resolve(path: str | os.PathLike[str]) -> str:
     if os.path.isdir(path):
         prefix = latest(path)
         if prefix is None:
-            raise DataError(f"no checkpoint in {os.fspath(path)}")
+            files = ", ".join(map(str, tensor_bundle.v1_files(path)))
+            hint = f": name the file: {files}" if files else ""
+            raise DataError(f"no checkpoint in {os.fspath(path)}{hint}")
         return prefix
     prefix = tensor_bundle.prefix_of(path)
     if not tensor_bundle.exists(prefix):

@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ import tensorflow as tf
 from benchmark_cnn.errors import DataError
 
 INDEX_SUFFIX = ".index"
+# Beside checkpoints: a text that names the newest.
+STATE_FILE = "checkpoint"
+# What V1 checkpoints are usually called; any other name can be one too.
+V1_NAME = re.compile(r".+\.ckpt(-\d+)?")
 # What TensorFlow's reader raises for damaged files: DataLoss is an OpError, a short read an
 # IndexError.
 READ_ERRORS = (tf.errors.OpError, IndexError, ValueError, TypeError, RuntimeError, OSError)
@@ -28,13 +33,25 @@ _FOREIGN = ("sstable", "saved tensor slices")
 
 def prefix_of(path: str | os.PathLike[str]) -> str:
     """The prefix that a prefix or one of a checkpoint's files stands for."""
-    return re.sub(r"\.(index|json|data-\d{5}-of-\d{5})$", "", os.fspath(path))
+    return re.sub(r"\.(index|json|meta|data-\d{5}-of-\d{5})$", "", os.fspath(path))
 
 
 def exists(prefix: str | os.PathLike[str]) -> bool:
     """Whether there is a bundle of this prefix, or a plain file that may be a V1 checkpoint."""
     prefix = os.fspath(prefix)
-    return os.path.exists(prefix + INDEX_SUFFIX) or os.path.isfile(prefix)
+    if os.path.exists(prefix + INDEX_SUFFIX):
+        return True
+    return os.path.isfile(prefix) and os.path.basename(prefix) != STATE_FILE
+
+
+def v1_files(directory: str | os.PathLike[str]) -> list[Path]:
+    """The files of a directory that are named as V1 checkpoints are, sorted.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    paths = Path(directory).iterdir()
+    return sorted(path for path in paths if V1_NAME.fullmatch(path.name) and path.is_file())
 
 
 def shapes(prefix: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark_cnn import tensor_bundle
 from checkpoints import bundle, raw_or_ema
 from checkpoints.errors import WeightsError
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
-_V1_NAME = re.compile(r".+\.ckpt(-\d+)?")
-_CHECKPOINT_FILE = re.compile(rf".+\.(index|data-\d{{5}}-of-\d{{5}})|{_V1_NAME.pattern}")
+_CHECKPOINT_FILE = re.compile(
+    rf".+\.(index|data-\d{{5}}-of-\d{{5}})|{tensor_bundle.V1_NAME.pattern}"
+)
 
 
 def read(path: str | os.PathLike[str], weights: str | None = None) -> dict[str, np.ndarray]:
@@ -48,13 +50,17 @@ def only_prefix(
     """The prefix of the one checkpoint in a directory; errors speak of `named` instead, if given.
 
     Raises:
-      WeightsError: it holds none, or several.
+      WeightsError: it holds none, or several, or cannot be read.
     """
-    files = [path for path in Path(folder).iterdir() if path.is_file()]
-    found = sorted(
-        {path.with_suffix("") for path in files if path.suffix == bundle.INDEX_SUFFIX}
-        | {path for path in files if _V1_NAME.fullmatch(path.name)}
-    )
+    try:
+        files = [path for path in Path(folder).iterdir() if path.is_file()]
+        one_file = tensor_bundle.v1_files(folder)
+    except OSError as error:
+        raise WeightsError(
+            f"{os.fspath(named or folder)} cannot be read: {error.strerror}"
+        ) from error
+    bundles = {path.with_suffix("") for path in files if path.suffix == bundle.INDEX_SUFFIX}
+    found = sorted(bundles.union(one_file))
     if len(found) != 1:
         what = ", ".join(path.name for path in found) or "none"
         raise WeightsError(

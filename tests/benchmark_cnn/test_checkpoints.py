@@ -98,9 +98,17 @@ class TestSaveAndRead:
     def test_a_prefix_a_directory_and_a_file_all_name_the_checkpoint(self, tmp_path):
         save(tmp_path, 9)
         prefix = save(tmp_path, 10)
-        for path in (prefix, tmp_path, f"{prefix}.index", f"{prefix}{DATA}", f"{prefix}.json"):
+        Path(f"{prefix}.meta").write_bytes(b"TensorFlow 1 writes its graph there")
+        ends = (".index", DATA, ".json", ".meta")
+        for path in (prefix, tmp_path, *(prefix + end for end in ends)):
             assert checkpoints.resolve(path) == prefix
             assert checkpoints.global_step(path) == 10
+
+    def test_the_list_of_checkpoints_is_none_itself(self, tmp_path):
+        save(tmp_path, 9)
+        assert (tmp_path / "checkpoint").is_file()
+        with pytest.raises(DataError, match=r"no checkpoint .*/checkpoint: .* holds model.ckpt-9"):
+            checkpoints.resolve(tmp_path / "checkpoint")
 
     def test_what_is_not_there_is_answered_with_what_is(self, tmp_path):
         save(tmp_path, 9)
@@ -111,6 +119,16 @@ class TestSaveAndRead:
         (tmp_path / "empty").mkdir()
         with pytest.raises(DataError, match=r"no checkpoint in .*empty"):
             checkpoints.resolve(tmp_path / "empty")
+
+    def test_a_directory_of_one_file_checkpoints_is_answered_with_their_paths(self, tmp_path):
+        for name in ("vgg_16.ckpt", "model.ckpt-7", "labels.txt"):
+            (tmp_path / name).touch()
+        with pytest.raises(DataError) as caught:
+            checkpoints.resolve(tmp_path)
+        assert str(caught.value) == (
+            f"no checkpoint in {tmp_path}: name the file: "
+            f"{tmp_path}/model.ckpt-7, {tmp_path}/vgg_16.ckpt"
+        )
 
     def test_steps_are_sorted_as_numbers(self, tmp_path):
         for step in (100, 9, 20):

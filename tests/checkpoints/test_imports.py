@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from typing import Any
 
@@ -150,6 +151,17 @@ def test_one_scope_before_all_names_is_left_out(tmp_path, scope):
     assert read.keys() == wanted.keys()
     for name, value in wanted.items():
         np.testing.assert_array_equal(read[name], value)
+
+
+@pytest.mark.parametrize("mode", [None, 0o000])
+def test_a_directory_that_cannot_be_listed_is_one_line(tmp_path, mode):
+    folder = tmp_path / "weights"
+    if mode is not None:
+        folder.mkdir(mode)
+        if os.access(folder, os.R_OK):
+            pytest.skip("this user reads every directory")
+    with pytest.raises(WeightsError, match=f"{folder} cannot be read: [^\\[]+$"):
+        tf1_checkpoint.only_prefix(folder)
 
 
 def test_files_that_are_no_weights(tmp_path):
