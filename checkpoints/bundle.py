@@ -17,8 +17,17 @@ from benchmark_cnn.tensor_bundle import INDEX_SUFFIX
 from checkpoints.errors import WeightsError
 
 
-def write(prefix: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> None:
+def write(
+    prefix: str | os.PathLike[str],
+    tensors: Mapping[str, np.ndarray],
+    *,
+    beside: Mapping[str, str] | None = None,
+) -> None:
     """Write `<prefix>.index` and its data file; the index comes last and makes it a checkpoint.
+
+    Args:
+      beside: file name -> text of other files of the directory that belong to the checkpoint. Of
+        them and it, all are new or all are old whenever there is an index.
 
     Raises:
       WeightsError: the disk is full or the directory unwritable.
@@ -34,6 +43,8 @@ def write(prefix: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> 
                     shape_and_slices=[""] * len(tensors),
                     tensors=[tf.convert_to_tensor(value) for value in tensors.values()],
                 )
+            for name, text in (beside or {}).items():
+                Path(folder, name).write_text(text, encoding="utf-8")
             written = sorted(Path(folder).iterdir(), key=lambda path: path.suffix == INDEX_SUFFIX)
             prefix.with_name(prefix.name + INDEX_SUFFIX).unlink(missing_ok=True)
             for path in written:
@@ -68,7 +79,8 @@ def _existing(path: str | os.PathLike[str]) -> str:
     prefix = tensor_bundle.prefix_of(path)
     if not tensor_bundle.exists(prefix):
         raise WeightsError(
-            f"no checkpoint {prefix} (neither {prefix}{INDEX_SUFFIX} nor a file {prefix})"
+            f"no checkpoint {prefix} (neither {prefix}{INDEX_SUFFIX} nor a one-file checkpoint "
+            f"{prefix})"
         )
     return prefix
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from checkpoints import manifest, packages
 from checkpoints.errors import WeightsError
@@ -105,22 +106,27 @@ def fetch(
     tensors = imports.read(
         source, model, num_classes=_num_classes(entry, num_classes), weights=weights
     )
-    path = prefix(model, directory)
-    _remove(path.with_name(ORIGIN_FILE))  # or it would speak of other weights if this is cut short
-    bundle.write(path, tensors)
     num_values = sum(value.size for value in tensors.values())
     origin = {
         "model": model,
         "source": os.path.basename(os.fspath(source)),
         "tensors": len(tensors),
         "values": num_values,
+        **_known_origin(source, entry),
     }
-    if os.path.isfile(source):
-        origin["sha256"] = manifest.sha256(source)
-    if entry is not None and origin.get("sha256") == entry.sha256:
-        origin |= {key: value for key, value in vars(entry).items() if value is not None}
-    _write_json(path.with_name(ORIGIN_FILE), origin)
+    path = prefix(model, directory)
+    bundle.write(path, tensors, beside={ORIGIN_FILE: json.dumps(origin, indent=2) + "\n"})
     return f"{model}: {len(tensors)} tensors, {num_values:,} values -> {path}"
+
+
+def _known_origin(source: str | os.PathLike[str], entry: manifest.Entry | None) -> dict[str, Any]:
+    """The hash of a file, and the manifest's facts where it is the published one by that hash."""
+    if not os.path.isfile(source):
+        return {}
+    sha256 = manifest.sha256(source)
+    if entry is None or entry.sha256 != sha256:
+        return {"sha256": sha256}
+    return {key: value for key, value in vars(entry).items() if value is not None}
 
 
 def _is_present(model: str, path: Path) -> bool:
@@ -154,17 +160,3 @@ def _num_classes(entry: manifest.Entry | None, asked: int | None) -> int:
     if asked is not None:
         return asked
     return 1000 if entry is None else entry.num_classes
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise WeightsError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _write_json(path: Path, facts: dict) -> None:
-    try:
-        path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise WeightsError(f"cannot write {path}: {error.strerror}") from error

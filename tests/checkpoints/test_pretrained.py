@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,8 @@ def test_of_weights_without_a_known_hash_the_source_is_said(tmp_path, ensure, ca
     capsys.readouterr()
     path = ensure(model, tmp_path)
     assert path == pretrained.prefix(model, tmp_path)
+    origin = json.loads((path.parent / "weights.json").read_text())
+    assert set(origin) == {"model", "source", "tensors", "values"}
     told = capsys.readouterr()
     assert told.err == f"{path} holds weights from lite3.ckpt\n"
     assert told.out == ""
@@ -67,17 +71,49 @@ def test_the_child_leaves_stdout_alone(tmp_path):
     assert pretrained.ensure_in_child(MODEL, tmp_path) == pretrained.ensure(MODEL, tmp_path)
 
 
-def test_a_fetch_that_is_cut_short_leaves_no_false_origin(tmp_path, monkeypatch):
-    """weights.json of the weights before would speak for those that replaced them."""
-    source = own_weights(tmp_path / "my.ckpt", MODEL)
-    origin = pretrained.prefix(MODEL, tmp_path).with_name("weights.json")
-    origin.parent.mkdir()
-    origin.write_text("{}")
+def lenet_of(path: Path, value: float) -> Path:
+    """A checkpoint of LeNet for 2 classes, full of one number."""
+    shapes = completeness.network_shapes("lenet", 2)
+    bundle.write(path, {name: np.full(shape, value, np.float32) for name, shape in shapes.items()})
+    return path
 
-    def stop(path, facts):
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(pretrained, "_write_json", stop)
+@pytest.mark.parametrize("num_moves", [0, 1, 2])
+def test_weights_and_their_origin_change_together(tmp_path, monkeypatch, num_moves):
+    """Killed after any move of a file, and seen by another process between any two."""
+    place = pretrained.prefix("lenet", tmp_path / "weights")
+    for name, value in (("old", 1), ("new", 2)):
+        lenet_of(tmp_path / name, value)
+    pretrained.fetch("lenet", tmp_path / "weights", source=tmp_path / "old", num_classes=2)
+    moved = []
+    replace = Path.replace
+
+    def replace_or_die(path, target):
+        if len(moved) == num_moves:
+            raise KeyboardInterrupt
+        moved.append(replace(path, target))
+
+    monkeypatch.setattr(Path, "replace", replace_or_die)
     with pytest.raises(KeyboardInterrupt):
-        pretrained.fetch(MODEL, tmp_path, source=source)
-    assert not origin.exists()
+        pretrained.fetch("lenet", tmp_path / "weights", source=tmp_path / "new", num_classes=2)
+    assert not place.with_name("model.ckpt.index").exists()
+    monkeypatch.undo()
+    pretrained.fetch("lenet", tmp_path / "weights", source=tmp_path / "new", num_classes=2)
+    assert json.loads(place.with_name("weights.json").read_text())["source"] == "new"
+    assert {value.flat[0] for value in bundle.read(place).values()} == {2}
+
+
+def test_a_fetch_that_cannot_write_leaves_weights_and_origin_as_they_were(tmp_path):
+    place = pretrained.prefix("lenet", tmp_path / "weights")
+    lenet_of(tmp_path / "old", 1)
+    pretrained.fetch("lenet", tmp_path / "weights", source=tmp_path / "old", num_classes=2)
+    before = {path.name: path.read_bytes() for path in place.parent.iterdir()}
+    lenet_of(tmp_path / "new", 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
+    try:
+        with pytest.raises(WeightsError, match="cannot write"):
+            pretrained.fetch("lenet", tmp_path / "weights", source=tmp_path / "new", num_classes=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in place.parent.iterdir()} == before
