@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmark_cnn import checkpoint_names
+from benchmark_cnn.best_checkpoint import BEST_DIRECTORY
 from benchmark_cnn.params import PARAMETERS_FILE
 from checkpoints import bundle, completeness, raw_or_ema
 from checkpoints.errors import WeightsError
@@ -22,8 +23,8 @@ class Classifier:
 
     The number of classes is the checkpoint's, but for ImageNet's with a background class in a
     network without one, or the other way round: that is another network's checkpoint, unless
-    parameters.json beside it says that it is of a run. Attributes: `image_size` in pixels,
-    `num_classes` without the background class.
+    parameters.json says that it is of a run: beside it, or beside `best/` where it lies in there.
+    Attributes: `image_size` in pixels, `num_classes` without the background class.
     """
 
     def __init__(
@@ -93,7 +94,13 @@ def _num_outputs(
     counts = checkpoint_names.class_counts(differing)
     if counts is None:
         return None
-    is_of_a_run = (Path(prefix).parent / PARAMETERS_FILE).exists()
-    if checkpoint_names.is_background_class(*counts) and not is_of_a_run:
+    if checkpoint_names.is_background_class(*counts) and not _is_of_a_run(prefix):
         raise WeightsError(f"{prefix}: {checkpoint_names.background_class_reason(*counts)}")
     return counts[0]
+
+
+def _is_of_a_run(prefix: str) -> bool:
+    directory = Path(prefix).absolute().parent
+    if directory.name == BEST_DIRECTORY and (directory.parent / PARAMETERS_FILE).exists():
+        return True
+    return (directory / PARAMETERS_FILE).exists()

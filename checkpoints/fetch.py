@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from checkpoints import manifest, packages, pretrained
 from checkpoints.errors import WeightsError
+from checkpoints.number_flags import positive
 from models import registry
 
 _ALL = "all"
@@ -65,13 +66,6 @@ def _expectation(model: str, source: str | None) -> str:
     )
 
 
-def positive_integer(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m checkpoints.fetch",
@@ -98,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         "weights themselves",
     )
     parser.add_argument(
-        "--num_classes", type=positive_integer, help="of the network in FILE; default: 1000"
+        "--num_classes", type=positive, help="of the network in FILE; default: 1000"
     )
     return parser
 

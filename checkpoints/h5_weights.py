@@ -49,7 +49,10 @@ def _item(parent: h5py.Group, path: str) -> Any:
     """What lies in the file itself: links may name any other file of this machine."""
     item: Any = parent
     for name in path.split("/"):
-        if not isinstance(item.get(name, getlink=True), h5py.HardLink):
+        link = item.get(name, getlink=True)
+        if link is None:
+            raise WeightsError(f"{path!r} is not in the file")
+        if not isinstance(link, h5py.HardLink):
             raise WeightsError(f"{path!r} is a link: links are not followed")
         item = item[name]
     return item

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from checkpoints import pretrained
+from checkpoints.number_flags import positive
 from checkpoints.photo_answers import WHOLE
 from preprocessing.options import EVAL_METHODS, RESIZE_METHODS
 
@@ -41,16 +42,10 @@ def parser() -> argparse.ArgumentParser:
         help='JSON, {"0": "tench, Tinca tinca", ...}; default: ImageNet\'s words for 1000 classes, '
         "else the class names of the run's data set",
     )
-    add("--image_size", type=_positive, help="in pixels; default: the run's or the model's")
+    add("--image_size", type=positive, help="in pixels; default: the run's or the model's")
     add("--eval_method", choices=(*EVAL_METHODS, WHOLE), help="which part of a photo is seen")
     add("--resize_method", choices=[m for m in RESIZE_METHODS if m != "round_robin"])
-    add("--top", type=_positive, default=5, help="how many classes are named; default: %(default)s")
+    add("--top", type=positive, default=5, help="how many classes are named; default: %(default)s")
     add("--json", action="store_true", help="one JSON list of answers instead of lines")
     add("--debug", action="store_true", help="tracebacks of errors")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)

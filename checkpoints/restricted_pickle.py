@@ -110,7 +110,11 @@ class _StorageType(NamedTuple):
 
 
 class _StateDict(dict):
-    """Stands for collections.OrderedDict; torch attaches metadata, which is dropped."""
+    """Stands for collections.OrderedDict; torch attaches metadata, which is dropped.
+
+    Files of Python 2 are not read: it gives an OrderedDict its items as an argument, which Python 3
+    sets one by one, and its strings need other instructions.
+    """
 
     __slots__ = ()
 

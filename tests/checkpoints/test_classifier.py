@@ -17,9 +17,9 @@ from models import registry
 PLAIN, BACKGROUND = "lenet", "mobilenet_v1_relu"
 
 
-def checkpoint(tmp_path, model: str, num_classes: int):
+def checkpoint(directory, model: str, num_classes: int):
     shapes = completeness.network_shapes(model, num_classes)
-    prefix = tmp_path / "model.ckpt"
+    prefix = directory / "model.ckpt"
     bundle.write(prefix, {name: np.ones(shape, np.float32) for name, shape in shapes.items()})
     return prefix
 
@@ -40,6 +40,18 @@ def test_a_run_on_as_many_classes_is_taken_at_its_word(tmp_path, model, num_clas
     prefix = checkpoint(tmp_path, model, num_classes)
     write_parameters(make_params(model=model, num_classes=num_classes), tmp_path)
     assert Classifier(model, prefix).num_classes == num_classes
+
+
+def test_the_best_checkpoint_of_a_run_is_taken_at_its_word(tmp_path, monkeypatch):
+    """It lies one folder below the run's parameters."""
+    write_parameters(make_params(model=PLAIN, num_classes=1001), tmp_path)
+    prefix = checkpoint(tmp_path / "best", PLAIN, 1001)
+    assert Classifier(PLAIN, prefix).num_classes == 1001
+    monkeypatch.chdir(prefix.parent)
+    assert Classifier(PLAIN, prefix.name).num_classes == 1001
+    other = checkpoint(tmp_path / "other", PLAIN, 1001)
+    with pytest.raises(WeightsError, match="counts a background"):
+        Classifier(PLAIN, other)
 
 
 @pytest.mark.parametrize("num_classes", [10, 1000])

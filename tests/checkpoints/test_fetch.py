@@ -92,4 +92,5 @@ def test_a_number_of_classes_is_positive(number, capsys):
     with pytest.raises(SystemExit) as stopped:
         fetch.main(["lenet", "--from=absent.h5", f"--num_classes={number}"])
     assert stopped.value.code == 2
-    assert "argument --num_classes" in capsys.readouterr().err
+    message = f"argument --num_classes: '{number}' is not a whole number above 0\n"
+    assert capsys.readouterr().err.endswith(message)

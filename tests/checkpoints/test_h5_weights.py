@@ -91,6 +91,14 @@ def test_a_layer_may_not_be_a_link(path, tmp_path):
     assert "is a link" in refused(path)
 
 
+def test_an_entry_that_is_absent_is_not_called_a_link(path):
+    replace_kernel(path, lambda group: None)
+    assert "'dense/kernel:0' is not in the file" in refused(path)
+    with h5py.File(path, "a") as file:
+        del file["dense"]
+    assert "'dense' is not in the file" in refused(path)
+
+
 def test_raw_data_of_another_file_is_not_read(path, tmp_path):
     raw = tmp_path / "secret"
     raw.write_bytes(bytes(24))
