@@ -142,7 +142,7 @@ class DataParams:
         False, "Read one record, keep it in memory and repeat it for ever, to measure without disk."
     )
     num_data_threads: int | None = flag(
-        None, "Threads that decode and augment images.", lower=1, when_none="chosen by tf.data"
+        None, "Threads that decode and augment images.", lower=1, when_none="one per core"
     )
     shuffle_buffer: int = flag(
         10000, "Examples held in memory to be shuffled, still encoded.", lower=1

@@ -179,7 +179,9 @@ RENAMED: dict[str, Renamed] = {
 
 _SEVERAL_MACHINES = "training on several machines is planned, but not in this version yet"
 _GRAPH = "there is no session and no graph to configure"
-_TF_DATA = "tf.data chooses it by itself"
+_DECODING = "the pipeline decodes one image per core at a time; see --num_data_threads"
+_PREFETCH = "batches are always prepared ahead, and prefetched to GPUs"
+_READING = "16 files are always read at a time, as part of what defines the order of the data"
 _KMP = "TensorFlow uses oneDNN by itself; set the KMP variables in the environment"
 _EXACT = "an evaluation takes every example exactly once"
 _PROFILER = "use --profile_steps, which TensorBoard shows"
@@ -195,7 +197,7 @@ GONE: dict[str, str] = {
     "freeze_when_forward_only": "--forward_only is compiled as a function anyway",
     "trt_mode": "there is no TensorRT; measure an exported model",
     "trt_max_workspace_size_bytes": "there is no TensorRT; measure an exported model",
-    "batch_group_size": _TF_DATA,
+    "batch_group_size": _DECODING,
     "autotune_threshold": "set TF_AUTOTUNE_THRESHOLD in the environment",
     "display_perf_ewma": "the printed mean is over all timed steps",
     "use_datasets": "all data goes through tf.data",
@@ -221,14 +223,14 @@ GONE: dict[str, str] = {
     "use_python32_barrier": "there are no threads that would need it",
     "ml_perf": "choose the crop with --train_crop; the model normalises as it was published",
     "ml_perf_compliance_logging": "MLPerf has retired ResNet-50; use --stop_at_top_1_accuracy",
-    "datasets_use_prefetch": "batches are always prefetched to the devices",
-    "datasets_prefetch_buffer_size": _TF_DATA,
+    "datasets_use_prefetch": _PREFETCH,
+    "datasets_prefetch_buffer_size": _PREFETCH,
     "datasets_use_caching": "the operating system's file cache does it",
-    "datasets_parallel_interleave_cycle_length": _TF_DATA,
+    "datasets_parallel_interleave_cycle_length": _READING,
     "datasets_sloppy_parallel_interleave": "the order of the data depends on the seed alone",
-    "datasets_parallel_interleave_prefetch": _TF_DATA,
-    "multi_device_iterator_max_buffer_size": _TF_DATA,
-    "use_multi_device_iterator": "batches are always prefetched to the devices",
+    "datasets_parallel_interleave_prefetch": _READING,
+    "multi_device_iterator_max_buffer_size": _PREFETCH,
+    "use_multi_device_iterator": _PREFETCH,
     "winograd_nonfused": "set TF_ENABLE_WINOGRAD_NONFUSED in the environment",
     "batchnorm_persistent": "set TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT in the environment",
     "sync_on_finish": "set TF_SYNC_ON_FINISH in the environment",
