@@ -109,6 +109,16 @@ def table(descriptions: Sequence[Description]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _check_writable(page: Path) -> None:
+    """Raises OSError for a page that cannot be written; leaves the file system as it is."""
+    try:
+        page.open("x").close()
+    except FileExistsError:
+        page.open("a").close()
+    else:
+        page.unlink()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 2 for an unknown network or a page that cannot be written."""
     parser = argparse.ArgumentParser(prog="python -m models.describe", description=__doc__)
@@ -122,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in names:
             registry.get(name)
         if options.output is not None:
-            options.output.open("a").close()  # told before the counting, which takes minutes
+            _check_writable(options.output)  # told before the counting, which takes minutes
         written = table(_describe_all(names))
         if options.output is None:
             print(written, end="")

@@ -15,12 +15,14 @@ def layer_uniform(
 ) -> tf.Tensor:
     """Uniform float32 numbers in [0, 1] that depend on the call's seed and the layer's name only.
 
-    In plain Keras use there is no such call, and `generator` gives the seed; RuntimeError without
-    one, for a layer that is not of Keras. Keras always draws so,
+    In plain Keras use there is no such call, and `generator` gives the seed. Keras always draws so,
     from a counter that a MirroredStrategy keeps equal on all towers: all of them would drop the
     same units, and a resumed run would need that counter.
 
     The bits of Philox are the same with and without XLA; TensorFlow's own floats are not.
+
+    Raises:
+      RuntimeError: neither a call with a seed nor a generator.
     """
     current_pass = forward_pass.current()
     if current_pass is not None:

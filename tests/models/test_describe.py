@@ -117,6 +117,19 @@ def test_an_unknown_network_is_one_line(capsys, tmp_path):
     assert not page.exists()
 
 
+@pytest.mark.parametrize("before", [None, "the page before"])
+def test_a_page_is_as_it_was_where_counting_fails(tmp_path, monkeypatch, before):
+    monkeypatch.setitem(
+        registry._SPECS, "broken", registry.ModelSpec("broken", 28, 32, 0.1, "models.absent:build")
+    )
+    page = tmp_path / "models.md"
+    if before is not None:
+        page.write_text(before)
+    with pytest.raises(ImportError):
+        main(["--model=broken", f"--output={page}"])
+    assert (page.read_text() if page.exists() else None) == before
+
+
 def test_a_page_that_cannot_be_written_is_one_line(capsys, tmp_path):
     assert main(["--model=lenet", f"--output={tmp_path / 'absent' / 'models.md'}"]) == 2
     error = capsys.readouterr().err
