@@ -121,6 +121,7 @@ def _make_ready(
     if pending or surplus:
         directory.check_free_space(pending, surplus)
         directory.forget_splits(source, other_splits)
+        journal.begin(task.split for task in pending)
     for path in surplus:
         path.unlink()
     if outdated or surplus:

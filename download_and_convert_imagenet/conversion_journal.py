@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from download_and_convert_imagenet.manifest import Shard
 
 DIRECTORY = ".conversion"
 _FILE = "finished_shards.jsonl"
+_BEGUN = "begun"
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,17 @@ class FinishedShard:
 
 
 class ConversionJournal:
-    """The record of finished shards in a data directory: a line of JSON each, only appended to."""
+    """The record of finished shards in a data directory: a line of JSON each, only appended to.
+
+    Before the first shard of a split is written, a line says that the split is begun.
+    """
 
     @staticmethod
-    def is_in(data_dir: Path) -> bool:
-        """Whether a conversion into this directory was begun."""
-        return (data_dir / DIRECTORY / _FILE).exists()
+    def splits_begun(data_dir: Path) -> set[str]:
+        """The splits whose conversion into this directory was begun."""
+        contents = _lines(data_dir / DIRECTORY / _FILE)
+        begun = (content.get(_BEGUN) or content.get("split") for content in contents)
+        return {split for split in begun if isinstance(split, str)}
 
     def __init__(self, data_dir: Path) -> None:
         """Open the journal of a directory, an empty one where there is none.
@@ -83,13 +89,25 @@ class ConversionJournal:
         entries = self.recorded().values()
         return [entry for entry in entries if entry.split not in splits and self._is_there(entry)]
 
+    def begin(self, splits: Iterable[str]) -> None:
+        """Record that shards of these splits are going to be written.
+
+        Raises:
+            OSError: as of `append`.
+        """
+        for split in sorted(set(splits) - self.splits_begun(self._data_dir)):
+            self._append({_BEGUN: split})
+
     def append(self, finished: FinishedShard) -> None:
         """Record a shard whose file is complete; on return the record is on the disk.
 
         Raises:
             OSError: the disk is full, for example.
         """
-        line = json.dumps(asdict(finished)).encode() + b"\n"
+        self._append(asdict(finished))
+
+    def _append(self, content: dict) -> None:
+        line = json.dumps(content).encode() + b"\n"
         with self._path.open("ab") as file:
             # The line break in front ends a line that was cut off when the power failed.
             file.write(b"\n" + line)
@@ -99,20 +117,34 @@ class ConversionJournal:
     def recorded(self) -> dict[str, FinishedShard]:
         """Everything that was ever finished, by file name, the last record of each.
 
-        A line that was cut off is no record.
+        A line that was cut off is no record, nor is one that says something else.
         """
-        lines = self._path.read_text(encoding="ascii", errors="replace").splitlines()
         recorded = {}
-        for line in lines:
+        for content in _lines(self._path):
             try:
-                entry = _parse(json.loads(line))
-            except (ValueError, KeyError, TypeError):
+                entry = _parse(content)
+            except (KeyError, TypeError):
                 continue
             recorded[entry.shard.file] = entry
         return recorded
 
     def _is_there(self, entry: FinishedShard) -> bool:
         return file_size(self._data_dir / entry.shard.file) == entry.shard.num_bytes
+
+
+def _lines(path: Path) -> Iterator[dict]:
+    """What the lines of a journal say, one that was cut off excepted; nothing without a file."""
+    try:
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(content, dict):
+            yield content
 
 
 def _parse(content: dict) -> FinishedShard:

@@ -49,13 +49,15 @@ class DataDirectory:
         """Protect what this converter did not write.
 
         Raises:
-            ConversionError: there are shards of the same splits, but no trace of a conversion.
+            ConversionError: there are shards of a split, but no trace of a conversion of it.
         """
-        foreign = self._shards(source.splits)
-        if foreign and not ConversionJournal.is_in(self._path):
+        begun = ConversionJournal.splits_begun(self._path)
+        foreign = self._shards(source.splits.keys() - begun)
+        if foreign:
             raise ConversionError(
-                f"{self._path} holds {foreign[0].name}, but no record of a conversion: "
-                "choose another directory, or remove such files"
+                f"{self._path} holds {foreign[0].name}, but no record of a conversion of "
+                f"the {split_of(foreign[0].name)} split: choose another directory, or remove such "
+                "files"
             )
 
     def other_splits(self, source: ImageSource) -> Splits:

@@ -15,6 +15,7 @@ from download_and_convert_imagenet.manifest import read_manifest
 from tests.download_and_convert_imagenet.encoded_images import encode, picture
 from tests.download_and_convert_imagenet.small_conversions import (
     NUM_IMAGES,
+    NUM_SHARDS,
     identities,
     make_source,
     num_kept,
@@ -181,6 +182,37 @@ def test_shards_of_others_are_not_touched(raw, data_dir):
     assert (data_dir / "train-00000-of-00001").read_bytes() == b"precious"
 
 
+def test_shards_of_others_in_a_split_that_was_never_converted_are_not_touched(raw, data_dir):
+    data_dir.mkdir()
+    foreign = data_dir / "validation-00001-of-00002"
+    foreign.write_bytes(b"precious")
+    run(make_source(raw, ["train"]), data_dir)
+    before = identities(data_dir)
+    with pytest.raises(ConversionError, match=r"-of-00002, but .* of the validation split"):
+        run(make_source(raw), data_dir)
+    assert identities(data_dir) == before
+    assert foreign.read_bytes() == b"precious"
+    foreign.unlink()
+    assert num_kept(run(make_source(raw), data_dir)[1]) == NUM_SHARDS["train"]
+
+
+def test_a_shard_that_was_never_recorded_is_no_shard_of_others(raw, data_dir):
+    """Killed between the renaming and the recording of the first shard."""
+    run(make_source(raw), data_dir)
+    journal = data_dir / ".conversion" / "finished_shards.jsonl"
+    lines = [line for line in journal.read_text().splitlines() if "begun" in line]
+    journal.write_text("".join(f"{line}\n" for line in lines))
+    assert num_kept(run(make_source(raw), data_dir)[1]) == 0
+
+
+def test_a_journal_of_finished_shards_alone_is_understood(raw, data_dir):
+    run(make_source(raw), data_dir)
+    journal = data_dir / ".conversion" / "finished_shards.jsonl"
+    lines = [line for line in journal.read_text().splitlines() if "begun" not in line]
+    journal.write_text("".join(f"{line}\n" for line in lines))
+    assert num_kept(run(make_source(raw), data_dir)[1]) == 6
+
+
 def test_what_interrupted_conversions_left_is_removed(raw, data_dir):
     run(make_source(raw), data_dir)
     for name in ("train-00000-of-00004", "manifest.json", "notes"):
@@ -189,10 +221,12 @@ def test_what_interrupted_conversions_left_is_removed(raw, data_dir):
     assert [path.name for path in data_dir.glob(".*partial")] == [".notes.123.partial"]
 
 
-def test_the_journal_is_a_line_of_json_for_each_shard(raw, data_dir):
+def test_the_journal_is_a_line_of_json_for_each_split_and_shard(raw, data_dir):
     run(make_source(raw), data_dir)
     journal = data_dir / ".conversion" / "finished_shards.jsonl"
     lines = [json.loads(line) for line in journal.read_text().split("\n") if line]
+    assert lines[:2] == [{"begun": "train"}, {"begun": "validation"}]
+    del lines[:2]
     assert sorted(line["shard"]["file"] for line in lines) == sorted(identities(data_dir))
     journal.write_text("".join(json.dumps({**line, "later": 1}) + "\n" for line in lines))
     assert num_kept(run(make_source(raw), data_dir)[1]) == len(lines)
