@@ -43,6 +43,9 @@ def run(options: argparse.Namespace) -> int:
         SourceError, ConversionError, DirectoryLockedError, OSError: see `describe`.
     """
     data_dir: Path = options.data_dir
+    if _is_mistyped(options):
+        with ConversionProgress() as progress:
+            _source(options, progress)  # tells what is missing, before anything is made
     # What is downloaded or decompressed goes there, too: nobody else may be at it.
     with locked_directory(data_dir, data_dir / DIRECTORY), ConversionProgress() as progress:
         source = _source(options, progress)
@@ -77,6 +80,12 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     return str(error)
+
+
+def _is_mistyped(options: argparse.Namespace) -> bool:
+    """Whether images are looked for only where no directory is; CIFAR-10's are downloaded."""
+    directories = (options.raw_dir or options.data_dir, options.data_dir)
+    return options.source != "cifar10" and not any(path.exists() for path in directories)
 
 
 def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageSource:

@@ -22,6 +22,7 @@ from download_and_convert_imagenet.shard_conversion import convert_shard
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _SECONDS_TO_END = 5.0
+_FEWER_PROCESSES = "use fewer --num_processes"
 
 
 class ConversionError(Exception):
@@ -39,6 +40,7 @@ class ImagesRead(NamedTuple):
 
 class _Failure(NamedTuple):
     message: str
+    is_for_memory: bool = False
 
 
 Event = ImagesRead | FinishedShard
@@ -61,7 +63,8 @@ def run_tasks(
         for task in tasks:
             result = _run_task(task, data_dir, on_event)
             if isinstance(result, _Failure):
-                raise ConversionError(result.message)
+                advice = ": free some memory" if result.is_for_memory else ""
+                raise ConversionError(result.message + advice)
             on_event(result)
         return
     processes = multiprocessing.get_context("spawn")
@@ -117,14 +120,15 @@ def _distribute(
                 assert isinstance(connection, Connection)
                 event = connection.recv()
                 if isinstance(event, _Failure):
-                    raise ConversionError(event.message)
+                    advice = f": {_FEWER_PROCESSES}" if event.is_for_memory else ""
+                    raise ConversionError(event.message + advice)
                 on_event(event)
                 if isinstance(event, FinishedShard):
                     give_task(connection)
     except (EOFError, BrokenPipeError, ConnectionResetError) as error:
         raise ConversionError(
-            "a worker process was ended from outside (by the system, if memory ran out: use fewer "
-            "--num_processes)"
+            "a worker process was ended from outside (by the system, if memory ran out: "
+            f"{_FEWER_PROCESSES})"
         ) from error
 
 
@@ -161,9 +165,7 @@ def _run_task(
         where = f"{error.filename}: " if error.filename else f"{data_dir / task.file}: "
         return _Failure(f"{where}{error.strerror or error}")
     except MemoryError:
-        return _Failure(
-            f"{data_dir / task.file}: memory ran out over one of its images: use fewer "
-            "--num_processes"
-        )
+        message = f"{data_dir / task.file}: memory ran out over one of its images"
+        return _Failure(message, is_for_memory=True)
     send(ImagesRead(num_images, num_bytes))
     return finished

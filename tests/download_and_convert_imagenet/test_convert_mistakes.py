@@ -99,6 +99,15 @@ def test_missing_archives(tmp_path, capsys):
     assert f"{tmp_path / TRAIN_ARCHIVE} is missing" in message
 
 
+def test_nothing_is_made_where_no_directory_is(tmp_path, capsys):
+    missing = tmp_path / "mistyped" / "data"
+    message = fails_with_one_line(capsys, missing)
+    assert f"{missing / TRAIN_ARCHIVE} is missing" in message
+    message = fails_with_one_line(capsys, missing, "--source=folder", f"--raw_dir={missing}")
+    assert f"{missing} is no directory" in message
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unknown_class(tmp_path, capsys):
     (tmp_path / "train" / "n00000001").mkdir(parents=True)
     (tmp_path / "validation").mkdir()
@@ -163,7 +172,8 @@ def test_an_image_for_which_memory_is_short(tmp_path):
         check=False,
     )
     assert (completed.returncode, completed.stderr.count("\n")) == (3, 1), completed.stderr
-    assert "train-00000-of-00001: memory ran out over one of its images" in completed.stderr
+    line = "train-00000-of-00001: memory ran out over one of its images: free some memory\n"
+    assert completed.stderr.endswith(line)
 
 
 @pytest.mark.parametrize(
