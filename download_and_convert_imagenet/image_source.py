@@ -124,7 +124,15 @@ class ArchiveRange:
             OSError: the archive cannot be read, or has become shorter.
         """
         with open(self.path, "rb", buffering=0) as file:
-            content = os.pread(file.fileno(), self.num_bytes, self.offset)
+            return self.read_from(file.fileno())
+
+    def read_from(self, descriptor: int) -> bytes:
+        """The stretch, out of the open archive; its position is not moved.
+
+        Raises:
+            OSError: as of `read`.
+        """
+        content = os.pread(descriptor, self.num_bytes, self.offset)
         if len(content) != self.num_bytes:
             raise OSError(f"{self.path} ends before byte {self.offset + self.num_bytes:,}")
         return content

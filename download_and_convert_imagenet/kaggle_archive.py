@@ -34,8 +34,9 @@ _COPY_BYTES = 16 << 20
 
 @dataclass
 class KaggleImages:
-    """What the archive lists; `annotations` are the places of XML files by image name."""
+    """What the archive at `path` lists; `annotations` are the places of XML files by image name."""
 
+    path: Path
     train: list[ListedImage] = field(default_factory=list)
     validation: list[ListedImage] = field(default_factory=list)
     annotations: dict[str, ArchiveRange] = field(default_factory=dict)
@@ -48,11 +49,12 @@ class KaggleImages:
             OSError: the archive cannot be read.
         """
         found = {}
-        for stem, location in self.annotations.items():
-            try:
-                found[stem] = boxes_of_annotation(location.read(), stem)
-            except BoxError as error:
-                raise SourceError(f"{location.path}: {stem}.xml {error}") from error
+        with self.path.open("rb", buffering=0) as file:  # once: there are half a million of them
+            for stem, location in self.annotations.items():
+                try:
+                    found[stem] = boxes_of_annotation(location.read_from(file.fileno()), stem)
+                except BoxError as error:
+                    raise SourceError(f"{self.path}: {stem}.xml {error}") from error
         return found
 
 
@@ -63,7 +65,7 @@ def list_kaggle_archive(path: Path) -> KaggleImages:
         SourceError: it is incomplete, damaged, or holds a folder of an unknown class.
         OSError: it cannot be read.
     """
-    listed = KaggleImages()
+    listed = KaggleImages(path)
     with path.open("rb") as file:
         mtime_ns = os.fstat(file.fileno()).st_mtime_ns
         for member in tar_members(file.fileno(), str(path)):

@@ -25,6 +25,13 @@ from download_and_convert_imagenet.tar_headers import (
 )
 
 _ZERO_BLOCK = bytes(BLOCK_BYTES)
+# What a compressed file begins with -> the program that made it, and undoes it with -d.
+_COMPRESSORS = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
 # Names and pax records of a member; what says to be longer is damaged, and is not read.
 _MAX_EXTENSION_BYTES = 1 << 20
 
@@ -120,10 +127,15 @@ def _header(block: bytes, path: str, position: int) -> TarHeader:
         return parse_header(block)
     except ValueError:
         if position == 0:
-            raise SourceError(
-                f"{path} is no tar archive: no header of a file is there; download it again"
-            ) from None
+            raise _no_archive(block, path) from None
         raise _damaged(path, position) from None
+
+
+def _no_archive(block: bytes, path: str) -> SourceError:
+    for signature, program in _COMPRESSORS.items():
+        if block.startswith(signature):
+            return SourceError(f"{path} is compressed: decompress it first ({program} -d {path})")
+    return SourceError(f"{path} is no tar archive: no header of a file is there; download it again")
 
 
 def _pax_records(extension: bytes, path: str, position: int) -> dict[str, str]:

@@ -7,6 +7,7 @@ gzip's: a part of an archive would look like a whole one.
 from __future__ import annotations
 
 import gzip
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ def tar_files(path: Path) -> Iterator[tuple[str, bytes]]:
     """
     with path.open("rb") as file:
         is_compressed = file.read(len(_GZIP_SIGNATURE)) == _GZIP_SIGNATURE
+    end = sys.maxsize if is_compressed else path.stat().st_size
     try:
         with gzip.open(path) if is_compressed else path.open("rb") as file:
 
@@ -36,7 +38,7 @@ def tar_files(path: Path) -> Iterator[tuple[str, bytes]]:
                 file.seek(position)
                 return file.read(num_bytes)
 
-            for name, offset, num_bytes in members_of(read_at, str(path)):
+            for name, offset, num_bytes in members_of(read_at, str(path), end=end):
                 content = read_at(num_bytes, offset)
                 if len(content) < num_bytes:
                     raise incomplete(str(path), offset + len(content), offset + num_bytes)

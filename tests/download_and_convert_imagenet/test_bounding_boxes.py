@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import tarfile
 
 import pytest
@@ -159,6 +161,23 @@ def test_a_part_of_an_archive_is_no_smaller_archive(fake, tmp_path, damaged, mes
     archive.write_bytes(damaged(archive.read_bytes()))
     with pytest.raises(SourceError, match=f"{archive} {message}"):
         read_boxes(archive)
+
+
+@pytest.mark.parametrize(("compress", "program"), [(bz2.compress, "bzip2"), (lzma.compress, "xz")])
+def test_an_archive_of_another_compression_is_told(fake, tmp_path, compress, program):
+    archive = write_archives(fake, tmp_path) / BOX_ARCHIVE
+    archive.write_bytes(compress(gzip.decompress(archive.read_bytes())))
+    with pytest.raises(SourceError, match=f"is compressed: .* .{program} -d {archive}"):
+        read_boxes(archive)
+
+
+def test_a_plain_archive_that_is_cut_in_a_long_name(tmp_path):
+    path = tmp_path / "boxes.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("folder/" * 200 + "n01440764_7.xml"))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(SourceError, match="it ends at byte 1,000, within a file"):
+        read_boxes(path)
 
 
 def second_header_flipped(content: bytes) -> bytes:

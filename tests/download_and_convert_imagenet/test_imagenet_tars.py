@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import subprocess
@@ -190,6 +191,9 @@ def test_what_is_no_archive_is_told(tmp_path):
     path = tmp_path / TRAIN_ARCHIVE
     path.write_bytes(b"<html>log in first</html>" * 100)
     with pytest.raises(SourceError, match="is no tar archive"):
+        list_train_archive(path)
+    path.write_bytes(gzip.compress(os.urandom(1000)))
+    with pytest.raises(SourceError, match=f"is compressed: .* .gzip -d {path}"):
         list_train_archive(path)
     path.write_bytes(b"")
     with pytest.raises(SourceError, match="is empty at byte 0"):
