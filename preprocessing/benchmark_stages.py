@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from download_and_convert_imagenet.cores import num_cores
 from preprocessing.crops import eval_window, train_crop, vgg_resized_shape
 from preprocessing.examples import parse_example
 from preprocessing.image_decoding import WindowChooser, decode_window, whole_image
@@ -15,8 +16,9 @@ from preprocessing.imagenet_images import crop_seed, random_view, train_image
 from preprocessing.options import ImageOptions, ReadingOptions
 from preprocessing.pil_peer import View
 from preprocessing.randomness import example_seed
-from preprocessing.record_dataset import RecordDataset, map_in_order, pipeline_options
+from preprocessing.record_dataset import RecordDataset, map_in_order, prefetched
 from preprocessing.record_stream import PlacedRecord
+from preprocessing.tuning import untuned
 
 SEED = 1
 SAMPLE_SIZE = 1024
@@ -36,7 +38,7 @@ def all_records(dataset: RecordDataset, *, evaluate: bool) -> tf.data.Dataset:
 
 def in_memory(records: tf.data.Dataset) -> tf.data.Dataset:
     """The first records, read once and repeated: without the disk, and the same for all sides."""
-    sample = records.batch(SAMPLE_SIZE).take(1).get_single_element()
+    sample = untuned(records.batch(SAMPLE_SIZE).take(1)).get_single_element()
     return tf.data.Dataset.from_tensor_slices(sample).repeat()
 
 
@@ -45,8 +47,7 @@ def batched(
 ) -> tf.data.Dataset:
     """Records through a stage, batched as `RecordDataset` does it."""
     results = map_in_order(records, stage, reading)
-    batches = results.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
-    return batches.with_options(pipeline_options(reading))
+    return prefetched(results.batch(batch_size, drop_remainder=True), reading)
 
 
 def _seed(placed: PlacedRecord) -> tf.Tensor:
@@ -134,7 +135,7 @@ def peer_views(
             size = tf.stack(vgg_resized_shape(window[2], window[3], image_size))
         return example.encoded, window, size
 
-    planned = sample.take(SAMPLE_SIZE).map(plan, num_parallel_calls=tf.data.AUTOTUNE)
+    planned = untuned(sample.take(SAMPLE_SIZE).map(plan, num_parallel_calls=num_cores()))
     return [
         View(
             encoded, tuple(window.tolist()), tuple(size.tolist()), not evaluate and number % 2 == 0

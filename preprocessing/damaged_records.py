@@ -1,8 +1,9 @@
 """Going on past lost records, up to a limit, with every loss counted and logged.
 
-Each shard is checked before it is read for the first time: an intact one goes to TensorFlow's
-reader as always. A record is lost when its checksums do not fit, when it is no example, when its
-label is out of range, or when its bytes do not begin as an image's do; images are not decoded.
+Each shard is checked before it is read for the first time, and again only when the file changes: an
+intact one goes to TensorFlow's reader as always. A record is lost when its checksums do not fit,
+when it is no example, when its label is out of range, or when its bytes do not begin as an image's
+do; images are not decoded. Every reader counts its losses from the beginning.
 
 The place of a lost record is taken by another one of its file, so that an epoch keeps its length
 and a resumed run its position. An evaluation leaves the stand-ins out by `Record.is_real`.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import gc
 import threading
 from collections.abc import Iterator
@@ -22,16 +24,9 @@ import tensorflow as tf
 from absl import logging
 
 from preprocessing.errors import DataError
-from preprocessing.record_counts import describe_damage
-from preprocessing.record_problems import check_records, describe_problem
 from preprocessing.record_stream import ShardReader
-from preprocessing.shard_contents import (
-    NumberedSpan,
-    ShardContents,
-    read_records,
-    rows_of,
-    verify_shard,
-)
+from preprocessing.shard_contents import read_records
+from preprocessing.shard_findings import ShardFindings, find_losses
 from preprocessing.shards import ShardSet
 
 _MAX_WAIT_SECS = 30.0
@@ -45,15 +40,23 @@ def salvaging_reader(
     Its iterators fail once more than `max_corrupt_records` different records have been met by any
     of them; the error carries the line of the DataError.
     """
+    _finish_checks_at_exit()
     ledger = _Ledger(shards, num_classes, max_corrupt_records)
 
     def read(path: tf.Tensor) -> tf.data.Dataset:
-        num_leading, rows = tf.numpy_function(ledger.plan, [path], [tf.int64, tf.int64])
+        num_leading, left_out, rows = tf.numpy_function(ledger.plan, [path], [tf.int64] * 3)
         return read_records(
-            path, tf.ensure_shape(num_leading, []), tf.ensure_shape(rows, [None, 4])
+            path,
+            tf.ensure_shape(num_leading, []),
+            tf.ensure_shape(rows, [None, 4]),
+            left_out=tf.ensure_shape(left_out, [None]),
         )
 
     return read
+
+
+_Plan = tuple[np.int64, np.ndarray, np.ndarray]
+"""How to read a shard: `num_leading`, `left_out` and `rows` of `read_records`."""
 
 
 class _Ledger:
@@ -64,32 +67,31 @@ class _Ledger:
         self._num_classes = num_classes
         self._max_corrupt_records = max_corrupt_records
         self._num_lost = 0
-        self._plans: dict[Path, tuple[np.int64, np.ndarray]] = {}
+        self._plans: dict[Path, _Plan] = {}
         self._lock = threading.Lock()
 
-    def plan(self, name: bytes) -> tuple[np.int64, np.ndarray]:
-        """How to read a shard: the arguments of `read_records`, a function of the file alone."""
+    def plan(self, name: bytes) -> _Plan:
+        """How to read a shard, a function of the file alone."""
         path = Path(name.decode())
         if path not in self._plans:
             with _checks.one_more():
-                contents, first_loss = _check(path, self._num_classes)
+                found = find_losses(path, self._num_classes)
             with self._lock:
                 if path not in self._plans:  # another iterator may have been faster
-                    self._plans[path] = self._book(path, contents, first_loss)
+                    self._plans[path] = self._book(path, found)
         return self._plans[path]
 
-    def _book(
-        self, path: Path, contents: ShardContents, first_loss: str
-    ) -> tuple[np.int64, np.ndarray]:
-        num_lost = len(contents.lost)
+    def _book(self, path: Path, found: ShardFindings) -> _Plan:
+        num_lost = found.num_lost
         if path.name in self._listed:
-            num_lost = max(num_lost, self._listed[path.name].num_examples - len(contents.intact))
+            num_lost = max(num_lost, self._listed[path.name].num_examples - found.num_sound)
         if num_lost:
             self._num_lost += num_lost
-            self._report(path, num_lost, first_loss)
-        stand_ins = [_substitute(path, contents)] * num_lost
-        rows = np.concatenate([rows_of(contents.others), rows_of(stand_ins, is_real=False)])
-        return np.int64(contents.num_leading), rows
+            self._report(path, num_lost, found.first_loss)
+        if not found.num_sound:
+            raise DataError(f"{path} has no intact record: convert or copy the shard again")
+        rows = np.concatenate([found.others, np.repeat(found.stand_in, num_lost, axis=0)])
+        return np.int64(found.num_leading), found.unsound, rows
 
     def _report(self, path: Path, num_lost: int, first_loss: str) -> None:
         line = first_loss or f"{num_lost} of the records of {path} are lost"
@@ -127,35 +129,21 @@ class _Checks:
                 self._changed.notify_all()
 
     def finish(self) -> None:
-        """Start no more, wait for those under way, and end the iterators of failed runs."""
+        """Start no more, wait for those under way, and end the iterators of failed runs.
+
+        It relies on atexit, which calls it while threads can still enter Python, and in front of
+        what TensorFlow registered when it was imported; and on nobody holding the iterator of a
+        failed run any more but the reference cycles of the error, which the collector finds.
+        """
         with self._changed:
             self._is_over = True
             self._changed.wait_for(lambda: not self._num_running, timeout=_MAX_WAIT_SECS)
-        gc.collect()  # here their threads can still come back
+        gc.collect()
 
 
 _checks = _Checks()
-atexit.register(_checks.finish)
 
 
-def _check(path: Path, num_classes: int) -> tuple[ShardContents, str]:
-    """What can be used of a shard, and the line about the first record that cannot ("" if all)."""
-    contents = verify_shard(path)
-    lines = {
-        number: describe_damage(path, number, span.offset, span.problem)
-        for number, span in contents.lost
-    }
-    unsound = {
-        checked.index: checked.problem
-        for checked in check_records(path, contents, num_classes, decode_every=0)
-        if checked.problem
-    }
-    lines |= {index: describe_problem(path, index, unsound[index]) for index in unsound}
-    return contents.without(unsound), lines[min(lines)] if lines else ""
-
-
-def _substitute(path: Path, contents: ShardContents) -> NumberedSpan:
-    """An intact record that stands in for those that are lost."""
-    if not contents.intact:
-        raise DataError(f"{path} has no intact record: convert or copy the shard again")
-    return contents.intact[0]
+@functools.cache
+def _finish_checks_at_exit() -> None:
+    atexit.register(_checks.finish)

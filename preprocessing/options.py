@@ -55,9 +55,10 @@ class ImageOptions:
 class ReadingOptions:
     """How records are read; see the flags of the same names.
 
-    `shuffle_buffer` counts examples (of ImageNet, 10,000 take 1.1 GB). `num_data_threads` gives the
-    pipeline its own threads. `repeat_cached_sample` reads a sample once and then repeats it, to
-    measure the pipeline without the disk.
+    `shuffle_buffer` counts examples (of ImageNet, 10,000 take 1.1 GB). `num_data_threads` is how
+    many images are made at a time, on as many threads of the pipeline's own; one a core when left
+    out. `repeat_cached_sample` reads a sample once and then repeats it, to measure the pipeline
+    without the disk.
 
     Raises:
         DataOptionError: a number out of range.

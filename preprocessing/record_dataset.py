@@ -27,9 +27,12 @@ from preprocessing.record_stream import (
 )
 from preprocessing.shards import ShardSet, find_shards
 from preprocessing.split_check import check_first_records
+from preprocessing.tuning import untuned
 
 # What `repeat_cached_sample` keeps in memory: enough images for their mean size to be typical.
 _NUM_CACHED_EXAMPLES = 1024
+# While one is taken, the next is whole already; the engine keeps more, by its number of towers.
+PREFETCHED_BATCHES = 2
 
 TrainImage = Callable[[Example, int, tf.Tensor, tf.Tensor], tf.Tensor]
 """From (example, image size, seed int64 [2], position) to [image_size, image_size, 3]."""
@@ -75,7 +78,7 @@ class RecordDataset:
             seed=seed, start_example=start_example, shard=shard, subset=subset
         )
         examples = map_in_order(records, to_image, self.reading)
-        return self._finish(examples.batch(batch_size, drop_remainder=True))
+        return prefetched(examples.batch(batch_size, drop_remainder=True), self.reading)
 
     def eval_batches(
         self, *, batch_size: int, image_size: int, subset: str = "validation"
@@ -89,7 +92,7 @@ class RecordDataset:
 
         records = self.eval_records(subset).enumerate()
         examples = map_in_order(records, to_image, self.reading)
-        return self._finish(_padded_batches(examples, batch_size))
+        return prefetched(_padded_batches(examples, batch_size), self.reading)
 
     def train_records(
         self,
@@ -140,10 +143,6 @@ class RecordDataset:
             )
         return plain_reader
 
-    def _finish(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        options = pipeline_options(self.reading)
-        return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
-
 
 def map_in_order(
     examples: tf.data.Dataset, function: Callable, reading: ReadingOptions
@@ -153,19 +152,17 @@ def map_in_order(
     return examples.map(function, num_parallel_calls=num_calls, deterministic=True)
 
 
-def pipeline_options(reading: ReadingOptions) -> tf.data.Options:
-    """How tf.data runs the pipeline: in order, one thread an image."""
+def prefetched(batches: tf.data.Dataset, reading: ReadingOptions) -> tf.data.Dataset:
+    """`batches` made ahead of their use: in order, one thread an image, nothing tuned."""
     options = tf.data.Options()
     options.deterministic = True
     # A distribution strategy would split the files by its own rule and change the order.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     # There are as many images at a time as cores: to divide one among threads only costs.
     options.threading.max_intra_op_parallelism = 1
-    # What tf.data would tune is said, and its tuning thread can outlast the iterator by a minute.
-    options.autotune.enabled = False
     if reading.num_data_threads:
         options.threading.private_threadpool_size = reading.num_data_threads
-    return options
+    return untuned(batches.prefetch(PREFETCHED_BATCHES)).with_options(options)
 
 
 def _share_of(shards: ShardSet, shard: tuple[int, int]) -> tuple[Path, ...]:

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from download_and_convert_imagenet.cores import num_cores
 from preprocessing.examples import BAD_LABEL, NOT_AN_EXAMPLE, NOT_AN_IMAGE, inspect_example
 from preprocessing.image_decoding import decode_window, whole_image
 from preprocessing.record_stream import Record
 from preprocessing.shard_contents import ShardContents, intact_records
 from preprocessing.tfrecord import FRAME_BYTES, HEADER_BYTES, RecordSpan
+from preprocessing.tuning import untuned
 
 # How tf.debugging.Assert writes what `examples.parse_example` gives it.
 _LOCATED = re.compile(
@@ -78,9 +80,9 @@ def check_records(
     """
 
     check = _checker(num_classes, decode_every)
-    results = intact_records(path, contents).map(check, num_parallel_calls=tf.data.AUTOTUNE)
+    results = intact_records(path, contents).map(check, num_parallel_calls=num_cores())
     # A record that fails is left out, and found by its number to be absent.
-    rows = _rows(results.ignore_errors().batch(_BATCH_SIZE))
+    rows = _rows(untuned(results.ignore_errors().batch(_BATCH_SIZE)))
     row = next(rows, None)
     for index, span in contents.intact:
         if row is None or row.index != index:

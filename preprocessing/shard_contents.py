@@ -22,6 +22,7 @@ from preprocessing.tfrecord import (
     record_at,
     walk_records,
 )
+from preprocessing.tuning import untuned
 
 NumberedSpan = tuple[int, RecordSpan]
 """A record's number in its file, from 0, and where it lies."""
@@ -70,7 +71,7 @@ def verify_shard(path: Path) -> ShardContents:
         DataError: the file cannot be read.
     """
     spans = list(walk_records(path))
-    leading = tf.data.TFRecordDataset(str(path)).ignore_errors()
+    leading = untuned(tf.data.TFRecordDataset(str(path)).ignore_errors())
     num_leading = int(leading.reduce(np.int64(0), lambda count, _: count + 1))
     for number in range(num_leading, len(spans)):
         if not spans[number].problem:
@@ -98,10 +99,19 @@ def rows_of(records: Sequence[NumberedSpan], *, is_real: bool = True) -> np.ndar
 
 
 def read_records(
-    path: tf.Tensor, num_leading: tf.Tensor, rows: np.ndarray | tf.Tensor
+    path: tf.Tensor,
+    num_leading: tf.Tensor,
+    rows: np.ndarray | tf.Tensor,
+    left_out: tf.Tensor | None = None,
 ) -> tf.data.Dataset:
-    """The first `num_leading` `Record`s of a file, then those of `rows`."""
+    """The first `num_leading` `Record`s of a file, then those of `rows`.
+
+    Args:
+        left_out: int64 [num_left_out], the numbers of leading records that are not to come.
+    """
     leading = plain_reader(path).take(num_leading)
+    if left_out is not None:
+        leading = leading.filter(lambda record: tf.reduce_all(record.index != left_out))
     single = tf.data.Dataset.from_tensor_slices(rows).map(lambda row: _fetch(path, row))
     return leading.concatenate(single)
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from download_and_convert_imagenet.manifest import Manifest, Shard, write_manifest
+from preprocessing import shard_findings
 from preprocessing.errors import DataError
 from preprocessing.registry import open_dataset
+from preprocessing.shard_findings import find_losses
 from preprocessing.tfrecord import walk_records
+from tests.conftest import ROOT
 from tests.preprocessing.image_shards import (
     encode,
     example,
@@ -241,6 +247,15 @@ def test_unsound_records_are_lost_like_damaged_ones(data_dir, caplog):
     )
 
 
+def test_only_what_lies_behind_a_damaged_record_is_fetched_singly(data_dir):
+    spoil_four_records(data_dir)
+    first = find_losses(data_dir / "train-00000-of-00003", 1000)
+    assert (first.num_leading, first.unsound.tolist(), len(first.others)) == (20, [3], 0)
+    second = find_losses(data_dir / SECOND, 1000)
+    assert (second.num_leading, second.unsound.tolist()) == (10, [0, 5])
+    assert second.others[:, 2].tolist() == list(range(11, 20))
+
+
 def test_a_stream_past_unsound_records_is_resumed_exactly(data_dir):
     spoil_four_records(data_dir)
     dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=5)
@@ -259,6 +274,60 @@ def test_evaluation_masks_the_unsound(data_dir):
     for images, _, is_real in dataset.eval_batches(batch_size=10, image_size=4, subset="train"):
         real += numbers_of(images.numpy()[is_real.numpy()])
     assert real == sorted(set(range(60)) - lost)
+
+
+def test_a_file_is_checked_again_only_when_it_has_changed(data_dir, monkeypatch):
+    lost = spoil_four_records(data_dir)
+    checked = []
+
+    def verify_shard(path):
+        checked.append(path.name)
+        return original(path)
+
+    original = shard_findings.verify_shard
+    monkeypatch.setattr(shard_findings, "verify_shard", verify_shard)
+    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=6)
+
+    def evaluate():
+        batches = dataset.eval_batches(batch_size=10, image_size=4, subset="train")
+        return [n for images, _, real in batches for n in numbers_of(images.numpy()[real.numpy()])]
+
+    for _ in range(2):
+        assert evaluate() == sorted(set(range(60)) - lost)
+    assert sorted(checked) == [path.name for path in sorted(data_dir.glob("train-*"))]
+    checked.clear()
+    flip_bit(data_dir / SECOND, offset_of(data_dir / SECOND, 15) + 40)
+    assert evaluate() == sorted(set(range(60)) - lost - {35})
+    assert checked == [SECOND]
+
+
+# How many of our functions are called at the exit when a data set was opened: twice to read, then
+# twice to salvage.
+NUM_AT_EXIT = """
+import atexit, sys
+ours, register = [], atexit.register
+def watched(function, *arguments, **keywords):
+    ours.extend([function] if function.__module__.startswith("preprocessing") else [])
+    return register(function, *arguments, **keywords)
+atexit.register = watched
+from preprocessing import registry
+numbers = []
+for max_corrupt_records in (0, 0, 1, 1):
+    dataset = registry.open_dataset(
+        data_dir=sys.argv[1], data_name="imagenet", max_corrupt_records=max_corrupt_records
+    )
+    dataset.eval_batches(batch_size=10, image_size=4, subset="train")
+    numbers.append(len(ours))
+print(numbers)
+"""
+
+
+def test_only_a_run_that_may_lose_records_waits_at_its_end(data_dir):
+    completed = subprocess.run(
+        [sys.executable, "-c", NUM_AT_EXIT, data_dir],
+        cwd=ROOT, capture_output=True, text=True, env=os.environ, timeout=240,
+    )  # fmt: skip
+    assert completed.stdout == "[0, 0, 1, 1]\n", completed.stderr
 
 
 def test_an_image_that_cannot_be_decoded_stops_whatever_is_allowed(data_dir):
