@@ -101,7 +101,7 @@ def measure(spec: registry.ModelSpec, rounds: int, memory_gib: float) -> dict[st
             side.end_turn()
         seconds = seconds_in_turn(sides, rounds)
     except SideFailed as error:
-        return {"failed": f"{error}"}
+        return {"failed": f"{error}", "memory_gib": memory_gib}
     finally:
         for side in sides.values():
             side.stop()
@@ -142,7 +142,8 @@ def _cells(result: dict[str, Any] | None) -> tuple[str, str, str]:
     if result is None:
         return "not measured yet", "", ""
     if "failed" in result:
-        return f"not measured: {result['failed']}", "", ""
+        limit = f"a side had {result['memory_gib']:g} GiB"
+        return f"not measured ({limit}): {result['failed']}", "", ""
     engine, peer = result[ENGINE], result.get(PEER)
     if peer is None:
         return _spread(engine, 1), "", ""

@@ -125,7 +125,11 @@ def _fit(model: Any, steps: int, image_size: int) -> Turn:
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
-    data = tf.data.Dataset.from_tensors(_batch(image_size)).repeat()
+    # A call of fit ends an iterator. Where tf.data tunes it, that can wait seconds for the tuning
+    # thread: little beside an epoch, but a multiple of the few steps that are measured here.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    data = tf.data.Dataset.from_tensors(_batch(image_size)).repeat().with_options(options)
     return lambda: model.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
 
 
