@@ -64,16 +64,23 @@ class Side:
 def _serve(connection, make: Callable[..., Turn], arguments: tuple) -> None:
     from benchmark_cnn import process_environment
 
-    # The pipe closes when the parent is done.
-    with contextlib.suppress(EOFError):
-        try:
-            with process_environment.without_chatter(), contextlib.redirect_stdout(io.StringIO()):
-                turn = make(*arguments)
-            while connection.recv():
-                turn()
-                connection.send(None)
-        except Exception as error:  # whatever it is, the parent is told
+    try:
+        with process_environment.without_chatter(), contextlib.redirect_stdout(io.StringIO()):
+            turn = make(*arguments)
+        while _is_asked(connection):
+            turn()
+            connection.send(None)
+    except Exception as error:  # whatever it is, the parent is told, if it is still there
+        with contextlib.suppress(OSError):
             connection.send(_one_line(error))
+
+
+def _is_asked(connection) -> bool:
+    """Wait for the next turn; False where the parent has closed the pipe or is gone."""
+    try:
+        return bool(connection.recv())
+    except EOFError:
+        return False
 
 
 def _one_line(error: Exception) -> str:
