@@ -22,18 +22,6 @@ from tests.download_and_convert_imagenet.small_conversions import (
 )
 
 
-@pytest.fixture
-def raw(tmp_path):
-    directory = tmp_path / "raw"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
-def data_dir(tmp_path):
-    return tmp_path / "data"
-
-
 def test_every_image_is_in_one_shard_as_it_was(raw, data_dir):
     source = make_source(raw)
     _, told = run(source, data_dir)

@@ -24,18 +24,6 @@ from tests.download_and_convert_imagenet.small_conversions import (
 )
 
 
-@pytest.fixture
-def raw(tmp_path):
-    directory = tmp_path / "raw"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
-def data_dir(tmp_path):
-    return tmp_path / "data"
-
-
 def test_finished_shards_are_kept(raw, data_dir):
     run(make_source(raw), data_dir)
     before = identities(data_dir)
