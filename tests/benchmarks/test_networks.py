@@ -34,12 +34,12 @@ def test_a_row_shows_another_size_and_what_is_missing():
     results = {
         "keras_resnet50": MEASURED,
         "overfeat": {"engine": [7.0]},
-        "resnet20": {"failed": "ended with exit code -9"},
+        "resnet20": {"failed": "ended with exit code -9", "memory_gib": 8},
     }
     assert networks.table(specs, results)[2:] == [
         "| `keras_resnet50` | 20.0 (10.0-30.0) | 10.0 (10.0-10.0) | 2.00 (1.00-3.00) |",
         "| `overfeat`, 231 px | 7.0 (7.0-7.0) |  |  |",
-        "| `resnet20`, 32 px | not measured: ended with exit code -9 |  |  |",
+        "| `resnet20`, 32 px | not measured (a side had 8 GiB): ended with exit code -9 |  |  |",
         "| `lenet`, 28 px | not measured yet |  |  |",
     ]
 
@@ -56,7 +56,7 @@ def test_no_time_begins_no_network(tmp_path, capsys):
 
 def test_a_failed_network_is_measured_again_and_a_measured_one_is_not(tmp_path, capsys):
     file = tmp_path / "speeds.json"
-    known = {"resnet20": {"engine": [300.0]}, "lenet": {"failed": "SomeError"}}
+    known = {"resnet20": {"engine": [300.0]}, "lenet": {"failed": "SomeError", "memory_gib": 0.1}}
     file.write_text(json.dumps(known))
     argv = [f"--file={file}", "--models=resnet20,lenet", "--rounds=1"]
     assert networks.main(argv) == 0
