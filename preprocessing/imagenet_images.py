@@ -12,7 +12,7 @@ from preprocessing.image_decoding import decode_window
 from preprocessing.options import ImageOptions
 from preprocessing.rand_augment import rand_augment
 from preprocessing.randomness import fold_in
-from preprocessing.resize import resize
+from preprocessing.resize import OVERSHOOTING_METHODS, resize
 
 # Draw numbers of randomness.fold_in.
 _CROP, _FLIP = 1, 2
@@ -27,6 +27,8 @@ def train_image(
     that the crop makes.
     """
     image = random_view(options, example, image_size, seed, position)
+    if options.resize_method in OVERSHOOTING_METHODS:
+        image = tf.clip_by_value(image, 0.0, 255.0)
     if options.augment == "color":
         image = distort_color(image, seed, position)
     # Bytes are a quarter of the memory to turn round.
@@ -97,7 +99,5 @@ def eval_image(
 
 
 def to_bytes(image: tf.Tensor) -> tf.Tensor:
-    """float32 to the nearest uint8, and to 0 or 255 what lies beyond (bicubic overshoots)."""
-    # tf.saturate_cast takes several kernels, and six times as long.
-    bounded = tf.raw_ops.ClipByValue(t=image, clip_value_min=0.0, clip_value_max=255.0)
-    return tf.cast(tf.round(bounded), tf.uint8)
+    """float32 in 0..255 to the nearest uint8."""
+    return tf.cast(tf.round(image), tf.uint8)

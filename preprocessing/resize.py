@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+# Beyond the range of the image; the other kernels only average.
+OVERSHOOTING_METHODS = ("bicubic", "round_robin")
+
 
 def resize(
     image: tf.Tensor,
