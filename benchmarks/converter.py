@@ -6,7 +6,8 @@ Both sides read the same files of about 500x375 pixels (parts of scikit-image's 
 photos) and write shards with the same keys, each in one process. Ours is what
 `python -m download_and_convert_imagenet --source=folder --num_processes=1` does, from the listing
 of the folders to the manifest. The ancestors' is that of their build_imagenet_data.py: TensorFlow
-decodes every image to learn its size, makes a tf.train.Example and writes it with TFRecordWriter.
+decodes every image, in a session, to learn its size; a tf.train.Example is made and written with
+TFRecordWriter.
 
 They run in turn, and a ratio is taken within a round. Images/s of a core are those of a second of
 processor time: while one process waits for the disk (ours waits until a shard is on it, the
@@ -144,12 +145,15 @@ def our_converter(raw: str, output: str) -> Callable[[], object]:
 
 
 def ancestors_route(raw: str, output: str) -> Callable[[], object]:
-    """The route of build_imagenet_data.py in today's TensorFlow, eagerly: no session to feed."""
+    """The route of build_imagenet_data.py in today's TensorFlow: a session decodes every image."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    with tf.Graph().as_default():
+        one_thread = {"intra_op_parallelism_threads": 1, "inter_op_parallelism_threads": 1}
+        session = tf.compat.v1.Session(config=tf.compat.v1.ConfigProto(**one_thread))
+        data = tf.compat.v1.placeholder(tf.string, [])
+        pixels = tf.io.decode_jpeg(data, channels=3)
 
     def bytes_of(value: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
@@ -162,7 +166,7 @@ def ancestors_route(raw: str, output: str) -> Callable[[], object]:
 
     def example_of(path: Path, label: int) -> tf.train.Example:
         encoded = path.read_bytes()
-        height, width, _ = tf.io.decode_jpeg(encoded, channels=3).shape
+        height, width, _ = session.run(pixels, feed_dict={data: encoded}).shape
         features = {
             "image/encoded": bytes_of(encoded),
             "image/height": integers([height]),

@@ -54,8 +54,8 @@ def encode_image(image: LabelledImage) -> bytes:
     """The record of one image, with the keys that ImageNet's TFRecords have had since 2016."""
     parts = (
         _class_entries(image.label, image.synset, image.text),
-        *_entry("image/encoded", bytes_feature([image.encoded])),
-        *_entry("image/filename", bytes_feature([_text(image.filename)])),
+        *_bytes_entry("image/encoded", image.encoded),
+        *_bytes_entry("image/filename", _text(image.filename)),
         _format_entries(image.image_format, image.height),
         _box_entries(image.label, image.boxes),
         _width_entry(image.width),
@@ -118,6 +118,15 @@ def _entry(key: str, feature: Message) -> Message:
     return _message(_FEATURES_MAP, (_map_key(key), *_message(_MAP_VALUE, feature)))
 
 
+def _bytes_entry(key: str, value: bytes) -> Message:
+    """`_entry` of one byte string, in half the time: every image has two of its own."""
+    head = b""
+    for field in (_LIST_VALUE, _BYTES_LIST, _MAP_VALUE):  # from within
+        head = _tag(field) + _varint(len(head) + len(value)) + head
+    head = _map_key(key) + head
+    return [_tag(_FEATURES_MAP) + _varint(len(head) + len(value)) + head, value]
+
+
 def bytes_feature(values: Iterable[bytes]) -> Message:
     """A tf.train.Feature that holds byte strings."""
     parts = [part for value in values for part in _message(_LIST_VALUE, (value,))]
@@ -137,8 +146,11 @@ def int64_feature(values: Sequence[int]) -> Message:
 
 
 def _message(field: int, parts: Sequence[bytes]) -> Message:
-    tag = field << 3 | _LENGTH_DELIMITED
-    return [_varint(tag) + _varint(sum(map(len, parts))), *parts]
+    return [_tag(field) + _varint(sum(map(len, parts))), *parts]
+
+
+def _tag(field: int) -> bytes:
+    return _ONE_BYTE[field << 3 | _LENGTH_DELIMITED]
 
 
 @functools.cache
