@@ -1,13 +1,15 @@
 """Training speed of the registered networks, those of keras.applications beside plain `fit`.
 
     python -m benchmarks.networks [--models=resnet50,keras_resnet50] [--rounds=3] [--minutes=60]
+                                  [--memory_gib=8] [--apart]
 
 One tower of the engine trains a batch of 32 at 224 px on the CPU in float32; the peer is the same
 network as keras.applications has it, compiled and fitted with the same optimizer. Both take a step
-in turn, and the ratio is taken within a round. A network for smaller images, such as those of
-CIFAR-10, has its own size, and one that needs larger images the least that it takes; the row says
-so. What is measured goes to a file at once, and a network that is in the file is measured again
-only if it failed: the command can be stopped and continued.
+in turn, and the ratio is taken within a round. Where the memory does not hold both sides, --apart
+measures one after the other. A network for smaller images, such as those of CIFAR-10, has its own
+size, and one that needs larger images the least that it takes; the row says so. What is measured
+goes to a file at once, and a network that is in the file is measured again only if it failed: the
+command can be stopped and continued.
 """
 
 from __future__ import annotations
@@ -45,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--memory_gib", type=float, default=8, help="what a side may take (default 8)"
     )
+    parser.add_argument(
+        "--apart", action="store_true", help="one side after the other, each with the memory alone"
+    )
     options = parser.parse_args(arguments)
     try:
         specs = _specs(options.models)
@@ -59,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         begun = time.perf_counter()
         if options.minutes is not None and begun - started >= 60 * options.minutes:
             break
-        results[spec.name] = measure(spec, options.rounds, options.memory_gib)
+        results[spec.name] = measure(
+            spec, options.rounds, options.memory_gib, apart=options.apart
+        )
         _write(options.file, results)
         print(f"{spec.name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
     print("\n".join(table(specs, results)))
@@ -84,31 +91,43 @@ def image_size(spec: registry.ModelSpec) -> int:
     return max(training_sides.IMAGE_SIZE, spec.options.get("minimum_image_size", 0))
 
 
-def measure(spec: registry.ModelSpec, rounds: int, memory_gib: float) -> dict[str, Any]:
+def measure(
+    spec: registry.ModelSpec, rounds: int, memory_gib: float, *, apart: bool = False
+) -> dict[str, Any]:
     """Images/s of every side in every round, or {"failed": reason}."""
     makers: dict[str, tuple] = {ENGINE: (training_sides.engine, spec.name)}
     application = spec.options.get("application")
     if application:
         makers[PEER] = (training_sides.fit_of_keras_applications, application)
+    groups = [{name: maker} for name, maker in makers.items()] if apart else [makers]
+    result: dict[str, Any] = {"apart": True} if apart else {}
+    try:
+        for group in groups:
+            seconds = _seconds(group, image_size(spec), rounds, memory_gib)
+            for name, values in seconds.items():
+                result[name] = [training_sides.BATCH_SIZE / value for value in values]
+    except SideFailed as error:
+        return {"failed": f"{error}", "memory_gib": memory_gib}
+    return result
+
+
+def _seconds(
+    makers: dict[str, tuple], size: int, rounds: int, memory_gib: float
+) -> dict[str, list[float]]:
+    """How long a step of each side took in every round."""
     sides = {
-        name: Side(_with_limited_memory, memory_gib, make, model, image_size(spec))
+        name: Side(_with_limited_memory, memory_gib, make, model, size)
         for name, (make, model) in makers.items()
     }
     try:
-        for side in sides.values():  # both build and take their first step at the same time
+        for side in sides.values():  # all build and take their first step at the same time
             side.begin_turn()
         for side in sides.values():
             side.end_turn()
-        seconds = seconds_in_turn(sides, rounds)
-    except SideFailed as error:
-        return {"failed": f"{error}", "memory_gib": memory_gib}
+        return seconds_in_turn(sides, rounds)
     finally:
         for side in sides.values():
             side.stop()
-    return {
-        name: [training_sides.BATCH_SIZE / value for value in values]
-        for name, values in seconds.items()
-    }
 
 
 def _with_limited_memory(
@@ -133,8 +152,11 @@ def table(specs: Sequence[registry.ModelSpec], results: dict[str, dict[str, Any]
     lines = ["| network | images/s | `fit` | ratio |", "|---|---|---|---|"]
     for spec in specs:
         size = image_size(spec)
+        result = results.get(spec.name)
         name = f"`{spec.name}`" + ("" if size == training_sides.IMAGE_SIZE else f", {size} px")
-        lines.append(f"| {name} | {' | '.join(_cells(results.get(spec.name)))} |")
+        if result and PEER in result and "apart" in result:
+            name += ", apart"
+        lines.append(f"| {name} | {' | '.join(_cells(result))} |")
     return lines
 
 

@@ -30,14 +30,17 @@ def test_a_network_is_measured_at_224_pixels_where_it_can_be(name, pixels):
 
 
 def test_a_row_shows_another_size_and_what_is_missing():
-    specs = [registry.get(name) for name in ("keras_resnet50", "overfeat", "resnet20", "lenet")]
+    names = ("keras_resnet50", "keras_xception", "overfeat", "resnet20", "lenet")
+    specs = [registry.get(name) for name in names]
     results = {
         "keras_resnet50": MEASURED,
-        "overfeat": {"engine": [7.0]},
+        "keras_xception": {**MEASURED, "apart": True},
+        "overfeat": {"engine": [7.0], "apart": True},
         "resnet20": {"failed": "ended with exit code -9", "memory_gib": 8},
     }
     assert networks.table(specs, results)[2:] == [
         "| `keras_resnet50` | 20.0 (10.0-30.0) | 10.0 (10.0-10.0) | 2.00 (1.00-3.00) |",
+        "| `keras_xception`, apart | 20.0 (10.0-30.0) | 10.0 (10.0-10.0) | 2.00 (1.00-3.00) |",
         "| `overfeat`, 231 px | 7.0 (7.0-7.0) |  |  |",
         "| `resnet20`, 32 px | not measured (a side had 8 GiB): ended with exit code -9 |  |  |",
         "| `lenet`, 28 px | not measured yet |  |  |",
@@ -63,7 +66,29 @@ def test_a_failed_network_is_measured_again_and_a_measured_one_is_not(tmp_path, 
     results = json.loads(file.read_text())
     assert results["resnet20"] == known["resnet20"]
     assert len(results["lenet"]["engine"]) == 1
+    assert "apart" not in results["lenet"]
     assert "resnet20" not in capsys.readouterr().err
+
+
+@pytest.mark.slow  # two processes that build a network of Keras
+def test_sides_that_are_measured_apart_are_never_there_at_the_same_time(monkeypatch):
+    there, most = set(), []
+
+    class RecordedSide(networks.Side):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            there.add(self)
+            most.append(len(there))
+
+        def stop(self):
+            super().stop()
+            there.discard(self)
+
+    monkeypatch.setattr(networks, "Side", RecordedSide)
+    result = networks.measure(registry.get("keras_mobilenet"), 1, 4, apart=True)
+    assert result["apart"]
+    assert len(result["engine"]) == len(result["fit"]) == 1
+    assert most == [1, 1]
 
 
 def test_an_unknown_network_is_one_line(capsys):
