@@ -64,9 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         begun = time.perf_counter()
         if options.minutes is not None and begun - started >= 60 * options.minutes:
             break
-        results[spec.name] = measure(
-            spec, options.rounds, options.memory_gib, apart=options.apart
-        )
+        results[spec.name] = measure(spec, options.rounds, options.memory_gib, apart=options.apart)
         _write(options.file, results)
         print(f"{spec.name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
     print("\n".join(table(specs, results)))
