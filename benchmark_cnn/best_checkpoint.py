@@ -1,6 +1,7 @@
 """The best checkpoint of a run by evaluated top-1, kept apart in `best/`.
 
-`best/` is an ordinary checkpoint directory (`eval.py --train_dir=runs/lite0/best` works) and a
+`best/` is an ordinary checkpoint directory with the run's parameters.json, so that
+`eval.py --train_dir=runs/lite0/best` knows the network, here and wherever it is copied to; and a
 `best.json`.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 from absl import logging
 
 from benchmark_cnn import checkpoint_commit, checkpoint_manifest, checkpoints
+from benchmark_cnn.params import PARAMETERS_FILE
 
 BEST_DIRECTORY = "best"
 BEST_FILE = "best.json"
@@ -62,6 +64,8 @@ def save_best(
         else:
             checkpoint_manifest.write(folder / source.name, step)
         checkpoints.write_state(folder, [source.name])
+        if (Path(train_dir) / PARAMETERS_FILE).exists():
+            shutil.copyfile(Path(train_dir) / PARAMETERS_FILE, folder / PARAMETERS_FILE)
         (folder / BEST_FILE).write_text(json.dumps(record, indent=1) + "\n")
     for other in checkpoints.all_checkpoints(best):
         if Path(other).name != source.name:

@@ -19,6 +19,7 @@ import tensorflow as tf
 from benchmark_cnn import checkpoint_commit, checkpoints
 from benchmark_cnn.best_checkpoint import best_metrics, save_best
 from benchmark_cnn.errors import DataError
+from benchmark_cnn.params import make_params, read_parameters, write_parameters
 from benchmark_cnn.run_directory import open_for_training
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -590,6 +591,13 @@ class TestBest:
         save_best(tmp_path, save(tmp_path, 2), {"top_1": 0.5})
         save(tmp_path, 2, 3.0)
         assert value_in(tmp_path / "best") == 2
+
+    def test_it_says_what_was_trained(self, tmp_path):
+        params = make_params(model="lenet", image_size=28)
+        write_parameters(params, tmp_path)
+        save_best(tmp_path, save(tmp_path, 2), {"top_1": 0.5})
+        write_parameters(make_params(model="trivial"), tmp_path)
+        assert read_parameters(tmp_path / "best") == params
 
     def test_it_takes_no_second_space(self, tmp_path):
         prefix = save(tmp_path, 2)
