@@ -91,7 +91,7 @@ def _checkpoints_to_evaluate(params: Params, stop: StopSignal) -> Iterator[str]:
                 train_dir,
                 step,
                 timeout_secs=None,
-                poll_secs=min(flags.eval_interval_secs, 1.0),
+                poll_secs=flags.eval_interval_secs,
                 should_stop=lambda: bool(stop.requested),
             )
             if prefix is None:

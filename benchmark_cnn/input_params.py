@@ -139,7 +139,7 @@ class DataParams:
         lower=0,
     )
     datasets_repeat_cached_sample: bool = flag(
-        False, "Read one record, keep it in memory and repeat it for ever, to measure without disk."
+        False, "Read 1,024 records, keep them in memory and repeat them, to measure without disk."
     )
     num_data_threads: int | None = flag(
         None, "Threads that decode and augment images.", lower=1, when_none="one per core"

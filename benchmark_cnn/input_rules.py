@@ -61,7 +61,7 @@ def repeated_sample(given: GivenFlags) -> list[str]:
         return []
     return given.without_effect(
         ("shuffle_buffer", "max_corrupt_records"),
-        "with --datasets_repeat_cached_sample, which reads one record",
+        "with --datasets_repeat_cached_sample, which reads 1,024 records",
         because_of=["datasets_repeat_cached_sample"],
     )
 

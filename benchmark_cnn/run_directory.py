@@ -33,6 +33,7 @@ from benchmark_cnn import checkpoint_commit
 from benchmark_cnn.errors import DataError, UsageError
 
 _LOCK_FILE = ".lock"
+_LONGEST_NAP_SECS = 1.0
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
 
 
@@ -128,7 +129,7 @@ def wait_for_new_checkpoint(
       after_step: global step of the last one evaluated, None before the first.
       timeout_secs: how long to wait; None is for ever, 0 looks once.
       poll_secs: time between two looks.
-      should_stop: asked at every look; true ends the wait.
+      should_stop: asked at every look, and every second between; true ends the wait.
 
     Returns:
       Prefix of the newest such checkpoint; None when the time is over or `should_stop` said so.
@@ -151,7 +152,12 @@ def wait_for_new_checkpoint(
         wait_secs = poll_secs if deadline is None else min(poll_secs, deadline - time.monotonic())
         if wait_secs <= 0:
             return None
-        time.sleep(wait_secs)
+        while wait_secs > 0:
+            nap_secs = min(wait_secs, _LONGEST_NAP_SECS)
+            time.sleep(nap_secs)
+            wait_secs -= nap_secs
+            if wait_secs > 0 and should_stop():
+                return None
     return None
 
 

@@ -43,10 +43,22 @@ class RunPlan:
         return Fraction(str(epochs)) * self.examples_per_epoch / self.global_batch
 
 
-def make_plan(run, data, *, batch_per_tower: int, num_towers: int, examples_per_epoch: int):
-    """The plan of `run` (RunParams) on `data` (DataParams).
+def make_plan(
+    run,
+    *,
+    batch_per_tower: int,
+    num_towers: int,
+    examples_per_epoch: int,
+    synthetic: bool,
+    is_kept: bool,
+) -> RunPlan:
+    """The plan of `run` (RunParams).
 
     `num_epochs` becomes the number of steps that covers them: ceil(epochs * examples / batch).
+
+    Args:
+      synthetic: the images are random, so that epochs of them mean nothing.
+      is_kept: there is a run directory; all updates of what is kept count, and none is a warm-up.
     """
     plan = RunPlan(
         batch_per_tower,
@@ -58,9 +70,9 @@ def make_plan(run, data, *, batch_per_tower: int, num_towers: int, examples_per_
     )
     warmup_steps = run.num_warmup_batches
     if warmup_steps is None:
-        warmup_steps = DEFAULT_WARMUP_BATCHES if data.data_dir is None else 0
+        warmup_steps = DEFAULT_WARMUP_BATCHES if synthetic and not is_kept else 0
     num_epochs = run.num_epochs
-    if run.num_batches is None and num_epochs is None and data.data_dir is not None:
+    if run.num_batches is None and num_epochs is None and not synthetic:
         num_epochs = DEFAULT_TRAINING_EPOCHS
     if num_epochs is not None:
         num_batches = math.ceil(plan.steps_per(num_epochs))

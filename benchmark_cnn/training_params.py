@@ -15,7 +15,7 @@ class RunParams:
         None,
         "Updates to make in all, not counting warm-up; a resumed run makes the rest.",
         lower=1,
-        when_none="num_epochs' worth; without either 100, or 90 epochs of a data set",
+        when_none="num_epochs' worth; without either 100 of synthetic images, or 90 epochs",
     )
     num_epochs: float | None = flag(
         None,
@@ -27,7 +27,7 @@ class RunParams:
         None,
         "Updates of a benchmark that come first and are not timed.",
         lower=0,
-        when_none="10 with synthetic images, else 0",
+        when_none="10 with synthetic images and no train_dir, else 0",
     )
     steps_per_loop: int = flag(
         1, "Updates made per call into TensorFlow; more of them take Python off the path.", lower=1

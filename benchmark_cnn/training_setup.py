@@ -81,10 +81,11 @@ def set_up(
     image_size = params.network.image_size or spec.image_size
     plan = run_plan.make_plan(
         params.run,
-        params.data,
         batch_per_tower=params.data.batch_size or spec.batch_size,
         num_towers=manager.num_towers,
         examples_per_epoch=dataset.num_examples(_subset(params)),
+        synthetic=dataset.synthetic,
+        is_kept=params.checkpoint.train_dir is not None,
     )
     console.log(*console.header_lines(_header_facts(params, spec, dataset, run_devices, plan)))
     console.log(console.GENERATING_TRAINING_MODEL)

@@ -223,3 +223,12 @@ class TestWait:
         )
         assert found is None
         assert next(looks, "used up") == "used up"
+
+    def test_it_is_stopped_within_a_second_between_two_looks(self, tmp_path):
+        asked = iter([False, True])
+        started = time.monotonic()
+        found = wait_for_new_checkpoint(
+            tmp_path, None, timeout_secs=None, poll_secs=600, should_stop=lambda: next(asked)
+        )
+        assert found is None
+        assert time.monotonic() - started < 60

@@ -8,14 +8,14 @@ from benchmark_cnn.params import make_params
 from benchmark_cnn.run_plan import crosses, make_plan
 
 
-def plan_of(*, batch, examples, towers=1, **flags):
-    params = make_params(**flags)
+def plan_of(*, batch, examples, towers=1, synthetic=False, is_kept=False, **flags):
     return make_plan(
-        params.run,
-        params.data,
+        make_params(**flags).run,
         batch_per_tower=batch,
         num_towers=towers,
         examples_per_epoch=examples,
+        synthetic=synthetic,
+        is_kept=is_kept,
     )
 
 
@@ -32,19 +32,19 @@ def test_epochs_are_covered_by_whole_batches():
     [(0.1, 1), (0.3, 3), (0.7, 7), (1.1, 11), (1.11, 12), (90.0, 900)],
 )
 def test_fractions_of_an_epoch_are_exact(epochs, steps):
-    assert plan_of(batch=10, examples=100, num_epochs=epochs, data_dir="x").total_steps == steps
+    assert plan_of(batch=10, examples=100, num_epochs=epochs).total_steps == steps
 
 
 def test_imagenet_in_the_published_batch():
     """90 epochs of 1,281,167 images at 8 x 32: 450,410.3 steps."""
-    plan = plan_of(batch=32, towers=8, examples=1_281_167, data_dir="x")
+    plan = plan_of(batch=32, towers=8, examples=1_281_167)
     assert plan.total_steps == 450_411
     assert plan.global_batch == 256
     assert plan.warmup_steps == 0
 
 
 def test_a_benchmark_without_data_has_100_steps_after_10_of_warmup():
-    plan = plan_of(batch=32, examples=1000)
+    plan = plan_of(batch=32, examples=1000, synthetic=True)
     assert (plan.warmup_steps, plan.total_steps) == (10, 110)
     assert plan.num_epochs == pytest.approx(100 * 32 / 1000)
 
@@ -52,10 +52,11 @@ def test_a_benchmark_without_data_has_100_steps_after_10_of_warmup():
 @pytest.mark.parametrize(
     ("flags", "warmup", "total"),
     [
-        ({"num_batches": 7}, 10, 17),
+        ({"num_batches": 7, "synthetic": True}, 10, 17),
+        ({"num_batches": 7, "synthetic": True, "is_kept": True}, 0, 7),
         ({"num_batches": 7, "num_warmup_batches": 0}, 0, 7),
         ({"num_batches": 7, "num_warmup_batches": 3}, 3, 10),
-        ({"num_batches": 7, "data_dir": "x"}, 0, 7),
+        ({"num_batches": 7}, 0, 7),
     ],
 )
 def test_warmup_comes_on_top(flags, warmup, total):
@@ -65,7 +66,7 @@ def test_warmup_comes_on_top(flags, warmup, total):
 
 def test_towers_and_accumulation_make_the_global_batch():
     plan = plan_of(
-        batch=4, towers=3, examples=240, gradient_accumulation_steps=5, num_epochs=2.0, data_dir="x"
+        batch=4, towers=3, examples=240, gradient_accumulation_steps=5, num_epochs=2.0
     )
     assert plan.global_batch == 60
     assert plan.total_steps == 8
@@ -84,5 +85,5 @@ def test_crosses_looks_at_the_half_open_interval():
 
 def test_crosses_a_fractional_interval_as_often_as_it_fits():
     """Evaluations every half epoch of 5 steps fall on the first step past each half."""
-    every = plan_of(batch=2, examples=10, num_epochs=2.0, data_dir="x").steps_per(0.5)
+    every = plan_of(batch=2, examples=10, num_epochs=2.0).steps_per(0.5)
     assert [step for step in range(1, 11) if crosses(step - 1, step, every)] == [3, 5, 8, 10]
