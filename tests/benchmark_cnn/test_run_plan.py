@@ -65,9 +65,7 @@ def test_warmup_comes_on_top(flags, warmup, total):
 
 
 def test_towers_and_accumulation_make_the_global_batch():
-    plan = plan_of(
-        batch=4, towers=3, examples=240, gradient_accumulation_steps=5, num_epochs=2.0
-    )
+    plan = plan_of(batch=4, towers=3, examples=240, gradient_accumulation_steps=5, num_epochs=2.0)
     assert plan.global_batch == 60
     assert plan.total_steps == 8
     assert plan.steps_per(0.5) == 2

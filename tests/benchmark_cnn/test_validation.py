@@ -332,8 +332,8 @@ PAIRS = [
     ),
     (
         "--datasets_repeat_cached_sample --shuffle_buffer=5 --data_dir=data",
-        "--shuffle_buffer has no effect with --datasets_repeat_cached_sample, which reads one "
-        "record",
+        "--shuffle_buffer has no effect with --datasets_repeat_cached_sample, which reads 1,024 "
+        "records",
         "--datasets_repeat_cached_sample --data_dir=data",
     ),
     (
