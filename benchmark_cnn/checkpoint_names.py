@@ -12,6 +12,7 @@ from absl import logging
 from benchmark_cnn import checkpoint_advice
 from benchmark_cnn.checkpoint_advice import Advice
 from benchmark_cnn.errors import DataError, UsageError
+from benchmark_cnn.flag_values import parse_ckpt_scope
 from benchmark_cnn.tensor_roles import (
     AVERAGE,
     MOVING_AVERAGE,
@@ -138,15 +139,14 @@ def keys_to_try(name: str, ckpt_scope: str | None) -> list[str]:
     An empty `old` (`:v0/cg/`) puts `new` before every name.
 
     Raises:
-      UsageError: `ckpt_scope` has no colon, or nothing on either side of it.
+      UsageError: `ckpt_scope` is not of the form old:new (`flag_values.parse_ckpt_scope`).
     """
     if ckpt_scope is None:
         return [name]
-    old, colon, new = ckpt_scope.partition(":")
-    if not colon or not (old or new):
-        raise UsageError(
-            f"--ckpt_scope={ckpt_scope} is not of the form old:new, e.g. --ckpt_scope=v/cg/:v0/cg/"
-        )
+    try:
+        old, new = parse_ckpt_scope(ckpt_scope)
+    except ValueError as error:
+        raise UsageError(f"--ckpt_scope={ckpt_scope} {error}") from None
     if old and old in name:
         return [name.replace(old, new)]
     prefixed = [new + name, f"{new}/{name}"] if new else []
@@ -237,6 +237,8 @@ def _scope_that_fits(
     parts = missing.split("/")
     stripped = ["/".join(parts[:i]) + "/:" for i in range(1, len(parts))]
     for scope in added + stripped:
+        if scope.count(":") > 1:  # A prefix with a colon cannot be told as old:new.
+            continue
         tried = ([*_candidates(name, scope, moving_average)] for name in wanted)
         if all(any(key in available for key in keys) for keys in tried):
             return scope

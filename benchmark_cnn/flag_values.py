@@ -49,9 +49,9 @@ def parse_gpu_indices(text: str) -> tuple[int, ...]:
 
 
 def parse_ckpt_scope(text: str) -> tuple[str, str]:
-    """`"v/cg/:v0/cg/"` -> old "v/cg/" and new "v0/cg/"; new may be empty: it strips the old."""
+    """`"v/cg/:v0/cg/"` -> old "v/cg/" and new "v0/cg/"; one of them may be empty."""
     old, colon, new = text.partition(":")
-    if not colon or not old or ":" in new:
+    if not colon or not (old or new) or ":" in new:
         raise ValueError("is not old:new, for example v/cg/:v0/cg/")
     return old, new
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -99,10 +100,15 @@ def test_published_weights_by_name(weights, photographs, tmp_path, monkeypatch):
     assert abs(other["loss"] - found["loss"]) > 1e-3
 
 
-def test_names_that_do_not_fit_are_told(replicated, photographs, capsys):
-    argv = ["--device=cpu", f"--model={MODEL}", f"--data_dir={photographs[0]}"]
-    argv += [f"--train_dir={replicated}", "--ckpt_scope=v/cg/:v1/cg/"]
-    assert evaluation.main(argv) == 3
+def test_names_that_do_not_fit_are_told_and_the_advice_works(
+    replicated, photographs, tmp_path, capsys
+):
+    argv = [f"--data_dir={photographs[0]}", f"--train_dir={replicated}"]
+    argv += ["--moving_average_decay=0.999"]
+    common = ["--device=cpu", f"--model={MODEL}", f"--eval_dir={tmp_path}"]
+    assert evaluation.main([*common, *argv, "--ckpt_scope=v/cg/:v1/cg/"]) == 3
     error = capsys.readouterr().err
     assert "247 of 247 variables" in error
-    assert "--ckpt_scope=:v0/cg/" in error
+    (scope,) = re.findall(r"try (--ckpt_scope=\S+)", error)
+    assert scope == "--ckpt_scope=:v0/cg/"
+    assert result(tmp_path, *argv, scope)["top_1"] == photographs[1]["top_1"]

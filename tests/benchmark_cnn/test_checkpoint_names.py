@@ -142,9 +142,9 @@ class TestScope:
         plan = restore_plan(WANTED, theirs, ckpt_scope="head/dense:head/fc")
         assert plan == {n: n.replace("head/dense", "head/fc") for n in WANTED}
 
-    @pytest.mark.parametrize("scope", ["v/cg/", "", ":"])
+    @pytest.mark.parametrize("scope", ["v/cg/", "", ":", "a:b:c", "::b"])
     def test_not_of_the_form_old_new(self, scope):
-        with pytest.raises(UsageError, match="is not of the form old:new"):
+        with pytest.raises(UsageError, match=f"--ckpt_scope={scope} is not old:new"):
             restore_plan(WANTED, WANTED, ckpt_scope=scope)
 
     @pytest.mark.parametrize("moving_average", [False, True])
@@ -158,6 +158,9 @@ class TestScope:
     def test_a_scope_that_loses_what_fits_already_is_not_suggested(self):
         message = report({"a/w": (), "b/w": ()}, {"a/w": (), "x/b/w": ()})
         assert "try --ckpt_scope" not in message
+
+    def test_a_prefix_with_a_colon_is_not_suggested(self):
+        assert "try --ckpt_scope" not in report({"a/w": ()}, {"x:0/a/w": ()})
 
     def test_stripping_is_suggested_and_works(self):
         theirs = {n.removeprefix("efficientnet-lite0/"): s for n, s in WANTED.items()}

@@ -529,9 +529,14 @@ EVALUATIONS = [
         "--train_dir=run --ckpt_scope=v/cg/:v0/cg/",
     ),
     (
-        "--train_dir=run --ckpt_scope=:v/",
-        "--ckpt_scope=:v/ is not old:new, for example v/cg/:v0/cg/",
+        "--train_dir=run --ckpt_scope=:",
+        "--ckpt_scope=: is not old:new, for example v/cg/:v0/cg/",
         "--train_dir=run --ckpt_scope=v/:",
+    ),
+    (
+        "--train_dir=run --ckpt_scope=v/:v0/:cg/",
+        "--ckpt_scope=v/:v0/:cg/ is not old:new, for example v/cg/:v0/cg/",
+        "--train_dir=run --ckpt_scope=:v0/cg/",
     ),
     (
         "--train_dir=run --data_format=NCHW --device=cpu",
