@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,10 +30,18 @@ class View:
 
     eval_method: str = "vgg"
     resize_method: str = "bilinear"
+    resize_kernels: str = "legacy"
+    eval_crop_fraction: float | None = None
 
     def but(self, eval_method: str | None, resize_method: str | None) -> View:
-        """This view with what is not None."""
-        return View(eval_method or self.eval_method, resize_method or self.resize_method)
+        """This view with what is not None; another method has its own crop fraction."""
+        is_same = eval_method in (None, self.eval_method)
+        return dataclasses.replace(
+            self,
+            eval_method=eval_method or self.eval_method,
+            resize_method=resize_method or self.resize_method,
+            eval_crop_fraction=self.eval_crop_fraction if is_same else None,
+        )
 
 
 def view_of_data(data: Any) -> View:
@@ -40,7 +49,9 @@ def view_of_data(data: Any) -> View:
     name = data.data_name
     if name is None and data.data_dir is not None and Path(data.data_dir).is_dir():
         name = registry.guess_name(Path(data.data_dir))
-    return View(WHOLE if name in _DATA_OF_WHOLE_IMAGES else data.eval_method, data.resize_method)
+    if name in _DATA_OF_WHOLE_IMAGES:
+        return View(WHOLE)
+    return View(data.eval_method, data.resize_method, data.resize_kernels, data.eval_crop_fraction)
 
 
 def class_names(num_classes: int, labels_map_file: str | None, data_dir: str | None) -> list[str]:
@@ -104,9 +115,7 @@ def _classify_batch(
     for file in files:
         answers.append({"image": str(file)})
         try:
-            image = photo_view(
-                photos.read(file), classifier.image_size, view.eval_method, view.resize_method
-            )
+            image = photo_view(photos.read(file), classifier.image_size, **dataclasses.asdict(view))
         except DataError as error:
             answers[-1]["error"] = str(error)
         else:

@@ -9,15 +9,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import prediction
 from benchmark_cnn.params import make_params, write_parameters
 from checkpoints import bundle, completeness, photo_answers
 from download_and_convert_imagenet.manifest import Manifest, write_manifest
+from preprocessing.examples import Example
+from preprocessing.imagenet_images import eval_image
+from preprocessing.options import ImageOptions
 
 ROOT = Path(prediction.__file__).parent
 
@@ -88,7 +93,49 @@ def test_the_view_of_a_run_is_that_of_its_data(tmp_path, data_name, directory, e
         resize_method="area",
     ).data  # fmt: skip
     data = dataclasses.replace(data, data_name=data_name)
-    assert photo_answers.view_of_data(data) == photo_answers.View(eval_method, "area")
+    view = photo_answers.view_of_data(data)
+    assert view.eval_method == eval_method
+    if eval_method != "whole":
+        assert view == photo_answers.View(eval_method, "area")
+
+
+def test_the_view_of_a_run_is_that_of_its_evaluations(tmp_path):
+    """Kernels and crop fraction too, until another method is asked for."""
+    data = make_params(
+        data_name="imagenet", data_dir="none", eval_method="efficientnet",
+        resize_method="bicubic", resize_kernels="tf2", eval_crop_fraction=0.9,
+    ).data  # fmt: skip
+    view = photo_answers.view_of_data(data)
+    assert view == photo_answers.View("efficientnet", "bicubic", "tf2", 0.9)
+    assert view.but(None, "area") == photo_answers.View("efficientnet", "area", "tf2", 0.9)
+    assert view.but("vgg", None) == photo_answers.View("vgg", "bicubic", "tf2", None)
+
+
+def test_a_photo_is_seen_as_an_evaluation_sees_it(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    options = {"resize_method": "bicubic", "resize_kernels": "tf2", "eval_crop_fraction": 0.9}
+    example = Example(tf.io.encode_png(pixels), tf.constant(0), tf.zeros([0, 4]))
+    expected = eval_image(
+        ImageOptions(eval_method="efficientnet", **options), example, 28, tf.constant(0, tf.int64)
+    )
+    shown = []
+
+    class Classifier:
+        image_size = 28
+
+        def probabilities(self, views):
+            shown.append(views)
+            return np.eye(1, 10)
+
+    view = photo_answers.View("efficientnet", **options)
+    photo = str(tmp_path / "photo.png")
+    list(
+        photo_answers.classify(
+            cast("Any", Classifier()), [photo], view, [str(n) for n in range(10)], 1
+        )
+    )
+    np.testing.assert_array_equal(shown[0][0], expected)
 
 
 def test_json_with_labels_and_an_unreadable_file(checkpoint, photo, tmp_path, capsys):
