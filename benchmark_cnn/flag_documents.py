@@ -35,8 +35,9 @@ Flags are written `--name=value` or `--name value`, switches `--name` or `--nona
 takes a value back. `--flagfile=FILE` reads flags from a file, one a line. The last one given wins,
 so what is typed behind a flag file overrides it.
 
-A flag without effect beside the others is an error, unless it asks for nothing (0, false, none) or
-comes from a flag file of which the command line has taken a part back.
+A flag without effect beside the others is an error, unless it asks for nothing (0, false, none), or
+comes from a flag file of which the command line has taken a part back, or that lacks only data, a
+run directory or a GPU.
 """
 
 
