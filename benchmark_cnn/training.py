@@ -98,6 +98,9 @@ def _train(
     step_function = dataclasses.replace(run.step, **reporter.hooks())
     run_steps = make_step_loop(step_function, batches, plan.micro_batches)
     _settle_last_evaluation(run, step, saver, reporter, stop)
+    if stop.requested:
+        # A step more would lie behind the evaluation that is still owed.
+        raise Stopped(_stop_line(run, step, stop))
     while step < plan.total_steps and not reporter.reached(params.stop_at_top_1_accuracy):
         previous, step = step, profiler.end_of_call(step, _end_of_call(run, step))
         evaluates, saves = _evaluation_due(run, previous, step), saver.due(previous, step)

@@ -150,6 +150,16 @@ def test_killed_and_resumed_equals_unbroken(unbroken, tmp_path, mode, line):
     assert_same_end(tmp_path, unbroken(mode))
 
 
+@pytest.mark.parametrize("at", [5, TOTAL_STEPS])
+def test_stopped_again_in_the_evaluation_made_up_for(unbroken, tmp_path, at):
+    for _ in range(2):
+        with pytest.raises(Stopped, match=f"stopped by SIGTERM at step {at} of 12"):
+            train(tmp_path, on_line=stop_at(f"Running evaluation at global_step {at}"))
+        assert checkpoints.read(tmp_path)["global_step"] == at
+    train(tmp_path)
+    assert_same_end(tmp_path, unbroken("1 tower"))
+
+
 @pytest.mark.slow
 def test_stopped_at_every_step_equals_unbroken(unbroken, tmp_path):
     for step in range(1, TOTAL_STEPS):
