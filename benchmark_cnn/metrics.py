@@ -76,22 +76,26 @@ def count(logits: tf.Tensor, labels: tf.Tensor, is_real: tf.Tensor | None = None
         is_real = tf.ones_like(labels, tf.bool)
     labels = tf.where(is_real, labels, 0)
     before = rank(logits, labels)
-    countable = tf.logical_and(is_real, tf.reduce_all(tf.math.is_finite(logits), axis=1))
     return Counts(
-        top_1=_number(tf.logical_and(countable, before < 1)),
-        top_5=_number(tf.logical_and(countable, before < 5)),
+        top_1=_number(tf.logical_and(is_real, before < 1)),
+        top_5=_number(tf.logical_and(is_real, before < 5)),
         loss_sum=tf.reduce_sum(tf.where(is_real, _losses(logits, labels), 0.0)),
         examples=_number(is_real),
     )
 
 
 def rank(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """How many classes come before the label, int32 [B]; see `count` for ties."""
+    """How many classes come before the label, int32 [B]; see `count` for ties.
+
+    The largest int32 for a row with a NaN or an infinity: the number of classes would place it in
+    the top 5 where there are fewer than five.
+    """
     of_label = tf.gather(logits, labels, axis=1, batch_dims=1)[:, tf.newaxis]
     classes = tf.range(tf.shape(logits)[1], dtype=labels.dtype)
     wins_tie = tf.logical_and(logits == of_label, classes < labels[:, tf.newaxis])
     before = tf.logical_or(logits > of_label, wins_tie)
-    return tf.reduce_sum(tf.cast(before, tf.int32), axis=1)
+    is_finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
+    return tf.where(is_finite, tf.reduce_sum(tf.cast(before, tf.int32), axis=1), tf.int32.max)
 
 
 def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -62,6 +62,15 @@ def test_rows_with_nan_or_infinity_are_wrong():
     assert np.isnan(counts.loss_sum)
 
 
+def test_a_row_with_nan_or_infinity_ranks_behind_every_k():
+    nan, inf = float("nan"), float("inf")
+    logits = tf.constant([[nan, nan], [nan, 0.0], [inf, 0.0], [0.0, -inf], [0.0, 1.0]])
+    ranks = metrics.rank(logits, tf.constant([0, 0, 0, 0, 0]))
+    assert ranks.dtype == tf.int32
+    np.testing.assert_array_equal(ranks >= 5, [True, True, True, True, False])
+    assert int(ranks[-1]) == 1
+
+
 def test_padding_counts_for_nothing_whatever_it_holds():
     nan = float("nan")
     result = count([[2.0, 0.0], [2.0, 0.0], [nan, nan]], [0, 1, -1], [True, True, False])
