@@ -55,10 +55,15 @@ def global_norm(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
 def clip(
     gradients: Sequence[tf.Tensor], *, limit: float | None, mode: str, norm
 ) -> list[tf.Tensor]:
-    """`norm`: scale all so that their global norm is at most `limit`; `value`: each element."""
+    """`norm`: scale all so that their global norm is at most `limit`; `value`: each element.
+
+    Gradients whose norm is not finite come out as NaN, all of them: a limit would make an infinite
+    one look sound.
+    """
     if limit is None:
         return list(gradients)
+    factor = tf.where(tf.math.is_finite(norm), 1.0, float("nan"))
     if mode == "value":
-        return [tf.clip_by_value(gradient, -limit, limit) for gradient in gradients]
-    factor = limit / tf.maximum(norm, limit)
+        return [tf.clip_by_value(gradient, -limit, limit) * factor for gradient in gradients]
+    factor *= limit / tf.maximum(norm, limit)
     return [gradient * factor for gradient in gradients]

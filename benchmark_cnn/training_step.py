@@ -108,7 +108,7 @@ class TrainingStep:
 
     @property
     def _always_needs_norm(self) -> bool:
-        return self.guards or (self.gradient_clip is not None and self.gradient_clip_mode == "norm")
+        return self.guards or self.gradient_clip is not None
 
     @property
     def _weight_decays(self) -> list[float]:

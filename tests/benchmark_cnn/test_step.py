@@ -75,6 +75,17 @@ def test_clip_by_value_clips_each_element_of_the_mean(towers):
     np.testing.assert_allclose(weights, [-1.0, 1.0, -0.25], rtol=1e-6)
 
 
+@pytest.mark.parametrize("towers", [1, 2])
+@pytest.mark.parametrize("mode", ["norm", "value"])
+@pytest.mark.parametrize("broken", [math.inf, -math.inf, math.nan])
+def test_clipping_hides_no_gradient_that_is_not_finite(broken, mode, towers):
+    weights, report = run_gradients(
+        [[3, 0], [0, broken]], towers=towers, gradient_clip=1.0, gradient_clip_mode=mode
+    )
+    assert np.isnan(weights).all()
+    assert not math.isfinite(report["gradient_norm"])
+
+
 # --- a softmax regression, in TensorFlow for the engine and in NumPy for the truth ---------------
 
 FEATURES, CLASSES, EPSILON, BN_MOMENTUM = 4, 7, 1e-3, 0.8
@@ -354,6 +365,28 @@ def test_weights_that_overflow_are_not_saved(tmp_path):
     with pytest.raises(NonFiniteError, match="w not finite after step 1"):
         training.train(params, Spec(GradientNetwork), dataset, loss=GradientNetwork.loss)
     assert checkpoints.all_checkpoints(tmp_path) == []
+
+
+def test_an_infinite_gradient_clipped_by_value_stops_the_run(tmp_path):
+    """In a step that is not reported, by the weights that it would have saved."""
+    params = make_params(
+        device="cpu", batch_size=2, num_batches=4, num_warmup_batches=0, display_every=10,
+        train_dir=str(tmp_path), learning_rate=0.1, optimizer="sgd", weight_decay=0.0,
+        gradient_clip=1.0, gradient_clip_mode="value",
+    )  # fmt: skip
+    images = np.ones((8, 1, 1, 2), np.float32)
+    images[2] = math.inf
+    dataset = ArrayData(images, np.zeros(8))
+    with pytest.raises(NonFiniteError, match="not finite"):
+        training.train(params, Spec(GradientNetwork), dataset, loss=GradientNetwork.loss)
+    assert checkpoints.all_checkpoints(tmp_path) == []
+
+
+def test_logits_that_are_not_finite_are_never_right():
+    images, labels = softmax_examples(8)
+    dataset = ArrayData(np.full_like(images, np.nan), labels, CLASSES)
+    reports, _ = run_steps(SoftmaxNetwork, dataset, steps=1, global_batch=8, num_gpus=2)
+    assert (reports[0]["top_1"], reports[0]["top_5"]) == (0, 0)
 
 
 # --- randomness ----------------------------------------------------------------------------------
