@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 
 import models.registry
 import preprocessing.registry
-from benchmark_cnn import flags, process_environment
-from benchmark_cnn.errors import DataError
+from benchmark_cnn import evaluated_run, flags, process_environment
 from benchmark_cnn.flags import ParsedFlags
-from benchmark_cnn.params import PARAMETERS_FILE, Params, read_parameters
+from benchmark_cnn.params import Params
 from checkpoints import pretrained
 
 
@@ -39,10 +37,7 @@ def evaluate(argv: Sequence[str]) -> dict:
     if parsed.params.checkpoint.pretrained:
         parsed, run = _published(parsed)
     else:
-        run = _run_parameters(
-            parsed.params.checkpoint.train_dir or ".",
-            waits=bool(parsed.params.evaluation.eval_interval_secs),
-        )
+        run = evaluated_run.parameters(parsed.params, parsed.typed)
     params = flags.evaluation_params(parsed, run if run is not None else parsed.params)
     data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "validation")
     with process_environment.without_chatter():
@@ -63,16 +58,6 @@ def _published(parsed: ParsedFlags) -> tuple[ParsedFlags, Params]:
     eval_method, resize_method = pretrained.view(params.network.model)
     data = dataclasses.replace(params.data, eval_method=eval_method, resize_method=resize_method)
     return dataclasses.replace(parsed, params=params), dataclasses.replace(params, data=data)
-
-
-def _run_parameters(train_dir: str, waits: bool) -> Params | None:
-    """What the run was trained with; None beside a foreign checkpoint, or before a run begins."""
-    directory = train_dir if os.path.isdir(train_dir) else os.path.dirname(train_dir) or "."
-    if os.path.exists(os.path.join(directory, PARAMETERS_FILE)):
-        return read_parameters(directory)
-    if not (waits or os.path.exists(train_dir) or os.path.exists(f"{train_dir}.index")):
-        raise DataError(f"--train_dir={train_dir}: no such directory or checkpoint")
-    return None
 
 
 if __name__ == "__main__":

@@ -152,13 +152,26 @@ def wait_for_new_checkpoint(
         wait_secs = poll_secs if deadline is None else min(poll_secs, deadline - time.monotonic())
         if wait_secs <= 0:
             return None
-        while wait_secs > 0:
-            nap_secs = min(wait_secs, _LONGEST_NAP_SECS)
-            time.sleep(nap_secs)
-            wait_secs -= nap_secs
-            if wait_secs > 0 and should_stop():
-                return None
+        if nap(wait_secs, should_stop):
+            return None
     return None
+
+
+def has_begun(directory: str | os.PathLike[str]) -> bool:
+    """Whether a training has left its parameters there, or another program a checkpoint."""
+    run = RunDirectory(Path(directory))
+    return run.parameters.exists() or any(run.path.glob("*.index"))
+
+
+def nap(secs: float, should_stop: Callable[[], bool]) -> bool:
+    """Wait, but not on when `should_stop`, asked every second between, is true; whether it was."""
+    while secs > 0:
+        nap_secs = min(secs, _LONGEST_NAP_SECS)
+        time.sleep(nap_secs)
+        secs -= nap_secs
+        if secs > 0 and should_stop():
+            return True
+    return False
 
 
 def _make_writable_directory(path: Path) -> None:

@@ -158,6 +158,41 @@ def test_watching_evaluates_each_checkpoint_once_and_ends_on_sigterm(run, capsys
     assert result_of(watched / "eval")["global_step"] == 24
 
 
+def test_a_watch_that_begins_before_the_run_takes_its_parameters(run, capsys, tmp_path):
+    """Neither model nor data are typed: they come with the run's parameters.json."""
+    later = tmp_path / "later"
+
+    def on_line(line):
+        lines.append(line)
+        if line == f"Waiting for a run in {later}":
+            later.mkdir()
+            shutil.copy(run / "parameters.json", later)
+            for path in run.glob("model.ckpt-8.*"):
+                shutil.copy(path, later)
+        elif line.startswith("Accuracy"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    lines: list[str] = []
+    argv = ["--device=cpu", f"--train_dir={later}", "--eval_interval_secs=0.1"]
+    with console.routed_through(on_line):
+        assert evaluation.main(argv) == 75
+    assert result_of(later / "eval")["model"] == "lenet"
+    assert result_of(later / "eval")["examples"] == NUM_VALIDATION
+
+
+def test_the_wait_for_a_run_is_stopped_by_sigterm(capsys, tmp_path):
+    def on_line(_):
+        timers.append(threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)))
+        timers[-1].start()
+
+    timers: list[threading.Timer] = []
+    argv = [f"--train_dir={tmp_path}/later", "--eval_interval_secs=600"]
+    with console.routed_through(on_line):
+        assert evaluation.main(argv) == 75
+    told = capsys.readouterr().err
+    assert told == f"error: stopped by SIGTERM while waiting for a run in {tmp_path}/later\n"
+
+
 @pytest.mark.slow
 def test_a_real_process_that_watches_ends_on_sigterm(run):
     with subprocess.Popen(
