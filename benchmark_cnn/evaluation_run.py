@@ -59,18 +59,16 @@ def evaluate(
     result: dict = {}
     with StopSignal() as stop, EvaluationSummaries(directory) as summaries:
         for prefix in _checkpoints_to_evaluate(params, stop):
-            try:
-                _restore(network, prefix, params)
-            except DataError:
-                if params.evaluation.eval_interval_secs and not os.path.exists(f"{prefix}.index"):
-                    logging.warning("%s was deleted by the training run; waiting", prefix)
-                    continue
-                raise
-            result = _evaluate_one(evaluator, prefix, params, spec, stop)
-            summaries.write(result["global_step"], result)
+            step = _restore_unless_deleted(network, prefix, params)
+            if step is None:
+                continue
+            result = _evaluate_one(evaluator, prefix, step, params, spec, stop)
+            summaries.write(step, result)
             _write_json(directory / RESULT_FILE, result)
     if stop.requested:
         raise Stopped(f"stopped by {stop.requested}; finished evaluations are in {directory}")
+    if not result:
+        raise DataError(f"no checkpoint in {params.checkpoint.train_dir} is left to evaluate")
     return result
 
 
@@ -96,7 +94,7 @@ def _checkpoints_to_evaluate(params: Params, stop: StopSignal) -> Iterator[str]:
             )
             if prefix is None:
                 return
-            step = checkpoints.global_step(prefix)
+            step = checkpoints.step_in_name(prefix)
             yield prefix
     elif flags.all_checkpoints:
         prefixes = checkpoints.all_checkpoints(train_dir)
@@ -107,7 +105,24 @@ def _checkpoints_to_evaluate(params: Params, stop: StopSignal) -> Iterator[str]:
         yield checkpoints.resolve(train_dir)
 
 
-def _restore(network, prefix: str, params: Params) -> None:
+def _restore_unless_deleted(network, prefix: str, params: Params) -> int | None:
+    """The global step of the weights that `network` now has; None if `prefix` is no longer there.
+
+    A training deletes its older checkpoints while others are evaluated.
+    """
+    try:
+        return _restore(network, prefix, params)
+    except DataError:
+        evaluates_several = (
+            params.evaluation.eval_interval_secs or params.evaluation.all_checkpoints
+        )
+        if not evaluates_several or os.path.exists(f"{prefix}.index"):
+            raise
+        logging.warning("%s was deleted by the training run and is skipped", prefix)
+        return None
+
+
+def _restore(network, prefix: str, params: Params) -> int:
     plan = checkpoint_names.restore_plan(
         {name: tuple(variable.shape) for name, variable in network.variables.items()},
         checkpoints.shapes(prefix),
@@ -115,12 +130,13 @@ def _restore(network, prefix: str, params: Params) -> None:
         moving_average=params.optimization.moving_average_decay is not None,
         ignore_missing=params.evaluation.ignore_missing_vars,
     )
-    for name, value in checkpoints.read_variables(prefix, plan).items():
+    values, step = checkpoints.read_variables(prefix, plan), checkpoints.global_step(prefix)
+    for name, value in values.items():
         network.variables[name].assign(value)
+    return step
 
 
-def _evaluate_one(evaluator: Evaluator, prefix: str, params: Params, spec, stop) -> dict:
-    step = checkpoints.global_step(prefix)
+def _evaluate_one(evaluator: Evaluator, prefix: str, step: int, params: Params, spec, stop) -> dict:
     console.log(console.running_evaluation_line(step))
 
     def on_step(number: int, examples_per_sec: float) -> None:

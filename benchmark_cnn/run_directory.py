@@ -126,7 +126,7 @@ def wait_for_new_checkpoint(
 
     Args:
       directory: where another process trains; it need not exist yet.
-      after_step: global step of the last one evaluated, None before the first.
+      after_step: step in the name of the last one evaluated, None before the first.
       timeout_secs: how long to wait; None is for ever, 0 looks once.
       poll_secs: time between two looks.
       should_stop: asked at every look, and every second between; true ends the wait.

@@ -18,7 +18,7 @@ import pytest
 
 import eval as evaluation
 import train
-from benchmark_cnn import console, metrics_log
+from benchmark_cnn import checkpoints, console, metrics_log, run_directory
 from tests.benchmark_cnn.event_readers import read_with_slow_loader
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -178,6 +178,63 @@ def test_a_watch_that_begins_before_the_run_takes_its_parameters(run, capsys, tm
         assert evaluation.main(argv) == 75
     assert result_of(later / "eval")["model"] == "lenet"
     assert result_of(later / "eval")["examples"] == NUM_VALIDATION
+
+
+def delete_checkpoint(run, step):
+    for path in run.glob(f"model.ckpt-{step}.*"):
+        path.unlink()
+
+
+def test_a_checkpoint_that_training_deletes_meanwhile_is_skipped(run, capsys, caplog):
+    """--all_checkpoints lists them at its start."""
+
+    def on_line(line):
+        if line.startswith("Accuracy"):
+            delete_checkpoint(run, 16)
+        elif line.startswith("Running evaluation"):
+            steps.append(int(line.split()[-1]))
+
+    steps: list[int] = []
+    with console.routed_through(on_line):
+        assert evaluation.main(["--device=cpu", f"--train_dir={run}", "--all_checkpoints"]) == 0
+    assert steps == [8, 24]
+    assert caplog.text.count("model.ckpt-16 was deleted by the training run") == 1
+
+
+def test_nothing_is_left_when_training_deletes_all(run, capsys, monkeypatch):
+    find = checkpoints.all_checkpoints
+
+    def find_and_delete(directory):
+        found = find(directory)
+        for step in (8, 16, 24):
+            delete_checkpoint(run, step)
+        return found
+
+    monkeypatch.setattr(checkpoints, "all_checkpoints", find_and_delete)
+    _, errors = evaluate(capsys, f"--train_dir={run}", "--all_checkpoints", code=3)
+    assert errors[-1] == f"error: no checkpoint in {run} is left to evaluate"
+
+
+def test_a_checkpoint_that_is_deleted_once_it_was_found_is_skipped(
+    run, capsys, caplog, monkeypatch
+):
+    """Between the look for a new checkpoint and its reading."""
+    wait, found = run_directory.wait_for_new_checkpoint, []
+    for step in (8, 16):
+        delete_checkpoint(run, step)
+
+    def wait_and_delete(*args, **kwargs):
+        found.append(wait(*args, **kwargs))
+        if len(found) == 1:
+            delete_checkpoint(run, 24)
+            timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+            timer.start()
+        return found[-1]
+
+    monkeypatch.setattr(run_directory, "wait_for_new_checkpoint", wait_and_delete)
+    evaluate(capsys, f"--train_dir={run}", "--eval_interval_secs=0.1", code=75)
+    assert found == [f"{run}/model.ckpt-24", None]
+    assert caplog.text.count("model.ckpt-24 was deleted by the training run") == 1
 
 
 def test_the_wait_for_a_run_is_stopped_by_sigterm(capsys, tmp_path):
