@@ -125,6 +125,14 @@ def total_lines(images_per_sec: float) -> list[str]:
     return [_RULE, f"total images/sec: {images_per_sec:.2f}", _RULE]
 
 
+def skipped_line(skipped_steps: int, step: int) -> str:
+    """What a run whose guard had to act says at its end."""
+    return (
+        f"Skipped:    {skipped_steps} of {step} steps, which changed nothing: "
+        "their gradients were not finite"
+    )
+
+
 def closing_lines(
     train_dir: str | os.PathLike[str],
     result: Mapping[str, float],

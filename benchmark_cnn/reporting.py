@@ -147,6 +147,9 @@ class Reporter:
             console.log(console.DONE_WITH_TRAINING)
         if self._speed.num_steps:
             console.log(*console.total_lines(speed.images_per_sec))
+        skipped = int(self._run.state.skipped_steps)
+        if skipped:
+            console.log(console.skipped_line(skipped, self._last_step))
         result = {"global_step": self._last_step, "images_per_sec": speed.images_per_sec}
         result |= {n: v for n, v in (self._evaluation or {}).items() if n != "global_step"}
         if self._directory is not None:
@@ -197,6 +200,8 @@ class Reporter:
         recent = self._speed.report(since=max(0, self._speed.num_steps - 100))
         if not self._run.step.dynamic_loss_scale:
             values["loss_scale"] = None
+        if self._run.step.guards:
+            values["skipped_steps"] = int(self._run.state.skipped_steps)
         self._summaries.scalars(
             step,
             images_per_sec=recent.images_per_sec,

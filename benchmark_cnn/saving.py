@@ -12,6 +12,7 @@ from benchmark_cnn import (
     checkpoint_names,
     checkpoints,
     console,
+    train_state,
 )
 from benchmark_cnn.run_directory import RunDirectory
 from benchmark_cnn.run_plan import crosses
@@ -61,10 +62,11 @@ class Saver:
         prefix = self._directory.checkpoint_to_resume() if self._directory else None
         if prefix is None:
             return 0
-        wanted = self._state.named_variables()
+        wanted, available = _shapes(self._state.named_variables()), checkpoints.shapes(prefix)
+        absent = train_state.OPTIONAL - available.keys()
         plan = checkpoint_names.restore_plan(
-            _shapes(wanted),
-            checkpoints.shapes(prefix),
+            {name: shape for name, shape in wanted.items() if name not in absent},
+            available,
             advice=checkpoint_advice.RESUMPTION,
         )
         self._state.restore(checkpoints.read_variables(prefix, plan))

@@ -23,6 +23,7 @@ TAGS = {
     "epoch": "epoch_step",
     "gradient_norm": "gradient_norm",
     "loss_scale": "loss_scale",
+    "skipped_steps": "skipped_steps",
     "images_per_sec": "images_per_sec",
     "data_wait_share": "data_wait_share",
 }

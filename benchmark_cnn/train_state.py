@@ -11,6 +11,10 @@ import tensorflow as tf
 from benchmark_cnn.tensor_roles import MOVING_AVERAGE
 from benchmark_cnn.variable_mgr import VariableManager
 
+SKIPPED_IN_A_ROW = "skipped_steps/in_a_row"
+# What runs of earlier versions did not save; it keeps its initial value.
+OPTIONAL = frozenset((SKIPPED_IN_A_ROW,))
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainState:
@@ -19,6 +23,7 @@ class TrainState:
     slots: checkpoint name of a weight -> slot name -> variable beside it.
     averages: checkpoint name -> average beside it; empty without a moving average.
     global_step: int64, batches consumed. skipped_steps: those of them that changed nothing.
+    skipped_in_a_row: int64, how many of those were the last ones.
     examples_seen: int64, the position in the data, also when the batch size changes on resume.
     loss_scale, good_steps: of dynamic loss scaling; constant 1 and 0 where there is none.
     """
@@ -29,6 +34,7 @@ class TrainState:
     averages: Mapping[str, tf.Variable]
     global_step: tf.Variable
     skipped_steps: tf.Variable
+    skipped_in_a_row: tf.Variable
     examples_seen: tf.Variable
     loss_scale: tf.Variable
     good_steps: tf.Variable
@@ -42,6 +48,7 @@ class TrainState:
         return named | {
             "global_step": self.global_step,
             "skipped_steps": self.skipped_steps,
+            SKIPPED_IN_A_ROW: self.skipped_in_a_row,
             "examples_seen": self.examples_seen,
             "loss_scale": self.loss_scale,
             "loss_scale/good_steps": self.good_steps,
@@ -117,6 +124,7 @@ def create(
             averages,
             global_step=_counter("global_step"),
             skipped_steps=_counter("skipped_steps"),
+            skipped_in_a_row=_counter("skipped_in_a_row"),
             examples_seen=_counter("examples_seen"),
             loss_scale=tf.Variable(
                 tf.ones([]), trainable=False, dtype=tf.float32, name="loss_scale"

@@ -24,6 +24,9 @@ from benchmark_cnn.stop_signal import StopSignal
 from benchmark_cnn.training_setup import TrainingRun
 from benchmark_cnn.training_step import REPORT
 
+# Dynamic loss scaling gets from its highest scale to its lowest in 24 skipped steps.
+_MOST_SKIPPED_IN_A_ROW = 100
+
 
 def train(
     params: Params,
@@ -184,7 +187,10 @@ def _raise_if(requested) -> None:
 
 
 def _check_finite(run: TrainingRun, step: int, values: dict) -> None:
-    if run.step.guards or run.params.run.forward_only:
+    if run.params.run.forward_only:
+        return
+    if run.step.guards:
+        _check_skipped(run, step, values)
         return
     broken = [n for n in ("total_loss", "gradient_norm") if not math.isfinite(values[n])]
     if broken:
@@ -192,6 +198,17 @@ def _check_finite(run: TrainingRun, step: int, values: dict) -> None:
             f"{' and '.join(broken)} not finite at step {step} (learning rate "
             f"{values['learning_rate']:g}); lower --learning_rate, set --gradient_clip, or "
             "--on_nonfinite=skip. No checkpoint was written of it"
+        )
+
+
+def _check_skipped(run: TrainingRun, step: int, values: dict) -> None:
+    skipped = int(run.state.skipped_in_a_row)
+    if skipped >= _MOST_SKIPPED_IN_A_ROW:
+        raise NonFiniteError(
+            f"the last {skipped} steps, up to step {step}, were skipped: none had finite gradients "
+            f"(learning rate {values['learning_rate']:g}, loss scale {values['loss_scale']:g}). "
+            f"The weights are those of step {step - skipped}; start anew with a lower "
+            "--learning_rate or with --gradient_clip"
         )
 
 

@@ -195,9 +195,12 @@ class TrainingStep:
     def _count(self, norm) -> None:
         """Advance the counters, and the loss scale after a good or a skipped step."""
         state = self.state
-        if self.guards:
+        # A forward pass alone has no gradient, and leaves out nothing.
+        if self.guards and not self.tower.forward_only:
             finite = self._all_finite(norm)
             state.skipped_steps.assign_add(tf.cast(~finite, tf.int64))
+            in_a_row = state.skipped_in_a_row.read_value() + 1
+            state.skipped_in_a_row.assign(tf.where(finite, tf.zeros_like(in_a_row), in_a_row))
             if self.dynamic_loss_scale:
                 scale, good_steps = loss_scaling.next_scale(
                     state.loss_scale,

@@ -193,6 +193,16 @@ def test_a_damaged_newest_checkpoint_is_passed_over(unbroken, tmp_path, caplog, 
     assert_same_end(tmp_path, unbroken("1 tower"))
 
 
+def test_a_checkpoint_from_before_skipped_steps_were_counted_in_a_row(unbroken, tmp_path):
+    with pytest.raises(Stopped):
+        train(tmp_path, on_line=stop_at("7\timages/sec"))
+    tensors = checkpoints.read(tmp_path)
+    del tensors["skipped_steps/in_a_row"]
+    checkpoints.save(tmp_path, 7, tensors)
+    train(tmp_path)
+    assert_same_end(tmp_path, unbroken("1 tower"))
+
+
 def test_from_two_towers_to_one_with_a_doubled_batch(tmp_path):
     """Synchronised batch norm, so that the mathematics does not depend on the towers."""
     flags = {"network": lambda: ConvNetwork(batch_norm="sync")}

@@ -8,13 +8,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmark_cnn import checkpoints, metrics_log, training
+from benchmark_cnn import checkpoints, console, metrics_log, training
 from benchmark_cnn.errors import NonFiniteError
 from benchmark_cnn.params import make_params
 from tests.benchmark_cnn.engine import run_steps
+from tests.benchmark_cnn.event_readers import read_with_slow_loader
 from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, Output, Spec, random_examples
 
-COUNTERS = {"global_step", "examples_seen", "skipped_steps", "loss_scale", "loss_scale/good_steps"}
+COUNTERS = {
+    "global_step",
+    "examples_seen",
+    "skipped_steps",
+    "skipped_steps/in_a_row",
+    "loss_scale",
+    "loss_scale/good_steps",
+}
 
 
 class GradientNetwork:
@@ -337,6 +345,55 @@ def test_the_loss_scale_of_finite_steps_changes_no_digit_that_counts():
         np.testing.assert_array_equal(scaled[name], plain[name], err_msg=name)
     for report, other in zip(reports, plain_reports, strict=True):
         np.testing.assert_array_equal(report["gradient_norm"], other["gradient_norm"])
+
+
+def nothing_but_nan(train_dir, num_batches, **flags):
+    """A run of `num_batches` steps that its guard skips, all of them; returns what it prints."""
+    params = make_params(
+        device="cpu", batch_size=2, num_batches=num_batches, num_warmup_batches=0,
+        train_dir=str(train_dir), learning_rate=0.1, **flags,
+    )  # fmt: skip
+    dataset = ArrayData(np.full((2, 1, 1, 2), math.nan, np.float32), [0, 0])
+    lines = []
+    with console.routed_through(lines.append):
+        training.train(params, Spec(GradientNetwork), dataset, loss=GradientNetwork.loss)
+    return lines
+
+
+@pytest.mark.parametrize("flags", [{"on_nonfinite": "skip"}, {"dtype": "float16"}])
+def test_skipped_steps_are_told_and_too_many_in_a_row_end_the_run(tmp_path, flags):
+    lines = nothing_but_nan(tmp_path, 60, **flags)
+    assert [line for line in lines if line.startswith("Skipped:    60 of 60 steps")]
+    points = read_with_slow_loader(tmp_path)["skipped_steps"]
+    assert points == [(step, step) for step in (1, 10, 20, 30, 40, 50, 60)]
+    with pytest.raises(NonFiniteError, match=r"last 100 steps, up to step 100, .* of step 0;"):
+        nothing_but_nan(tmp_path, 200, **flags)
+
+
+def test_a_finite_step_starts_the_count_of_skipped_ones_again():
+    _, skipped = run_with_nan(2, on_nonfinite="skip")
+    _, after = run_with_nan(3, on_nonfinite="skip")
+    assert (skipped["skipped_steps/in_a_row"], skipped["skipped_steps"]) == (1, 1)
+    assert (after["skipped_steps/in_a_row"], after["skipped_steps"]) == (0, 1)
+
+
+def test_a_run_without_skipped_steps_does_not_mention_any(tmp_path):
+    images, labels = softmax_examples(8)
+    params = make_params(
+        device="cpu", batch_size=4, num_batches=2, num_warmup_batches=0, on_nonfinite="skip",
+        train_dir=str(tmp_path), learning_rate=0.1,
+    )  # fmt: skip
+    lines = []
+    with console.routed_through(lines.append):
+        training.train(params, Spec(SoftmaxNetwork), ArrayData(images, labels, CLASSES))
+    assert not [line for line in lines if line.startswith("Skipped")]
+
+
+def test_a_forward_pass_alone_skips_nothing():
+    dataset = ArrayData(*softmax_examples(8), CLASSES)
+    flags = {"dtype": "float16", "forward_only": True}
+    _, tensors = run_steps(SoftmaxNetwork, dataset, steps=1, global_batch=8, **flags)
+    assert (tensors["skipped_steps"], tensors["loss_scale"]) == (0, 32768.0)
 
 
 @pytest.mark.parametrize("display_every", [1, 10])

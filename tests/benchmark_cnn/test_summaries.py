@@ -23,6 +23,7 @@ REPORT = {
     "images_per_sec": 1234.5,
     "data_wait_share": 0.03125,
     "loss_scale": 32768.0,
+    "skipped_steps": 3,
 }
 TAGS = {
     "losses/cross_entropy": 6.5,
@@ -37,6 +38,7 @@ TAGS = {
     "images_per_sec": 1234.5,
     "data_wait_share": 0.03125,
     "loss_scale": 32768.0,
+    "skipped_steps": 3.0,
 }
 GRADIENTS = {
     "conv/kernel": np.array([[1.0, -math.e], [0.0, math.e**-2]], np.float32),
