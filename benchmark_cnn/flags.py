@@ -30,7 +30,7 @@ TRAIN_CONCERNS = (
     "checkpoint",
     "report",
 )
-# An evaluation has no towers that exchange anything, no randomness and no updates.
+# An evaluation has no towers that exchange anything or are compiled, no randomness, no updates.
 EVAL_CONCERNS = (
     "network.model",
     "network.image_size",
@@ -52,7 +52,6 @@ EVAL_CONCERNS = (
     "hardware.gpu_indices",
     "hardware.num_intra_threads",
     "hardware.num_inter_threads",
-    "hardware.xla_compile",
     "hardware.deterministic",
     "hardware.allow_memory_growth",
     "optimization.moving_average_decay",

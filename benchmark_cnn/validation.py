@@ -45,7 +45,12 @@ TRAINING_RULES: tuple[Rule, ...] = (
     output_rules.profile_syntax,
 )
 # Model and data of an evaluation are known only once its run's parameters have been read.
-EVALUATION_RULES: tuple[Rule, ...] = (*SHARED_RULES, output_rules.checkpoint_to_evaluate)
+EVALUATION_RULES: tuple[Rule, ...] = (
+    *SHARED_RULES,
+    output_rules.checkpoint_to_evaluate,
+    output_rules.several_checkpoints,
+    output_rules.one_checkpoint,
+)
 INHERITED_RULES: tuple[Rule, ...] = (
     output_rules.images_to_evaluate,
     input_rules.image_preparation,

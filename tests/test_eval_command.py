@@ -290,6 +290,22 @@ MISTAKES = {
         3,
         "model.ckpt-8, model.ckpt-16, model.ckpt-24",
     ),
+    "a watch of one checkpoint": (
+        ["--train_dir={run}/model.ckpt-8", "--eval_interval_secs=60"],
+        2,
+        "--eval_interval_secs has no effect with --train_dir={run}/model.ckpt-8, which is one "
+        "checkpoint; give its directory",
+    ),
+    "all checkpoints of one": (
+        ["--train_dir={run}/model.ckpt-8.index", "--all_checkpoints"],
+        2,
+        "--all_checkpoints has no effect with --train_dir={run}/model.ckpt-8.index, which is one",
+    ),
+    "a flag of training's towers": (
+        ["--train_dir={run}", "--xla_compile"],
+        2,
+        "--xla_compile is a flag of train.py; eval.py does not have it",
+    ),
     "another model": (["--train_dir={run}", "--model=trivial"], 3, "trivial/"),
     "another class count": (
         ["--train_dir={run}", "--num_classes=12"],

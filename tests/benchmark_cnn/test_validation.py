@@ -524,6 +524,22 @@ EVALUATIONS = [
         "--moving_average_decay=0.999 --train_dir=run",
     ),
     (
+        "--train_dir=run --all_checkpoints --eval_interval_secs=60",
+        "--all_checkpoints has no effect with --eval_interval_secs, which evaluates the newest and "
+        "those to come",
+        "--train_dir=run --all_checkpoints --eval_interval_secs=0",
+    ),
+    (
+        "--pretrained --eval_interval_secs=60",
+        "--eval_interval_secs has no effect with --pretrained, which is one checkpoint",
+        "--pretrained",
+    ),
+    (
+        "--pretrained --all_checkpoints",
+        "--all_checkpoints has no effect with --pretrained, which is one checkpoint",
+        "--train_dir=run --all_checkpoints",
+    ),
+    (
         "--train_dir=run --ckpt_scope=v",
         "--ckpt_scope=v is not old:new, for example v/cg/:v0/cg/",
         "--train_dir=run --ckpt_scope=v/cg/:v0/cg/",
