@@ -45,7 +45,7 @@ class ReportParams:
     display_every: int = flag(10, "Steps between printed lines.", lower=1)
     save_summaries_steps: int | None = flag(
         None,
-        "Updates between TensorBoard summaries; summary_verbosity=0 turns them off.",
+        "Updates between rows of metrics.csv and TensorBoard summaries.",
         lower=1,
         when_none="display_every",
     )

@@ -27,14 +27,6 @@ def no_run_directory(given: GivenFlags) -> list[str]:
     )
 
 
-def summaries(given: GivenFlags) -> list[str]:
-    if given.params.report.summary_verbosity > 0:
-        return []
-    return given.without_effect(
-        ["save_summaries_steps"], "with --summary_verbosity=0", because_of=["summary_verbosity"]
-    )
-
-
 def profile_syntax(given: GivenFlags) -> list[str]:
     return syntax_problems("profile_steps", given.params.report.profile_steps, parse_profile_steps)
 

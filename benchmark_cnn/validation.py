@@ -41,7 +41,6 @@ TRAINING_RULES: tuple[Rule, ...] = (
     training_rules.loss_scale,
     output_rules.no_run_directory,
     output_rules.first_weights,
-    output_rules.summaries,
     output_rules.profile_syntax,
 )
 # Model and data of an evaluation are known only once its run's parameters have been read.

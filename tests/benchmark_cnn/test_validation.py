@@ -357,11 +357,6 @@ PAIRS = [
         "--summary_verbosity=0",
     ),
     (
-        "--save_summaries_steps=10 --summary_verbosity=0 --train_dir=run",
-        "--save_summaries_steps has no effect with --summary_verbosity=0",
-        "--save_summaries_steps=10 --summary_verbosity=1 --train_dir=run",
-    ),
-    (
         "--profile_steps=10 --train_dir=run",
         '--profile_steps=10 is not "first,last", for example 10,15',
         "--profile_steps=10,15 --train_dir=run",
@@ -473,6 +468,7 @@ def test_no_wrong_conclusion_from_a_value_that_could_not_be_read():
         "",
         "--num_gpus=8 --device=cpu --model=lenet --batch_size=4",
         "--nodistortions --summary_verbosity=0 --save_model_secs=0 --use_fp16=False",
+        "--train_dir=r --summary_verbosity=0 --save_summaries_steps=10",  # rows of metrics.csv
         "--data_dir=d --train_dir=r --num_epochs=350 --optimizer=rmsprop --rmsprop_epsilon=0.001 "
         "--learning_rate=0.016 --learning_rate_base_batch=256 --num_epochs_per_decay=2.4 "
         "--learning_rate_decay_factor=0.97 --num_learning_rate_warmup_epochs=5 "
