@@ -45,7 +45,10 @@ def evaluate(argv: Sequence[str]) -> dict:
         from benchmark_cnn import evaluation_run
 
     return evaluation_run.evaluate(
-        params, models.registry.get(params.network.model), dataset, typed=parsed.typed
+        params,
+        models.registry.get(params.network.model),
+        dataset,
+        typed=parsed.typed - parsed.from_files,
     )
 
 

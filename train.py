@@ -56,7 +56,7 @@ def train(argv: Sequence[str]) -> dict:
         models.registry.get(params.network.model),
         dataset,
         command_line=["train.py", *argv],
-        typed=parsed.typed,
+        typed=parsed.typed - parsed.from_files,
     )
 
 

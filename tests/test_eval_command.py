@@ -331,6 +331,11 @@ def test_a_mistake_is_told_in_a_line(run, tmp_path, capsys, mistake):
     assert not any("internal error" in line for line in errors)
 
 
+def test_a_flag_file_for_gpus_runs_on_the_cpu(run, tmp_path, capsys):
+    (tmp_path / "recipe").write_text("--gpu_indices=0\n--allow_memory_growth\n")
+    evaluate(capsys, f"--train_dir={run}", f"--flagfile={tmp_path}/recipe")
+
+
 def test_averages_that_a_run_did_not_keep_are_missed(tmp_path, trained, capsys):
     data = trained.parent / "data"
     with contextlib.redirect_stdout(io.StringIO()):

@@ -215,6 +215,12 @@ def test_a_gpu_where_there_is_none(capsys):
     assert "error: --device=gpu: TensorFlow sees no GPU" in capsys.readouterr().err
 
 
+def test_a_flag_file_for_gpus_runs_on_the_cpu(tmp_path, capsys):
+    (tmp_path / "recipe").write_text("--gpu_indices=0\n--allow_memory_growth\n")
+    argv = [*LENET, f"--flagfile={tmp_path}/recipe", "--num_batches=1"]
+    assert train.main(argv) == 0, capsys.readouterr().err
+
+
 def test_all_mistakes_are_told_at_once(capsys):
     assert train.main(["--momentum=2", "--batchsize=3", "--num_gpus=x", "--optimizer=no"]) == 2
     lines = capsys.readouterr().err.splitlines()
