@@ -84,14 +84,23 @@ class Reporter:
         return self._displays(previous, step) or self._logs(previous, step)
 
     def on_steps(
-        self, previous: int, step: int, seconds: float, waited: float, values: dict | None
+        self,
+        previous: int,
+        step: int,
+        seconds: float,
+        waited: float,
+        values: dict | None,
+        *,
+        compiled: bool,
     ) -> None:
-        """Take note of a call: its steps, its seconds, and its values where they were asked for."""
+        """Take note of a call: its steps, its seconds, and its values where they were asked for.
+
+        A call that `compiled` its graph first says nothing about the speed.
+        """
         warmup = self._run.plan.warmup_steps
         self._last_step = step
-        is_first_call = previous == self._start_step
-        if previous >= warmup and not is_first_call:
-            self._speed.record(seconds, step - previous, float(waited))
+        if previous >= warmup and not compiled:
+            self._speed.record(seconds, step - previous, waited)
         recent = self._speed.report(since=max(0, self._speed.num_steps - 100))
         self._progress.update(step, recent.images_per_sec, recent.data_wait_share)
         if values is not None and self._displays(previous, step):
@@ -178,7 +187,7 @@ class Reporter:
         console.log(console.WARMED_UP, console.column_header(with_accuracy))
 
     def _print(self, step: int, values: dict, only_call: tuple[float, int] | None) -> None:
-        """One step line. The first call compiles: its time is shown, and then forgotten."""
+        """One step line. A first call, which compiles, shows its own time; no later line does."""
         speed = self._speed
         if only_call is not None:
             speed = Speed(self._run.plan.global_batch)

@@ -13,12 +13,44 @@ from benchmark_cnn.training_step import REPORT, TrainingStep
 _MAXIMUM_CALLS = 16
 
 
-def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) -> Callable:
-    """A function (number of steps int32, report bool) -> (last report, seconds waited for data).
+class StepLoop:
+    """Runs training steps by one of two graphs: of a single step, and of several.
 
-    The waiting time is that between a step asking for its batch and having it, measured inside
-    the graph; prefetched batches come at once.
+    Args:
+      single: report bool -> (report, seconds waited for data).
+      several: (number of steps int32, report bool) -> (last report, seconds waited for data).
     """
+
+    def __init__(self, single: Callable, several: Callable):
+        self._single, self._several = single, several
+        self._compiled: set[Callable] = set()
+
+    def compiles(self, num_steps: int) -> bool:
+        """Whether the next call, of `num_steps`, is the first of its graph: it takes far longer."""
+        return self._graph(num_steps) not in self._compiled
+
+    def __call__(self, num_steps: int, report: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Run `num_steps` steps.
+
+        Args:
+          report: whether the caller will read the values of the last one.
+
+        Returns:
+          float32 [len(REPORT)], and the seconds waited for data, float64: those between a step
+          asking for its batch and having it, measured inside the graph. Prefetched batches come at
+          once.
+        """
+        graph = self._graph(num_steps)
+        self._compiled.add(graph)
+        sizes = [] if graph is self._single else [tf.constant(num_steps)]
+        return graph(*sizes, tf.constant(report))
+
+    def _graph(self, num_steps: int) -> Callable:
+        return self._single if num_steps == 1 else self._several
+
+
+def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) -> StepLoop:
+    """The loop of `step` over `batches`, of which each step takes `micro_batches`."""
 
     def take():
         return next(batches)
@@ -55,9 +87,4 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
         )
         return values, waited
 
-    def run(num_steps: int, report: bool):
-        if num_steps == 1:
-            return single(tf.constant(report))
-        return several(tf.constant(num_steps), tf.constant(report))
-
-    return run
+    return StepLoop(single, several)

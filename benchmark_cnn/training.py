@@ -109,12 +109,12 @@ def _train(
         evaluates, saves = _evaluation_due(run, previous, step), saver.due(previous, step)
         saves = saves or evaluates or step == plan.total_steps
         report = saves or reporter.due(previous, step)
-        started = time.perf_counter()
+        compiles, started = run_steps.compiles(step - previous), time.perf_counter()
         with _errors_in_one_line(run), profiler.steps(previous, step):
             values, waited = run_steps(step - previous, report)
             values = dict(zip(REPORT, values.numpy().tolist(), strict=True)) if report else None
         seconds = time.perf_counter() - started
-        reporter.on_steps(previous, step, seconds, waited, values)
+        reporter.on_steps(previous, step, seconds, float(waited), values, compiled=compiles)
         if values is not None:
             _check_finite(run, step, values)
         if saves or stop.requested:
