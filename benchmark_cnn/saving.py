@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from benchmark_cnn import (
     best_checkpoint,
     checkpoint_advice,
@@ -69,7 +71,7 @@ class Saver:
             available,
             advice=checkpoint_advice.RESUMPTION,
         )
-        self._state.restore(checkpoints.read_variables(prefix, plan))
+        self._state.restore(_without_constant_scale(checkpoints.read_variables(prefix, plan)))
         step = int(self._state.global_step)
         self._prefix, self._saved_step = prefix, step
         console.log(console.resuming_line(prefix, step))
@@ -97,6 +99,15 @@ def initialise(state: TrainState, path: str) -> None:
             f"It has {available[head[0]][-1]} classes, the network {wanted[head[0]][-1]}: "
             f"{', '.join(head)} start anew"
         )
+
+
+def _without_constant_scale(values: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """`values` without the 1 that earlier versions saved as the loss scale of runs without one."""
+    names = (train_state.LOSS_SCALE, train_state.GOOD_STEPS)
+    is_earlier = train_state.SKIPPED_IN_A_ROW not in values
+    if not is_earlier or [values.get(name) for name in names] != [1, 0]:
+        return values
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def _shapes(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -12,8 +12,10 @@ from benchmark_cnn.tensor_roles import MOVING_AVERAGE
 from benchmark_cnn.variable_mgr import VariableManager
 
 SKIPPED_IN_A_ROW = "skipped_steps/in_a_row"
-# What runs of earlier versions did not save; it keeps its initial value.
-OPTIONAL = frozenset((SKIPPED_IN_A_ROW,))
+LOSS_SCALE, GOOD_STEPS = "loss_scale", "loss_scale/good_steps"
+# Not in the checkpoints of earlier versions, or of runs in another precision; a run that resumes
+# from those starts with its initial values.
+OPTIONAL = frozenset((SKIPPED_IN_A_ROW, LOSS_SCALE, GOOD_STEPS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,8 @@ class TrainState:
     global_step: int64, batches consumed. skipped_steps: those of them that changed nothing.
     skipped_in_a_row: int64, how many of those were the last ones.
     examples_seen: int64, the position in the data, also when the batch size changes on resume.
-    loss_scale, good_steps: of dynamic loss scaling; constant 1 and 0 where there is none.
+    loss_scale, good_steps: of dynamic loss scaling; without it constant, and not saved.
+    scales_loss: whether there is dynamic loss scaling.
     """
 
     manager: VariableManager
@@ -38,6 +41,7 @@ class TrainState:
     examples_seen: tf.Variable
     loss_scale: tf.Variable
     good_steps: tf.Variable
+    scales_loss: bool
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Checkpoint name -> variable, of everything that a resumed run needs."""
@@ -45,13 +49,13 @@ class TrainState:
         for name, slots in self.slots.items():
             named |= {f"{name}/{slot}": variable for slot, variable in slots.items()}
         named |= {f"{name}/{MOVING_AVERAGE}": average for name, average in self.averages.items()}
+        if self.scales_loss:
+            named |= {LOSS_SCALE: self.loss_scale, GOOD_STEPS: self.good_steps}
         return named | {
             "global_step": self.global_step,
             "skipped_steps": self.skipped_steps,
             SKIPPED_IN_A_ROW: self.skipped_in_a_row,
             "examples_seen": self.examples_seen,
-            "loss_scale": self.loss_scale,
-            "loss_scale/good_steps": self.good_steps,
         }
 
     def tensors(self) -> dict[str, tf.Tensor]:
@@ -89,11 +93,19 @@ def _swap(variable, average):
 
 
 def create(
-    manager: VariableManager, network, *, slot_values: Mapping[str, float], with_averages: bool
+    manager: VariableManager,
+    network,
+    *,
+    slot_values: Mapping[str, float],
+    with_averages: bool,
+    initial_loss_scale: float | None = None,
 ) -> TrainState:
     """The state of a fresh run of `network`, whose variables exist already.
 
     Averages start at the weights they follow, as tf.train.ExponentialMovingAverage does.
+
+    Args:
+      initial_loss_scale: where dynamic loss scaling starts; None where there is none.
     """
     slots = {
         name: {
@@ -127,9 +139,13 @@ def create(
             skipped_in_a_row=_counter("skipped_in_a_row"),
             examples_seen=_counter("examples_seen"),
             loss_scale=tf.Variable(
-                tf.ones([]), trainable=False, dtype=tf.float32, name="loss_scale"
+                tf.constant(1.0 if initial_loss_scale is None else initial_loss_scale),
+                trainable=False,
+                dtype=tf.float32,
+                name="loss_scale",
             ),
             good_steps=_counter("good_steps"),
+            scales_loss=initial_loss_scale is not None,
         )
 
 

@@ -96,6 +96,7 @@ def set_up(
         network,
         slot_values={} if params.run.forward_only else optimizer.slots,
         with_averages=params.optimization.moving_average_decay is not None,
+        initial_loss_scale=params.optimization.fp16_loss_scale if _is_float16(params) else None,
     )
     tower = Tower(
         network,
@@ -117,6 +118,11 @@ def set_up(
     return TrainingRun(
         params, spec, dataset, run_devices, manager, plan, image_size, state, step, evaluator
     )
+
+
+def _is_float16(params: Params) -> bool:
+    """Whether gradients may leave the range of their type, so that the loss has to be scaled."""
+    return params.network.dtype == "float16"
 
 
 def _subset(params: Params) -> str:
@@ -211,9 +217,6 @@ def _make_step(params, spec, plan, manager, tower, state, optimizer) -> Training
         total_steps=plan.total_steps,
     )
     network = tower.network
-    is_float16 = params.network.dtype == "float16"
-    if is_float16:
-        state.loss_scale.assign(optimization.fp16_loss_scale)
     return TrainingStep(
         manager=manager,
         tower=tower,
@@ -228,7 +231,7 @@ def _make_step(params, spec, plan, manager, tower, state, optimizer) -> Training
         moving_average_decay=optimization.moving_average_decay,
         global_batch=plan.global_batch,
         seed=params.hardware.tf_random_seed,
-        guards=is_float16 or params.run.on_nonfinite == "skip",
-        dynamic_loss_scale=is_float16,
+        guards=_is_float16(params) or params.run.on_nonfinite == "skip",
+        dynamic_loss_scale=_is_float16(params),
         increase_loss_scale_every=optimization.fp16_inc_loss_scale_every_n,
     )

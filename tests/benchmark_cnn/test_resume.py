@@ -203,6 +203,32 @@ def test_a_checkpoint_from_before_skipped_steps_were_counted_in_a_row(unbroken, 
     assert_same_end(tmp_path, unbroken("1 tower"))
 
 
+# As an earlier version saved a run without a loss scale.
+CONSTANT_SCALE = {"loss_scale": np.float32(1), "loss_scale/good_steps": np.int64(0)}
+
+
+@pytest.mark.parametrize("is_earlier", [False, True])
+def test_from_float32_to_float16_starts_with_the_scale_that_was_asked_for(tmp_path, is_earlier):
+    with pytest.raises(Stopped):
+        train(tmp_path, on_line=stop_at("3\timages/sec"))
+    tensors = checkpoints.read(tmp_path)
+    assert not [name for name in tensors if name.startswith("loss_scale")]
+    if is_earlier:
+        del tensors["skipped_steps/in_a_row"]
+        checkpoints.save(tmp_path, 3, {**tensors, **CONSTANT_SCALE})
+    train(tmp_path, dtype="float16", fp16_loss_scale=8.0, num_batches=5)
+    after = checkpoints.read(tmp_path)
+    assert (after["loss_scale"], after["loss_scale/good_steps"]) == (8, 2)
+
+
+def test_a_scale_that_sank_to_one_in_float16_is_kept(tmp_path):
+    with pytest.raises(Stopped):
+        train(tmp_path, on_line=stop_at("3\timages/sec"), dtype="float16")
+    checkpoints.save(tmp_path, 3, {**checkpoints.read(tmp_path), **CONSTANT_SCALE})
+    train(tmp_path, dtype="float16", fp16_loss_scale=8.0, num_batches=5)
+    assert checkpoints.read(tmp_path)["loss_scale"] == 1
+
+
 def test_from_two_towers_to_one_with_a_doubled_batch(tmp_path):
     """Synchronised batch norm, so that the mathematics does not depend on the towers."""
     flags = {"network": lambda: ConvNetwork(batch_norm="sync")}

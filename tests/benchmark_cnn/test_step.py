@@ -309,10 +309,10 @@ def test_a_nan_on_the_last_tower_changes_nothing(flags):
     assert after["skipped_steps"] == 1
     assert after["global_step"] == 2
     assert after["examples_seen"] == 16
-    scale = 32768.0 if "dtype" in flags else 1.0
-    assert before["loss_scale"] == scale
-    assert after["loss_scale"] == (scale / 2 if "dtype" in flags else 1.0)
-    assert after["loss_scale/good_steps"] == 0
+    assert ("loss_scale" in after) == ("dtype" in flags)
+    if "dtype" in flags:
+        assert (before["loss_scale"], after["loss_scale"]) == (32768.0, 16384.0)
+        assert after["loss_scale/good_steps"] == 0
 
 
 def test_training_goes_on_after_a_skipped_step():
