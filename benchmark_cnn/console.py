@@ -158,6 +158,20 @@ def resuming_line(prefix: str, step: int) -> str:
     return f"Resuming from {prefix} at step {step}"
 
 
+def another_batch_line(before: float, now: int, total_steps: int, epochs: float) -> str:
+    """What a run is told that resumes with another global batch.
+
+    Args:
+      before: examples per step up to here; a mean, if it was changed before.
+      total_steps, epochs: where the run will end.
+    """
+    return (
+        f"Warning: the global batch was {before:g} and is now {now}. Steps are counted, not "
+        f"epochs: the learning rate goes by the step, and the run ends at step {total_steps}, "
+        f"after {epochs:.2f} epochs"
+    )
+
+
 def finished_line(step: int) -> str:
     """What a run that was started again after its end has to say."""
     return (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from benchmark_cnn import evaluation, feeding, run_directory, saving, training_setup
+from benchmark_cnn import console, evaluation, feeding, run_directory, saving, training_setup
 from benchmark_cnn.errors import NonFiniteError, Stopped, UsageError
 from benchmark_cnn.feeding import Dataset
 from benchmark_cnn.network import NetworkSpec
@@ -62,6 +62,7 @@ def train(
         run = training_setup.set_up(params, spec, dataset, typed=typed, loss=loss)
         saver = Saver(run.state, directory, params.checkpoint)
         start_step = saver.resume()
+        _warn_of_another_batch(run, start_step)
         if start_step == 0 and params.checkpoint.init_checkpoint is not None:
             saving.initialise(run.state, params.checkpoint.init_checkpoint)
         if directory is not None:
@@ -125,6 +126,15 @@ def _train(
             _evaluate(run, step, saver, reporter, stop)
         if stop.requested:
             raise Stopped(_stop_line(run, step, stop))
+
+
+def _warn_of_another_batch(run: TrainingRun, step: int) -> None:
+    seen, batch = int(run.state.examples_seen), run.plan.global_batch
+    if seen == step * batch:
+        return
+    end = max(step, run.plan.total_steps)
+    epochs = run.plan.epoch_at(seen + (end - step) * batch)
+    console.log(console.another_batch_line(seen / step, batch, end, epochs))
 
 
 def _end_of_call(run: TrainingRun, step: int) -> int:

@@ -248,7 +248,11 @@ def test_from_two_towers_to_one_with_a_doubled_batch(tmp_path):
 def test_resuming_with_another_batch_size_goes_on_at_the_same_example(tmp_path):
     with pytest.raises(Stopped):
         train(tmp_path, on_line=stop_at("3\timages/sec"))
-    train(tmp_path, batch_size=4, num_batches=10)
+    lines = []
+    train(tmp_path, on_line=lines.append, batch_size=4, num_batches=10)
+    (warning,) = [line for line in lines if line.startswith("Warning")]
+    assert "was 8 and is now 4. Steps are counted, not epochs" in warning
+    assert f"step 10, after {(3 * 8 + 7 * 4) / EXAMPLES:.2f} epochs" in warning
     assert checkpoints.read(tmp_path)["examples_seen"] == 3 * 8 + 7 * 4
     epochs = [row["epoch"] for row in metrics_log.read_rows(tmp_path / "metrics.csv")]
     assert max(epochs) == (3 * 8 + 7 * 4) / EXAMPLES
@@ -280,6 +284,7 @@ def test_a_resumed_run_says_where_it_goes_on(tmp_path):
     lines = []
     train(tmp_path, on_line=lines.append, num_batches=4)
     assert any("model.ckpt-3" in line and "step 3" in line for line in lines)
+    assert not any(line.startswith("Warning") for line in lines)
 
 
 # --- a real process and SIGKILL ------------------------------------------------------------------
