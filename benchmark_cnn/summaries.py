@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -96,7 +97,7 @@ class Summaries:
         """
         if self.verbosity < 2:
             return
-        with self._writer.as_default(step=global_step):
+        with _own_tags(), self._writer.as_default(step=global_step):
             tf.summary.histogram("log_gradients", _log_of_nonzero(gradients.values()))
             if self.verbosity >= 3:
                 for name, gradient in gradients.items():
@@ -118,7 +119,7 @@ class Summaries:
             return
         # The summary takes floats for 0..1.
         shown = tf.saturate_cast(tf.round(tf.cast(images[:_MAX_IMAGES], tf.float32)), tf.uint8)
-        with self._writer.as_default(step=global_step):
+        with _own_tags(), self._writer.as_default(step=global_step):
             tf.summary.image("train_images", shown, max_outputs=_MAX_IMAGES)
         self._writer.flush()
 
@@ -164,6 +165,11 @@ class EvaluationSummaries:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+def _own_tags() -> contextlib.AbstractContextManager:
+    """Inside a graph, tags would begin with the name scopes around them: `while/cond_3/`."""
+    return tf.name_scope("")
 
 
 def _write_scalars(

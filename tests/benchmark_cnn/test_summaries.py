@@ -152,6 +152,19 @@ def test_the_histogram_of_gradients_is_of_log_magnitudes_without_zeros(tmp_path)
     assert (buckets[0, 2], buckets[-1, 2]) == (1, 2)
 
 
+def test_tags_inside_a_graph_are_those_outside(tmp_path):
+    with Summaries(tmp_path, 3) as summaries:
+
+        @tf.function(autograph=False)
+        def step(number):
+            with tf.name_scope("while"):
+                summaries.gradients(number, {"w": tf.ones([3])})
+                summaries.images(number, tf.zeros([2, 4, 4, 3]))
+
+        step(tf.constant(1, tf.int64))
+    assert set(event_readers.metadata(tmp_path)) == {"log_gradients", "w/gradients", "train_images"}
+
+
 def test_gradients_that_are_all_zero(tmp_path):
     with Summaries(tmp_path, 2) as summaries:
         summaries.gradients(1, {"w": tf.zeros([3])})
