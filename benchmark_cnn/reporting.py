@@ -81,7 +81,12 @@ class Reporter:
 
     def due(self, previous: int, step: int) -> bool:
         """Whether somebody will read the values of the steps in (previous, step]."""
-        return self._displays(previous, step) or self._logs(previous, step)
+        return self._displays(previous, step) or self.logs(previous, step)
+
+    def logs(self, previous: int, step: int) -> bool:
+        """Whether the steps in (previous, step] end with a row of metrics.csv and a summary."""
+        every = self._report.save_summaries_steps or self._report.display_every
+        return self._directory is not None and (previous == 0 or crosses(previous, step, every))
 
     def on_steps(
         self,
@@ -107,7 +112,7 @@ class Reporter:
             self._print(
                 step - warmup, values, None if self._speed.num_steps else (seconds, step - previous)
             )
-        if values is not None and self._logs(previous, step):
+        if values is not None and self.logs(previous, step):
             self._write(step, values)
         if step == warmup:
             self._open_table()
@@ -177,10 +182,6 @@ class Reporter:
             return False
         first = previous <= max(warmup, self._start_step)
         return first or crosses(previous - warmup, step - warmup, self._report.display_every)
-
-    def _logs(self, previous: int, step: int) -> bool:
-        every = self._report.save_summaries_steps or self._report.display_every
-        return self._directory is not None and (previous == 0 or crosses(previous, step, every))
 
     def _open_table(self) -> None:
         with_accuracy = self._report.print_training_accuracy

@@ -17,8 +17,8 @@ class StepLoop:
     """Runs training steps by one of two graphs: of a single step, and of several.
 
     Args:
-      single: report bool -> (report, seconds waited for data).
-      several: (number of steps int32, report bool) -> (last report, seconds waited for data).
+      single: (report bool, summarise bool) -> (report, seconds waited for data).
+      several: (number of steps int32, report, summarise) -> (last report, seconds waited).
     """
 
     def __init__(self, single: Callable, several: Callable):
@@ -29,11 +29,14 @@ class StepLoop:
         """Whether the next call, of `num_steps`, is the first of its graph: it takes far longer."""
         return self._graph(num_steps) not in self._compiled
 
-    def __call__(self, num_steps: int, report: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(
+        self, num_steps: int, report: bool, summarise: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Run `num_steps` steps.
 
         Args:
           report: whether the caller will read the values of the last one.
+          summarise: whether the last one calls its hooks.
 
         Returns:
           float32 [len(REPORT)], and the seconds waited for data, float64: those between a step
@@ -43,7 +46,7 @@ class StepLoop:
         graph = self._graph(num_steps)
         self._compiled.add(graph)
         sizes = [] if graph is self._single else [tf.constant(num_steps)]
-        return graph(*sizes, tf.constant(report))
+        return graph(*sizes, tf.constant(report), tf.constant(summarise))
 
     def _graph(self, num_steps: int) -> Callable:
         return self._single if num_steps == 1 else self._several
@@ -58,7 +61,7 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
     if micro_batches > _MAXIMUM_CALLS:
         take = tf.function(take, autograph=False)
 
-    def one(report):
+    def one(report, summarise):
         # In float64 seconds since 1970, read when TensorFlow gets there.
         asked = tf.timestamp()
         with tf.control_dependencies([asked]):
@@ -66,23 +69,24 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
         arrived = [step.manager.local_results(part) for part in tf.nest.flatten(batch)]
         with tf.control_dependencies(tf.nest.flatten(arrived)):
             waited = tf.timestamp() - asked
-        return step(batch, report), waited
+        return step(batch, report, summarise), waited
 
-    def body(count, num_steps, report, _values, waited):
-        values, more = one(tf.logical_and(report, count == num_steps - 1))
-        return count + 1, num_steps, report, values, waited + more
-
-    @tf.function(autograph=False)
-    def single(report):
-        return one(report)
+    def body(count, num_steps, report, summarise, _values, waited):
+        is_last = count == num_steps - 1
+        values, more = one(tf.logical_and(report, is_last), tf.logical_and(summarise, is_last))
+        return count + 1, num_steps, report, summarise, values, waited + more
 
     @tf.function(autograph=False)
-    def several(num_steps, report):
+    def single(report, summarise):
+        return one(report, summarise)
+
+    @tf.function(autograph=False)
+    def several(num_steps, report, summarise):
         nothing = tf.fill([len(REPORT)], float("nan"))
         *_, values, waited = tf.while_loop(
             lambda count, num_steps, *_: count < num_steps,
             body,
-            (tf.constant(0), num_steps, report, nothing, tf.zeros([], tf.float64)),
+            (tf.constant(0), num_steps, report, summarise, nothing, tf.zeros([], tf.float64)),
             parallel_iterations=1,
         )
         return values, waited

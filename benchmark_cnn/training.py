@@ -112,7 +112,7 @@ def _train(
         report = saves or reporter.due(previous, step)
         compiles, started = run_steps.compiles(step - previous), time.perf_counter()
         with _errors_in_one_line(run), profiler.steps(previous, step):
-            values, waited = run_steps(step - previous, report)
+            values, waited = run_steps(step - previous, report, reporter.logs(previous, step))
             values = dict(zip(REPORT, values.numpy().tolist(), strict=True)) if report else None
         seconds = time.perf_counter() - started
         reporter.on_steps(previous, step, seconds, float(waited), values, compiled=compiles)

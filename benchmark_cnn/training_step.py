@@ -31,7 +31,7 @@ class TrainingStep:
     """The arithmetic of a step; every field is decided before the first one.
 
     decayed: checkpoint names of the variables that `weight_decay` applies to.
-    on_gradients, on_images: called in reported steps, inside the graph, with the number of the
+    on_gradients, on_images: called in summarised steps, inside the graph, with the number of the
       finished step and the gradients by name or the first tower's images.
     guards: keep a step with a non-finite gradient from changing anything (skip it).
     """
@@ -55,12 +55,13 @@ class TrainingStep:
     on_gradients: Callable | None = None
     on_images: Callable | None = None
 
-    def __call__(self, micro_batches, report) -> tf.Tensor:
+    def __call__(self, micro_batches, report, summarise) -> tf.Tensor:
         """Run a step.
 
         Args:
           micro_batches: pairs (images, labels) of per-tower values; see Tower.run.
           report: bool scalar tensor, whether the caller will read the result.
+          summarise: bool scalar tensor, whether to call the hooks.
 
         Returns:
           float32 [len(REPORT)].
@@ -70,9 +71,9 @@ class TrainingStep:
         learning_rate = self.schedule(step)
         scale = state.loss_scale.read_value() if self.dynamic_loss_scale else None
         if self.on_images is not None:
-            self._hand_out(self.on_images, report, step, self._shared(micro_batches[0][0]))
+            self._hand_out(self.on_images, summarise, step, self._shared(micro_batches[0][0]))
         results, norm = self.manager.run_towers(
-            self._tower, (micro_batches, report, step, learning_rate, scale)
+            self._tower, (micro_batches, report, summarise, step, learning_rate, scale)
         )
         *scalars, decay_loss = tf.unstack(self._shared(results))
         self._count(norm)
@@ -83,7 +84,7 @@ class TrainingStep:
         used_scale = tf.ones([]) if scale is None else scale
         return tf.stack([total_loss, *scalars, decay_loss, norm, learning_rate, used_scale])
 
-    def _tower(self, micro_batches, report, step, learning_rate, scale):
+    def _tower(self, micro_batches, report, summarise, step, learning_rate, scale):
         result = self.tower.run(micro_batches, seed=self.seed, step=step, loss_scale=scale)
         result = gradient_steps.aggregate(self.manager, result)
         nothing = tf.constant(float("nan"))
@@ -102,7 +103,7 @@ class TrainingStep:
             finished, limit=self.gradient_clip, mode=self.gradient_clip_mode, norm=norm
         )
         tf.distribute.get_replica_context().merge_call(
-            self._apply, args=(finished, result.statistics, norm, step, learning_rate, report)
+            self._apply, args=(finished, result.statistics, norm, step, learning_rate, summarise)
         )
         return tf.concat([result.scalars, [decay_loss]], 0), norm
 
@@ -122,14 +123,16 @@ class TrainingStep:
         decayed = [variable for variable, decay in weights if decay]
         return losses.l2_penalty(decayed, self.weight_decay)
 
-    def _apply(self, _strategy, gradients, statistics, norm, step, learning_rate, report) -> None:
+    def _apply(
+        self, _strategy, gradients, statistics, norm, step, learning_rate, summarise
+    ) -> None:
         """Between the towers: update every copy of every variable."""
         learning_rate, step = self._shared(learning_rate), self._shared(step)
         gradients = self.manager.computed_once(gradients)
         statistics = self.manager.computed_once(statistics)
         if self.on_gradients is not None:
             named = zip(self.tower.network.trainable, map(self._shared, gradients), strict=True)
-            self._hand_out(self.on_gradients, self._shared(report), step, dict(named))
+            self._hand_out(self.on_gradients, self._shared(summarise), step, dict(named))
         if not self.guards:
             self._update_all(gradients, statistics, step, learning_rate)
             return
@@ -140,12 +143,12 @@ class TrainingStep:
         )
 
     @staticmethod
-    def _hand_out(hook: Callable, report, step, value) -> None:
+    def _hand_out(hook: Callable, summarise, step, value) -> None:
         def call():
             hook(step + 1, value)
             return tf.constant(0)
 
-        tf.cond(report, call, lambda: tf.constant(0))
+        tf.cond(summarise, call, lambda: tf.constant(0))
 
     def _all_finite(self, norm):
         norms = self.manager.local_results(norm)

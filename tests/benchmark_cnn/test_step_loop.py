@@ -1,4 +1,4 @@
-"""What the calls of the step loop cost, and which of them count as its speed."""
+"""Which calls of the step loop count as its speed, and which of them are summarised."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from benchmark_cnn import console, training
 from benchmark_cnn.params import make_params
 from benchmark_cnn.speed import Speed
+from tests.benchmark_cnn import event_readers
 from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, Spec, random_examples
 
 
@@ -45,3 +46,22 @@ def test_a_call_that_compiles_is_not_timed(monkeypatch, num_batches, flags, time
     # Step lines of a first call have a speed of their own.
     of_run = [steps for speed, steps in recorded if speed is recorded[-1][0]]
     assert of_run == timed
+
+
+@pytest.mark.parametrize(("per_call", "steps"), [(1, [1, 4, 8]), (2, [2, 4, 8])])
+def test_histograms_and_images_go_by_the_steps_of_the_summaries(tmp_path, per_call, steps):
+    """Steps that are read for a line or a checkpoint have none."""
+    train(
+        10, train_dir=str(tmp_path), summary_verbosity=3, save_summaries_steps=4,
+        steps_per_loop=per_call, display_every=per_call, save_model_steps=3 * per_call,
+    )  # fmt: skip
+    accumulator = event_readers.plugin_accumulator(tmp_path)
+    accumulator.Reload()
+    for tag in (
+        "total_loss",
+        "log_gradients",
+        "dense/bias/gradients",
+        "dense/bias",
+        "train_images",
+    ):
+        assert [event.step for event in accumulator.Tensors(tag)] == steps, tag
