@@ -18,8 +18,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the command line `argv` (without the program's name); returns the exit code."""
     try:
         evaluate(argv)
-    except Exception as error:
-        return flags.report_and_exit_code(error, "--debug" in argv)
+    except (Exception, KeyboardInterrupt) as error:
+        return flags.report_and_exit_code(error, flags.asks_for_debug(argv))
     return 0
 
 

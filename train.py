@@ -17,11 +17,10 @@ from checkpoints import pretrained
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line `argv` (without the program's name); returns the exit code."""
-    debug = "--debug" in argv
     try:
         train(argv)
-    except Exception as error:
-        return flags.report_and_exit_code(error, debug)
+    except (Exception, KeyboardInterrupt) as error:
+        return flags.report_and_exit_code(error, flags.asks_for_debug(argv))
     return 0
 
 

@@ -8,6 +8,7 @@ Every mistake of a command line is told at once, one line each.
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,6 +62,8 @@ EVAL_CONCERNS = (
     "report.debug",
     "evaluation",
 )
+# What a shell reports of a program that SIGINT ended.
+_INTERRUPTED = 128 + signal.SIGINT
 _HELP = frozenset({"-h", "-help", "--help", "--helpfull", "--helpshort"})
 
 
@@ -133,18 +136,25 @@ def evaluation_params(parsed: ParsedFlags, run: Params) -> Params:
     return params
 
 
+def asks_for_debug(argv: Sequence[str]) -> bool:
+    """Whether `argv`, or a flag file in it, has --debug; other flags may be wrong."""
+    return bool(command_line.read("", FLAGS.values(), argv).values.get("debug"))
+
+
 def report_and_exit_code(error: BaseException, debug: bool) -> int:
     """Print what a person needs to know of `error` on stderr; returns the process's exit code.
 
     An error with an `exit_code` is one that was foreseen: its lines are printed, and with `debug`
-    the traceback before them. Any other is a fault of the program: one line and 1, or with `debug`
-    it is raised again.
+    the traceback before them; so is Ctrl-C, before a run takes it for a request to stop. Any other
+    is a fault of the program: one line and 1, or with `debug` it is raised again.
     """
-    exit_code = getattr(error, "exit_code", None)
+    interrupted = _is_interrupt(error)
+    exit_code = _INTERRUPTED if interrupted else getattr(error, "exit_code", None)
     if isinstance(exit_code, int):
         if debug:
             traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
-        for line in (str(error) or type(error).__name__).split("\n"):
+        text = "interrupted" if interrupted else str(error) or type(error).__name__
+        for line in text.split("\n"):
             print(f"error: {line}", file=sys.stderr)
         return exit_code
     if debug:
@@ -155,6 +165,15 @@ def report_and_exit_code(error: BaseException, debug: bool) -> int:
         file=sys.stderr,
     )
     return 1
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the bottom of it: C code may make another error of it in an import."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _rules(concerns: Sequence[str]) -> Iterable[validation.Rule]:

@@ -215,6 +215,30 @@ def test_a_gpu_where_there_is_none(capsys):
     assert "error: --device=gpu: TensorFlow sees no GPU" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("written", ["--debug=true", "--flagfile={tmp}/recipe"])
+def test_debug_in_any_writing_shows_the_traceback(written, tmp_path, capsys):
+    (tmp_path / "recipe").write_text("--debug\n")
+    argv = [*LENET, "--data_dir=/none", "--data_name=imagenet"]
+    assert train.main([*argv, written.format(tmp=tmp_path)]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_debug_that_is_taken_back_shows_none(capsys):
+    assert train.main([*LENET, "--debug", "--debug=false", "--momentum=x"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", ["train.py", "eval.py"])
+def test_ctrl_c_while_tensorflow_is_imported(program, tmp_path):
+    """A module in its place sends the signal, as a person does."""
+    (tmp_path / "tensorflow.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    )
+    argv = [f"--train_dir={tmp_path}", "--model=lenet", "--data_name=imagenet"]
+    done = command(*argv, program=program, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
 def test_a_flag_file_for_gpus_runs_on_the_cpu(tmp_path, capsys):
     (tmp_path / "recipe").write_text("--gpu_indices=0\n--allow_memory_growth\n")
     argv = [*LENET, f"--flagfile={tmp_path}/recipe", "--num_batches=1"]

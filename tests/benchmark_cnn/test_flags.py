@@ -507,6 +507,14 @@ def test_debug_shows_the_traceback_of_a_foreseen_error(capsys):
     assert text.endswith("error: --num_gpus=x is not an integer\n")
 
 
+def test_ctrl_c_is_a_line_whatever_an_import_made_of_it(capsys):
+    error = ImportError("numpy failed to import")
+    error.__context__ = KeyboardInterrupt()
+    for interrupt in (KeyboardInterrupt(), error):
+        assert flags.report_and_exit_code(interrupt, debug=False) == 130
+        assert capsys.readouterr().err == "error: interrupted\n"
+
+
 def test_a_fault_of_the_program_is_one_line_or_with_debug_itself(capsys):
     error = KeyError("a\nb")
     assert flags.report_and_exit_code(error, debug=False) == 1
