@@ -208,7 +208,7 @@ class Reporter:
         if self._log is not None:
             self._log.append(step, **{n: v for n, v in values.items() if n in _LOGGED})
         recent = self._speed.report(since=max(0, self._speed.num_steps - 100))
-        if not self._run.step.dynamic_loss_scale:
+        if not self._run.state.scales_loss:
             values["loss_scale"] = None
         if self._run.step.guards:
             values["skipped_steps"] = int(self._run.state.skipped_steps)

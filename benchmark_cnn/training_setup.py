@@ -232,6 +232,5 @@ def _make_step(params, spec, plan, manager, tower, state, optimizer) -> Training
         global_batch=plan.global_batch,
         seed=params.hardware.tf_random_seed,
         guards=_is_float16(params) or params.run.on_nonfinite == "skip",
-        dynamic_loss_scale=_is_float16(params),
         increase_loss_scale_every=optimization.fp16_inc_loss_scale_every_n,
     )

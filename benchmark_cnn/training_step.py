@@ -50,7 +50,6 @@ class TrainingStep:
     global_batch: int
     seed: int
     guards: bool
-    dynamic_loss_scale: bool
     increase_loss_scale_every: int
     on_gradients: Callable | None = None
     on_images: Callable | None = None
@@ -69,7 +68,7 @@ class TrainingStep:
         state = self.state
         step = state.global_step.read_value()
         learning_rate = self.schedule(step)
-        scale = state.loss_scale.read_value() if self.dynamic_loss_scale else None
+        scale = state.loss_scale.read_value() if state.scales_loss else None
         if self.on_images is not None:
             self._hand_out(self.on_images, summarise, step, self._shared(micro_batches[0][0]))
         results, norm = self.manager.run_towers(
@@ -204,7 +203,7 @@ class TrainingStep:
             state.skipped_steps.assign_add(tf.cast(~finite, tf.int64))
             in_a_row = state.skipped_in_a_row.read_value() + 1
             state.skipped_in_a_row.assign(tf.where(finite, tf.zeros_like(in_a_row), in_a_row))
-            if self.dynamic_loss_scale:
+            if state.scales_loss:
                 scale, good_steps = loss_scaling.next_scale(
                     state.loss_scale,
                     state.good_steps,
