@@ -9,7 +9,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from benchmark_cnn import feeding, metrics
-from benchmark_cnn.errors import DataError
+from benchmark_cnn.errors import DataError, UsageError
 from benchmark_cnn.feeding import Dataset
 from benchmark_cnn.network import Network
 from benchmark_cnn.variable_mgr import VariableManager
@@ -63,6 +63,7 @@ class Evaluator:
 
         Raises:
           DataError: a damaged record, or a number of examples that is not the data set's.
+          UsageError: out of memory.
         """
         batches = feeding.evaluation_batches(
             self.manager,
@@ -78,6 +79,10 @@ class Evaluator:
             started = time.perf_counter()
             try:
                 total += self._step(*next(batches))
+            except tf.errors.ResourceExhaustedError as error:
+                raise UsageError(
+                    f"out of memory in an evaluation with --batch_size={self.batch_size}: lower it"
+                ) from error
             except INPUT_ERRORS as error:
                 raise self.dataset.explain(error) from error
             elapsed = max(time.perf_counter() - started, 1e-9)

@@ -15,10 +15,13 @@ that is running and has read it already.
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
 import tensorflow as tf
+
+from benchmark_cnn.errors import DataError
 
 _PATTERN = "events.out.tfevents.*"
 
@@ -30,9 +33,12 @@ def open_writer(
 
     Args:
       start_step: global step from which the run goes on, 0 for one that starts; None drops nothing.
+
+    Raises:
+      DataError: the directory cannot be made or written to.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    _make_writable(directory)
     if start_step is not None:
         for path in sorted(directory.glob(_PATTERN)):
             _drop_events_after(path, start_step)
@@ -41,6 +47,19 @@ def open_writer(
     if start_step is not None:
         _write_start(writer, start_step + 1)
     return writer
+
+
+def _make_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(b"x")
+            file.flush()
+    except OSError as error:
+        raise DataError(
+            f"cannot write events to {directory}: {error.strerror}; make it writable, or give "
+            "eval.py another directory with --eval_dir=DIR"
+        ) from error
 
 
 def _write_start(writer: tf.summary.SummaryWriter, step: int) -> None:

@@ -7,8 +7,9 @@ report or to an evaluation; the cells of the other kind are empty.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmark_cnn.errors import DataError
@@ -55,13 +56,15 @@ class MetricsLog:
 
         Raises:
           ValueError: a column that there is not.
+          DataError: the disk is full.
         """
         unknown = set(values) - set(COLUMNS)
         if unknown:
             raise ValueError(f"{self.path.name} has no column {', '.join(sorted(unknown))}")
         cells = [_cell(values.get(column)) for column in COLUMNS[1:]]
-        self._file.write(",".join([str(int(global_step)), *cells]) + "\n")
-        self._file.flush()
+        with _failure_in_one_line(self.path):
+            self._file.write(",".join([str(int(global_step)), *cells]) + "\n")
+            self._file.flush()
 
     def rewind(self, global_step: int) -> None:
         """Drop the rows after `global_step`, from where the run goes on; all of them at 0."""
@@ -76,20 +79,24 @@ class MetricsLog:
 
     def sync(self) -> None:
         """Have the disk hold the rows: call it before a checkpoint, for the case of a power cut."""
-        os.fsync(self._file.fileno())
+        with _failure_in_one_line(self.path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self._file.close()
+        # What a full disk did not take is written once more.
+        with _failure_in_one_line(self.path):
+            self._file.close()
 
     def _rewrite(self, rows: Sequence[str]) -> None:
         """Replace the file in one move, and go on at its end."""
         temporary = self.path.with_name(f".{self.path.name}.rewriting")
-        with open(temporary, "w", encoding="ascii", newline="\n") as file:
-            file.writelines(f"{line}\n" for line in (_HEADER, *rows))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
-        self._file = open(self.path, "a", encoding="ascii", newline="\n")  # noqa: SIM115
+        with _failure_in_one_line(self.path):
+            with open(temporary, "w", encoding="ascii", newline="\n") as file:
+                file.writelines(f"{line}\n" for line in (_HEADER, *rows))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
+            self._file = open(self.path, "a", encoding="ascii", newline="\n")  # noqa: SIM115
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, float]]:
@@ -104,6 +111,16 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, float]]:
         {name: float(cell) for name, cell in zip(COLUMNS, row.split(","), strict=True) if cell}
         for row in _whole_rows(Path(path))
     ]
+
+
+@contextlib.contextmanager
+def _failure_in_one_line(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path}: {error.strerror}; make room, and run the same command again"
+        ) from error
 
 
 def _whole_rows(path: Path) -> list[str]:

@@ -104,11 +104,20 @@ def inherit(params: Params, run: Params, typed: frozenset[str]) -> Params:
 
 
 def write_parameters(params: Params, train_dir: str | os.PathLike[str]) -> None:
-    """Write parameters.json into the run directory, which exists; a crash leaves the old file."""
+    """Write parameters.json into the run directory, which exists; a crash leaves the old file.
+
+    Raises:
+      DataError: the disk is full or the directory unwritable.
+    """
     path = pathlib.Path(train_dir) / PARAMETERS_FILE
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(params.to_dict(), indent=2) + "\n")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(params.to_dict(), indent=2) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path}: {error.strerror}; make room, and run the same command again"
+        ) from error
 
 
 def read_parameters(

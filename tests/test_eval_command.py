@@ -15,10 +15,12 @@ import time
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 import eval as evaluation
 import train
 from benchmark_cnn import checkpoints, console, metrics_log, run_directory
+from benchmark_cnn.evaluation import Evaluator
 from tests.benchmark_cnn.event_readers import read_with_slow_loader
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -334,6 +336,30 @@ def test_a_mistake_is_told_in_a_line(run, tmp_path, capsys, mistake):
 def test_a_flag_file_for_gpus_runs_on_the_cpu(run, tmp_path, capsys):
     (tmp_path / "recipe").write_text("--gpu_indices=0\n--allow_memory_growth\n")
     evaluate(capsys, f"--train_dir={run}", f"--flagfile={tmp_path}/recipe")
+
+
+def test_a_run_directory_that_cannot_be_written_to(run, capsys):
+    """A file in the place of run/eval: permissions do not bind the superuser."""
+    shutil.rmtree(run / "eval")
+    (run / "eval").touch()
+    _, errors = evaluate(capsys, f"--train_dir={run}", code=3)
+    assert errors[-1].startswith(f"error: cannot write events to {run}/eval: File exists; ")
+    assert "--eval_dir=DIR" in errors[-1]
+
+
+def test_a_full_disk_for_the_result(run, tmp_path, capsys):
+    (tmp_path / "eval.json.tmp").symlink_to("/dev/full")
+    _, errors = evaluate(capsys, f"--train_dir={run}", f"--eval_dir={tmp_path}", code=3)
+    assert f"error: cannot write {tmp_path}/eval.json: No space left on device" in errors[-1]
+
+
+def test_out_of_memory_is_told_in_a_line(run, capsys, monkeypatch):
+    def exhaust(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(Evaluator, "_evaluate_step", exhaust)
+    _, errors = evaluate(capsys, f"--train_dir={run}", "--batch_size=9", code=2)
+    assert errors[-1] == "error: out of memory in an evaluation with --batch_size=9: lower it"
 
 
 def test_averages_that_a_run_did_not_keep_are_missed(tmp_path, trained, capsys):

@@ -155,7 +155,7 @@ def test_a_rewind_that_dies_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match="No space left"):
         log.rewind(3)
     assert path.read_bytes() == before
 
@@ -189,3 +189,17 @@ def test_the_last_evaluation(tmp_path):
 
 def test_no_file_has_no_rows(tmp_path):
     assert read_rows(tmp_path / "metrics.csv") == []
+
+
+def test_a_full_disk_is_told_in_a_line(tmp_path):
+    line = rf"cannot write {tmp_path}/metrics\.csv: No space left on device; make room"
+    log = MetricsLog(tmp_path / "metrics.csv")
+    log.close()
+    log._file = open("/dev/full", "a", encoding="ascii")  # noqa: SIM115
+    with pytest.raises(DataError, match=line):
+        log.append(1, epoch=0.5)
+    with pytest.raises(DataError, match=line):  # The row is still in its buffer.
+        log.close()
+    (tmp_path / ".metrics.csv.rewriting").symlink_to("/dev/full")
+    with pytest.raises(DataError, match=line):
+        MetricsLog(tmp_path / "metrics.csv")

@@ -269,3 +269,11 @@ def test_the_modules_of_the_command_line_import_no_numerical_library():
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_full_disk_is_told_in_a_line(tmp_path):
+    (tmp_path / "parameters.json.tmp").symlink_to("/dev/full")
+    with pytest.raises(
+        DataError, match=r"cannot write .*parameters\.json: No space left on device"
+    ):
+        write_parameters(make_params(), tmp_path)
