@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from benchmark_cnn import console, run_directory
+from benchmark_cnn import run_directory
 from benchmark_cnn.errors import DataError, Stopped
 from benchmark_cnn.params import PARAMETERS_FILE, Params, read_parameters
 from benchmark_cnn.stop_signal import StopSignal
@@ -39,6 +39,9 @@ def parameters(params: Params, typed: frozenset[str]) -> Params | None:
 def _wait_for_run(train_dir: str, poll_secs: float) -> None:
     if run_directory.has_begun(train_dir):
         return
+    # It imports NumPy, for which --help should not wait.
+    from benchmark_cnn import console
+
     console.log(f"Waiting for a run in {train_dir}")
     with StopSignal() as stop:
         while not run_directory.has_begun(train_dir):
