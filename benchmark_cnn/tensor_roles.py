@@ -19,6 +19,7 @@ _RUN_STATE = frozenset(
     (
         "global_step",
         "skipped_steps",
+        "in_a_row",
         "examples_seen",
         "best_top_1",
         "loss_scale",

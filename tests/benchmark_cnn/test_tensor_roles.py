@@ -22,6 +22,7 @@ NAMES = {
     "beta1_power": "run state",
     "loss_scale": "run state",
     "loss_scale/good_steps": "run state",
+    "skipped_steps/in_a_row": "run state",
 }
 
 
