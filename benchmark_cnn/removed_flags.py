@@ -111,7 +111,7 @@ KEPT: dict[str, str] = {
     "local_parameter_device": "only with parameter_server; not gpu by default, but device's kind",
     "device": "auto by default: a GPU where there is one",
     "data_format": "NHWC by default, not NCHW",
-    "num_intra_threads": "by default TensorFlow's choice, and 1 with more towers than cores on the CPU",
+    "num_intra_threads": "TensorFlow's choice, and 1 with more towers than cores on the CPU",
     "num_inter_threads": "",
     "trace_file": "always in Chrome's format",
     "optimizer": "momentum by default, not sgd; lars is new",
