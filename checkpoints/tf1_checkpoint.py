@@ -21,6 +21,7 @@ from checkpoints import bundle, raw_or_ema
 from checkpoints.errors import WeightsError
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+_CHUNK_BYTES = 1 << 20
 _CHECKPOINT_FILE = re.compile(
     rf".+\.(index|data-\d{{5}}-of-\d{{5}})|{tensor_bundle.V1_NAME.pattern}"
 )
@@ -94,7 +95,14 @@ def _extract(archive: Path, folder: Path) -> None:
                     if content is not None:
                         with content, open(folder / name, "xb") as file:
                             shutil.copyfileobj(content, file)
+            _read_to_the_end(tar)
     except FileExistsError as error:
         raise WeightsError(f"{archive} holds several checkpoints of one name") from error
     except (OSError, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise WeightsError(f"{archive} cannot be read as an archive: {error}") from error
+
+
+def _read_to_the_end(tar: tarfile.TarFile) -> None:
+    """Have the checksum of a compressed archive compared, which lies behind the last member."""
+    while tar.fileobj is not None and tar.fileobj.read(_CHUNK_BYTES):
+        pass

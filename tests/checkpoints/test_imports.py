@@ -141,6 +141,18 @@ def test_a_damaged_archive_is_one_line(tmp_path, mode: Any):
     assert str(archive) in str(caught.value)
 
 
+def test_a_flipped_byte_that_decompresses_is_found_by_the_archive_s_checksum(tmp_path):
+    archive = tmp_path / "model.tar.gz"
+    (tmp_path / "model.ckpt.index").write_bytes(bytes(50_000))
+    with tarfile.open(archive, "w:gz", compresslevel=0) as tar:
+        tar.add(tmp_path / "model.ckpt.index", "model.ckpt.index")
+    content = bytearray(archive.read_bytes())
+    content[20_000] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(WeightsError, match="cannot be read as an archive: CRC check failed"):
+        imports.read(archive, "lenet")
+
+
 @pytest.mark.parametrize("scope", ["v0/cg/", "outer/"])
 def test_one_scope_before_all_names_is_left_out(tmp_path, scope):
     shapes = completeness.network_shapes("lenet", 1000)
