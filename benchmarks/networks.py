@@ -1,12 +1,13 @@
 """Training speed of the registered networks, those of keras.applications beside plain `fit`.
 
     python -m benchmarks.networks [--models=resnet50,keras_resnet50] [--rounds=3] [--minutes=60]
-                                  [--memory_gib=8] [--apart]
+                                  [--memory_gib=8] [--apart] [--batch_size=32]
 
 One tower of the engine trains a batch of 32 at 224 px on the CPU in float32; the peer is the same
 network as keras.applications has it, compiled and fitted with the same optimizer. Both take a step
 in turn, and the ratio is taken within a round. Where the memory does not hold both sides, --apart
-measures one after the other. A network for smaller images, such as those of CIFAR-10, has its own
+measures one after the other, and where it does not hold even one, --batch_size makes the batch
+smaller. A network for smaller images, such as those of CIFAR-10, has its own
 size, and one that needs larger images the least that it takes; the row says so. What is measured
 goes to a file at once, and a network that is in the file is measured again only if it failed: the
 command can be stopped and continued.
@@ -50,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--apart", action="store_true", help="one side after the other, each with the memory alone"
     )
+    parser.add_argument(
+        "--batch_size",
+        type=int,
+        default=training_sides.BATCH_SIZE,
+        help="images of a step (default 32)",
+    )
     options = parser.parse_args(arguments)
     try:
         specs = _specs(options.models)
@@ -64,7 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         begun = time.perf_counter()
         if options.minutes is not None and begun - started >= 60 * options.minutes:
             break
-        results[spec.name] = measure(spec, options.rounds, options.memory_gib, apart=options.apart)
+        results[spec.name] = measure(
+            spec,
+            options.rounds,
+            options.memory_gib,
+            apart=options.apart,
+            batch_size=options.batch_size,
+        )
         _write(options.file, results)
         print(f"{spec.name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
     print("\n".join(table(specs, results)))
@@ -90,7 +103,12 @@ def image_size(spec: registry.ModelSpec) -> int:
 
 
 def measure(
-    spec: registry.ModelSpec, rounds: int, memory_gib: float, *, apart: bool = False
+    spec: registry.ModelSpec,
+    rounds: int,
+    memory_gib: float,
+    *,
+    apart: bool = False,
+    batch_size: int = training_sides.BATCH_SIZE,
 ) -> dict[str, Any]:
     """Images/s of every side in every round, or {"failed": reason}."""
     makers: dict[str, tuple] = {ENGINE: (training_sides.engine, spec.name)}
@@ -99,22 +117,25 @@ def measure(
         makers[PEER] = (training_sides.fit_of_keras_applications, application)
     groups = [{name: maker} for name, maker in makers.items()] if apart else [makers]
     result: dict[str, Any] = {"apart": True} if apart else {}
+    if batch_size != training_sides.BATCH_SIZE:
+        result["batch_size"] = batch_size
+    kwargs = {"image_size": image_size(spec), "batch_size": batch_size}
     try:
         for group in groups:
-            seconds = _seconds(group, image_size(spec), rounds, memory_gib)
+            seconds = _seconds(group, kwargs, rounds, memory_gib)
             for name, values in seconds.items():
-                result[name] = [training_sides.BATCH_SIZE / value for value in values]
+                result[name] = [batch_size / value for value in values]
     except SideFailed as error:
         return {"failed": f"{error}", "memory_gib": memory_gib}
     return result
 
 
 def _seconds(
-    makers: dict[str, tuple], size: int, rounds: int, memory_gib: float
+    makers: dict[str, tuple], kwargs: dict[str, int], rounds: int, memory_gib: float
 ) -> dict[str, list[float]]:
     """How long a step of each side took in every round."""
     sides = {
-        name: Side(_with_limited_memory, memory_gib, make, model, size)
+        name: Side(_with_limited_memory, memory_gib, make, model, kwargs)
         for name, (make, model) in makers.items()
     }
     try:
@@ -129,12 +150,12 @@ def _seconds(
 
 
 def _with_limited_memory(
-    memory_gib: float, make: Callable[..., Turn], model: str, size: int
+    memory_gib: float, make: Callable[..., Turn], model: str, kwargs: dict[str, int]
 ) -> Turn:
     """The side `make(model, 1 step)`, in a process that ends where it would take more memory."""
     limit = int(memory_gib * _BYTES_PER_GIB)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    return make(model, 1, image_size=size)
+    return make(model, 1, **kwargs)
 
 
 def _write(file: Path, results: dict[str, Any]) -> None:
@@ -152,6 +173,8 @@ def table(specs: Sequence[registry.ModelSpec], results: dict[str, dict[str, Any]
         size = image_size(spec)
         result = results.get(spec.name)
         name = f"`{spec.name}`" + ("" if size == training_sides.IMAGE_SIZE else f", {size} px")
+        if result and "batch_size" in result:
+            name += f", batch {result['batch_size']}"
         if result and PEER in result and "apart" in result:
             name += ", apart"
         lines.append(f"| {name} | {' | '.join(_cells(result))} |")

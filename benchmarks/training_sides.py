@@ -27,7 +27,7 @@ def bare_loop(model: str, steps: int) -> Turn:
 
     _prepare_cpu()
     network = registry.get(model).build(num_classes=1000, image_size=IMAGE_SIZE)
-    images, labels = map(tf.constant, _batch(IMAGE_SIZE))
+    images, labels = map(tf.constant, _batch(IMAGE_SIZE, BATCH_SIZE))
     weights = [network.variables[name] for name in network.trainable]
     accumulators = [tf.Variable(tf.zeros_like(v), trainable=False) for v in weights]
     step = tf.Variable(tf.zeros([], tf.int64), trainable=False)
@@ -62,7 +62,14 @@ def bare_loop(model: str, steps: int) -> Turn:
     return lambda: [train_step() for _ in range(steps)]
 
 
-def engine(model: str, steps: int, num_towers: int = 1, *, image_size: int = IMAGE_SIZE) -> Turn:
+def engine(
+    model: str,
+    steps: int,
+    num_towers: int = 1,
+    *,
+    image_size: int = IMAGE_SIZE,
+    batch_size: int = BATCH_SIZE,
+) -> Turn:
     """What train.py runs, from the parameters to the step loop."""
     from benchmark_cnn import feeding, training_setup
     from benchmark_cnn.params import make_params
@@ -75,7 +82,7 @@ def engine(model: str, steps: int, num_towers: int = 1, *, image_size: int = IMA
         model=model,
         device="cpu",
         num_gpus=num_towers,
-        batch_size=BATCH_SIZE // num_towers,
+        batch_size=batch_size // num_towers,
         image_size=image_size,
         learning_rate=LEARNING_RATE,
     )
@@ -98,11 +105,11 @@ def fit_with_keras_layers(model: str, steps: int) -> Turn:
 
     _prepare_cpu()
     network = registry.get(model).build(num_classes=1000, image_size=IMAGE_SIZE)
-    return _fit(with_keras_layers(network.keras_model), steps, IMAGE_SIZE)
+    return _fit(with_keras_layers(network.keras_model), steps, IMAGE_SIZE, BATCH_SIZE)
 
 
 def fit_of_keras_applications(
-    application: str, steps: int, *, image_size: int = IMAGE_SIZE
+    application: str, steps: int, *, image_size: int = IMAGE_SIZE, batch_size: int = BATCH_SIZE
 ) -> Turn:
     """A network of keras.applications as it is, trained by `fit`."""
     import keras
@@ -111,10 +118,10 @@ def fit_of_keras_applications(
     build = getattr(keras.applications, application)
     shape = (image_size, image_size, 3)
     model = build(weights=None, input_shape=shape, classifier_activation=None)
-    return _fit(model, steps, image_size)
+    return _fit(model, steps, image_size, batch_size)
 
 
-def _fit(model: Any, steps: int, image_size: int) -> Turn:
+def _fit(model: Any, steps: int, image_size: int, batch_size: int) -> Turn:
     import keras
     import tensorflow as tf
 
@@ -129,7 +136,8 @@ def _fit(model: Any, steps: int, image_size: int) -> Turn:
     # thread: little beside an epoch, but a multiple of the few steps that are measured here.
     options = tf.data.Options()
     options.autotune.enabled = False
-    data = tf.data.Dataset.from_tensors(_batch(image_size)).repeat().with_options(options)
+    batch = _batch(image_size, batch_size)
+    data = tf.data.Dataset.from_tensors(batch).repeat().with_options(options)
     return lambda: model.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
 
 
@@ -139,7 +147,7 @@ def _prepare_cpu(num_towers: int = 1) -> None:
     devices.prepare(params.make_params(device="cpu", num_gpus=num_towers).hardware)
 
 
-def _batch(image_size: int) -> tuple[np.ndarray, np.ndarray]:
+def _batch(image_size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
-    images = random.normal(127, 60, (BATCH_SIZE, image_size, image_size, 3)).clip(0, 255)
-    return images.astype(np.uint8), random.integers(0, 1000, BATCH_SIZE).astype(np.int32)
+    images = random.normal(127, 60, (batch_size, image_size, image_size, 3)).clip(0, 255)
+    return images.astype(np.uint8), random.integers(0, 1000, batch_size).astype(np.int32)

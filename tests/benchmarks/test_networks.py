@@ -35,13 +35,13 @@ def test_a_row_shows_another_size_and_what_is_missing():
     results = {
         "keras_resnet50": MEASURED,
         "keras_xception": {**MEASURED, "apart": True},
-        "overfeat": {"engine": [7.0], "apart": True},
+        "overfeat": {"engine": [7.0], "apart": True, "batch_size": 8},
         "resnet20": {"failed": "ended with exit code -9", "memory_gib": 8},
     }
     assert networks.table(specs, results)[2:] == [
         "| `keras_resnet50` | 20.0 (10.0-30.0) | 10.0 (10.0-10.0) | 2.00 (1.00-3.00) |",
         "| `keras_xception`, apart | 20.0 (10.0-30.0) | 10.0 (10.0-10.0) | 2.00 (1.00-3.00) |",
-        "| `overfeat`, 231 px | 7.0 (7.0-7.0) |  |  |",
+        "| `overfeat`, 231 px, batch 8 | 7.0 (7.0-7.0) |  |  |",
         "| `resnet20`, 32 px | not measured (a side had 8 GiB): ended with exit code -9 |  |  |",
         "| `lenet`, 28 px | not measured yet |  |  |",
     ]
@@ -68,6 +68,21 @@ def test_a_failed_network_is_measured_again_and_a_measured_one_is_not(tmp_path, 
     assert len(results["lenet"]["engine"]) == 1
     assert "apart" not in results["lenet"]
     assert "resnet20" not in capsys.readouterr().err
+
+
+def test_the_speed_of_a_smaller_batch_counts_its_own_images(tmp_path, monkeypatch):
+    asked = []
+
+    def seconds(makers, kwargs, rounds, memory_gib):
+        asked.append(kwargs)
+        return {name: [2.0] * rounds for name in makers}
+
+    monkeypatch.setattr(networks, "_seconds", seconds)
+    file = tmp_path / "speeds.json"
+    argv = [f"--file={file}", "--models=lenet", "--rounds=1", "--batch_size=4"]
+    assert networks.main(argv) == 0
+    assert json.loads(file.read_text()) == {"lenet": {"batch_size": 4, "engine": [2.0]}}
+    assert asked == [{"image_size": 28, "batch_size": 4}]
 
 
 @pytest.mark.slow  # two processes that build a network of Keras
