@@ -2,7 +2,8 @@
 
 A source lists its images cheaply, from directory entries and tar headers; nothing is decoded. The
 bytes are read later, by worker processes, in any order: a location is therefore small, picklable,
-and reads by itself.
+and reads by itself. What exists once an image is a named tuple: a frozen dataclass takes three
+times as long to make, which counts a million times.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from download_and_convert_imagenet.tf_example import BoundingBox
 
@@ -50,8 +52,7 @@ class ImageLocation(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SourceImage:
+class SourceImage(NamedTuple):
     """One image before it is converted.
 
     Attributes:
@@ -89,8 +90,7 @@ class ImageSource:
     keep_png: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFile:
+class ImageFile(NamedTuple):
     """An image that is a file; `mtime_ns` is its time of change."""
 
     path: str
@@ -98,9 +98,17 @@ class ImageFile:
     mtime_ns: int
 
     def read(self) -> bytes:
-        """All of the file."""
-        with open(self.path, "rb", buffering=0) as file:
-            return file.read()
+        """All of the file, in one call where it has the size that it was listed with.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            content = os.read(descriptor, self.num_bytes + 1)
+        finally:
+            os.close(descriptor)
+        return content if len(content) == self.num_bytes else Path(self.path).read_bytes()
 
     @property
     def fingerprint(self) -> str:
@@ -108,8 +116,7 @@ class ImageFile:
         return f"{self.num_bytes} {self.mtime_ns}"
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveRange:
+class ArchiveRange(NamedTuple):
     """An image that is a stretch of an uncompressed archive; `mtime_ns` is the archive's."""
 
     path: str

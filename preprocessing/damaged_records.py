@@ -2,8 +2,9 @@
 
 Each shard is checked before it is read for the first time, and again only when the file changes: an
 intact one goes to TensorFlow's reader as always. A record is lost when its checksums do not fit,
-when it is no example, when its label is out of range, or when its bytes do not begin as an image's
-do; images are not decoded. Every reader counts its losses from the beginning.
+when it is no example, when its label is out of range, or when its bytes are no image or a part of
+one. Only images that do not end as they should are decoded for it: what is damaged in between, if
+the decoder minds, stops the run. Every reader counts its losses from the beginning.
 
 The place of a lost record is taken by another one of its file, so that an epoch keeps its length
 and a resumed run its position. An evaluation leaves the stand-ins out by `Record.is_real`.

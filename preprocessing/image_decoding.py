@@ -9,8 +9,9 @@ import tensorflow as tf
 WindowChooser = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """From an image's height and width to a window: int32 [4] of y, x, height, width in pixels."""
 
-# The first bytes of the formats that are decoded: JPEG, PNG, GIF, BMP.
-IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
+# The first and the last bytes of the formats that are decoded: JPEG, PNG, GIF, BMP.
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
+_ENDINGS = (b"\xff\xd9", b"IEND\xaeB`\x82", b";", b"")
 
 
 def decode_window(encoded: tf.Tensor, choose_window: WindowChooser) -> tf.Tensor:
@@ -48,7 +49,32 @@ def whole_image(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
 
 def has_image_signature(encoded: tf.Tensor) -> tf.Tensor:
     """Whether the first bytes are those of a format that `decode_window` knows: bool scalar."""
-    lengths = [len(signature) for signature in IMAGE_SIGNATURES]
+    return tf.reduce_any(_has_signatures(encoded))
+
+
+def seems_whole(encoded: tf.Tensor) -> tf.Tensor:
+    """Whether first and last bytes are those of one format, and a JPEG's header can be read.
+
+    What seems whole can nearly always be decoded: the decoder of JPEG goes on past wrong data. What
+    does not may be decodable, too, since bytes may follow the end of an image. Bool scalar.
+
+    An iterator fails where the header of a JPEG cannot be read.
+    """
+    lengths = [len(ending) for ending in _ENDINGS]
+    longest = max(lengths)
+    last = tf.strings.substr(encoded, tf.maximum(tf.strings.length(encoded) - longest, 0), longest)
+    endings = tf.strings.substr(last, tf.maximum(tf.strings.length(last) - lengths, 0), lengths)
+    is_format = _has_signatures(encoded)
+    has_size = tf.cond(is_format[0], lambda: _jpeg_has_size(encoded), lambda: tf.constant(True))
+    return tf.reduce_any(is_format & (endings == tf.constant(_ENDINGS))) & has_size
+
+
+def _has_signatures(encoded: tf.Tensor) -> tf.Tensor:
+    lengths = [len(signature) for signature in _SIGNATURES]
     first = tf.strings.substr(encoded, 0, max(lengths))
     starts = tf.strings.substr(first, [0] * len(lengths), lengths)
-    return tf.reduce_any(starts == tf.constant(IMAGE_SIGNATURES))
+    return starts == tf.constant(_SIGNATURES)
+
+
+def _jpeg_has_size(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_all(tf.image.extract_jpeg_shape(encoded) > 0)

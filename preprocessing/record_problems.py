@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from download_and_convert_imagenet.cores import num_cores
 from preprocessing.examples import BAD_LABEL, NOT_AN_EXAMPLE, NOT_AN_IMAGE, inspect_example
-from preprocessing.image_decoding import decode_window, whole_image
+from preprocessing.image_decoding import decode_window, seems_whole, whole_image
 from preprocessing.record_stream import Record
 from preprocessing.shard_contents import ShardContents, intact_records
 from preprocessing.tfrecord import FRAME_BYTES, HEADER_BYTES, RecordSpan
@@ -75,8 +75,9 @@ def check_records(
     Args:
         contents: of the file at `path`.
         num_classes: labels in the file go from 1 to this.
-        decode_every: decode every so-manieth image of a file, 1 for all, 0 for none; of the others
-            only the first bytes are looked at.
+        decode_every: decode every so-manieth image of a file, 1 for all, 0 for none. Of the others
+            the first and the last bytes and a JPEG's header are looked at, and those that do not
+            seem whole are decoded, too.
     """
 
     check = _checker(num_classes, decode_every)
@@ -154,9 +155,9 @@ def _decoded(
     def num_pixels() -> tf.Tensor:
         return tf.size(decode_window(encoded, whole_image))
 
-    if not decode_every:
-        return []
-    is_chosen = is_sound & (tf.math.floormod(index, decode_every) == 0)
+    is_doubtful = tf.logical_not(tf.cond(is_sound, lambda: seems_whole(encoded), lambda: is_sound))
+    is_sampled = tf.math.floormod(index, decode_every) == 0 if decode_every else tf.constant(False)
+    is_chosen = is_sound & (is_sampled | is_doubtful)
     return [tf.cond(is_chosen, num_pixels, lambda: tf.constant(0))]
 
 

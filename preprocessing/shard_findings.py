@@ -35,7 +35,7 @@ class ShardFindings(NamedTuple):
 
 
 def find_losses(path: Path, num_classes: int) -> ShardFindings:
-    """Check every record of a shard, its image by the first bytes only; once per process.
+    """Check every record of a shard, an image that seems whole by its ends only; once per process.
 
     Raises:
         DataError: the file cannot be read.

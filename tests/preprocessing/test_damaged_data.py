@@ -330,17 +330,56 @@ def test_only_a_run_that_may_lose_records_waits_at_its_end(data_dir):
     assert completed.stdout == "[0, 0, 1, 1]\n", completed.stderr
 
 
-def test_an_image_that_cannot_be_decoded_stops_whatever_is_allowed(data_dir):
-    (photograph,) = photographs(1)
-    replace_record(data_dir, 47, example(photograph[: len(photograph) // 2], 1))
+def cut(encoded):
+    return encoded[: len(encoded) // 2]
+
+
+def damaged_within(png):
+    """Both ends are right, a checksum within is not."""
+    return png[:-20] + bytes([png[-20] ^ 1]) + png[-19:]
+
+
+def spoil_the_first_marker(jpeg):
+    """JFIF's segment becomes a start of frame that is none."""
+    return jpeg[:3] + b"\xc0" + jpeg[4:]
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+UNDECODABLE = {
+    "JPEG cut off": cut(encode(NOISE)),
+    "JPEG without its end": encode(NOISE)[:-300],
+    "JPEG with a spoilt header": spoil_the_first_marker(encode(NOISE)),
+    "PNG cut off": cut(encode(NOISE, "PNG")),
+    "GIF cut off": cut(encode(NOISE, "GIF")),
+    "cut off where a GIF might end": encode(NOISE)[:-300] + b";",
+    "three bytes of a JPEG": encode(NOISE)[:3],
+}
+
+
+@pytest.mark.parametrize("kind", UNDECODABLE)
+def test_an_image_that_cannot_be_decoded_is_lost_like_a_damaged_record(data_dir, kind):
+    replace_record(data_dir, 47, example(UNDECODABLE[kind], 1))
+    line = error_line(data_dir)
+    assert line.endswith("train-00002-of-00003: record 7: its image cannot be decoded")
+    numbers = read_train_numbers(data_dir, 60, max_corrupt_records=1)
+    assert sorted(numbers) == sorted([*(set(range(60)) - {47}), 40])
+
+
+def test_bytes_behind_the_end_of_an_image_are_no_loss(data_dir):
+    for encoded in (encode(NOISE), encode(NOISE, "PNG"), encode(NOISE, "GIF")):
+        replace_record(data_dir, 47, example(encoded + bytes(100), 48))
+        assert find_losses(data_dir / "train-00002-of-00003", 1000).num_lost == 0
+
+
+def test_an_image_that_is_damaged_between_its_ends_stops_whatever_is_allowed(data_dir):
+    replace_record(data_dir, 47, example(damaged_within(encode(NOISE, "PNG")), 1))
     line = error_line(data_dir, max_corrupt_records=9)
     assert line.endswith("train-00002-of-00003: record 7: its image cannot be decoded")
 
 
 def test_an_image_that_cannot_be_decoded_behind_a_damaged_record(data_dir):
     """The damaged one is allowed; the search for the other gets past it."""
-    (photograph,) = photographs(1)
-    replace_record(data_dir, 47, example(photograph[: len(photograph) // 2], 1))
+    replace_record(data_dir, 47, example(damaged_within(encode(NOISE, "PNG")), 1))
     path = data_dir / "train-00002-of-00003"
     flip_bit(path, offset_of(path, 2) + 30)
     line = error_line(data_dir, max_corrupt_records=1)
