@@ -2,8 +2,8 @@
 
 Checksums, labels, that there is an image, that the splits are not mixed up (by the names of
 ImageNet's images, and by images that are in both), that each file is the one of manifest.json; and
-that images decode, one in --decode_every of them or with --decode all. Every problem is a line of
-its own. The exit code is 0 when there is none, else 3.
+that images decode: those that seem cut off, and of the others one in --decode_every or, with
+--decode, all. Every problem is a line of its own. The exit code is 0 when there is none, else 3.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "--decode_every",
         type=at_least(0),
         default=100,
-        help="else decode one image of so many, 0 for none",
+        help="else decode one image of so many; with 0 only images that seem cut off",
     )
     parser.add_argument("--counts", action="store_true", help="list examples per shard and class")
     parser.add_argument(

@@ -43,6 +43,11 @@ def test_intact_data(tmp_path, capsys):
     assert "10 examples (all of ImageNet: 50,000), 10 to 10 a shard, 10 of 1000" in lines[1]
 
 
+def damaged_within(png):
+    """Both ends are right, a checksum within is not."""
+    return png[:-20] + bytes([png[-20] ^ 1]) + png[-19:]
+
+
 def test_every_problem_is_named(tmp_path, capsys):
     """One file with every kind of problem, between sound records."""
     (photograph,) = photographs(1)
@@ -52,6 +57,7 @@ def test_every_problem_is_named(tmp_path, capsys):
     examples[4] = example(b"no image", 5)
     examples[6] = b"\xff no example"
     examples[8] = example(cut_photograph, 9)
+    examples[9] = example(damaged_within(numbered_image(9)), 10)
     (path,) = write_split(tmp_path, "train", examples, 1)
     content = bytearray(path.read_bytes())
     offset = [span.offset for span in walk_records(path)][10]
@@ -67,13 +73,15 @@ def test_every_problem_is_named(tmp_path, capsys):
             f"{path}: record 4: image/encoded holds no JPEG, PNG, GIF or BMP image",
             f"{path}: record 6: it is no tf.train.Example",
             f"{path}: record 8: its image cannot be decoded",
+            f"{path}: record 9: its image cannot be decoded",
         ]
     )
-    assert lines[-1].endswith("7 of 1000 classes with 0 to 1 examples each: problems: 5")
+    assert lines[-1].endswith("6 of 1000 classes with 0 to 1 examples each: problems: 6")
 
-    code, lines = run(capsys, tmp_path, "--data_name=imagenet")
+    code, sampled = run(capsys, tmp_path, "--data_name=imagenet")
     assert code == 3
-    assert len(lines) == 5  # without --decode the cut photograph passes
+    # Without --decode the image with the right ends passes, the cut photograph does not.
+    assert sampled[:-1] == [line for line in lines[:-1] if "record 9:" not in line]
 
 
 def test_records_after_a_damaged_header_are_checked(tmp_path, capsys):
@@ -203,12 +211,21 @@ def test_a_train_image_among_validation_is_told_by_its_name(tmp_path, capsys):
 
 @pytest.mark.parametrize(("decode_every", "num_found"), [(0, 0), (1, 12), (5, 3)])
 def test_a_sample_is_decoded(tmp_path, capsys, decode_every, num_found):
-    """Twelve images cut in half; one in five of them is numbers 0, 5 and 10."""
-    examples = [example(encoded[: len(encoded) // 2], 1) for encoded in photographs(12)]
+    """Twelve images damaged between their ends; one in five of them is numbers 0, 5 and 10."""
+    examples = [example(damaged_within(numbered_image(n)), 1) for n in range(12)]
     write_split(tmp_path, "train", examples, 1)
     flags = ["--data_name=imagenet", f"--decode_every={decode_every}"]
     _, lines = run(capsys, tmp_path, *flags)
     assert len([line for line in lines if "cannot be decoded" in line]) == num_found
+
+
+@pytest.mark.parametrize("decode_every", [0, 1, 5])
+def test_images_that_are_cut_off_are_found_whatever_the_sample(tmp_path, capsys, decode_every):
+    examples = [example(encoded[: len(encoded) // 2], 1) for encoded in photographs(12)]
+    write_split(tmp_path, "train", examples, 1)
+    flags = ["--data_name=imagenet", f"--decode_every={decode_every}"]
+    _, lines = run(capsys, tmp_path, *flags)
+    assert len([line for line in lines if "cannot be decoded" in line]) == 12
 
 
 def test_counts_by_shard_and_class(tmp_path, capsys):
