@@ -90,7 +90,13 @@ def check_records(
             yield Checked(index, _failure(path, span))
             continue
         problem = _problem(row, num_classes)
-        yield Checked(index, problem, int(row.label) - 1, int(row.fingerprint), _text(row.name))
+        yield Checked(
+            index,
+            problem,
+            int(row.label) - 1,
+            int(row.fingerprint),
+            row.name.decode(errors="replace"),
+        )
         row = next(rows, None)
 
 
@@ -164,7 +170,3 @@ def _decoded(
 def _file_name(data: tf.Tensor) -> tf.Tensor:
     key = "image/filename"
     return tf.io.parse_single_example(data, {key: tf.io.FixedLenFeature([], tf.string, "")})[key]
-
-
-def _text(name: bytes) -> str:
-    return name.decode(errors="replace").rsplit("/", 1)[-1]

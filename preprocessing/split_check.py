@@ -13,7 +13,8 @@ from preprocessing.errors import DataError
 from preprocessing.shards import ShardSet
 from preprocessing.tfrecord import FRAME_BYTES, HEADER_BYTES, walk_records
 
-# image/filename, as every converter of ImageNet writes it.
+# image/filename, as every converter of ImageNet writes it. Sets of class folders have the folder in
+# front ("n01440764/n01440764_10026.JPEG"): their validation images may come from ImageNet's train.
 _NAMES = {"train": re.compile(r"n\d{8}_\d+\b"), "validation": re.compile(r"ILSVRC2012_val_\d+\b")}
 _NUM_THREADS = 16  # waiting for the disk
 
@@ -39,10 +40,10 @@ def other_split(name: str, subset: str) -> str | None:
 
 
 def image_name(serialized: bytes) -> str:
-    """`image/filename` of a tf.train.Example, without its folder; "" where there is none."""
+    """`image/filename` of a tf.train.Example; "" where there is none."""
     try:
         values = tf.train.Example.FromString(serialized).features.feature
-        return values["image/filename"].bytes_list.value[0].decode().rsplit("/", 1)[-1]
+        return values["image/filename"].bytes_list.value[0].decode()
     except Exception:  # no example, no name: the parser will say so where it matters
         return ""
 
