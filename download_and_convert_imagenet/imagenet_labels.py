@@ -6,11 +6,19 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from download_and_convert_imagenet.image_source import ImageLocation, SourceError, SourceImage
+from download_and_convert_imagenet.image_source import (
+    TRAIN,
+    VALIDATION,
+    ImageLocation,
+    SourceError,
+    SourceImage,
+)
 from download_and_convert_imagenet.synsets import labels_by_wnid, synsets, validation_labels
 from download_and_convert_imagenet.tf_example import BoundingBox
 
 _VALIDATION_NAME = re.compile(r"ILSVRC2012_val_(\d{8})(?!\d)", re.IGNORECASE)
+# By which readers tell that a shard is of the wrong split (preprocessing/split_check.py).
+_NAMES = {TRAIN: re.compile(r"n\d{8}_\d+\b"), VALIDATION: re.compile(r"ILSVRC2012_val_\d+\b")}
 
 
 class ListedImage(NamedTuple):
@@ -39,9 +47,14 @@ def label_of_wnid(wnid: str, where: str) -> int:
 def training_images(
     listed: Iterable[ListedImage], boxes: Mapping[str, tuple[BoundingBox, ...]]
 ) -> list[SourceImage]:
-    """Images in the order of label and name, with the boxes of their names without suffix."""
+    """Images in the order of label and name, with the boxes of their names without suffix.
+
+    Raises:
+        SourceError: an image that is named like those for validation.
+    """
     images = []
     for name, label, location in listed:
+        _refuse_other_split(name, TRAIN)
         assert label is not None  # every training image lies in a folder or archive of its class
         images.append(_source_image(name, label, location, boxes.get(name.rpartition(".")[0], ())))
     return _in_order(images)
@@ -52,10 +65,12 @@ def validation_images(listed: Iterable[ListedImage]) -> list[SourceImage]:
 
     Raises:
         SourceError: an image without a folder of a class whose name is not one of
-            ILSVRC2012_val_00000001.JPEG to ..._00050000.JPEG, or one in a wrong folder.
+            ILSVRC2012_val_00000001.JPEG to ..._00050000.JPEG, one in a wrong folder, or one that is
+            named like those for training.
     """
     images = []
     for name, folder_label, location in listed:
+        _refuse_other_split(name, VALIDATION)
         official = _official_label(name)
         label = folder_label if official is None else official
         if label is None:
@@ -70,6 +85,16 @@ def validation_images(listed: Iterable[ListedImage]) -> list[SourceImage]:
             )
         images.append(_source_image(name, label, location))
     return _in_order(images)
+
+
+def _refuse_other_split(name: str, split: str) -> None:
+    """Readers would refuse the shards, after hours, for what one of their names tells."""
+    for other, form in _NAMES.items():
+        if other != split and form.match(name):
+            raise SourceError(
+                f"{name} among the {split} images is named like one of ImageNet's {other} images, "
+                f"which readers refuse there: give the {split} images, or rename it"
+            )
 
 
 def _official_label(name: str) -> int | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import tarfile
 
 import pytest
 
@@ -63,8 +64,6 @@ def test_every_layout_gives_the_same_images(tmp_path, expected, write):
 
 
 def test_train_archive_unpacked_once(tmp_path, expected):
-    import tarfile
-
     write_archives(FAKE, tmp_path)
     with tarfile.open(tmp_path / TRAIN_ARCHIVE) as archive:
         archive.extractall(tmp_path / "train", filter="data")
@@ -144,6 +143,7 @@ def test_validation_images_in_folders_of_other_classes_are_told(tmp_path):
     by_class(FAKE, tmp_path)
     image, other = FAKE.validation[0], FAKE.validation[-1]
     folder = tmp_path / "validation"
+    (folder / image.wnid / "holiday.jpeg").write_bytes(image.content)  # the folder is not empty
     (folder / image.wnid / image.name).rename(folder / other.wnid / image.name)
     message = f"{image.name} lies in the folder {other.wnid}, but .* {image.wnid}"
     with pytest.raises(SourceError, match=message):
@@ -176,6 +176,78 @@ def test_an_empty_folder_is_told(tmp_path):
     (tmp_path / "train").mkdir()
     with pytest.raises(SourceError, match="has no folders of classes"):
         list_train_folder(tmp_path / "train")
+
+
+def half_unpacked(directory, num_left):
+    """Class folders as a loop leaves them that unpacks an archive, then removes it."""
+    write_archives(FAKE, directory)
+    folder = directory / "train"
+    with tarfile.open(directory / TRAIN_ARCHIVE) as archive:
+        archive.extractall(folder, filter="data")
+    archives = sorted(folder.glob("*.tar"))
+    for path in archives[: len(archives) - num_left]:
+        with tarfile.open(path) as archive:
+            archive.extractall(path.with_suffix(""), filter="data")
+        path.unlink()
+    return archives[len(archives) - num_left :]
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_archives_that_were_not_reached_are_told(tmp_path, is_begun):
+    left = half_unpacked(tmp_path, num_left=3)
+    if is_begun:
+        with tarfile.open(left[0]) as archive:
+            archive.extract(archive.getmembers()[0], left[0].with_suffix(""), filter="data")
+    message = rf"^{left[0]} stands beside .* still holds \(3\)"
+    with pytest.raises(SourceError, match=message) as caught:
+        list_train_folder(tmp_path / "train")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_last_class_may_be_unpacked_in_part(tmp_path):
+    (left,) = half_unpacked(tmp_path, num_left=1)
+    with tarfile.open(left) as archive:
+        archive.extract(archive.getmembers()[0], left.with_suffix(""), filter="data")
+    with pytest.raises(SourceError, match=f"{left} stands beside folders of classes"):
+        list_train_folder(tmp_path / "train")
+
+
+def test_archives_that_were_kept_beside_their_folders_do_no_harm(tmp_path, expected):
+    half_unpacked(tmp_path, num_left=0)
+    with tarfile.open(tmp_path / TRAIN_ARCHIVE) as archive:
+        archive.extractall(tmp_path / "train", filter="data")
+    (tmp_path / TRAIN_ARCHIVE).rename(tmp_path / "train" / TRAIN_ARCHIVE)
+    assert read(tmp_path)[0] == expected
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_class_folder_without_images_is_told(tmp_path, split):
+    by_class(FAKE, tmp_path)
+    folder = tmp_path / split / FAKE.train[-1].wnid
+    for path in folder.iterdir():
+        path.rename(path.with_suffix(".txt"))
+    with pytest.raises(SourceError, match=f"^{folder} holds no images$"):
+        read(tmp_path)
+
+
+def test_a_hold_out_of_training_images_is_refused_before_readers_refuse_it(tmp_path):
+    by_class(FAKE, tmp_path)
+    image = FAKE.train[4]
+    path = tmp_path / "train" / image.wnid / image.name
+    held_out = path.rename(tmp_path / "validation" / image.wnid / image.name)
+    with pytest.raises(SourceError, match=f"^{image.name} among the validation .* rename it$"):
+        read(tmp_path)
+    held_out.rename(held_out.with_name(f"held_out_{image.name}"))
+    images, _ = read(tmp_path)
+    assert len(images["validation"]) == len(FAKE.validation) + 1
+
+
+def test_validation_images_among_those_for_training_are_refused(tmp_path):
+    by_class(FAKE, tmp_path)
+    image = FAKE.validation[0]
+    (tmp_path / "train" / image.wnid / image.name).write_bytes(image.content)
+    with pytest.raises(SourceError, match=f"^{image.name} among the train images .* rename it$"):
+        read(tmp_path)
 
 
 def test_hidden_files_and_texts_are_no_images(tmp_path, expected):
