@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from download_and_convert_imagenet.manifest import Manifest, ManifestError, Shard, read_manifest
+from download_and_convert_imagenet.manifest import Manifest, Shard
+from preprocessing.conversion_check import refuse_unfinished
 from preprocessing.errors import DataError
+from preprocessing.manifest_check import manifest_of
 
 SUBSETS = ("train", "validation")
 _SHARD_NAME = re.compile(r"(?P<split>.+)-(?P<index>\d{5,})-of-(?P<count>\d{5,})")
@@ -26,14 +28,35 @@ class ShardSet:
     @property
     def listed(self) -> dict[str, Shard]:
         """What the manifest says of the split, by file name; empty without a manifest."""
-        return _listed(self.manifest, self.subset)
+        listed = self.manifest.splits.get(self.subset, ()) if self.manifest else ()
+        return {shard.file: shard for shard in listed}
 
 
-def find_shards(data_dir: Path, subset: str) -> ShardSet:
+def find_shards(data_dir: Path, subset: str, *, tolerate_damage: bool = False) -> ShardSet:
     """Find the shards of a split in `data_dir`, or in its sub-folder of the split's name.
 
+    With `tolerate_damage` a shard may be shorter than the manifest says: its lost records are
+    counted when it is read.
+
     Raises:
-        DataError: the directory or a shard is missing, a shard is empty, or there is no such split.
+        DataError: the directory or a shard is missing, a shard is empty or not of the size that the
+            manifest says, the conversion was not finished, or there is no such split.
+    """
+    shards = list_shards(data_dir, subset)
+    listed = shards.listed
+    for path in shards.paths:
+        problem = size_problem(path, listed.get(path.name), tolerate_damage=tolerate_damage)
+        if problem:
+            raise DataError(problem)
+    return shards
+
+
+def list_shards(data_dir: Path, subset: str) -> ShardSet:
+    """As `find_shards`, but no file is looked at.
+
+    Raises:
+        DataError: the directory or a shard is missing, the conversion was not finished, or there is
+            no such split.
     """
     if subset not in SUBSETS:
         raise DataError(f"unknown data subset '{subset}': choose from {', '.join(SUBSETS)}")
@@ -41,15 +64,36 @@ def find_shards(data_dir: Path, subset: str) -> ShardSet:
         raise DataError(f"data directory {data_dir} does not exist")
     if not data_dir.is_dir():
         raise DataError(f"data directory {data_dir} is not a directory")
+    refuse_unfinished(data_dir, subset)
     for directory in (data_dir, data_dir / subset):
         found = _shards_in(directory, subset)
         if found:
             _refuse_strangers(data_dir, directory, subset)
             paths = _complete_set(directory, subset, found)
-            manifest = _manifest_beside(data_dir, directory)
-            _check_sizes(paths, subset, manifest)
-            return ShardSet(directory, subset, paths, manifest)
+            return ShardSet(directory, subset, paths, _manifest_beside(data_dir, directory, subset))
     raise DataError(_describe_absence(data_dir, subset))
+
+
+def size_problem(path: Path, listed: Shard | None, *, tolerate_damage: bool = False) -> str:
+    """What is wrong with the size of a shard, "" for nothing; see `find_shards`.
+
+    Args:
+        listed: what the manifest says of the shard.
+    """
+    try:
+        num_bytes = path.stat().st_size
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    if num_bytes == 0:
+        return f"{path} is empty (0 bytes): copy or convert it again"
+    if listed is None or num_bytes == listed.num_bytes:
+        return ""
+    if tolerate_damage and num_bytes < listed.num_bytes:
+        return ""
+    return (
+        f"{path} has {num_bytes} bytes, its manifest says {listed.num_bytes}: "
+        "copy or convert it again"
+    )
 
 
 def _shards_in(directory: Path, split: str) -> dict[tuple[int, int], Path]:
@@ -93,32 +137,12 @@ def _refuse_strangers(data_dir: Path, directory: Path, subset: str) -> None:
             raise DataError(f"{directory} holds {name} among its {subset} shards: move it away")
 
 
-def _manifest_beside(*directories: Path) -> Manifest | None:
-    try:
-        found = [read_manifest(directory) for directory in directories]
-    except ManifestError as error:
-        raise DataError(str(error)) from error
-    return next((manifest for manifest in found if manifest is not None), None)
-
-
-def _check_sizes(paths: tuple[Path, ...], split: str, manifest: Manifest | None) -> None:
-    listed = _listed(manifest, split)
-    for path in paths:
-        try:
-            num_bytes = path.stat().st_size
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}") from error
-        if num_bytes == 0:
-            raise DataError(f"{path} is empty (0 bytes): copy or convert it again")
-        if path.name in listed and num_bytes != listed[path.name].num_bytes:
-            raise DataError(
-                f"{path} has {num_bytes} bytes, its manifest says {listed[path.name].num_bytes}: "
-                "copy or convert it again"
-            )
-
-
-def _listed(manifest: Manifest | None, split: str) -> dict[str, Shard]:
-    return {shard.file: shard for shard in manifest.splits.get(split, ())} if manifest else {}
+def _manifest_beside(data_dir: Path, directory: Path, split: str) -> Manifest | None:
+    """The manifest of either directory, rather the one that lists the split."""
+    manifests = [manifest_of(folder) for folder in (data_dir, directory)]
+    found = [manifest for manifest in manifests if manifest is not None]
+    found.sort(key=lambda manifest: split not in manifest.splits)
+    return found[0] if found else None
 
 
 def _describe_absence(data_dir: Path, subset: str) -> str:

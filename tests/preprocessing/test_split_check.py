@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -54,7 +56,9 @@ def test_imagenet_s_validation_images_may_be_trained_on(tmp_path):
 def test_the_names_of_imagenet_itself_tell(tmp_path):
     write_images(tmp_path / "raw" / "n01440764", "{}.jpg", 10)
     directory = converted(tmp_path / "raw", tmp_path / "set", "--validation_fraction=0")
+    # As sets of other converters are.
     (directory / "manifest.json").unlink()
+    shutil.rmtree(directory / ".conversion")
     rename_images(directory / "train-00000-of-00002", "ILSVRC2012_val_00000001.JPEG")
     with pytest.raises(DataError, match="train-00000-of-00002: record 0: ILSVRC2012_val_00000001"):
         open_dataset(data_dir=str(directory), data_name="imagenet").train_batches(
