@@ -96,8 +96,11 @@ def replace(params: Params, **flat: Any) -> Params:
 def inherit(params: Params, run: Params, typed: frozenset[str]) -> Params:
     """The parameters of an evaluation of `run`.
 
-    Model, data and the way images are prepared come from the run, but for what the user typed.
+    Model, data and the way images are prepared come from the run, but for what the user typed. The
+    run's data_name goes with its data_dir, from which it may have been guessed.
     """
+    if "data_dir" in typed:
+        typed = typed | {"data_name"}
     names = [flag.name for flag in FLAGS.values() if flag.inherited and flag.name not in typed]
     values = run.to_dict()
     return assemble({name: values[name] for name in names}, params)

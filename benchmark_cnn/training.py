@@ -66,7 +66,7 @@ def train(
         if start_step == 0 and params.checkpoint.init_checkpoint is not None:
             saving.initialise(run.state, params.checkpoint.init_checkpoint)
         if directory is not None:
-            write_parameters(params, directory.path)
+            write_parameters(_with_data_name(params, dataset), directory.path)
         reporter = stack.enter_context(Reporter(run, directory, start_step, command_line))
         profiler = stack.enter_context(
             Profiler(
@@ -78,6 +78,15 @@ def train(
         )
         _train(run, start_step, saver, reporter, profiler, stop)
         return reporter.finish()
+
+
+def _with_data_name(params: Params, dataset: Dataset) -> Params:
+    """A name guessed from a directory is written down: others may not see the directory."""
+    if params.data.data_dir is None:
+        return params
+    return dataclasses.replace(
+        params, data=dataclasses.replace(params.data, data_name=dataset.name)
+    )
 
 
 def _train(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import resource
@@ -16,8 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import eval as evaluation
 import train
 from benchmark_cnn import checkpoints, console
+from benchmark_cnn.params import read_parameters
 from checkpoints import manifest, packages
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -204,6 +207,28 @@ def test_a_mistake_is_told_in_a_line(digits, tmp_path, capsys, mistake):
     assert any(text.format(**places) in line for line in told), errors
     assert "Traceback" not in errors
     assert "internal error" not in errors
+
+
+def test_a_guessed_data_set_is_written_down(digits, tmp_path, capsys):
+    """Also by a run that is resumed; run.json has what was typed, and eval.py sees the data."""
+    argv = [*LENET, f"--data_dir={digits['data']}", f"--train_dir={tmp_path}"]
+    for steps in (1, 2):
+        typed = [*argv, f"--num_batches={steps}"]
+        assert train.main(typed) == 0, capsys.readouterr().err
+        asked = read_parameters(tmp_path).data
+        assert (asked.data_dir, asked.data_name) == (str(digits["data"]), "digits")
+        starts = json.loads((tmp_path / "run.json").read_text())["starts"]
+        assert starts[-1]["command_line"] == ["train.py", *typed]
+    assert checkpoints.read(tmp_path)["global_step"] == 2
+    assert evaluation.main(["--device=cpu", f"--train_dir={tmp_path}"]) == 0
+    assert "Dataset:     digits" in capsys.readouterr().out
+
+
+def test_synthetic_images_stay_without_a_name(tmp_path, capsys):
+    assert train.main([*LENET, f"--train_dir={tmp_path}", "--num_batches=1"]) == 0
+    assert read_parameters(tmp_path).data.data_name is None
+    assert evaluation.main(["--device=cpu", f"--train_dir={tmp_path}"]) == 2
+    assert "error: --data_dir is missing: the run was trained on" in capsys.readouterr().err
 
 
 def test_a_gpu_where_there_is_none(capsys):

@@ -348,11 +348,20 @@ def test_a_flag_of_training_is_refused_by_the_evaluation():
 
 def test_evaluation_takes_the_runs_model_and_what_was_typed():
     run = make_params(model="lenet", data_dir="/far", data_name="digits", train_dir="run")
-    parsed = evaluate("--train_dir=run", "--data_dir=/near", "--num_gpus=2")
+    parsed = evaluate("--train_dir=run", "--data_dir=/near", "--data_name=folder", "--num_gpus=2")
     params = flags.evaluation_params(parsed, run)
     assert params.network.model == "lenet"
-    assert (params.data.data_dir, params.data.data_name) == ("/near", "digits")
+    assert (params.data.data_dir, params.data.data_name) == ("/near", "folder")
     assert params.hardware.num_gpus == 2
+
+
+def test_the_runs_data_name_is_that_of_its_directory():
+    """A directory that is typed tells its own name: digits would be written where it is missing."""
+    run = make_params(model="lenet", data_dir="/far", data_name="digits", train_dir="run")
+    same = flags.evaluation_params(evaluate("--train_dir=run"), run).data
+    assert (same.data_dir, same.data_name) == ("/far", "digits")
+    other = flags.evaluation_params(evaluate("--train_dir=run", "--data_dir=/near"), run).data
+    assert (other.data_dir, other.data_name) == ("/near", None)
 
 
 def test_a_default_that_was_typed_wins_too():
