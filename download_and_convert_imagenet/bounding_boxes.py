@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from download_and_convert_imagenet.file_errors import naming
 from download_and_convert_imagenet.image_source import SourceError, raise_error
 from download_and_convert_imagenet.synsets import labels_by_wnid
 from download_and_convert_imagenet.tar_streams import tar_files
@@ -133,13 +134,13 @@ def _annotations_in_folder(folder: Path) -> Iterator[_Annotation]:
             stem, suffix = os.path.splitext(name)
             if suffix.lower() == _XML_SUFFIX and _is_wanted(stem):
                 path = os.path.join(directory, name)
-                with open(path, "rb") as file:
+                with naming(path), open(path, "rb") as file:
                     yield _Annotation(stem, path, file.read())
 
 
 def _read_csv(path: Path) -> Boxes:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with naming(path), path.open(newline="", encoding="utf-8") as file:
             return _boxes_in_rows(csv.reader(file), path)
     except (UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path} is no CSV file in UTF-8 ({error})") from error

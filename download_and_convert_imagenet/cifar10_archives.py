@@ -25,6 +25,7 @@ from download_and_convert_imagenet.cifar10_batches import (
     BatchError,
     parse_batch,
 )
+from download_and_convert_imagenet.file_errors import naming
 from download_and_convert_imagenet.image_source import (
     TRAIN,
     VALIDATION,
@@ -147,7 +148,8 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         for file in sorted(path.iterdir()):
             if _is_batch(file.name):
-                yield file.name, file.read_bytes()
+                with naming(file):
+                    yield file.name, file.read_bytes()
         return
     for name, content in tar_files(path):
         yield Path(name).name, content

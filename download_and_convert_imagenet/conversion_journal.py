@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from download_and_convert_imagenet.conversion_plan import ShardTask
+from download_and_convert_imagenet.file_errors import naming
 from download_and_convert_imagenet.manifest import Shard
 
 DIRECTORY = ".conversion"
@@ -108,7 +109,7 @@ class ConversionJournal:
 
     def _append(self, content: dict) -> None:
         line = json.dumps(content).encode() + b"\n"
-        with self._path.open("ab") as file:
+        with naming(self._path), self._path.open("ab") as file:
             # The line break in front ends a line that was cut off when the power failed.
             file.write(b"\n" + line)
             file.flush()
@@ -135,7 +136,8 @@ class ConversionJournal:
 def _lines(path: Path) -> Iterator[dict]:
     """What the lines of a journal say, one that was cut off excepted; nothing without a file."""
     try:
-        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+        with naming(path):
+            lines = path.read_text(encoding="ascii", errors="replace").splitlines()
     except FileNotFoundError:
         return
     for line in lines:

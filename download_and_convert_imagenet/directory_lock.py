@@ -6,7 +6,10 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
+
+from download_and_convert_imagenet.file_errors import naming
 
 _FILE = "lock"
 
@@ -33,16 +36,23 @@ def locked_directory(directory: Path, lock_dir: Path) -> Iterator[None]:
     """
     directory.mkdir(parents=True, exist_ok=True)  # first: an error names what the caller named
     lock_dir.mkdir(parents=True, exist_ok=True)
-    with (lock_dir / _FILE).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise DirectoryLockedError(
-                f"another conversion is writing to {directory} (process {file.read().strip()}): "
-                "wait for it, or stop it first"
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    path = lock_dir / _FILE
+    with path.open("a+b", buffering=0) as file:
+        with naming(path):
+            _hold(file, directory)
         yield
+
+
+def _hold(file: FileIO, directory: Path) -> None:
+    """Lock an open file until it is closed, and write down who did."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        process = file.read().decode("ascii", "replace").strip()
+        raise DirectoryLockedError(
+            f"another conversion is writing to {directory} (process {process}): "
+            "wait for it, or stop it first"
+        ) from error
+    file.truncate(0)
+    file.write(str(os.getpid()).encode())

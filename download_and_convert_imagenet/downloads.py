@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from download_and_convert_imagenet.file_errors import naming
 from download_and_convert_imagenet.image_source import SourceError
 from download_and_convert_imagenet.published_files import RemoteFile, missing_file_message
 
@@ -115,7 +116,7 @@ def _fetch_rest(file: RemoteFile, partial: Path, progress: Progress | None) -> N
         num_present = num_present if is_rest else 0
         length = response.headers.get("Content-Length")
         total = num_present + int(length) if length else None
-        with partial.open("ab" if is_rest else "wb") as output:
+        with naming(partial), partial.open("ab" if is_rest else "wb") as output:
             while chunk := _read(response):
                 output.write(chunk)
                 num_present += len(chunk)
@@ -134,7 +135,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 
 def _check_md5(file: RemoteFile, partial: Path) -> None:
     digest = hashlib.md5(usedforsecurity=False)
-    with partial.open("rb") as content:
+    with naming(partial), partial.open("rb") as content:
         while chunk := content.read(_CHUNK_BYTES):
             digest.update(chunk)
     if digest.hexdigest() != file.md5:

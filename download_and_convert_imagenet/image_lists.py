@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from download_and_convert_imagenet.conversion_journal import FinishedShard, ImageNote
+from download_and_convert_imagenet.file_errors import naming
 
 CORRUPT_IMAGES_FILE = "corrupt_images.txt"
 REPAIRED_IMAGES_FILE = "repaired_images.txt"
@@ -28,6 +29,7 @@ def write_image_lists(data_dir: Path, shards: Iterable[FinishedShard]) -> None:
 def _write(path: Path, notes: Sequence[tuple[str, tuple[ImageNote, ...]]]) -> None:
     lines = [f"{split} {note.name} {note.text}\n" for split, found in notes for note in found]
     if lines:
-        path.write_text("".join(lines), "utf-8", "surrogateescape")
+        with naming(path):
+            path.write_text("".join(lines), "utf-8", "surrogateescape")
     else:
         path.unlink(missing_ok=True)

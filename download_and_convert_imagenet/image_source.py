@@ -8,12 +8,14 @@ times as long to make, which counts a million times.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from download_and_convert_imagenet.file_errors import name_file, naming
 from download_and_convert_imagenet.tf_example import BoundingBox
 
 TRAIN, VALIDATION = "train", "validation"
@@ -106,9 +108,15 @@ class ImageFile(NamedTuple):
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             content = os.read(descriptor, self.num_bytes + 1)
+        except OSError as error:
+            name_file(error, self.path)
+            raise
         finally:
             os.close(descriptor)
-        return content if len(content) == self.num_bytes else Path(self.path).read_bytes()
+        if len(content) == self.num_bytes:
+            return content
+        with naming(self.path):
+            return Path(self.path).read_bytes()
 
     @property
     def fingerprint(self) -> str:
@@ -139,9 +147,14 @@ class ArchiveRange(NamedTuple):
         Raises:
             OSError: as of `read`.
         """
-        content = os.pread(descriptor, self.num_bytes, self.offset)
+        try:
+            content = os.pread(descriptor, self.num_bytes, self.offset)
+        except OSError as error:
+            name_file(error, self.path)
+            raise
         if len(content) != self.num_bytes:
-            raise OSError(f"{self.path} ends before byte {self.offset + self.num_bytes:,}")
+            end = self.offset + self.num_bytes
+            raise OSError(errno.EIO, f"ends before byte {end:,}", self.path)
         return content
 
     @property

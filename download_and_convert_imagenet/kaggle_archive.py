@@ -11,11 +11,12 @@ import gzip
 import os
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from download_and_convert_imagenet.bounding_boxes import BoxError, boxes_of_annotation
+from download_and_convert_imagenet.file_errors import naming
 from download_and_convert_imagenet.image_source import ArchiveRange, SourceError
 from download_and_convert_imagenet.imagenet_labels import ListedImage, label_of_wnid
 from download_and_convert_imagenet.tar_index import TarMember, tar_members
@@ -29,7 +30,7 @@ KAGGLE_ARCHIVES = (
 _TRAIN = "ILSVRC/Data/CLS-LOC/train/"
 _VALIDATION = "ILSVRC/Data/CLS-LOC/val/"
 _ANNOTATIONS = "ILSVRC/Annotations/CLS-LOC/train/"
-_COPY_BYTES = 16 << 20
+_CHUNK_BYTES = 16 << 20
 
 
 @dataclass
@@ -112,8 +113,8 @@ def decompress(path: Path, directory: Path, notice: Callable[[str], None]) -> Pa
         )
     notice(f"decompressing {path}, {status.st_size / 1e9:,.2f} GB, to {target} (once)")
     try:
-        with gzip.open(path) as compressed, partial.open("wb") as plain:
-            shutil.copyfileobj(compressed, plain, _COPY_BYTES)
+        with naming(target), partial.open("wb") as plain:
+            plain.writelines(_decompressed(path))
             plain.flush()
             os.fsync(plain.fileno())
         partial.replace(target)
@@ -122,3 +123,10 @@ def decompress(path: Path, directory: Path, notice: Callable[[str], None]) -> Pa
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def _decompressed(path: Path) -> Iterator[bytes]:
+    """The content of a .gz, in chunks."""
+    with naming(path), gzip.open(path) as compressed:
+        while chunk := compressed.read(_CHUNK_BYTES):
+            yield chunk

@@ -52,12 +52,17 @@ def write_manifest(directory: Path, manifest: Manifest) -> Path:
     Raises:
         OSError: the directory cannot be written; what was there stays.
     """
+    from download_and_convert_imagenet.file_errors import naming  # the built check_shards lacks it
+
     path = directory / FILE_NAME
     partial = directory / f".{FILE_NAME}.{os.getpid()}.partial"
     content = {"format": _FORMAT, **asdict(manifest)}
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        with (
+            naming(path),
+            partial.open("w", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             file.write(text)
             file.flush()
             os.fsync(file.fileno())  # a rename may reach the disk before unflushed data does

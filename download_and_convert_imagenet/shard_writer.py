@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from download_and_convert_imagenet.crc32c import masked_crc32c
+from download_and_convert_imagenet.file_errors import naming
 from download_and_convert_imagenet.manifest import Shard
 from download_and_convert_imagenet.shard_names import shard_name
 
@@ -49,7 +50,7 @@ def write_shard(
     digest = hashlib.sha256()
     num_examples = num_bytes = 0
     try:
-        with partial.open("wb", buffering=_BUFFER_BYTES) as file:
+        with naming(directory / name), partial.open("wb", buffering=_BUFFER_BYTES) as file:
             for example in examples:
                 for part in frame_record(example):
                     file.write(part)

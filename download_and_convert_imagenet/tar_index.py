@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from download_and_convert_imagenet.file_errors import naming
 from download_and_convert_imagenet.image_source import SourceError
 from download_and_convert_imagenet.tar_headers import (
     BLOCK_BYTES,
@@ -62,7 +63,8 @@ def tar_members(
         OSError: it cannot be read.
     """
     end = os.fstat(descriptor).st_size if num_bytes is None else start + num_bytes
-    return members_of(functools.partial(os.pread, descriptor), path, start, end)
+    with naming(path):
+        yield from members_of(functools.partial(os.pread, descriptor), path, start, end)
 
 
 def members_of(

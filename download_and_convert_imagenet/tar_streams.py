@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from download_and_convert_imagenet.file_errors import naming
 from download_and_convert_imagenet.image_source import SourceError
 from download_and_convert_imagenet.tar_index import incomplete, members_of
 
@@ -28,11 +29,11 @@ def tar_files(path: Path) -> Iterator[tuple[str, bytes]]:
         SourceError: it is no tar archive, it is incomplete or damaged.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         is_compressed = file.read(len(_GZIP_SIGNATURE)) == _GZIP_SIGNATURE
     end = sys.maxsize if is_compressed else path.stat().st_size
     try:
-        with gzip.open(path) if is_compressed else path.open("rb") as file:
+        with naming(path), gzip.open(path) if is_compressed else path.open("rb") as file:
 
             def read_at(num_bytes: int, position: int) -> bytes:
                 file.seek(position)

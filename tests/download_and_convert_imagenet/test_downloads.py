@@ -11,6 +11,7 @@ import pytest
 from download_and_convert_imagenet import published_files
 from download_and_convert_imagenet.downloads import DownloadError, download
 from download_and_convert_imagenet.published_files import RemoteFile
+from tests.download_and_convert_imagenet.bad_disks import full_disk
 
 CONTENT = np.random.default_rng(7).bytes(3_000_000)
 
@@ -137,6 +138,12 @@ def test_another_content_is_thrown_away(file, server, tmp_path):
         fetch(file, tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert fetch(file, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_full_disk_is_told_with_the_file(file, server, tmp_path):
+    with full_disk(), pytest.raises(OSError, match="File too large") as caught:
+        fetch(file, tmp_path)
+    assert caught.value.filename == str(tmp_path / ".data.bin.partial")
 
 
 def test_what_needs_an_account_is_told(tmp_path):
