@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from download_and_convert_imagenet.manifest import Shard
+from preprocessing.errors import DataError
 from preprocessing.record_counts import describe_damage
 from preprocessing.record_problems import check_records, describe_problem
 from preprocessing.shard_contents import ShardContents, verify_shard
-from preprocessing.shards import ShardSet
+from preprocessing.shards import ShardSet, size_problem
 from preprocessing.split_check import other_split
 
 _BLOCK_BYTES = 1 << 20
@@ -43,9 +44,29 @@ class ShardReport:
 def check_shard(
     path: Path, subset: str, num_classes: int, *, decode_every: int, listed: Shard | None = None
 ) -> ShardReport:
-    """Check every record of a file, and the file against its line in the manifest."""
+    """Check every record of a file, and the file against its line in the manifest.
+
+    That a file is empty or cannot be read is a problem like others.
+    """
+    problem = size_problem(path, listed)
+    try:
+        if path.stat().st_size:
+            return _check_records(path, subset, num_classes, decode_every, listed)
+    except DataError as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"{path} cannot be read: {error.strerror}"
+    nothing = np.zeros([0], np.int64)
+    return ShardReport(path, 0, 0, np.zeros([num_classes], np.int64), nothing, nothing, (problem,))
+
+
+def _check_records(
+    path: Path, subset: str, num_classes: int, decode_every: int, listed: Shard | None
+) -> ShardReport:
     contents = verify_shard(path)
-    problems = [
+    problem = size_problem(path, listed)
+    problems = [problem] if problem else []
+    problems += [
         describe_damage(path, index, span.offset, span.problem) for index, span in contents.lost
     ]
     sound = []

@@ -20,7 +20,7 @@ from preprocessing import registry
 from preprocessing.command_line import at_least, quiet_tensorflow
 from preprocessing.errors import DataError
 from preprocessing.manifest_check import manifest_of
-from preprocessing.shards import SUBSETS, ShardSet, find_shards
+from preprocessing.shards import SUBSETS, ShardSet, list_shards
 from preprocessing.verify_report import counts, summary
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check(data_dir: Path, options: argparse.Namespace) -> int:
     """Print the problems and the summary of every split; returns the number of problems."""
     dataset = registry.open_dataset(data_dir=str(data_dir), data_name=options.data_name)
-    splits = _splits_in(data_dir, options.split)
+    splits, incomplete = _splits_in(data_dir, options.split)
     absent = _absent_splits(data_dir) if options.split is None else []
-    for line in absent:
+    for line in incomplete + absent:
         print(line)
-    num_problems = len(absent)
+    num_problems = len(incomplete) + len(absent)
     found: dict[str, list[ShardReport]] = {}
     for shards in splits:
         reports = found[shards.subset] = _check_with_progress(shards, dataset.num_classes, options)
@@ -87,12 +87,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _splits_in(data_dir: Path, split: str | None) -> list[ShardSet]:
-    """The split that was asked for, else every split of which there is a file."""
-    if split is not None:
-        return [find_shards(data_dir, split)]
-    present = [subset for subset in SUBSETS if _is_present(data_dir, subset)]
-    return [find_shards(data_dir, subset) for subset in present or SUBSETS]
+def _splits_in(data_dir: Path, split: str | None) -> tuple[list[ShardSet], list[str]]:
+    """The split that was asked for, else every split of which there is a file.
+
+    Returns:
+        the splits, and a line for each of several whose set of files is not complete.
+
+    Raises:
+        DataError: there is one split to check, or none, and it is not complete.
+    """
+    present = [subset for subset in SUBSETS if split is None and _is_present(data_dir, subset)]
+    splits, problems = [], []
+    for subset in present or [split or SUBSETS[0]]:
+        try:
+            splits.append(list_shards(data_dir, subset))
+        except DataError as error:
+            if len(present) < len(SUBSETS):
+                raise
+            problems.append(str(error))
+    return splits, problems
 
 
 def _is_present(data_dir: Path, split: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -13,7 +15,8 @@ import pytest
 import tensorflow as tf
 
 from download_and_convert_imagenet.manifest import Manifest, Shard, write_manifest
-from preprocessing import verify
+from preprocessing import shard_check, verify
+from preprocessing.shard_contents import verify_shard
 from preprocessing.tfrecord import walk_records
 from tests.conftest import ROOT
 from tests.preprocessing.image_shards import (
@@ -282,13 +285,79 @@ def test_numbers_that_cannot_be_meant(tmp_path, capsys, flag):
     assert flag.split("=")[0] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["dangling link", "directory"])
+@pytest.mark.parametrize("kind", ["dangling link", "directory", "empty"])
 def test_a_shard_that_cannot_be_read(tmp_path, capsys, kind):
-    path, _ = write_numbered_split(tmp_path, "train", 4, 2)
+    """The others are checked nevertheless."""
+    path, other = write_numbered_split(tmp_path, "train", 4, 2)
+    other.write_bytes(other.read_bytes()[:-1])
+    offset = [span.offset for span in walk_records(other)][1]
     path.unlink()
-    path.symlink_to("gone") if kind == "dangling link" else path.mkdir()
-    assert verify.main([str(tmp_path), "--data_name=imagenet"]) == 3
-    assert capsys.readouterr().err.startswith(f"error: {path} cannot be read: ")
+    if kind == "dangling link":
+        path.symlink_to("gone")
+    else:
+        path.write_bytes(b"") if kind == "empty" else path.mkdir()
+    code, lines = run(capsys, tmp_path, "--data_name=imagenet", "--counts")
+    assert code == 3
+    told = "is empty (0 bytes)" if kind == "empty" else "cannot be read: "
+    assert lines[0].startswith(f"{path} {told}")
+    assert lines[1] == f"{other}: record 1 at byte {offset} is damaged (the file ends inside it)"
+    assert "1 examples" in lines[2]
+    assert lines[2].endswith("problems: 2")
+    assert lines[3:5] == [f"{path.name}\t0", f"{other.name}\t1"]
+
+
+def test_a_disk_that_fails_in_the_middle_of_a_shard(tmp_path, capsys, monkeypatch):
+    path, _ = write_numbered_split(tmp_path, "train", 4, 2)
+
+    def verify_or_fail(shard):
+        if shard == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return verify_shard(shard)
+
+    monkeypatch.setattr(shard_check, "verify_shard", verify_or_fail)
+    code, lines = run(capsys, tmp_path, "--data_name=imagenet")
+    assert code == 3
+    assert lines[0] == f"{path} cannot be read: Input/output error"
+    assert lines[1].endswith("problems: 1")
+
+
+def test_every_shard_of_another_size_than_the_manifest_s_is_named(tmp_path, capsys):
+    """Two files that are cut, by one record and by three of five, and one with a byte more."""
+    write_both_splits(tmp_path)
+    write_manifest_of(tmp_path)
+    cut, emptier, longer = (
+        tmp_path / name
+        for name in ("train-00000-of-00002", "train-00001-of-00002", "validation-00001-of-00002")
+    )
+    sizes = [path.stat().st_size for path in (cut, emptier, longer)]
+    offsets = {path: [span.offset for span in walk_records(path)] for path in (cut, emptier)}
+    cut.write_bytes(cut.read_bytes()[:-3])
+    emptier.write_bytes(emptier.read_bytes()[: offsets[emptier][2]])
+    longer.write_bytes(longer.read_bytes() + b"x")
+    code, lines = run(capsys, tmp_path)
+    assert code == 3
+    told = "{} has {} bytes, its manifest says {}: copy or convert it again"
+    assert lines[:4] == [
+        told.format(cut, sizes[0] - 3, sizes[0]),
+        f"{cut}: record 4 at byte {offsets[cut][4]} is damaged (the file ends inside it)",
+        told.format(emptier, offsets[emptier][2], sizes[1]),
+        f"{emptier}: 2 intact records, the manifest says 5",
+    ]
+    assert lines[4].startswith("train: 2 shards")
+    assert lines[4].endswith("problems: 4")
+    assert lines[5] == told.format(longer, sizes[2] + 1, sizes[2])
+    assert lines[6] == f"{longer}: record 5 at byte {sizes[2]} is damaged (the file ends inside it)"
+
+
+def test_a_split_that_lacks_a_shard_does_not_keep_the_other_from_being_checked(tmp_path, capsys):
+    write_both_splits(tmp_path)
+    (tmp_path / "train-00001-of-00002").unlink()
+    code, lines = run(capsys, tmp_path, "--data_name=imagenet")
+    assert code == 3
+    assert lines[0] == f"{tmp_path} lacks 1 of 2 train shards: train-00001-of-00002"
+    assert lines[1].startswith("validation: 2 shards")
+    assert lines[1].endswith("intact")
+    assert len(lines) == 2
 
 
 def test_the_command_writes_nothing_of_tensorflow(tmp_path):
