@@ -13,8 +13,8 @@ import models.registry
 from benchmark_cnn import flags, process_environment
 from benchmark_cnn.errors import DataError, UsageError
 from benchmark_cnn.params import PARAMETERS_FILE, Params, read_parameters
-from checkpoints import photo_answers, prediction_flags, pretrained
-from checkpoints.photo_answers import View
+from checkpoints import photo_answers, prediction_flags, pretrained, run_data
+from checkpoints.run_data import View
 
 if TYPE_CHECKING:
     from checkpoints.classifier import Classifier
@@ -37,7 +37,7 @@ def predict(arguments: argparse.Namespace) -> int:
         raise UsageError("give the weights: --pretrained or --train_dir=DIR, one of them")
     with process_environment.without_chatter():
         classifier, view, data_dir = _classifier(arguments)
-    names = photo_answers.class_names(classifier.num_classes, arguments.labels_map_file, data_dir)
+    names = run_data.class_names(classifier.num_classes, arguments.labels_map_file, data_dir)
     answers = photo_answers.classify(classifier, arguments.images, view, names, arguments.top)
     return 0 if photo_answers.report(answers, arguments.json) else DataError.exit_code
 
@@ -52,7 +52,7 @@ def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, View, str | 
         view = View(*pretrained.view(model))
     else:
         prefix, model, run = _run(arguments.train_dir, arguments.model)
-        view = photo_answers.view_of_data(run.data)
+        view = run_data.view_of(run.data, arguments.eval_method)
     from checkpoints.classifier import Classifier
 
     image_size = arguments.image_size or run.network.image_size

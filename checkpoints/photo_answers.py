@@ -6,65 +6,16 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from checkpoints import labels
-from preprocessing import registry
+from checkpoints.run_data import View
 from preprocessing.errors import DataError
-from preprocessing.manifest_check import manifest_of
 
 if TYPE_CHECKING:
     from checkpoints.classifier import Classifier
 
-WHOLE = "whole"
-# Networks of these data see whole images.
-_DATA_OF_WHOLE_IMAGES = ("digits", "cifar10")
 _BATCH_SIZE = 16
-
-
-@dataclass(frozen=True)
-class View:
-    """Which part of a photo the network sees, and how it is resized."""
-
-    eval_method: str = "vgg"
-    resize_method: str = "bilinear"
-    resize_kernels: str = "legacy"
-    eval_crop_fraction: float | None = None
-
-    def but(self, eval_method: str | None, resize_method: str | None) -> View:
-        """This view with what is not None; another method has its own crop fraction."""
-        is_same = eval_method in (None, self.eval_method)
-        return dataclasses.replace(
-            self,
-            eval_method=eval_method or self.eval_method,
-            resize_method=resize_method or self.resize_method,
-            eval_crop_fraction=self.eval_crop_fraction if is_same else None,
-        )
-
-
-def view_of_data(data: Any) -> View:
-    """What a network has seen that was trained with these data flags (`Params.data` of a run)."""
-    name = data.data_name
-    if name is None and data.data_dir is not None and Path(data.data_dir).is_dir():
-        name = registry.guess_name(Path(data.data_dir))
-    if name in _DATA_OF_WHOLE_IMAGES:
-        return View(WHOLE)
-    return View(data.eval_method, data.resize_method, data.resize_kernels, data.eval_crop_fraction)
-
-
-def class_names(num_classes: int, labels_map_file: str | None, data_dir: str | None) -> list[str]:
-    """A name for each class: the file's, else ImageNet's, else the data set's, else "class 0".
-
-    Raises:
-      WeightsError, DataError: the file, or the data set's manifest, cannot be read.
-    """
-    if labels_map_file is None and num_classes != labels.IMAGENET_CLASSES and data_dir is not None:
-        manifest = manifest_of(Path(data_dir))
-        if manifest is not None and manifest.num_classes == num_classes:
-            return list(manifest.class_names)
-    return list(labels.for_classes(num_classes, labels_map_file))
 
 
 def classify(

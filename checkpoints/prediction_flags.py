@@ -6,7 +6,7 @@ import argparse
 
 from checkpoints import pretrained
 from checkpoints.number_flags import positive
-from checkpoints.photo_answers import WHOLE
+from checkpoints.run_data import WHOLE
 from preprocessing.options import EVAL_METHODS, RESIZE_METHODS
 
 DEFAULT_MODEL = "efficientnet_lite0"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shutil
@@ -18,7 +17,7 @@ from PIL import Image
 
 import prediction
 from benchmark_cnn.params import make_params, write_parameters
-from checkpoints import bundle, completeness, photo_answers
+from checkpoints import bundle, completeness, photo_answers, run_data
 from download_and_convert_imagenet.manifest import Manifest, write_manifest
 from preprocessing.examples import Example
 from preprocessing.imagenet_images import eval_image
@@ -77,38 +76,20 @@ def test_a_run_answers_with_the_names_of_its_classes(checkpoint, photo, tmp_path
     assert answer["predictions"][0]["label"] == "class 9"
 
 
-@pytest.mark.parametrize(
-    ("data_name", "directory", "eval_method"),
-    [("digits", None, "whole"), ("cifar10", None, "whole"), ("imagenet", None, "inception"),
-     (None, "digits", "whole"), (None, "elsewhere", "inception")],
-)  # fmt: skip
-def test_the_view_of_a_run_is_that_of_its_data(tmp_path, data_name, directory, eval_method):
-    """A directory tells what it holds by its manifest."""
-    data_dir = None
-    if directory is not None:
-        data_dir = str(tmp_path)
-        write_manifest(tmp_path, Manifest(directory, ("a", "b"), {}))
-    data = make_params(
-        data_name=data_name or "imagenet", data_dir=data_dir or "none", eval_method="inception",
-        resize_method="area",
-    ).data  # fmt: skip
-    data = dataclasses.replace(data, data_name=data_name)
-    view = photo_answers.view_of_data(data)
-    assert view.eval_method == eval_method
-    if eval_method != "whole":
-        assert view == photo_answers.View(eval_method, "area")
-
-
-def test_the_view_of_a_run_is_that_of_its_evaluations(tmp_path):
-    """Kernels and crop fraction too, until another method is asked for."""
-    data = make_params(
-        data_name="imagenet", data_dir="none", eval_method="efficientnet",
-        resize_method="bicubic", resize_kernels="tf2", eval_crop_fraction=0.9,
-    ).data  # fmt: skip
-    view = photo_answers.view_of_data(data)
-    assert view == photo_answers.View("efficientnet", "bicubic", "tf2", 0.9)
-    assert view.but(None, "area") == photo_answers.View("efficientnet", "area", "tf2", 0.9)
-    assert view.but("vgg", None) == photo_answers.View("vgg", "bicubic", "tf2", None)
+def test_data_that_cannot_be_told_are_warned_of_in_a_line(checkpoint, photo, tmp_path, capsys):
+    """A run of an earlier version, whose directory was emptied; no line where a view is typed."""
+    run, data = tmp_path / "run", tmp_path / "data"
+    data.mkdir()
+    shutil.copytree(checkpoint.parent, run)
+    write_parameters(make_params(model="lenet", data_dir=str(data)), run)
+    argv = [str(photo), f"--train_dir={run}", "--top=1"]
+    assert prediction.main(argv) == 0
+    written = capsys.readouterr()
+    assert "top_0" in written.out
+    assert re.fullmatch(f"warning: {data} does not tell which data [^\n]+whole\n", written.err)
+    assert "--data_name" not in written.err
+    assert prediction.main([*argv, "--eval_method=whole"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_photo_is_seen_as_an_evaluation_sees_it(tmp_path):
@@ -128,7 +109,7 @@ def test_a_photo_is_seen_as_an_evaluation_sees_it(tmp_path):
             shown.append(views)
             return np.eye(1, 10)
 
-    view = photo_answers.View("efficientnet", **options)
+    view = run_data.View("efficientnet", **options)
     photo = str(tmp_path / "photo.png")
     list(
         photo_answers.classify(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checkpoints import labels, manifest, packages, photo_answers, pretrained
+from checkpoints import labels, manifest, packages, photo_answers, pretrained, run_data
 from checkpoints.classifier import Classifier
 from tests.checkpoints import photographs
 
@@ -43,7 +43,7 @@ def test_percentages_of_the_photographs(answers):
     """What prediction.py prints for the files; float32 leaves the sixth digit in doubt."""
     model, classifier, _, wanted = answers
     files = [str(photographs.file(name)) for name in photographs.PHOTOGRAPHS]
-    view = photo_answers.View(*pretrained.view(model))
+    view = run_data.View(*pretrained.view(model))
     found = photo_answers.classify(classifier, files, view, labels.imagenet(), top=5)
     for answer, row in zip(found, wanted, strict=True):
         best = answer["predictions"]

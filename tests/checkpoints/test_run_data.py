@@ -1,0 +1,88 @@
+"""What a run's data say of a photo, whether or not they are still where the run found them."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import pytest
+
+import train
+from benchmark_cnn.params import make_params, read_parameters
+from checkpoints import run_data
+from download_and_convert_imagenet.manifest import Manifest, write_manifest
+
+
+def data_of(**flags):
+    """The data flags of a run; without a data_name as an earlier version wrote them."""
+    return make_params(**flags).data
+
+
+@pytest.mark.parametrize(
+    ("data_name", "directory", "eval_method"),
+    [("digits", None, "whole"), ("cifar10", None, "whole"), ("imagenet", None, "inception"),
+     (None, "digits", "whole"), (None, "elsewhere", "inception")],
+)  # fmt: skip
+def test_the_view_of_a_run_is_that_of_its_data(tmp_path, data_name, directory, eval_method):
+    """A directory tells what it holds by its manifest."""
+    data_dir = None
+    if directory is not None:
+        data_dir = str(tmp_path)
+        write_manifest(tmp_path, Manifest(directory, ("a", "b"), {}))
+    data = data_of(data_dir=data_dir or "none", eval_method="inception", resize_method="area")
+    view = run_data.view_of(dataclasses.replace(data, data_name=data_name))
+    assert view.eval_method == eval_method
+    if eval_method != "whole":
+        assert view == run_data.View(eval_method, "area")
+
+
+def test_the_view_of_a_run_is_that_of_its_evaluations():
+    """Kernels and crop fraction too, until another method is asked for."""
+    data = data_of(
+        data_name="imagenet", data_dir="none", eval_method="efficientnet",
+        resize_method="bicubic", resize_kernels="tf2", eval_crop_fraction=0.9,
+    )  # fmt: skip
+    view = run_data.view_of(data)
+    assert view == run_data.View("efficientnet", "bicubic", "tf2", 0.9)
+    assert view.but(None, "area") == run_data.View("efficientnet", "area", "tf2", 0.9)
+    assert view.but("vgg", None) == run_data.View("vgg", "bicubic", "tf2", None)
+    assert run_data.view_of(data, "vgg") == view.but("vgg", None)
+
+
+@pytest.mark.parametrize("absent", ["moved on", "deleted"])
+def test_a_guessed_data_set_is_known_without_its_directory(tmp_path, monkeypatch, capsys, absent):
+    """By what train.py writes: no name was typed."""
+    monkeypatch.chdir(tmp_path)
+    argv = ["--device=cpu", "--model=lenet", "--batch_size=4", "--num_batches=1"]
+    assert train.main([*argv, "--data_dir=digits", "--train_dir=run"]) == 0
+    (tmp_path / "digits").rename("hidden")
+    run = tmp_path / "run"
+    if absent == "deleted":
+        shutil.rmtree("hidden")
+    else:
+        (tmp_path / "elsewhere").mkdir()
+        run = run.rename(tmp_path / "elsewhere" / "run")
+        monkeypatch.chdir("elsewhere")
+    capsys.readouterr()
+    assert run_data.view_of(read_parameters(run).data) == run_data.View("whole")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_home_directory_is_found_as_train_finds_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    write_manifest(tmp_path / "mine", Manifest("digits", ("a", "b"), {}))
+    assert run_data.view_of(data_of(data_dir="~/mine")) == run_data.View("whole")
+    assert run_data.class_names(2, None, "~/mine") == ["a", "b"]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("directory", ["empty", "absent"])
+def test_a_directory_that_does_not_tell_is_warned_of(tmp_path, capsys, directory):
+    (tmp_path / "empty").mkdir()
+    data = data_of(data_dir=str(tmp_path / directory), eval_method="inception")
+    assert run_data.view_of(data) == run_data.View("inception")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {tmp_path / directory} does not tell which data")
+    assert run_data.view_of(data, "whole").eval_method == "whole"
+    assert capsys.readouterr().err == ""
