@@ -14,7 +14,7 @@ from preprocessing.errors import DataError
 from preprocessing.record_counts import damage_error
 from preprocessing.record_problems import check_records, describe_problem, located_problem
 from preprocessing.shard_contents import verify_shard
-from preprocessing.shards import SUBSETS, find_shards
+from preprocessing.shards import SUBSETS, list_shards
 from preprocessing.tfrecord import HEADER_BYTES, record_at, walk_records
 
 _OWN_ERROR = re.compile(r"DataError: (.+)")
@@ -85,6 +85,7 @@ def _explain_unreadable(data_dir: Path, num_classes: int) -> DataError:
 def _all_paths(data_dir: Path) -> Iterator[Path]:
     for subset in SUBSETS:
         try:
-            yield from find_shards(data_dir, subset).paths
+            # Of whatever size: a shard may have been cut since the run has begun to read it.
+            yield from list_shards(data_dir, subset).paths
         except DataError:
             continue  # a split that is absent holds no damaged file

@@ -55,7 +55,7 @@ class RecordDataset:
 
     def num_examples(self, subset: str) -> int:
         """Examples of a subset; see `Dataset.num_examples`."""
-        return num_examples(find_shards(self.data_dir, subset), tolerate_damage=self._salvages)
+        return num_examples(self._shards(subset), tolerate_damage=self._salvages)
 
     def train_batches(
         self,
@@ -103,7 +103,7 @@ class RecordDataset:
         subset: str = "train",
     ) -> tf.data.Dataset:
         """The `PlacedRecord`s behind `train_batches`, not yet decoded."""
-        shards = find_shards(self.data_dir, subset)
+        shards = self._shards(subset)
         paths = _share_of(shards, shard)
         check_first_records(shards, paths)
         epoch, position = 0, 0
@@ -124,7 +124,7 @@ class RecordDataset:
 
     def eval_records(self, subset: str = "validation") -> tf.data.Dataset:
         """The `Record`s behind `eval_batches`, not yet decoded."""
-        shards = find_shards(self.data_dir, subset)
+        shards = self._shards(subset)
         check_first_records(shards, shards.paths)
         return records_in_order(self._reader(shards), shards.paths)
 
@@ -135,6 +135,9 @@ class RecordDataset:
     @property
     def _salvages(self) -> bool:
         return self.reading.max_corrupt_records > 0
+
+    def _shards(self, subset: str) -> ShardSet:
+        return find_shards(self.data_dir, subset, tolerate_damage=self._salvages)
 
     def _reader(self, shards: ShardSet) -> ShardReader:
         if self._salvages:

@@ -386,6 +386,13 @@ def test_an_image_that_cannot_be_decoded_behind_a_damaged_record(data_dir):
     assert line == f"{path}: record 7: its image cannot be decoded"
 
 
+def write_manifest_of(directory):
+    shards = tuple(
+        Shard(file.name, 20, file.stat().st_size, "") for file in sorted(directory.glob("train-*"))
+    )
+    write_manifest(directory, Manifest("imagenet", ("x",) * 1000, {"train": shards}))
+
+
 def test_records_swallowed_by_a_gap_count_by_the_manifest(data_dir):
     """Records 4 to 8 overwritten: without the manifest one loss is seen, with it five."""
     path = data_dir / SECOND
@@ -394,15 +401,66 @@ def test_records_swallowed_by_a_gap_count_by_the_manifest(data_dir):
     content[start:end] = bytes(end - start)
     path.write_bytes(content)
     assert len(read_train_numbers(data_dir, 60, max_corrupt_records=1)) == 60
-    shards = tuple(
-        Shard(file.name, 20, file.stat().st_size, "") for file in sorted(data_dir.glob("train-*"))
-    )
-    write_manifest(data_dir, Manifest("imagenet", ("x",) * 1000, {"train": shards}))
+    write_manifest_of(data_dir)
     assert error_line(data_dir, max_corrupt_records=4).startswith(
         "5 records are lost, --max_corrupt_records=4:"
     )
     numbers = read_train_numbers(data_dir, 60, max_corrupt_records=5)
     assert sorted(numbers) == sorted([*(set(range(60)) - {24, 25, 26, 27, 28}), *[20] * 5])
+
+
+# Number 37 ends after the second byte; or the file ends with number 36.
+@pytest.mark.parametrize("num_bytes_left", [2, 0])
+def test_a_shard_that_is_cut_off_loses_what_the_manifest_has_more(data_dir, num_bytes_left):
+    write_manifest_of(data_dir)
+    path = data_dir / SECOND
+    path.write_bytes(path.read_bytes()[: offset_of(path, 17) + num_bytes_left])
+    lost = {37, 38, 39}
+    with pytest.raises(DataError, match="bytes, its manifest says"):
+        read_train_numbers(data_dir, 60)
+    assert error_line(data_dir, max_corrupt_records=2).startswith("3 records are lost, ")
+    dataset = open_dataset(
+        data_dir=str(data_dir), data_name="imagenet", data_subset="train", max_corrupt_records=3
+    )
+    assert dataset.num_examples("train") == NUM_EXAMPLES
+    real = []
+    for images, _, is_real in dataset.eval_batches(batch_size=7, image_size=4, subset="train"):
+        real += numbers_of(images.numpy()[is_real.numpy()])
+    assert real == sorted(set(range(60)) - lost)
+    numbers = read_train_numbers(data_dir, 120, max_corrupt_records=3)
+    for epoch in (numbers[:60], numbers[60:]):
+        assert sorted(epoch) == sorted([*(set(range(60)) - lost), 20, 20, 20])
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"", "is empty (0 bytes)"), (None, "its manifest says")]
+)
+def test_an_empty_shard_or_a_longer_one_stops_whatever_is_allowed(data_dir, content, problem):
+    write_manifest_of(data_dir)
+    path = data_dir / SECOND
+    path.write_bytes(path.read_bytes() + b"x" if content is None else content)
+    with pytest.raises(DataError) as caught:
+        read_train_numbers(data_dir, 60, max_corrupt_records=100)
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("evaluate", [False, True])
+def test_a_shard_that_is_cut_while_it_is_read_is_named(data_dir, evaluate):
+    """The manifest tells another size then."""
+    write_manifest_of(data_dir)
+    path = data_dir / SECOND
+    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet")
+    if evaluate:
+        batches = dataset.eval_batches(batch_size=10, image_size=4, subset="train")
+    else:
+        batches = dataset.train_batches(batch_size=10, image_size=4, seed=1)
+    offset = offset_of(path, 17)
+    path.write_bytes(path.read_bytes()[: offset + 20])
+    with pytest.raises(tf.errors.OpError) as caught:
+        for _ in batches:
+            pass
+    line = str(dataset.explain(caught.value))
+    assert line.startswith(f"{path}: record 17 at byte {offset} is damaged (the file ends inside")
 
 
 def test_shard_without_an_intact_record(data_dir):
