@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 from download_and_convert_imagenet.cores import num_cores
 from preprocessing import registry
 from preprocessing.benchmark_turns import Side, Speed, stream_side, take_turns
-from preprocessing.command_line import at_least, quiet_tensorflow
-from preprocessing.errors import DataError
+from preprocessing.command_line import above_zero, at_least, exit_code_of, quiet_tensorflow
 from preprocessing.options import ImageOptions
 
 if TYPE_CHECKING:
@@ -39,10 +38,16 @@ _OWN_FLAGS = ("train", "eval", "image_size", "batch_size", "seconds")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for, print the tables, return the exit code."""
     options = _parser().parse_args(arguments)
+    return exit_code_of(lambda: _measure(options))
+
+
+def _measure(options: argparse.Namespace) -> int:
     quiet_tensorflow()
+    import tensorflow as tf
+
     num_processes = num_cores()
+    dataset = _open(options)
     try:
-        dataset = _open(options)
         with contextlib.ExitStack() as stack:
             sides, stages = _sides(dataset, options, num_processes, stack)
             subset = "validation" if options.eval else "train"
@@ -51,9 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{num_processes} cores, {_ROUNDS} rounds"
             )
             speeds = take_turns({**sides, **stages}, rounds=_ROUNDS, secs=options.seconds / _ROUNDS)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    except tf.errors.OpError as error:
+        raise dataset.explain(error) from error
     _print_speeds({name: speeds[name] for name in sides})
     stage_speeds = {name: speeds[name] for name in stages} | {"batch": speeds["view"]}
     _print_shares(shares(speeds["read"], stage_speeds))
@@ -72,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     split.add_argument("--eval", action="store_true", help="the validation split, as eval.py does")
     parser.add_argument("--image_size", type=at_least(1), default=224, help="in pixels")
     parser.add_argument("--batch_size", type=at_least(1), default=64)
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each row")
+    parser.add_argument("--seconds", type=above_zero, default=10.0, help="for each row")
     parser.add_argument("--num_data_threads", type=int)
     parser.add_argument("--shuffle_buffer", type=int, default=10_000, help="in examples")
     group = parser.add_argument_group("views", "as train.py and eval.py take them")

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import io
+import math
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from typing import IO
 
+from preprocessing.errors import DataError
+
 # 2026-01-31 12:00:00.000000: I tensorflow/..., I0000 00:00:1700000000.000000 ..., and the notice
 # that the lines of the second kind come with.
 _CHATTER = re.compile(rb"\d{4}-\d\d-\d\d .*: [IWE] |[IWE]\d{4} |WARNING: All log messages before")
+
+# As shells have them.
+_INTERRUPTED = 128 + signal.SIGINT
+_PIPE_CLOSED = 128 + 13  # SIGPIPE, which Windows has not
 
 
 def at_least(smallest: int) -> Callable[[str], int]:
@@ -28,6 +37,41 @@ def at_least(smallest: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def above_zero(text: str) -> float:
+    """The type of a command line's number that is larger than zero and finite."""
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: must be above 0 and finite")
+    return value
+
+
+def exit_code_of(command: Callable[[], int]) -> int:
+    """What a command returns; bad data and Ctrl-C are a line, a reader that is gone is nothing.
+
+    What cannot be written in the encoding of the output, as bytes of a name that are no text, is
+    escaped.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        exit_code = command()
+        sys.stdout.flush()
+        return exit_code
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
 
 
 def quiet_tensorflow() -> None:

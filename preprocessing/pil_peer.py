@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from preprocessing.benchmark_turns import Speed, speed_of
+from preprocessing.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,17 @@ class Workers:
             process.join()
 
     def turn(self, secs: float) -> Speed:
-        """Let all of them work for about `secs`, at the same time."""
-        for connection in self._connections:
-            connection.send(secs)
-        speeds = [connection.recv() for connection in self._connections]
+        """Let all of them work for about `secs`, at the same time.
+
+        Raises:
+            DataError: a process has ended, for an image that Pillow cannot read.
+        """
+        try:
+            for connection in self._connections:
+                connection.send(secs)
+            speeds = [connection.recv() for connection in self._connections]
+        except (EOFError, OSError) as error:
+            raise DataError("Pillow cannot decode an image of the sample, see above") from error
         return Speed(
             per_sec=sum(speed.per_sec for speed in speeds),
             per_core=statistics.fmean(speed.per_core for speed in speeds),

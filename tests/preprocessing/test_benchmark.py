@@ -10,6 +10,7 @@ from PIL import Image
 
 from preprocessing import benchmark, pil_peer
 from preprocessing.benchmark_turns import Speed, stream_side, take_turns
+from preprocessing.errors import DataError
 from tests.preprocessing.image_shards import encode, example, photographs, write_split
 
 
@@ -121,6 +122,49 @@ def test_a_jpeg_by_pillow_is_decoded_as_it_is():
 def test_missing_data(capsys):
     assert benchmark.main(["--data_dir=/nowhere"]) == 3
     assert "error: data directory /nowhere does not exist" in capsys.readouterr().err
+
+
+def cut_a_record(path):
+    path.write_bytes(path.read_bytes()[:-5])
+    return "record 9 at byte "
+
+
+def break_an_image(path):
+    """A PNG whose ends are right and a checksum within is not."""
+    png = encode(np.zeros([20, 30, 3], np.uint8), "PNG")
+    broken = png[:-20] + bytes([png[-20] ^ 1]) + png[-19:]
+    examples = [example(broken if number == 3 else png, 1) for number in range(10)]
+    write_split(path.parent, "train", examples, 1)
+    return "record 3: its image cannot be decoded\n"
+
+
+@pytest.mark.parametrize("damage", [cut_a_record, break_an_image])
+def test_damaged_data_are_named_in_a_line(tmp_path, capsys, damage):
+    (path,) = write_split(tmp_path, "train", [example(p, 1) for p in photographs(10)], 1)
+    told = damage(path)
+    arguments = [f"--data_dir={tmp_path}", "--data_name=imagenet", "--image_size=32"]
+    assert benchmark.main([*arguments, "--batch_size=8", "--seconds=0.1"]) == 3
+    errors = capsys.readouterr().err
+    assert f"error: {path}: {told}" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+def test_a_time_that_cannot_be_meant(capsys, seconds):
+    with pytest.raises(SystemExit) as caught:
+        benchmark.main(["--data_dir=/nowhere", f"--seconds={seconds}"])
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "error: argument --seconds: " in last
+
+
+def test_a_process_with_pillow_that_has_ended(capfd):
+    """Its own message says why."""
+    view = pil_peer.View(b"no image", (0, 0, 8, 8), (8, 8), flipped=False)
+    told = "Pillow cannot decode an image of the sample"
+    with pil_peer.Workers([view], 8, 1, 1) as workers, pytest.raises(DataError, match=told):
+        workers.turn(0.1)
+    assert "UnidentifiedImageError" in capfd.readouterr().err
 
 
 def test_an_option_that_does_not_exist(tmp_path, capsys):
