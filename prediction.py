@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import models.registry
 from benchmark_cnn import flags, process_environment
 from benchmark_cnn.errors import DataError, UsageError
+from benchmark_cnn.input_params import DataParams
 from benchmark_cnn.params import PARAMETERS_FILE, Params, read_parameters
 from checkpoints import photo_answers, prediction_flags, pretrained, run_data
 from checkpoints.run_data import View
@@ -36,14 +37,14 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.pretrained == (arguments.train_dir is not None):
         raise UsageError("give the weights: --pretrained or --train_dir=DIR, one of them")
     with process_environment.without_chatter():
-        classifier, view, data_dir = _classifier(arguments)
-    names = run_data.class_names(classifier.num_classes, arguments.labels_map_file, data_dir)
+        classifier, view, data = _classifier(arguments)
+    names = run_data.class_names(classifier.num_classes, arguments.labels_map_file, data)
     answers = photo_answers.classify(classifier, arguments.images, view, names, arguments.top)
     return 0 if photo_answers.report(answers, arguments.json) else DataError.exit_code
 
 
-def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, View, str | None]:
-    """The network with its weights, what it sees of a photo, and the data of its run."""
+def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, View, DataParams]:
+    """The network with its weights, what it sees of a photo, and the data flags of its run."""
     run = Params()
     if arguments.pretrained:
         model = arguments.model or prediction_flags.DEFAULT_MODEL
@@ -57,7 +58,7 @@ def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, View, str | 
 
     image_size = arguments.image_size or run.network.image_size
     classifier = Classifier(model, prefix, image_size=image_size, weights=arguments.weights)
-    return classifier, view.but(arguments.eval_method, arguments.resize_method), run.data.data_dir
+    return classifier, view.but(arguments.eval_method, arguments.resize_method), run.data
 
 
 def _run(train_dir: str, model: str | None) -> tuple[str, str, Params]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from checkpoints.errors import WeightsError
@@ -54,16 +54,6 @@ def read_map(path: str | os.PathLike[str]) -> dict[int, str]:
         raise WeightsError(f"labels {path}: its keys must be class numbers") from None
 
 
-def for_classes(num_classes: int, path: str | os.PathLike[str] | None = None) -> Sequence[str]:
-    """A label for each class: of the file, else ImageNet's for 1000, else "class 0", "class 1"...
-
-    Raises:
-      WeightsError: the file cannot be read.
-    """
-    if path is not None:
-        names = read_map(path)
-    elif num_classes == IMAGENET_CLASSES:
-        return imagenet()
-    else:
-        names = {}
+def for_classes(num_classes: int, names: Mapping[int, str]) -> list[str]:
+    """A label for each class: of `names` where it has one, else "class 0", "class 1"..."""
     return [names.get(number, f"class {number}") for number in range(num_classes)]

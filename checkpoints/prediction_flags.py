@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--labels_map_file",
         metavar="FILE",
-        help='JSON, {"0": "tench, Tinca tinca", ...}; default: ImageNet\'s words for 1000 classes, '
-        "else the class names of the run's data set",
+        help='JSON, {"0": "tench, Tinca tinca", ...}; default: the class names of the run\'s data '
+        "set, ImageNet's words for ImageNet's 1000 classes",
     )
     add("--image_size", type=positive, help="in pixels; default: the run's or the model's")
     add("--eval_method", choices=(*EVAL_METHODS, WHOLE), help="which part of a photo is seen")

@@ -54,17 +54,25 @@ def view_of(data: Any, eval_method: str | None = None) -> View:
     return view.but(eval_method, None)
 
 
-def class_names(num_classes: int, labels_map_file: str | None, data_dir: str | None) -> list[str]:
-    """A name for each class: the file's, else ImageNet's, else the data set's, else "class 0".
+def class_names(num_classes: int, labels_map_file: str | None, data: Any) -> list[str]:
+    """A name for each class: the file's, else the data set's, else "class 0".
+
+    ImageNet's words are for ImageNet's data, and for a thousand classes of which nothing is known;
+    other data may have as many.
 
     Raises:
       WeightsError, DataError: the file, or the data set's manifest, cannot be read.
     """
-    if labels_map_file is None and num_classes != labels.IMAGENET_CLASSES and data_dir is not None:
-        manifest = manifest_of(Path(data_dir).expanduser())
-        if manifest is not None and manifest.num_classes == num_classes:
-            return list(manifest.class_names)
-    return list(labels.for_classes(num_classes, labels_map_file))
+    if labels_map_file is not None:
+        return labels.for_classes(num_classes, labels.read_map(labels_map_file))
+    directory = registry.data_directory(data.data_dir, data.data_name)
+    manifest = None if directory is None else manifest_of(directory)
+    name = data.data_name if manifest is None else manifest.name
+    if num_classes == labels.IMAGENET_CLASSES and name in (None, "imagenet"):
+        return labels.imagenet()
+    if manifest is not None and manifest.num_classes == num_classes:
+        return list(manifest.class_names)
+    return labels.for_classes(num_classes, {})
 
 
 def _name_of(data: Any) -> str | None:

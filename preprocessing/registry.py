@@ -74,10 +74,9 @@ def open_dataset(
     del batch_size  # batches are asked for later, this flag is only in the same group
     if data_name is not None and data_name not in _ENTRIES:
         raise DataOptionError(f"unknown data set '{data_name}': choose from {', '.join(_ENTRIES)}")
-    if data_dir is None and data_name is not None:
-        data_dir = _ENTRIES[data_name].default_dir
+    directory = data_directory(data_dir, data_name)
     batches = BatchOptions(random_erasing, mixup_alpha, cutmix_alpha)
-    if data_dir is None:
+    if directory is None:
         return _augmenting(_open_synthetic(data_name or "imagenet"), batches)
     images = ImageOptions(
         train_crop=train_crop,
@@ -92,13 +91,20 @@ def open_dataset(
     reading = ReadingOptions(
         shuffle_buffer, max_corrupt_records, num_data_threads, datasets_repeat_cached_sample
     )
-    directory = Path(data_dir).expanduser()
     entry = _ENTRIES[data_name or guess_name(directory)]
 
     dataset = _resolve(entry.opener)(directory, images, reading)
     if data_subset is not None:
         find_shards(directory, data_subset, tolerate_damage=max_corrupt_records > 0)
     return _augmenting(dataset, batches)
+
+
+def data_directory(data_dir: str | None, data_name: str | None) -> Path | None:
+    """`data_dir`, or the directory that `data_name` brings along; None for synthetic images."""
+    entry = _ENTRIES.get(data_name) if data_name is not None else None
+    if data_dir is None and entry is not None:
+        data_dir = entry.default_dir
+    return None if data_dir is None else Path(data_dir).expanduser()
 
 
 def guess_name(directory: Path) -> str:

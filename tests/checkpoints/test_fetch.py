@@ -78,13 +78,13 @@ def test_labels_of_imagenet():
 def test_labels_of_a_file(tmp_path):
     path = tmp_path / "labels.json"
     path.write_text('{"1": "one", "0": "zero"}')
-    assert labels.for_classes(3, path) == ["zero", "one", "class 2"]
+    assert labels.for_classes(3, labels.read_map(path)) == ["zero", "one", "class 2"]
     path.write_text('["a", "b"]')
-    assert labels.for_classes(2, path) == ["a", "b"]
+    assert labels.for_classes(2, labels.read_map(path)) == ["a", "b"]
     for content in ("3", '{"a": 1}', "{"):
         path.write_text(content)
         with pytest.raises(WeightsError, match="labels"):
-            labels.for_classes(2, path)
+            labels.read_map(path)
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "ten"])

@@ -9,8 +9,10 @@ import pytest
 
 import train
 from benchmark_cnn.params import make_params, read_parameters
-from checkpoints import run_data
+from checkpoints import labels, run_data
 from download_and_convert_imagenet.manifest import Manifest, write_manifest
+from preprocessing import registry
+from preprocessing.errors import DataError
 
 
 def data_of(**flags):
@@ -73,7 +75,7 @@ def test_the_home_directory_is_found_as_train_finds_it(tmp_path, monkeypatch, ca
     (tmp_path / "mine").mkdir()
     write_manifest(tmp_path / "mine", Manifest("digits", ("a", "b"), {}))
     assert run_data.view_of(data_of(data_dir="~/mine")) == run_data.View("whole")
-    assert run_data.class_names(2, None, "~/mine") == ["a", "b"]
+    assert run_data.class_names(2, None, data_of(data_dir="~/mine")) == ["a", "b"]
     assert capsys.readouterr().err == ""
 
 
@@ -86,3 +88,46 @@ def test_a_directory_that_does_not_tell_is_warned_of(tmp_path, capsys, directory
     assert line.startswith(f"warning: {tmp_path / directory} does not tell which data")
     assert run_data.view_of(data, "whole").eval_method == "whole"
     assert capsys.readouterr().err == ""
+
+
+MANY = tuple(f"flower {number}" for number in range(1000))
+NUMBERS = [f"class {number}" for number in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("manifest_name", "names"), [("flowers", list(MANY)), ("imagenet", labels.imagenet())]
+)
+@pytest.mark.parametrize("data_name", ["folder", None])
+def test_a_thousand_classes_need_not_be_imagenets(tmp_path, manifest_name, names, data_name):
+    write_manifest(tmp_path, Manifest(manifest_name, MANY, {}))
+    data = dataclasses.replace(data_of(data_dir=str(tmp_path)), data_name=data_name)
+    assert run_data.class_names(1000, None, data) == names
+
+
+@pytest.mark.parametrize(
+    ("data_name", "names"),
+    [("folder", NUMBERS), ("imagenet", labels.imagenet()), (None, labels.imagenet())],
+)
+def test_a_thousand_classes_whose_data_are_out_of_sight(tmp_path, data_name, names):
+    data = dataclasses.replace(data_of(data_dir=str(tmp_path / "absent")), data_name=data_name)
+    assert run_data.class_names(1000, None, data) == names
+    assert run_data.class_names(3, None, data) == NUMBERS[:3]
+
+
+def test_the_digits_have_names_without_a_data_dir(tmp_path, monkeypatch):
+    """They lie where `--data_name=digits` has put them."""
+    monkeypatch.chdir(tmp_path)
+    data = data_of(data_name="digits")
+    assert run_data.class_names(10, None, data) == NUMBERS[:10]
+    registry.open_dataset(data_name="digits")
+    names = run_data.class_names(10, None, data)
+    assert names == ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+def test_a_file_of_labels_goes_before_a_manifest(tmp_path):
+    (tmp_path / "manifest.json").write_text("damaged")
+    (tmp_path / "labels.json").write_text('["a"]')
+    data = data_of(data_dir=str(tmp_path))
+    with pytest.raises(DataError, match="cannot be read"):
+        run_data.class_names(2, None, data)
+    assert run_data.class_names(2, str(tmp_path / "labels.json"), data) == ["a", "class 1"]
