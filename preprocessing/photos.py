@@ -97,6 +97,9 @@ def _reason(error: Exception) -> str:
 def _upright_rgb(image: Image.Image) -> Image.Image:
     shorter = min(image.size)
     image.load()
+    # First of all, since images that are made anew have lost the orientation; in place, since a
+    # copy of what is upright already would double the memory.
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         image = _eight_bit_gray(image)
     if image.has_transparency_data:
@@ -108,7 +111,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     factor = max(1, shorter // LARGE_SIDE)
     if factor > 1:
         image = image.reduce(factor)
-    return ImageOps.exif_transpose(image)
+    return image
 
 
 def _eight_bit_gray(image: Image.Image) -> Image.Image:

@@ -61,15 +61,53 @@ def test_transparent_is_white_and_the_first_frame_counts(tmp_path):
     assert (photos.read(tmp_path / "a.gif") == RED).all()
 
 
-def test_orientation_of_a_camera(tmp_path):
+def _transparent_palette():
+    """Red and blue, and an entry of the palette that is transparent and not used."""
+    image = _two_colors("P")
+    image.info["transparency"] = 255
+    return image
+
+
+def _sixteen_bits():
+    values = np.zeros([20, 40], np.uint16)
+    values[:, :20] = 65535
+    return Image.fromarray(values)
+
+
+@pytest.mark.parametrize(
+    ("image", "first", "last"),
+    [
+        (_two_colors("RGB"), RED, BLUE),
+        (_two_colors("RGBA"), RED, BLUE),
+        (_transparent_palette(), RED, BLUE),
+        (_sixteen_bits(), (255, 255, 255), (0, 0, 0)),
+    ],
+    ids=["RGB", "RGBA", "palette", "16 bits"],
+)
+def test_orientation_of_a_camera(tmp_path, image, first, last):
     """Orientation 6: the first row of the file is the right side of the picture."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    _two_colors().save(tmp_path / "a.png", exif=exif)
+    image.save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as saved:
+        assert saved.mode in (image.mode, "I;16")
+        assert saved.has_transparency_data == (image.mode in ("RGBA", "P"))
     pixels = photos.read(tmp_path / "a.png")
     assert pixels.shape == (40, 20, 3)
-    assert (pixels[0] == RED).all()
-    assert (pixels[-1] == BLUE).all()
+    assert (pixels[0] == first).all()
+    assert (pixels[-1] == last).all()
+
+
+def test_orientation_of_an_image_that_is_averaged_down(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.new("L", (3300, 2048))
+    image.paste(255, (0, 0, 1650, 2048))
+    image.save(tmp_path / "a.png", exif=exif)
+    pixels = photos.read(tmp_path / "a.png")
+    assert pixels.shape == (1650, 1024, 3)
+    assert pixels[:800].min() == 255
+    assert pixels[-800:].max() == 0
 
 
 def test_huge_images_are_averaged_down(tmp_path):
