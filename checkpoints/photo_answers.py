@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 import sys
@@ -38,7 +39,9 @@ def report(answers: Iterable[dict[str, Any]], as_json: bool) -> bool:
         if not as_json:
             _print(answer)
     if as_json:
-        print(json.dumps(told, indent=2, ensure_ascii=False), flush=True)
+        # What the stream cannot write would become an escape that JSON need not know.
+        is_utf_8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+        print(json.dumps(told, indent=2, ensure_ascii=not is_utf_8), flush=True)
     return not any("error" in answer for answer in told)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -136,6 +138,32 @@ def test_json_with_labels_and_an_unreadable_file(checkpoint, photo, tmp_path, ca
     assert good["image"] == str(photo)
     assert [answer["label"] for answer in good["predictions"]] == ["nine", "class 8"]
     assert [answer["class"] for answer in good["predictions"]] == [9, 8]
+
+
+@pytest.mark.parametrize("form", ["lines", "json"])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_name_that_is_no_text_ends_nothing(
+    checkpoint, photo, tmp_path, monkeypatch, form, encoding
+):
+    """A name in Latin-1 where UTF-8 is expected; the photo behind it is answered too."""
+    first = os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.png")
+    shutil.copy(photo, first)
+    (tmp_path / "labels.json").write_text('{"9": "n\\u00e9uf \\ud83d\\ude00"}')
+    argv = [
+        first, str(photo), "--model=lenet", f"--train_dir={checkpoint}", "--top=1",
+        f"--labels_map_file={tmp_path}/labels.json", *(["--json"] if form == "json" else []),
+    ]  # fmt: skip
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding, errors="strict"))
+    assert prediction.main(argv) == 0
+    text = written.getvalue().decode(encoding)
+    assert "caf\\udce9.png" in text
+    if form == "json":
+        answers = json.loads(text)
+        assert [answer["image"] for answer in answers] == [first, str(photo)]
+        assert answers[1]["predictions"][0]["label"] == "n\u00e9uf \U0001f600"
+    else:
+        assert text.count("top_0") == 2
 
 
 def test_an_empty_directory_is_named_and_the_others_answer(checkpoint, photo, tmp_path, capsys):
