@@ -96,7 +96,11 @@ def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageS
         from download_and_convert_imagenet.imagenet_input import ImagenetInput
 
         found = ImagenetInput(
-            (raw_dir, scratch_dir), scratch_dir, progress.notice, progress.download
+            directories=(raw_dir, scratch_dir),
+            scratch_dir=scratch_dir,
+            data_dir=options.data_dir,
+            notice=progress.notice,
+            progress=progress.download,
         )
         with_boxes = options.bounding_boxes != NO_BOXES
         path = Path(options.bounding_boxes) if options.bounding_boxes and with_boxes else None

@@ -32,6 +32,7 @@ from download_and_convert_imagenet.imagenet_tars import (
 from download_and_convert_imagenet.kaggle_archive import (
     KAGGLE_ARCHIVES,
     KaggleImages,
+    ShardsToCome,
     decompress,
     list_kaggle_archive,
 )
@@ -65,12 +66,14 @@ class ImagenetInput:
     Attributes:
         directories: where archives and folders may be.
         scratch_dir: where a file that is downloaded or decompressed goes.
+        data_dir: where the shards will go.
         notice: called with a line for whatever takes long.
         progress: of a download.
     """
 
     directories: Sequence[Path]
     scratch_dir: Path
+    data_dir: Path
     notice: Callable[[str], None]
     progress: Progress | None = None
 
@@ -86,7 +89,7 @@ class ImagenetInput:
             OSError: something cannot be read.
         """
         places = {split: self._find((_ARCHIVES[split].name, *_FOLDERS[split])) for split in splits}
-        kaggle = self._kaggle_archive() if None in places.values() else None
+        kaggle = self._kaggle_archive(splits) if None in places.values() else None
         if kaggle is None and None in places.values():
             raise SourceError(self._describe_missing(places))
         listed = {split: self._list_split(split, place, kaggle) for split, place in places.items()}
@@ -121,11 +124,13 @@ class ImagenetInput:
             return list_train_folder(place) if split == TRAIN else list_validation_folder(place)
         return list_train_archive(place) if split == TRAIN else list_validation_archive(place)
 
-    def _kaggle_archive(self) -> KaggleImages | None:
+    def _kaggle_archive(self, splits: Sequence[str]) -> KaggleImages | None:
         path = self._find(KAGGLE_ARCHIVES)
         compressed = self._find([f"{name}.gz" for name in KAGGLE_ARCHIVES])
         if compressed is not None and (path is None or _is_newer(compressed, path)):
-            path = decompress(compressed, self.scratch_dir, self.notice)
+            num_bytes = sum(_ARCHIVES[split].num_bytes or 0 for split in splits)
+            shards = ShardsToCome(self.data_dir, splits, num_bytes)
+            path = decompress(compressed, self.scratch_dir, shards, self.notice)
         if path is None:
             return None
         self.notice(f"images: {path}")

@@ -11,14 +11,17 @@ import gzip
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from download_and_convert_imagenet.bounding_boxes import BoxError, boxes_of_annotation
+from download_and_convert_imagenet.conversion_journal import file_size
 from download_and_convert_imagenet.file_errors import naming
 from download_and_convert_imagenet.image_source import ArchiveRange, SourceError
 from download_and_convert_imagenet.imagenet_labels import ListedImage, label_of_wnid
+from download_and_convert_imagenet.shard_names import split_of
 from download_and_convert_imagenet.tar_index import TarMember, tar_members
 from download_and_convert_imagenet.tf_example import BoundingBox
 
@@ -92,26 +95,35 @@ def _add(listed: KaggleImages, member: TarMember, location: ArchiveRange) -> Non
         listed.validation.append(ListedImage(stem + suffix, None, location))
 
 
-def decompress(path: Path, directory: Path, notice: Callable[[str], None]) -> Path:
+class ShardsToCome(NamedTuple):
+    """What will be written of an archive: splits, of so many bytes at most.
+
+    Older shards of these splits in the directory, which exists, will be replaced.
+    """
+
+    directory: Path
+    splits: Collection[str]
+    num_bytes: int
+
+
+def decompress(
+    path: Path, directory: Path, shards: ShardsToCome, notice: Callable[[str], None]
+) -> Path:
     """Make the plain tar file of a .tar.gz in `directory`; returns its path.
 
     Raises:
-        SourceError: the archive is incomplete or damaged, or the disk cannot hold it.
+        SourceError: the archive is incomplete or damaged, or the disk cannot hold it; or not the
+            shards as well, which would be told hours later.
         OSError: it cannot be read, or the directory cannot be written.
     """
     target = directory / path.name.removesuffix(".gz")
     partial = target.with_name(f".{target.name}.partial")
-    status = path.stat()
     directory.mkdir(parents=True, exist_ok=True)
     # A killed command leaves up to the whole of it, which counts as free.
     partial.unlink(missing_ok=True)
-    free = shutil.disk_usage(directory).free
-    if status.st_size > free:
-        raise SourceError(
-            f"{path} must be decompressed to be read: this needs more than "
-            f"{status.st_size / 1e9:,.1f} GB in {directory}, where {free / 1e9:,.1f} GB are free"
-        )
-    notice(f"decompressing {path}, {status.st_size / 1e9:,.2f} GB, to {target} (once)")
+    num_bytes = path.stat().st_size
+    _check_free_space(path, num_bytes, target, shards)
+    notice(f"decompressing {path}, {num_bytes / 1e9:,.2f} GB, to {target} (once)")
     try:
         with naming(target), partial.open("wb") as plain:
             plain.writelines(_decompressed(path))
@@ -123,6 +135,24 @@ def decompress(path: Path, directory: Path, notice: Callable[[str], None]) -> Pa
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def _check_free_space(path: Path, num_bytes: int, target: Path, shards: ShardsToCome) -> None:
+    free = shutil.disk_usage(target.parent).free
+    num_shard_bytes = 0
+    if target.parent.stat().st_dev == shards.directory.stat().st_dev:
+        older = [
+            file for file in shards.directory.iterdir() if split_of(file.name) in shards.splits
+        ]
+        replaced = sum(file_size(file) or 0 for file in (target, *older))
+        num_shard_bytes = max(0, min(num_bytes, shards.num_bytes) - replaced)
+    if num_bytes + num_shard_bytes > free:
+        besides = f", and its shards about {num_shard_bytes / 1e9:,.1f} GB on the same disk"
+        raise SourceError(
+            f"{path} must be decompressed to be read: this needs more than "
+            f"{num_bytes / 1e9:,.1f} GB in {target.parent}{besides if num_shard_bytes else ''}, "
+            f"where {free / 1e9:,.1f} GB are free"
+        )
 
 
 def _decompressed(path: Path) -> Iterator[bytes]:

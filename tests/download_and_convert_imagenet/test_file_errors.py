@@ -19,7 +19,7 @@ from download_and_convert_imagenet.directory_lock import locked_directory
 from download_and_convert_imagenet.file_errors import naming
 from download_and_convert_imagenet.image_lists import REPAIRED_IMAGES_FILE, write_image_lists
 from download_and_convert_imagenet.image_source import ArchiveRange, ImageFile
-from download_and_convert_imagenet.kaggle_archive import decompress
+from download_and_convert_imagenet.kaggle_archive import ShardsToCome, decompress
 from download_and_convert_imagenet.manifest import Manifest, Shard, write_manifest
 from download_and_convert_imagenet.shard_writer import write_shard
 from download_and_convert_imagenet.tar_index import tar_members
@@ -33,7 +33,9 @@ def list_members(path):
 
 
 def decompress_beside(path):
-    decompress(path, path.parent / "scratch", [].append)
+    decompress(
+        path, path.parent / "scratch", ShardsToCome(path.parent, ["train"], 10**9), [].append
+    )
 
 
 READERS = {
@@ -92,7 +94,8 @@ def lock(data_dir):
 
 
 def decompress_there(data_dir):
-    decompress(data_dir.parent / "kaggle.tar.gz", data_dir, [].append)
+    shards = ShardsToCome(data_dir, ["train"], 10**9)
+    decompress(data_dir.parent / "kaggle.tar.gz", data_dir, shards, [].append)
 
 
 WRITERS = {

@@ -28,7 +28,8 @@ SPLITS = ("train", "validation")
 def read(directory, splits=SPLITS, boxes=None, *, with_boxes=True):
     """Everything that a conversion needs of each image, and what was told on the way."""
     told: list[str] = []
-    found = ImagenetInput((directory, directory / "raw-data"), directory / "raw-data", told.append)
+    scratch_dir = directory / "raw-data"
+    found = ImagenetInput((directory, scratch_dir), scratch_dir, directory, told.append)
     source = found.read(splits, boxes, with_boxes=with_boxes)
     images = {
         split: [(i.name, i.label, i.synset, i.text, i.boxes, i.location.read()) for i in listed]
