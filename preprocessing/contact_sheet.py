@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from preprocessing import photos
+from preprocessing.command_line import at_least, exit_code_of
 from preprocessing.errors import DataError
 from preprocessing.options import BatchOptions, ImageOptions
 
@@ -33,26 +34,39 @@ _NUM_COLORS = 256  # a palette makes the file a third as large
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the sheet that the command line asks for; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return exit_code_of(lambda: _write(options))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m preprocessing.contact_sheet", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("photos", nargs="+", metavar="PHOTO")
-    parser.add_argument("--output", type=Path, default=Path("augmentation.png"))
-    parser.add_argument("--num_views", type=int, default=8, help="in each row")
-    parser.add_argument("--image_size", type=int, default=96, help="of a view, in pixels")
+    parser.add_argument("--output", type=_image_file, default=Path("augmentation.png"))
+    parser.add_argument("--num_views", type=at_least(1), default=8, help="in each row")
+    parser.add_argument("--image_size", type=at_least(1), default=96, help="of a view, in pixels")
     parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return parser
+
+
+def _image_file(text: str) -> Path:
+    """A path whose ending tells a format that Pillow can write."""
+    path = Path(text)
+    file_format = Image.registered_extensions().get(path.suffix.lower())
+    if file_format not in Image.SAVE:
+        raise argparse.ArgumentTypeError(f"{text!r} does not end like an image, as .png does")
+    return path
+
+
+def _write(options: argparse.Namespace) -> int:
+    pixels = [photos.read(path) for path in options.photos]
+    sheet = draw(pixels, options.num_views, options.image_size, options.seed)
     try:
-        pixels = [photos.read(path) for path in options.photos]
-        sheet = draw(pixels, options.num_views, options.image_size, options.seed)
         sheet.quantize(_NUM_COLORS).save(options.output, optimize=True)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"error: cannot write {options.output}: {error}", file=sys.stderr)
-        return DataError.exit_code
+    except (OSError, ValueError) as error:  # the disk, or a format without palettes
+        raise DataError(f"cannot write {options.output}: {error}") from error
     return 0
 
 

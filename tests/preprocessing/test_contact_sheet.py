@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from preprocessing import contact_sheet
@@ -28,4 +29,28 @@ def test_a_missing_photo_is_one_line_and_code_3(tmp_path, capsys):
     assert contact_sheet.main([str(tmp_path / "none.png")]) == 3
     error = capsys.readouterr().err
     assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--output=sheet", "--output=.foo", "--output=sheet.txt", "--num_views=0", "--image_size=0"],
+)
+def test_a_flag_that_cannot_be_meant_is_one_line_and_code_2(tmp_path, capsys, flag):
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.png")
+    with pytest.raises(SystemExit) as caught:
+        contact_sheet.main([str(tmp_path / "a.png"), flag])
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"error: argument {flag.split('=')[0]}: " in last
+
+
+@pytest.mark.parametrize("name", ["sheet.jpg", "sheet.eps", "nowhere/sheet.png"])
+def test_a_file_that_cannot_be_written_is_one_line_and_code_3(tmp_path, capsys, name):
+    """JPEG has no palettes, and Pillow tells it with one kind of error, of EPS with another."""
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.png")
+    arguments = [str(tmp_path / "a.png"), "--num_views=1", "--image_size=16"]
+    assert contact_sheet.main([*arguments, f"--output={tmp_path / name}"]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: cannot write {tmp_path / name}: ")
     assert error.count("\n") == 1
