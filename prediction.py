@@ -26,13 +26,14 @@ def main(argv: Sequence[str]) -> int:
     """Run the command line `argv` (without the program's name); returns the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text at all
         sys.stdout.reconfigure(errors="backslashreplace")
+    arguments = prediction_flags.parser().parse_args(argv)
     try:
-        return predict(prediction_flags.parser().parse_args(argv))
+        return predict(arguments)
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
-        return flags.report_and_exit_code(error, "--debug" in argv)
+    except (Exception, KeyboardInterrupt) as error:
+        return flags.report_and_exit_code(error, arguments.debug)
 
 
 def predict(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from benchmark_cnn import flags
 from checkpoints import manifest, packages, pretrained
 from checkpoints.errors import WeightsError
 from checkpoints.number_flags import positive
@@ -34,9 +35,8 @@ def main(argv: Sequence[str]) -> int:
                 num_classes=arguments.num_classes,
             )
             print(line + _expectation(model, arguments.source), flush=True)
-    except (WeightsError, registry.UnknownModelError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 2)
+    except (Exception, KeyboardInterrupt) as error:
+        return flags.report_and_exit_code(error, arguments.debug)
     return 0
 
 
@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--num_classes", type=positive, help="of the network in FILE; default: 1000"
     )
+    parser.add_argument("--debug", action="store_true", help="tracebacks of errors")
     return parser
 
 

@@ -8,8 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmark_cnn import tensor_roles
-from checkpoints.errors import WeightsError
+from benchmark_cnn import flags, tensor_roles
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,11 +18,10 @@ def main(argv: Sequence[str]) -> int:
         lines = _one(arguments.prefix, arguments.tensor) if arguments.tensor else _all(arguments)
         for line in lines:
             print(line)
-    except WeightsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (Exception, KeyboardInterrupt) as error:
+        return flags.report_and_exit_code(error, arguments.debug)
     return 0
 
 
@@ -106,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         "prefix", metavar="PREFIX", help="e.g. weights/efficientnet_lite0/model.ckpt"
     )
     parser.add_argument("--tensor", metavar="NAME", help="one tensor, with its values")
+    parser.add_argument("--debug", action="store_true", help="tracebacks of errors")
     return parser
 
 

@@ -220,6 +220,33 @@ def test_mistakes_are_one_line(argv, exit_code, message, checkpoint, photo, caps
     assert message in error
 
 
+def test_debug_in_any_writing_shows_the_traceback(photo, capsys):
+    """argparse takes the beginnings of its flags; behind -- there are files."""
+    assert prediction.main([str(photo), "--train_dir=absent", "--deb"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+    assert prediction.main(["--train_dir=absent", "--", "--debug"]) == 3
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["prediction.py", "photo.png", "--train_dir=absent"],
+     ["-m", "checkpoints.fetch", "lenet", "--from=absent.h5"],
+     ["-m", "checkpoints.inspect", "absent"]],
+)  # fmt: skip
+def test_ctrl_c_while_tensorflow_is_imported(command, tmp_path):
+    """A module in its place sends the signal, as a person does."""
+    (tmp_path / "tensorflow.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
 @pytest.mark.parametrize("flag", ["--image_size=0", "--top=0", "--top=-1", "--top=x"])
 def test_numbers_are_above_zero(flag, checkpoint, photo, capsys):
     with pytest.raises(SystemExit) as exit_:
