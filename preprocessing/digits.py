@@ -18,7 +18,8 @@ def open_digits(data_dir: Path, images: ImageOptions, reading: ReadingOptions) -
 
     Raises:
         DataOptionError: an option of ImageNet's crops was given.
-        DataError: scikit-learn is missing, or the directory cannot be written.
+        DataError: scikit-learn is missing, or the directory holds other files, is the current one,
+            or cannot be written.
     """
     refuse_image_options("digits", images)
     if not (data_dir / FILE_NAME).exists():
@@ -36,7 +37,9 @@ def open_digits(data_dir: Path, images: ImageOptions, reading: ReadingOptions) -
 
 def _convert(data_dir: Path) -> None:
     try:
-        convert_digits(data_dir)
+        if data_dir.exists():
+            _refuse_to_replace(data_dir)
+        convert_digits(data_dir.resolve())
     except ImportError as error:
         raise DataError(
             f"the digits data set comes with scikit-learn ({error}): pip install '.[demo]'"
@@ -44,3 +47,20 @@ def _convert(data_dir: Path) -> None:
     except OSError as error:
         if not (data_dir / FILE_NAME).exists():  # or another process has just written it
             raise DataError(f"cannot write the digits data set to {data_dir}: {error}") from error
+
+
+def _refuse_to_replace(data_dir: Path) -> None:
+    """The data set takes the place of a directory, which has to be empty."""
+    if any(data_dir.iterdir()):
+        if (data_dir / FILE_NAME).exists():  # another process has just written it
+            return
+        raise DataError(
+            f"{data_dir} holds other files than the digits data set (no {FILE_NAME}): choose "
+            "another --data_dir"
+        )
+    # The program would be left in a directory that is gone.
+    if data_dir.samefile(Path.cwd()):
+        raise DataError(
+            "the digits data set cannot take the place of the current directory: choose another "
+            "--data_dir"
+        )

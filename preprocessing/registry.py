@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from preprocessing.errors import DataError, DataOptionError
 from preprocessing.manifest_check import manifest_of
 from preprocessing.options import BatchOptions, ImageOptions, ReadingOptions
-from preprocessing.shards import find_shards
+from preprocessing.shards import SUBSETS, find_shards
 
 if TYPE_CHECKING:
     from preprocessing.dataset import Dataset
@@ -104,28 +105,37 @@ def data_directory(data_dir: str | None, data_name: str | None) -> Path | None:
     entry = _ENTRIES.get(data_name) if data_name is not None else None
     if data_dir is None and entry is not None:
         data_dir = entry.default_dir
-    return None if data_dir is None else Path(data_dir).expanduser()
+    # Unlike Path.expanduser it leaves a user alone that there is not.
+    return None if data_dir is None else Path(os.path.expanduser(data_dir))
 
 
 def guess_name(directory: Path) -> str:
     """The data set in a directory: by its manifest, its name or its parent's, or shard counts.
 
+    A data set that is written at its first use is meant by its exact name alone.
+
     Raises:
         DataError: the directory is missing, or nothing in it tells.
     """
+    place = Path(os.path.abspath(directory))
+    is_written_at_first = place.name in _ENTRIES and _ENTRIES[place.name].default_dir is not None
     if not directory.is_dir():
-        if directory.name in _ENTRIES and _ENTRIES[directory.name].default_dir:
-            return directory.name
+        if is_written_at_first:
+            return place.name
         raise DataError(f"data directory {directory} does not exist")
     manifest = manifest_of(directory)
     if manifest is not None:
         return manifest.name if manifest.name in _ENTRIES else "folder"
-    for part in reversed(directory.absolute().parts[-2:]):
-        for name in ("imagenet", "cifar10", "digits"):
+    if is_written_at_first:
+        return place.name
+    for part in (place.name, place.parent.name):
+        for name in ("imagenet", "cifar10"):
             if name in part.lower():
                 return name
-    if any(directory.glob("**/*-of-01024")) or any(directory.glob("**/validation-*-of-00128")):
-        return "imagenet"
+    # Where `find_shards` looks, and no deeper: there may be millions of images.
+    for folder in (directory, *(directory / subset for subset in SUBSETS)):
+        if any(folder.glob("train-*-of-01024")) or any(folder.glob("validation-*-of-00128")):
+            return "imagenet"
     raise DataError(
         f"cannot tell which data set {directory} holds: give --data_name={{{','.join(_ENTRIES)}}}"
     )

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     quiet_tensorflow()
     try:
-        num_problems = _check(Path(options.data_dir).expanduser(), options)
+        num_problems = _check(Path(os.path.expanduser(options.data_dir)), options)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -43,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check(data_dir: Path, options: argparse.Namespace) -> int:
     """Print the problems and the summary of every split; returns the number of problems."""
-    dataset = registry.open_dataset(data_dir=str(data_dir), data_name=options.data_name)
+    # The files first: to open a data set may mean to write it.
     splits, incomplete = _splits_in(data_dir, options.split)
+    dataset = registry.open_dataset(data_dir=str(data_dir), data_name=options.data_name)
     absent = _absent_splits(data_dir) if options.split is None else []
     for line in incomplete + absent:
         print(line)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,31 @@ def test_a_folder_further_up_does_not_tell_the_name(tmp_path):
     assert registry.guess_name(tmp_path / "tensorflow_imagenet" / "data") == "imagenet"
 
 
+@pytest.mark.parametrize("folder", ["my_digits", "digits_old", "Digits", "digits/mine"])
+def test_digits_are_written_for_their_exact_name_alone(tmp_path, folder):
+    (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(DataError, match="cannot tell which data set"):
+        registry.open_dataset(data_dir=str(tmp_path / folder))
+    assert list((tmp_path / folder).iterdir()) == []
+    with pytest.raises(DataError, match="does not exist"):
+        registry.open_dataset(data_dir=str(tmp_path / folder / "none"))
+    (tmp_path / "digits").mkdir(exist_ok=True)
+    assert registry.guess_name(tmp_path / "digits") == "digits"
+    assert registry.guess_name(tmp_path / "data" / "digits") == "digits"
+
+
+def test_names_of_relative_directories(tmp_path, monkeypatch):
+    (tmp_path / "imagenet" / "shards").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "imagenet" / "shards")
+    assert registry.guess_name(Path()) == "imagenet"
+    assert registry.guess_name(Path("..")) == "imagenet"
+
+
+def test_a_user_whom_there_is_not():
+    with pytest.raises(DataError, match="data directory ~nosuchuser/data does not exist"):
+        registry.open_dataset(data_dir="~nosuchuser/data")
+
+
 def test_name_by_manifest_goes_before_the_directory(tmp_path):
     directory = tmp_path / "imagenet"
     write_numbered_split(directory, "train", 2, 1)
@@ -72,6 +98,20 @@ def test_name_by_manifest_goes_before_the_directory(tmp_path):
 def test_name_by_shard_counts(tmp_path):
     (tmp_path / "validation-00005-of-00128").write_bytes(b"x")
     assert registry.guess_name(tmp_path) == "imagenet"
+
+
+def test_name_by_shard_counts_in_the_folder_of_a_split(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "train-00005-of-01024").write_bytes(b"x")
+    assert registry.guess_name(tmp_path) == "imagenet"
+
+
+def test_other_folders_are_not_searched(tmp_path):
+    """A directory of raw images has millions of files."""
+    (tmp_path / "train" / "n01440764").mkdir(parents=True)
+    (tmp_path / "train" / "n01440764" / "train-00005-of-01024").write_bytes(b"x")
+    with pytest.raises(DataError, match="cannot tell which data set"):
+        registry.guess_name(tmp_path)
 
 
 def test_nothing_tells_the_name(tmp_path):

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from preprocessing import verify
 from preprocessing.errors import DataError
 from preprocessing.registry import open_dataset
 
@@ -31,6 +32,41 @@ def test_without_a_directory_it_goes_to_data_digits(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     open_dataset(data_name="digits")
     assert (tmp_path / "data" / "digits" / "manifest.json").exists()
+
+
+def test_a_directory_that_is_empty_takes_the_records(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    open_dataset(data_dir=str(tmp_path / "link"), data_name="digits")
+    assert (tmp_path / "mine" / "manifest.json").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "mine"]
+
+
+@pytest.mark.parametrize("directory", [".", "..", "/", "digits"])
+def test_files_of_others_stay(tmp_path, monkeypatch, directory):
+    (tmp_path / "here" / "digits").mkdir(parents=True)
+    (tmp_path / "here" / "digits" / "train-00000-of-00001").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(DataError, match=r"holds other files than the digits .*another --data_dir"):
+        open_dataset(data_dir=directory, data_name="digits")
+    assert len(list(tmp_path.rglob("*"))) == 3
+
+
+def test_the_current_directory_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="cannot take the place of the current directory"):
+        open_dataset(data_dir=".", data_name="digits")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("data_name", [[], ["--data_name=digits"]])
+def test_a_check_writes_nothing(tmp_path, capsys, data_name):
+    assert verify.main([str(tmp_path / "digits"), *data_name]) == 3
+    assert capsys.readouterr().err == f"error: data directory {tmp_path}/digits does not exist\n"
+    (tmp_path / "digits").mkdir()
+    assert verify.main([str(tmp_path / "digits"), *data_name]) == 3
+    assert capsys.readouterr().err == f"error: data directory {tmp_path}/digits is empty\n"
+    assert list(tmp_path.rglob("*")) == [tmp_path / "digits"]
 
 
 def test_second_use_writes_nothing(data_dir):

@@ -370,6 +370,8 @@ def test_the_command_writes_nothing_of_tensorflow(tmp_path):
 def test_missing_directory(capsys):
     assert verify.main(["/nowhere"]) == 3
     assert capsys.readouterr().err == "error: data directory /nowhere does not exist\n"
+    assert verify.main(["~nosuchuser/data"]) == 3
+    assert capsys.readouterr().err == "error: data directory ~nosuchuser/data does not exist\n"
 
 
 @pytest.mark.parametrize("tool", ["verify", "benchmark"])
