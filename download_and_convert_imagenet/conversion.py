@@ -161,11 +161,15 @@ def _write(
     num_processes: int,
     display: ConversionDisplay,
 ) -> list[FinishedShard]:
-    """Write shards; each is recorded as soon as it is there."""
+    """Write shards; each is recorded as soon as it is there, and an older one of its name before."""
     finished = []
+    recorded = journal.recorded().keys()
 
     def on_event(event: Event) -> None:
-        if isinstance(event, ImagesRead):
+        if isinstance(event, ShardTask):
+            if event.file in recorded:
+                journal.void(event.file)
+        elif isinstance(event, ImagesRead):
             display.advance(event.num_images, event.num_bytes)
         else:
             journal.append(event)

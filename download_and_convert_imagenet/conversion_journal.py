@@ -14,7 +14,7 @@ from download_and_convert_imagenet.manifest import Shard
 
 DIRECTORY = ".conversion"
 _FILE = "finished_shards.jsonl"
-_BEGUN = "begun"
+_BEGUN, _REPLACED = "begun", "replaced"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class FinishedShard:
 class ConversionJournal:
     """The record of finished shards in a data directory: a line of JSON each, only appended to.
 
-    Before the first shard of a split is written, a line says that the split is begun.
+    Before the first shard of a split is written, a line says that the split is begun; before a
+    shard is written in the place of a recorded one, a line says that its record holds no more.
     """
 
     @staticmethod
@@ -107,6 +108,17 @@ class ConversionJournal:
         """
         self._append(asdict(finished))
 
+    def void(self, file: str) -> None:
+        """Record that a finished shard is going to be replaced by another one.
+
+        Otherwise, a run that is killed between the renaming of the new shard and its recording
+        leaves it under the record of the old one, whose size it may have.
+
+        Raises:
+            OSError: as of `append`.
+        """
+        self._append({_REPLACED: file})
+
     def _append(self, content: dict) -> None:
         line = json.dumps(content).encode() + b"\n"
         with naming(self._path), self._path.open("ab") as file:
@@ -116,18 +128,21 @@ class ConversionJournal:
             os.fsync(file.fileno())
 
     def recorded(self) -> dict[str, FinishedShard]:
-        """Everything that was ever finished, by file name, the last record of each.
+        """Everything that is finished, by file name, the last record of each.
 
         A line that was cut off is no record, nor is one that says something else.
         """
         recorded = {}
         for content in _lines(self._path):
-            try:
-                entry = _parse(content)
-            except (KeyError, TypeError):
-                continue
-            recorded[entry.shard.file] = entry
+            recorded.pop(str(content.get(_REPLACED)), None)
+            if (entry := _parse(content)) is not None:
+                recorded[entry.shard.file] = entry
         return recorded
+
+    def written(self) -> set[str]:
+        """Every file that was ever finished, also where another was to replace it."""
+        entries = map(_parse, _lines(self._path))
+        return {entry.shard.file for entry in entries if entry is not None}
 
     def _is_there(self, entry: FinishedShard) -> bool:
         return file_size(self._data_dir / entry.shard.file) == entry.shard.num_bytes
@@ -149,13 +164,16 @@ def _lines(path: Path) -> Iterator[dict]:
             yield content
 
 
-def _parse(content: dict) -> FinishedShard:
-    """A record; what other versions of this program note besides is passed over."""
-    known = {field.name: content[field.name] for field in fields(FinishedShard)}
-    known["shard"] = Shard(**known["shard"])
-    for key in ("repaired", "corrupt"):
-        known[key] = tuple(ImageNote(**note) for note in known[key])
-    return FinishedShard(**known)
+def _parse(content: dict) -> FinishedShard | None:
+    """A record, None where a line is none; what other versions of this program add is passed over."""
+    try:
+        known = {field.name: content[field.name] for field in fields(FinishedShard)}
+        known["shard"] = Shard(**known["shard"])
+        for key in ("repaired", "corrupt"):
+            known[key] = tuple(ImageNote(**note) for note in known[key])
+        return FinishedShard(**known)
+    except (KeyError, TypeError):
+        return None
 
 
 def file_size(path: Path) -> int | None:

@@ -43,7 +43,8 @@ class _Failure(NamedTuple):
     is_for_memory: bool = False
 
 
-Event = ImagesRead | FinishedShard
+Event = ShardTask | ImagesRead | FinishedShard
+"""A shard that is going to be written, images that were read, a shard that is there."""
 
 
 def run_tasks(
@@ -54,13 +55,15 @@ def run_tasks(
 ) -> None:
     """Write the shards; `on_event` is called in this process, soon after each thing happened.
 
-    With one process, everything runs in this one.
+    Of a shard that is going to be written it is called before that. With one process, everything
+    runs in this one.
 
     Raises:
         ConversionError: an image cannot be read, a shard cannot be written, a worker was killed.
     """
     if num_processes == 1:
         for task in tasks:
+            on_event(task)
             result = _run_task(task, data_dir, on_event)
             if isinstance(result, _Failure):
                 advice = ": free some memory" if result.is_for_memory else ""
@@ -110,6 +113,7 @@ def _distribute(
         task = next(remaining, None)
         if task is not None:
             busy[connection] = task
+            on_event(task)
             connection.send(task)
 
     try:

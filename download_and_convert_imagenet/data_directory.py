@@ -113,11 +113,11 @@ class DataDirectory:
                 was killed between the renaming and the recording of a shard leaves one, too.
         """
         expected = {task.file for task in tasks}
-        recorded = journal.recorded()
+        written = journal.written()
         splits = {task.split for task in tasks}
         surplus = [path for path in self._shards(splits) if path.name not in expected]
         for path in surplus:
-            if path.name not in recorded:
+            if path.name not in written:
                 raise ConversionError(
                     f"{path} is of another set of shards and not among those that are recorded as "
                     "finished: remove it, or choose another directory"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from download_and_convert_imagenet.conversion_journal import ConversionJournal
 from download_and_convert_imagenet.conversion_workers import ConversionError
 from download_and_convert_imagenet.directory_lock import locked_directory
 from download_and_convert_imagenet.manifest import read_manifest
@@ -191,6 +192,50 @@ def test_a_shard_that_was_never_recorded_is_no_shard_of_others(raw, data_dir):
     lines = [line for line in journal.read_text().splitlines() if "begun" in line]
     journal.write_text("".join(f"{line}\n" for line in lines))
     assert num_kept(run(make_source(raw), data_dir)[1]) == 0
+
+
+@pytest.fixture
+def killed_before_recording(monkeypatch):
+    """A conversion that is killed, here by an exception, between renaming and recording a shard."""
+
+    def run_until_killed(source, data_dir):
+        def die(journal, finished):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ConversionJournal, "append", die)
+            with pytest.raises(KeyboardInterrupt):
+                run(source, data_dir)
+
+    return run_until_killed
+
+
+def test_a_shard_that_was_never_recorded_is_not_taken_for_the_one_before(
+    raw, data_dir, killed_before_recording
+):
+    """Of two sources in turn: the shards differ in a label and not in their size."""
+    first = make_source(raw)
+    others = [image._replace(label=4 - image.label) for image in first.splits["train"]]
+    second = replace(first, splits={**first.splits, "train": others})
+    run(first, data_dir)
+    contents = {path.name: path.read_bytes() for path in data_dir.glob("*-of-*")}
+    killed_before_recording(second, data_dir)
+    (changed,) = [name for name in contents if (data_dir / name).read_bytes() != contents[name]]
+    assert (data_dir / changed).stat().st_size == len(contents[changed])
+    _, told = run(first, data_dir)
+    assert {path.name: path.read_bytes() for path in data_dir.glob("*-of-*")} == contents
+    assert num_kept(told) == 5  # the others, which the second source never came to, are as before
+
+
+def test_a_shard_that_was_to_be_replaced_is_no_shard_of_others(
+    raw, data_dir, killed_before_recording
+):
+    first = make_source(raw)
+    others = [image._replace(label=4 - image.label) for image in first.splits["train"]]
+    run(first, data_dir)
+    killed_before_recording(replace(first, splits={**first.splits, "train": others}), data_dir)
+    run(first, data_dir, {"train": 3, "validation": 2})
+    assert len(identities(data_dir)) == 5
 
 
 def test_a_journal_of_finished_shards_alone_is_understood(raw, data_dir):
