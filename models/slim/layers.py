@@ -5,7 +5,8 @@ and there is the depthwise convolution that TF-Slim lacks.
 
 Importing this module puts it in the place of `layers` and `layers_lib` in the networks of
 tf_slim.nets, once and for the whole process: to do so only during a call would not be safe, as the
-towers of a MirroredStrategy are traced in threads. TF-Slim's other users keep its own layers.
+towers of a MirroredStrategy are traced in threads. TF-Slim's other users keep its own layers. For
+the same reason it gives every thread arg scopes of its own (models/slim/arg_stack.py).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tf_slim.nets import (
     vgg,
 )
 
+from models.slim import arg_stack as _arg_stack
 from models.slim import batch_norm as _batch_norm
 from models.slim import convolution as _convolution
 from models.slim import depthwise_convolution as _depthwise_convolution
@@ -45,6 +47,8 @@ conv2d: Any = _convolution.conv2d
 depthwise_conv2d: Any = _depthwise_convolution.depthwise_conv2d
 dropout: Any = _dropout.dropout
 max_pool2d: Any = _pooling.max_pool2d
+
+_arg_stack.give_every_thread_its_own()
 
 for _network in (
     alexnet,
