@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line `argv` (without the program's name); returns the exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text at all
-        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = prediction_flags.parser().parse_args(argv)
     try:
         return predict(arguments)
@@ -38,8 +35,7 @@ def main(argv: Sequence[str]) -> int:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Print the classes of each photo; 3 if some could not be read, else 0."""
-    if arguments.pretrained == (arguments.train_dir is not None):
-        raise UsageError("give the weights: --pretrained or --train_dir=DIR, one of them")
+    prediction_flags.check(arguments)
     with process_environment.without_chatter():
         classifier, view, data = _classifier(arguments)
     names = run_data.class_names(classifier.num_classes, arguments.labels_map_file, data)
@@ -49,20 +45,20 @@ def predict(arguments: argparse.Namespace) -> int:
 
 def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, View, DataParams]:
     """The network with its weights, what it sees of a photo, and the data flags of its run."""
-    run = Params()
+    run, asked = Params(), (arguments.eval_method, arguments.resize_method)
     if arguments.pretrained:
         model = arguments.model or prediction_flags.DEFAULT_MODEL
         models.registry.get(model)
-        prefix = str(pretrained.ensure(model, arguments.weights_dir))
-        view = View(*pretrained.view(model))
+        view = View(*pretrained.view(model)).but(*asked)
+        prefix = pretrained.ensure(model, arguments.weights_dir or pretrained.DEFAULT_DIRECTORY)
     else:
         prefix, model, run = _run(arguments.train_dir, arguments.model)
-        view = run_data.view_of(run.data, arguments.eval_method)
+        view = run_data.view_of(run.data, *asked)
     from checkpoints.classifier import Classifier
 
     image_size = arguments.image_size or run.network.image_size
     classifier = Classifier(model, prefix, image_size=image_size, weights=arguments.weights)
-    return classifier, view.but(arguments.eval_method, arguments.resize_method), run.data
+    return classifier, view, run.data
 
 
 def _run(train_dir: str, model: str | None) -> tuple[str, str, Params]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,6 +34,8 @@ def classify(
 
 def report(answers: Iterable[dict[str, Any]], as_json: bool) -> bool:
     """Print each answer as it comes, or all as one JSON list; returns whether none is an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text at all
+        sys.stdout.reconfigure(errors="backslashreplace")
     told = []
     for answer in answers:
         told.append(answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from benchmark_cnn.errors import UsageError
 from checkpoints import pretrained
 from checkpoints.number_flags import positive
 from checkpoints.run_data import WHOLE
@@ -35,7 +36,11 @@ def parser() -> argparse.ArgumentParser:
         choices=("ema", "raw"),
         help="moving averages (the default where the checkpoint has them) or raw weights",
     )
-    add("--weights_dir", default=pretrained.DEFAULT_DIRECTORY, help="default: %(default)s")
+    add(
+        "--weights_dir",
+        metavar="DIR",
+        help=f"of --pretrained; default: {pretrained.DEFAULT_DIRECTORY}",
+    )
     add(
         "--labels_map_file",
         metavar="FILE",
@@ -49,3 +54,15 @@ def parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="one JSON list of answers instead of lines")
     add("--debug", action="store_true", help="tracebacks of errors")
     return parser
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be meant. What a run says of its photos is not known yet.
+
+    Raises:
+      UsageError: no weights are named, two are, or a flag of the others is given.
+    """
+    if arguments.pretrained == (arguments.train_dir is not None):
+        raise UsageError("give the weights: --pretrained or --train_dir=DIR, one of them")
+    if arguments.train_dir is not None and arguments.weights_dir is not None:
+        raise UsageError("--weights_dir has no effect with --train_dir; it belongs to --pretrained")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark_cnn.errors import UsageError
 from checkpoints import labels
 from preprocessing import registry
 from preprocessing.errors import DataError
@@ -31,27 +32,40 @@ class View:
     eval_crop_fraction: float | None = None
 
     def but(self, eval_method: str | None, resize_method: str | None) -> View:
-        """This view with what is not None; another method has its own crop fraction."""
+        """This view with what is not None; another method has its own crop fraction.
+
+        Raises:
+          UsageError: a `resize_method` for whole images, which have one way of resizing.
+        """
         is_same = eval_method in (None, self.eval_method)
+        eval_method = eval_method or self.eval_method
+        if eval_method == WHOLE and resize_method is not None:
+            raise UsageError(
+                f"--resize_method has no effect with --eval_method={WHOLE}, by which this network "
+                "sees photos; give another --eval_method, or leave it out"
+            )
         return dataclasses.replace(
             self,
-            eval_method=eval_method or self.eval_method,
+            eval_method=eval_method,
             resize_method=resize_method or self.resize_method,
             eval_crop_fraction=self.eval_crop_fraction if is_same else None,
         )
 
 
-def view_of(data: Any, eval_method: str | None = None) -> View:
-    """What a network has seen that was trained with these data flags, but for `eval_method`.
+def view_of(data: Any, eval_method: str | None = None, resize_method: str | None = None) -> View:
+    """What a network has seen that was trained with these data flags, but for what is not None.
 
     A run of an earlier version does not name data whose name was guessed. Where its directory does
     not tell either, and no `eval_method` is given, the view is that of ImageNet's images, and
     stderr says so.
+
+    Raises:
+      UsageError: see `View.but`.
     """
     if eval_method is None and _name_of(data) in _DATA_OF_WHOLE_IMAGES:
-        return View(WHOLE)
+        return View(WHOLE).but(None, resize_method)
     view = View(data.eval_method, data.resize_method, data.resize_kernels, data.eval_crop_fraction)
-    return view.but(eval_method, None)
+    return view.but(eval_method, resize_method)
 
 
 def class_names(num_classes: int, labels_map_file: str | None, data: Any) -> list[str]:

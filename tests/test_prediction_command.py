@@ -78,6 +78,14 @@ def test_a_run_answers_with_the_names_of_its_classes(checkpoint, photo, tmp_path
     assert answer["predictions"][0]["label"] == "class 9"
 
 
+def test_whole_images_of_a_run_may_be_cut_when_asked(checkpoint, photo, tmp_path, capsys):
+    write_parameters(make_params(model="lenet", data_name="digits"), tmp_path)
+    shutil.copytree(checkpoint.parent, tmp_path, dirs_exist_ok=True)
+    argv = [str(photo), f"--train_dir={tmp_path}", "--eval_method=vgg", "--resize_method=area"]
+    assert prediction.main(argv) == 0
+    assert "top_0" in capsys.readouterr().out
+
+
 def test_data_that_cannot_be_told_are_warned_of_in_a_line(checkpoint, photo, tmp_path, capsys):
     """A run of an earlier version, whose directory was emptied; no line where a view is typed."""
     run, data = tmp_path / "run", tmp_path / "data"
@@ -133,7 +141,9 @@ def test_json_with_labels_and_an_unreadable_file(checkpoint, photo, tmp_path, ca
         "--top=2",
     ]
     assert prediction.main(argv) == 3
-    broken, good = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    broken, good = json.loads(printed.out)
     assert "broken.png is not an image" in broken["error"]
     assert good["image"] == str(photo)
     assert [answer["label"] for answer in good["predictions"]] == ["nine", "class 8"]
@@ -208,12 +218,21 @@ def test_tiny_and_huge(checkpoint, tmp_path, size, capsys):
         (["--pretrained", "--model=lenet"], 3, "no pretrained weights of lenet"),
         (["--train_dir=absent"], 3, "absent"),
         (["--train_dir={checkpoint}"], 2, "give --model=NAME"),
+        (["--train_dir={checkpoint}", "--weights_dir=weights"], 2, "--weights_dir has no effect"),
+        (["--train_dir={run}", "--resize_method=area"], 2, "--resize_method has no effect"),
+        (
+            ["--pretrained", "--weights_dir=absent", "--eval_method=whole", "--resize_method=area"],
+            2,
+            "--resize_method has no effect with --eval_method=whole",
+        ),
         (["--train_dir={checkpoint}", "--model=trivial"], 3, "does not fit the network"),
         (["--train_dir={checkpoint}", "--model=lenet", "--image_size=3"], 2, "at least 4 x 4"),
     ],
 )
-def test_mistakes_are_one_line(argv, exit_code, message, checkpoint, photo, capsys):
-    argv = [part.format(checkpoint=checkpoint) for part in argv]
+def test_mistakes_are_one_line(argv, exit_code, message, checkpoint, photo, tmp_path, capsys):
+    write_parameters(make_params(model="lenet", data_name="digits"), tmp_path)
+    shutil.copytree(checkpoint.parent, tmp_path, dirs_exist_ok=True)
+    argv = [part.format(checkpoint=checkpoint, run=tmp_path) for part in argv]
     assert prediction.main([str(photo), *argv]) == exit_code
     error = capsys.readouterr().err
     assert re.fullmatch(r"error: [^\n]+\n", error)
