@@ -4,10 +4,11 @@ read: records in the order of training (with --eval, of the files), not decoded.
 images of a sample in memory, decoded as fast as the decoder can on all cores, and nothing else.
 view: the same sample through the whole pipeline, so without the disk. pipeline: what a run gets.
 PIL: the same sample through the same crops with Pillow, one Python process a core, as timm and
-torchvision do it. All take turns; a ratio is taken within a round, and each figure is the median of
-the rounds with the lowest and the highest. Per core is per second of processor time, which other
-programs on the machine hardly change. Last, how the time of an image divides: every stage is
-measured together with those before it, and what it adds is its share.
+torchvision do it; PIL, files: the same from a file an image. All take turns; a ratio is taken
+within a round, and each figure is the median of the rounds with the lowest and the highest. Per
+core is per second of processor time, which other programs on the machine hardly change. Last, how
+the time of an image divides: every stage is measured together with those before it, and what it
+adds is its share.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import contextlib
 import functools
 import statistics
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from download_and_convert_imagenet.cores import num_cores
@@ -31,7 +34,13 @@ if TYPE_CHECKING:
     from preprocessing.record_dataset import RecordDataset
 
 _ROUNDS = 5
-RATIOS = (("view", "decode"), ("pipeline", "decode"), ("view", "PIL"), ("pipeline", "PIL"))
+RATIOS = (
+    ("view", "decode"),
+    ("pipeline", "decode"),
+    ("view", "PIL"),
+    ("pipeline", "PIL"),
+    ("pipeline", "PIL, files"),
+)
 _OWN_FLAGS = ("train", "eval", "image_size", "batch_size", "seconds")
 
 
@@ -119,11 +128,13 @@ def _sides(
     sides = {name: stream_side(iter(stream), batch_size) for name, stream in streams.items()}
     photos = parts.photo_options(dataset)
     if photos is not None and photos.augment == "none":
-        from preprocessing.pil_peer import Workers
+        from preprocessing.pil_peer import Workers, in_files
 
         views = parts.peer_views(photos, sample, image_size, evaluate=evaluate)
-        workers = stack.enter_context(Workers(views, image_size, batch_size, num_processes))
-        sides["PIL"] = workers.turn
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for name, source in (("PIL", views), ("PIL, files", in_files(views, directory))):
+            workers = Workers(source, image_size, batch_size, num_processes)
+            sides[name] = stack.enter_context(workers).turn
     return sides, {
         name: stream_side(iter(batched(sample, stage)), batch_size)
         for name, stage in stages.items()

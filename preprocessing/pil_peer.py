@@ -1,9 +1,10 @@
 """The same crops with Pillow in Python processes, as timm and torchvision make them.
 
 Each process is a worker of their data loaders: open, convert to RGB, crop, resize (bilinear, which
-in Pillow averages where it reduces), flip, to an array, stack the arrays of a batch. What a loader
-does beyond that, reading files and handing batches over to the training process, is left out here,
-in Pillow's favour. Nothing imports TensorFlow, or every process would.
+in Pillow averages where it reduces), flip, to an array, stack the arrays of a batch. Images come
+from memory or from a file each. What a loader does beyond that, shuffling and handing batches over
+to the training process, is left out here, in Pillow's favour. Nothing imports TensorFlow, or every
+process would.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -30,22 +33,34 @@ class View:
     """One image and what is to be seen of it.
 
     Attributes:
-        encoded: a JPEG file.
+        encoded: a JPEG file's bytes, or its path.
         window: y, x, height and width of the part to cut out, in pixels.
         size: height and width that it is resized to; beyond the view's own size, the centre of it.
         flipped: mirrored left to right.
     """
 
-    encoded: bytes
+    encoded: bytes | Path
     window: tuple[int, int, int, int]
     size: tuple[int, int]
     flipped: bool
 
 
+def in_files(views: Sequence[View], directory: Path) -> list[View]:
+    """The same views of images in a file each, which are written for it."""
+    written = []
+    for number, view in enumerate(views):
+        path = directory / f"{number}.jpg"
+        with _opened(view.encoded) as file:
+            path.write_bytes(file.read())
+        written.append(replace(view, encoded=path))
+    return written
+
+
 def make(view: View, image_size: int) -> np.ndarray:
     """uint8 [image_size, image_size, 3]."""
     y, x, height, width = view.window
-    image = Image.open(io.BytesIO(view.encoded)).convert("RGB")
+    with _opened(view.encoded) as file:
+        image = Image.open(file).convert("RGB")
     image = image.crop((x, y, x + width, y + height))
     image = image.resize((view.size[1], view.size[0]), Image.Resampling.BILINEAR)
     top, left = ((side - image_size) // 2 for side in view.size)
@@ -54,6 +69,10 @@ def make(view: View, image_size: int) -> np.ndarray:
     if view.flipped:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return np.asarray(image)
+
+
+def _opened(encoded: bytes | Path) -> IO[bytes]:
+    return io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded.open("rb")
 
 
 class Workers:

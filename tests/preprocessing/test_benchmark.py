@@ -13,6 +13,9 @@ from preprocessing.benchmark_turns import Speed, stream_side, take_turns
 from preprocessing.errors import DataError
 from tests.preprocessing.image_shards import encode, example, photographs, write_split
 
+WITHOUT_PIL = ["view / decode", "pipeline / decode"]
+WITH_PIL = ["view / PIL", "pipeline / PIL", "pipeline / PIL, files"]
+
 
 def test_speed_of_a_known_iterator(monkeypatch):
     """By the clocks a batch of 32 takes 10 ms, and 4 ms of a processor."""
@@ -62,15 +65,9 @@ def test_shares_are_differences_between_stages():
 @pytest.mark.parametrize(
     ("arguments", "ratios"),
     [
-        ([], ["view / decode", "pipeline / decode", "view / PIL", "pipeline / PIL"]),
-        pytest.param(
-            ["--eval"],
-            ["view / decode", "pipeline / decode", "view / PIL", "pipeline / PIL"],
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            ["--augment=color"], ["view / decode", "pipeline / decode"], marks=pytest.mark.slow
-        ),
+        ([], WITHOUT_PIL + WITH_PIL),
+        pytest.param(["--eval"], WITHOUT_PIL + WITH_PIL, marks=pytest.mark.slow),
+        pytest.param(["--augment=color"], WITHOUT_PIL, marks=pytest.mark.slow),
     ],
 )
 def test_a_row_for_every_side(tmp_path, capsys, arguments, ratios):
@@ -92,7 +89,8 @@ def test_a_row_for_every_side(tmp_path, capsys, arguments, ratios):
     subset = "validation" if arguments == ["--eval"] else "train"
     assert heading.startswith(f"imagenet, {subset}: 32 px, batch 8")
     assert columns.split() == ["median", "lowest", "highest"] * 2
-    sides = ["read", "decode", "view", "pipeline"] + ["PIL"] * ("view / PIL" in ratios)
+    sides = ["read", "decode", "view", "pipeline"]
+    sides += ["PIL", "PIL, files"] if "view / PIL" in ratios else []
     assert [re.split(r"\s{2,}", row)[0] for row in rows] == sides + ratios
     for row in rows:
         values = [float(word) for word in row.split()[-6:]]
@@ -117,6 +115,13 @@ def test_a_jpeg_by_pillow_is_decoded_as_it_is():
     pixels = np.asarray(Image.open(io.BytesIO(encoded)))
     view = pil_peer.View(encoded, (0, 0, 48, 64), (48, 64), flipped=False)
     np.testing.assert_array_equal(pil_peer.make(view, 40), pixels[4:44, 12:52])
+
+
+def test_the_same_view_from_a_file(tmp_path):
+    views = [pil_peer.View(e, (4, 8, 30, 30), (20, 20), flipped=True) for e in photographs(3)]
+    for in_memory, in_file in zip(views, pil_peer.in_files(views, tmp_path), strict=True):
+        assert in_file.encoded.read_bytes() == in_memory.encoded
+        np.testing.assert_array_equal(pil_peer.make(in_file, 20), pil_peer.make(in_memory, 20))
 
 
 def test_missing_data(capsys):
