@@ -1,8 +1,9 @@
-"""MobileNet v2 (Sandler et al., 2018, table 2) as tf-imagenet has it.
+"""MobileNet v2 (Sandler et al., 2018, table 2), with the names of slim's checkpoints.
 
-Two things differ from the paper, so that weights trained there mean the same here: ReLU stands for
-ReLU6, and widths are cut to whole numbers, at least 8, not rounded to a multiple of 8. With a width
-of 1.0 names and shapes are those of slim's published checkpoint; with 1.4 only the names are.
+Two things may differ from the paper as in tf-imagenet, so that weights trained there mean the same
+here: the activation is the arg scope's, ReLU or ReLU6, and widths are cut to whole numbers, at
+least 8, not rounded to a multiple of 8. With a width of 1.0 shapes are those of slim's published
+checkpoint, whose network has ReLU6; with 1.4 only the names are.
 """
 
 from __future__ import annotations

@@ -83,4 +83,6 @@ SLIM_SPECS = (
     _mobilenet("mobilenet_v1_relu", 1, activation="relu"),
     _mobilenet("mobilenet_v2_d1", 2, width=1.0),
     _mobilenet("mobilenet_v2_d14", 2, width=1.4),
+    # tf-imagenet had it with ReLU alone; slim's published weights are for the paper's ReLU6.
+    _mobilenet("mobilenet_v2_orig", 2, activation="relu6"),
 )

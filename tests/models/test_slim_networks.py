@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from models import registry
 from models.network import Network
+from models.slim.arg_scopes import MOBILENET_BATCH_NORM
 
 INCEPTION_NORM = ("beta", "moving_mean", "moving_variance")
 FULL_NORM = ("beta", "gamma", "moving_mean", "moving_variance")
@@ -180,8 +182,9 @@ def test_mobilenet_v1_variables(name):
     assert set(network.variables) == {f"MobilenetV1/{item}" for item in expected}
 
 
-def test_mobilenet_v2_variables():
-    network = build("mobilenet_v2_d1")
+@pytest.mark.parametrize("name", ["mobilenet_v2_d1", "mobilenet_v2_orig"])
+def test_mobilenet_v2_variables(name):
+    network = build(name)
     stages = (16, 24, 32, 64, 96, 160, 320)
     counted = mobilenet_v2_parameters(32, stages, 1280, 1001)
     # 3,504,872 is the published count for 1000 classes; a background class adds 1281.
@@ -430,17 +433,9 @@ def test_logits_are_computed_in_float32(name, image_size):
     assert {variable.dtype for variable in network.variables.values()} == {tf.float32}
 
 
-def reference_mobilenet(network: Network, images: np.ndarray, limit: float) -> tf.Tensor:
+def reference_mobilenet_v1(network: Network, images: np.ndarray, limit: float) -> tf.Tensor:
     """MobileNet v1 in evaluation, from its description alone, in plain TensorFlow."""
-
-    def value(name: str) -> tf.Tensor:
-        return tf.convert_to_tensor(network.variables[f"MobilenetV1/{name}"])
-
-    def norm(x: tf.Tensor, layer: str) -> tf.Tensor:
-        beta, gamma, mean, variance = (value(f"{layer}/BatchNorm/{item}") for item in FULL_NORM)
-        x = tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-3)
-        return tf.clip_by_value(x, 0.0, limit)
-
+    value, norm = parts_of_reference(network, "MobilenetV1", limit)
     x = tf.cast(images, tf.float32) / 127.5 - 1.0
     x = norm(tf.nn.conv2d(x, value("Conv2d_0/weights"), 2, "SAME"), "Conv2d_0")
     for index in range(1, 14):
@@ -454,19 +449,83 @@ def reference_mobilenet(network: Network, images: np.ndarray, limit: float) -> t
     return tf.reduce_mean(x, [1, 2]) @ weights + value("Logits/Conv2d_1c_1x1/biases")
 
 
+def reference_mobilenet_v2(network: Network, images: np.ndarray, limit: float) -> tf.Tensor:
+    """MobileNet v2 in evaluation, as Sandler et al., 2018, table 2 and figure 4, describe it."""
+    value, norm = parts_of_reference(network, "MobilenetV2", limit)
+
+    def convolution(x: tf.Tensor, layer: str, stride: int, is_linear: bool = False) -> tf.Tensor:
+        return norm(tf.nn.conv2d(x, value(f"{layer}/weights"), stride, "SAME"), layer, is_linear)
+
+    x = convolution(tf.cast(images, tf.float32) / 127.5 - 1.0, "Conv", 2)
+    for index in range(17):
+        scope = f"expanded_conv_{index}" if index else "expanded_conv"
+        # The first blocks of the second, third, fourth and sixth stage.
+        stride = 2 if index in (1, 3, 6, 13) else 1
+        inner = convolution(x, f"{scope}/expand", 1) if index else x
+        kernel, layer = value(f"{scope}/depthwise/depthwise_weights"), f"{scope}/depthwise"
+        inner = norm(tf.nn.depthwise_conv2d(inner, kernel, [1, stride, stride, 1], "SAME"), layer)
+        inner = convolution(inner, f"{scope}/project", 1, is_linear=True)
+        # Every block but the first of a stage; stages have 1, 2, 3, 4, 3, 3 and 1 of them.
+        x = inner if index in (0, 1, 3, 6, 10, 13, 16) else inner + x
+    x = convolution(x, "Conv_1", 1)
+    weights = value("Logits/Conv2d_1c_1x1/weights")[0, 0]
+    return tf.reduce_mean(x, [1, 2]) @ weights + value("Logits/Conv2d_1c_1x1/biases")
+
+
+def parts_of_reference(network: Network, scope: str, limit: float) -> tuple[Callable, Callable]:
+    """Its variables, and batch norm with ReLU up to `limit`."""
+
+    def value(name: str) -> tf.Tensor:
+        return tf.convert_to_tensor(network.variables[f"{scope}/{name}"])
+
+    def norm(x: tf.Tensor, layer: str, is_linear: bool = False) -> tf.Tensor:
+        beta, gamma, mean, variance = (value(f"{layer}/BatchNorm/{item}") for item in FULL_NORM)
+        x = tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-3)
+        return x if is_linear else tf.clip_by_value(x, 0.0, limit)
+
+    return value, norm
+
+
 @pytest.mark.parametrize(
-    ("name", "limit"), [("mobilenet_v1_orig", 6.0), ("mobilenet_v1_relu", math.inf)]
+    ("name", "reference", "limit"),
+    [
+        ("mobilenet_v1_orig", reference_mobilenet_v1, 6.0),
+        ("mobilenet_v1_relu", reference_mobilenet_v1, math.inf),
+        ("mobilenet_v2_d1", reference_mobilenet_v2, math.inf),
+        ("mobilenet_v2_d14", reference_mobilenet_v2, math.inf),
+        ("mobilenet_v2_orig", reference_mobilenet_v2, 6.0),
+    ],
 )
-def test_mobilenet_v1_equals_a_second_implementation(name, limit):
+def test_a_mobilenet_equals_a_second_implementation(name, reference, limit):
     network = build(name, num_classes=10, image_size=64)
     generator = np.random.default_rng(1)
-    for key, variable in network.variables.items():
-        if "BatchNorm" in key:
-            variable.assign(generator.uniform(0.5, 1.5, variable.shape))
-        else:
-            spread = math.sqrt(2.0 / math.prod(variable.shape[:3]))
-            variable.assign(generator.normal(0.0, spread, variable.shape))
-    images = generator.integers(0, 256, (2, 64, 64, 3), np.uint8)
+    # Patches of colour, which differ after any pooling.
+    images = generator.integers(0, 256, (8, 4, 4, 3), np.uint8).repeat(16, 1).repeat(16, 2)
+    make_images_matter(network, images, generator)
     logits = network(images, training=False).logits
-    expected = reference_mobilenet(network, images, limit)
-    np.testing.assert_allclose(logits, expected, atol=2e-5 * np.abs(expected).max())
+    differences = np.abs(logits - np.mean(logits, axis=0)).max()
+    expected = reference(network, images, limit)
+    np.testing.assert_allclose(logits, expected, atol=2e-4 * differences)
+    # ReLU is told from ReLU6.
+    other = reference(network, images, 6.0 if limit == math.inf else math.inf)
+    assert np.abs(other - expected).max() > 1e-2 * differences
+
+
+def make_images_matter(
+    network: Network, images: np.ndarray, generator: np.random.Generator
+) -> None:
+    """Random weights, with the moving statistics of these images: with others their traces fade.
+
+    Large gammas, so that some values are above 6.
+    """
+    for name, variable in network.variables.items():
+        kind = name.rsplit("/", 1)[1]
+        if kind == "gamma":
+            variable.assign(generator.uniform(1.0, 4.0, variable.shape))
+        elif kind.startswith("moving"):
+            variable.assign(tf.zeros_like(variable))
+        else:
+            variable.assign(generator.normal(0.0, 0.5, variable.shape))
+    result = network(images, training=True, seed=tf.constant([1, 2]))
+    for name, value in result.statistics.items():
+        network.variables[name].assign(value / (1.0 - MOBILENET_BATCH_NORM.decay))
