@@ -90,7 +90,7 @@ class Renamed:
 
 # Name -> what differs from the ancestors, or "" where nothing does.
 KEPT: dict[str, str] = {
-    "model": "",
+    "model": "some networks have other names: see Networks above",
     "eval_interval_secs": "of eval.py; a checkpoint is evaluated once, not again and again",
     "forward_only": "",
     "print_training_accuracy": "",

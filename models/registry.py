@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 
+from models.ancestor_names import ANCESTOR_NAMES
 from models.cifar_specs import CIFAR_SPECS
 from models.keras_specs import KERAS_SPECS
 from models.model_spec import ModelSpec, NetworkOptionError
@@ -17,7 +18,7 @@ __all__ = ["ModelSpec", "NetworkOptionError", "UnknownModelError", "get", "names
 
 
 class UnknownModelError(ValueError):
-    """No network of that name; the message suggests the nearest names."""
+    """No network of that name; the message suggests the nearest one."""
 
     exit_code = 2
 
@@ -61,9 +62,16 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> ModelSpec:
-    """The network of that name. Raises UnknownModelError, which suggests near names."""
+    """The network of that name. Raises UnknownModelError, which suggests the nearest one."""
     if name in _SPECS:
         return _SPECS[name]
-    near = difflib.get_close_matches(name, names(), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = _nearest(name)
+    hint = f"did you mean {near!r}? " if near else ""
     raise UnknownModelError(f"unknown model {name!r}; {hint}Models: {', '.join(names())}")
+
+
+def _nearest(name: str) -> str | None:
+    """Ours for an ancestor's name, whatever it looks like; else the name that looks most alike."""
+    if name in ANCESTOR_NAMES:
+        return ANCESTOR_NAMES[name]
+    return next(iter(difflib.get_close_matches(name, names(), n=1)), None)

@@ -1,11 +1,33 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from models import registry
+from models.ancestor_names import ANCESTOR_NAMES
+
+# What --model took: tf-imagenet's models/__init__.py without the networks it called tests, and the
+# last models/model_config.py of tf_cnn_benchmarks.
+TF_IMAGENET = """
+    googlenet inception_v1 inception_v2 inception_v3 inception_v4 mobilenet_v1_orig
+    mobilenet_v1_relu mobilenet_v2_d1 mobilenet_v2_d14 resnet_v1_50 resnet_v1_101 resnet_v1_152
+    resnet_v2_50 resnet_v2_101 resnet_v2_152 resnet_v2_50_299 resnet_v2_101_299 resnet_v2_152_299
+    nasnet_v1_small nasnet_v1_large
+"""
+TF_CNN_BENCHMARKS = """
+    vgg11 vgg16 vgg19 lenet googlenet overfeat alexnet trivial inception3 inception4
+    official_resnet18_v2 official_resnet34_v2 official_resnet50_v2 official_resnet101_v2
+    official_resnet152_v2 official_resnet200_v2 official_resnet18 official_resnet34
+    official_resnet50 official_resnet101 official_resnet152 official_resnet200 resnet50
+    resnet50_v1.5 resnet50_v2 resnet101 resnet101_v2 resnet152 resnet152_v2 ncf mobilenet nasnet
+    nasnetlarge resnet20 resnet20_v2 resnet32 resnet32_v2 resnet44 resnet44_v2 resnet56 resnet56_v2
+    resnet110 resnet110_v2 densenet40_k12 densenet100_k12 densenet100_k24 ssd300 deepspeech2
+"""
+MIGRATING = Path(__file__).parents[2] / "docs" / "migrating.md"
 
 
 def test_flag_parsing_imports_no_tensorflow():
@@ -49,6 +71,50 @@ def test_a_name_near_nothing_lists_all_models():
     assert "did you mean" not in str(error.value)
     assert all(name in str(error.value) for name in registry.names())
     assert error.value.exit_code == 2
+
+
+def suggested(name: str) -> str | None:
+    with pytest.raises(registry.UnknownModelError) as error:
+        registry.get(name)
+    found = re.search(r"did you mean '(.*?)'\?", str(error.value))
+    return found and found[1]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("alexnet", "alexnet_v2"),
+        ("nasnet", "keras_nasnetmobile"),
+        ("nasnet_v1_small", "keras_nasnetmobile"),
+        ("official_resnet18_v2", None),
+        ("official_resnet200", None),
+        ("resnet101", "keras_resnet101"),
+        ("resnet152", "keras_resnet152"),
+        ("resnet50_v1.5", "resnet50"),
+        ("resnet50_v2", "resnet_v2_50"),
+        ("vgg11", "vgg_a"),
+    ],
+)
+def test_an_ancestors_name_is_answered_with_that_network(theirs, ours):
+    assert suggested(theirs) == ours
+
+
+def test_every_name_of_the_ancestors_is_here_or_answered():
+    theirs = set(TF_IMAGENET.split()) | set(TF_CNN_BENCHMARKS.split())
+    assert theirs - set(registry.names()) == set(ANCESTOR_NAMES)
+    assert {ours for ours in ANCESTOR_NAMES.values() if ours} <= set(registry.names())
+    assert {name: suggested(name) for name in ANCESTOR_NAMES} == ANCESTOR_NAMES
+
+
+def test_the_page_names_what_became_of_them():
+    section = MIGRATING.read_text().partition("\n## Networks\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*) \| (.*) \|$", section, re.MULTILINE)
+    written = {
+        theirs: ours.strip("`") if ours != "-" else None
+        for several, ours in rows
+        for theirs in re.findall(r"`(\S+)`", several)
+    }
+    assert written == ANCESTOR_NAMES
 
 
 @pytest.mark.parametrize(
