@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,8 @@ _SPLIT_SEED = 1
 def convert_digits(directory: Path) -> Manifest:
     """Write the digits data set to `directory`, which appears only when it is complete.
 
+    What a killed call left behind is removed.
+
     Raises:
         ImportError: scikit-learn, which carries the images, is not installed.
         OSError: the directory cannot be written, or exists.
@@ -42,8 +45,10 @@ def convert_digits(directory: Path) -> Manifest:
 
     pixels, labels = load_digits(return_X_y=True)
     images = np.reshape(pixels, (-1, 8, 8))
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(directory)
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
+    partial.mkdir()
     try:
         splits = {
             split: _write_split(partial, split, indices, images, labels)
@@ -55,6 +60,26 @@ def convert_digits(directory: Path) -> Manifest:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return manifest
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Remove the partial directories of processes that are gone."""
+    form = re.compile(rf"\.{re.escape(directory.name)}\.(\d+)\.partial")
+    for path in directory.parent.iterdir():
+        match = form.fullmatch(path.name)
+        if match and not _is_of_another(int(match[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_of_another(process: int) -> bool:
+    """Whether a process with this number runs and is not this one."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return process != os.getpid()  # in a container, the one before had the same number
 
 
 def split_indices(labels: np.ndarray) -> dict[str, list[int]]:

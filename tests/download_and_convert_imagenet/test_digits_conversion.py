@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -65,6 +68,21 @@ def test_every_image_shows_its_digit(converted):
 
 def test_conversion_is_deterministic(converted, tmp_path):
     assert convert_digits(tmp_path / "again") == read_manifest(converted)
+
+
+def test_what_killed_conversions_left_is_removed(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    running, own = os.getppid(), os.getpid()  # the own number: of the one before in a container
+    for name in (f"digits.{dead.pid}", f"digits.{own}", f"digits.{running}", f"other.{dead.pid}"):
+        (tmp_path / f".{name}.partial").mkdir()
+        (tmp_path / f".{name}.partial" / "train-00000-of-00008").write_bytes(b"half")
+    convert_digits(tmp_path / "digits")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "digits",
+        f".digits.{running}.partial",
+        f".other.{dead.pid}.partial",
+    }
 
 
 def test_an_existing_set_is_not_overwritten(converted):
