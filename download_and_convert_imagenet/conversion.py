@@ -161,7 +161,7 @@ def _write(
     num_processes: int,
     display: ConversionDisplay,
 ) -> list[FinishedShard]:
-    """Write shards; each is recorded as soon as it is there, and an older one of its name before."""
+    """Write shards; each is recorded as soon as it is there, what it replaces is void before."""
     finished = []
     recorded = journal.recorded().keys()
 

@@ -165,7 +165,7 @@ def _lines(path: Path) -> Iterator[dict]:
 
 
 def _parse(content: dict) -> FinishedShard | None:
-    """A record, None where a line is none; what other versions of this program add is passed over."""
+    """A record, None of another line; what other versions of this program note is passed over."""
     try:
         known = {field.name: content[field.name] for field in fields(FinishedShard)}
         known["shard"] = Shard(**known["shard"])
