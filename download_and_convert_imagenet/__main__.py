@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,24 +12,38 @@ from pathlib import Path
 from download_and_convert_imagenet.conversion_options import parse_options
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+NOBODY_READS = 1  # rich, which writes all lines but the last ones, ends with it, too
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; return the exit code."""
     options = parse_options(arguments, _program())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a path need not be UTF-8, streams are strict
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return _convert(options)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on where this one was", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _convert(options: argparse.Namespace) -> int:
     try:
         from download_and_convert_imagenet import conversion_command
     except ImportError as error:
         print(f"error: {error}: install pillow, numpy and rich", file=sys.stderr)
         return 3
     try:
-        return conversion_command.run(options)
+        code = conversion_command.run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOBODY_READS
     except conversion_command.ERRORS as error:
         print(f"error: {conversion_command.describe(error)}", file=sys.stderr)
         return 3
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on where this one was", file=sys.stderr)
-        return INTERRUPTED
 
 
 def _program() -> str:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,11 +30,23 @@ from download_and_convert_imagenet.shard_names import split_of
 
 _CHUNK_BYTES = 1 << 20
 _DAMAGED = 3
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check the directory of the command line; the exit code is 0 when all is right, else 3."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a path need not be UTF-8, streams are strict
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return _check(options)
+    except KeyboardInterrupt:
+        print("interrupted: not all shards were looked at", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _check(options: argparse.Namespace) -> int:
     try:
         manifest = read_manifest(options.data_dir)
     except ManifestError as error:
@@ -43,20 +57,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {where} is missing: nothing was converted to the end", file=sys.stderr)
         return _DAMAGED
     num_problems = 0
-    for problem in shard_problems(options.data_dir, manifest, options.num_threads):
-        print(problem, flush=True)
-        num_problems += 1
-    print(_summary(manifest, num_problems))
+    try:
+        for problem in shard_problems(options.data_dir, manifest, options.num_threads):
+            num_problems += 1
+            print(problem, flush=True)
+        print(_summary(manifest, num_problems), flush=True)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return _DAMAGED if num_problems else 0
 
 
 def shard_problems(directory: Path, manifest: Manifest, num_threads: int) -> Iterator[str]:
-    """A line for every shard that is not what the manifest says, or not in it."""
+    """A line for every shard that is not what the manifest says, or not in it.
+
+    Who asks for no more of them waits for no file either.
+    """
+    stopped = threading.Event()
     shards = [shard for split in manifest.splits.values() for shard in split]
     with ThreadPoolExecutor(num_threads) as threads:
-        for problem in threads.map(lambda shard: _problem(directory, shard), shards):
-            if problem is not None:
-                yield problem
+        try:
+            for problem in threads.map(lambda shard: _problem(directory, shard, stopped), shards):
+                if problem is not None:
+                    yield problem
+        finally:
+            stopped.set()
     yield from _unlisted(directory, manifest, {shard.file for shard in shards})
 
 
@@ -75,12 +99,12 @@ def _unlisted(directory: Path, manifest: Manifest, known: Container[str]) -> Ite
         yield f"{directory}: {split} is not in the manifest, shards of it that are here: {count:,}"
 
 
-def _problem(directory: Path, shard: Shard) -> str | None:
+def _problem(directory: Path, shard: Shard, stopped: threading.Event) -> str | None:
     path = directory / shard.file
     digest, num_bytes = hashlib.sha256(), 0
     try:
         with path.open("rb", buffering=0) as file:
-            while chunk := file.read(_CHUNK_BYTES):
+            while not stopped.is_set() and (chunk := file.read(_CHUNK_BYTES)):
                 digest.update(chunk)
                 num_bytes += len(chunk)
     except FileNotFoundError:

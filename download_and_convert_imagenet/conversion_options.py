@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -56,6 +57,7 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
     parser.add_argument(
         "--bounding_boxes",
         metavar="PATH",
+        type=os.path.expanduser,
         help=f"annotations of ImageNet, if not in DATA_DIR; '{NO_BOXES}' converts without them",
     )
     parser.add_argument(
@@ -82,7 +84,7 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
 def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("is empty")
-    return Path(text).expanduser()
+    return Path(os.path.expanduser(text))  # which leaves the home of nobody as it is
 
 
 def _positive(text: str) -> int:

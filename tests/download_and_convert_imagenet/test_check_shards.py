@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from download_and_convert_imagenet.check_shards import main
 from download_and_convert_imagenet.manifest import Manifest, write_manifest
 from download_and_convert_imagenet.shard_writer import write_shard
+from tests.conftest import ROOT
+
+TIMEOUT_SECS = 100
 
 
 @pytest.fixture
@@ -54,6 +64,47 @@ def test_shards_of_a_split_that_the_manifest_does_not_list(data_dir, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (f"{data_dir}: test is not in the manifest, shards of it that are here: 2")
     assert lines[1].endswith("problems: 1")
+
+
+def checker(data_dir, **options):
+    """The command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "download_and_convert_imagenet.check_shards", data_dir],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_an_interrupt_is_one_line_and_waits_for_no_shard(data_dir):
+    large = next(data_dir.glob("train-00001-*"))
+    os.truncate(large, 40 * 10**9)  # nothing but zeros, which take a minute
+    process = checker(data_dir, stdout=subprocess.PIPE)
+    opened = Path(f"/proc/{process.pid}/fd")
+    deadline = time.monotonic() + TIMEOUT_SECS
+    while not any(link.resolve() == large for link in opened.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    interrupted = time.monotonic()
+    said, message = process.communicate(timeout=TIMEOUT_SECS)
+    assert time.monotonic() - interrupted < 10
+    assert (process.returncode, said) == (130, "")
+    assert message == "interrupted: not all shards were looked at\n"
+
+
+@pytest.mark.parametrize("is_damaged", [True, False])
+def test_a_reader_that_has_seen_enough_is_no_error(data_dir, is_damaged):
+    if is_damaged:
+        for path in data_dir.glob("train-*"):
+            path.unlink()
+    ours, theirs = os.pipe()
+    os.close(ours)
+    process = checker(data_dir, stdout=theirs)
+    os.close(theirs)
+    _, message = process.communicate(timeout=TIMEOUT_SECS)
+    assert (process.returncode, message) == (3 if is_damaged else 0, "")
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "many"])

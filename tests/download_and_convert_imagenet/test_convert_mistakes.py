@@ -94,6 +94,83 @@ def test_a_class_folder_whose_name_is_no_text(tmp_path, capsys):
     assert check_shards.main([str(data_dir)]) == 0
 
 
+def class_folders(directory):
+    for name in ("cat", "dog"):
+        (directory / name).mkdir(parents=True)
+        for number in range(20):
+            content = encode(picture(20 + number, 30))
+            (directory / name / f"{number}.jpg").write_bytes(content)
+    return directory
+
+
+def test_a_directory_whose_name_is_no_text(tmp_path):
+    """Streams are strict in every locale but that of C."""
+
+    def run(*command):
+        return subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECS,
+            check=False,
+        )
+
+    raw, data_dir = class_folders(tmp_path / "raw"), os.fsencode(tmp_path) + b"/d\xe9"
+    options = ("--source=folder", f"--raw_dir={raw}", "--num_processes=1")
+    completed = run("download_and_convert_imagenet", data_dir, *options)
+    assert (completed.returncode, completed.stderr) == (0, "")
+    escaped = f"{tmp_path}/d\\udce9"
+    assert completed.stdout.endswith(f"\n{escaped}: train and validation are complete\n")
+    os.unlink(data_dir + b"/train-00003-of-00008")
+    completed = run("download_and_convert_imagenet.check_shards", data_dir)
+    assert (completed.returncode, completed.stderr) == (3, "")
+    assert completed.stdout.startswith(f"{escaped}/train-00003-of-00008: is missing\n")
+
+
+# A conversion that has nothing to say before its summary.
+SUMMARY_ALONE = """
+import sys
+from download_and_convert_imagenet import conversion_command
+from download_and_convert_imagenet.__main__ import main
+conversion_command.run = lambda options: print("train is complete") or 0
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", [COMMAND, (sys.executable, "-c", SUMMARY_ALONE)])
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, command):
+    raw = class_folders(tmp_path / "raw")
+    ours, theirs = os.pipe()
+    os.close(ours)
+    completed = subprocess.run(
+        [*command, tmp_path / "data", "--source=folder", f"--raw_dir={raw}"],
+        cwd=ROOT,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=TIMEOUT_SECS,
+        check=False,
+    )
+    os.close(theirs)
+    assert (completed.returncode, completed.stderr) == (1, "")
+
+
+def test_the_home_of_nobody_is_a_name_like_others(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = fails_with_one_line(capsys, "~nobody-of-that-name/data")
+    assert f"~nobody-of-that-name/data/{TRAIN_ARCHIVE} is missing" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bounding_boxes_at_home(raw, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    options = (f"--raw_dir={raw}", "--bounding_boxes=~/boxes.csv", *SHARDS)
+    message = fails_with_one_line(capsys, tmp_path / "data", *options)
+    assert message == f"error: {tmp_path}/home/boxes.csv: No such file or directory\n"
+
+
 def test_missing_archives(tmp_path, capsys):
     message = fails_with_one_line(capsys, tmp_path)
     assert f"{tmp_path / TRAIN_ARCHIVE} is missing" in message
