@@ -16,6 +16,7 @@ import atexit
 import contextlib
 import functools
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +74,13 @@ class _Ledger:
 
     def plan(self, name: bytes) -> _Plan:
         """How to read a shard, a function of the file alone."""
-        path = Path(name.decode())
+        try:
+            return self._plan(Path(os.fsdecode(name)))
+        except DataError as error:
+            # TensorFlow drops a message that is no UTF-8.
+            raise DataError(str(error).encode(errors="replace").decode()) from error
+
+    def _plan(self, path: Path) -> _Plan:
         if path not in self._plans:
             with _checks.one_more():
                 found = find_losses(path, self._num_classes)

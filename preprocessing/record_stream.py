@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ class Record(NamedTuple):
     """One serialized tf.train.Example and where it comes from."""
 
     data: tf.Tensor  # string scalar
-    file: tf.Tensor  # string scalar: the shard's path
+    file: tf.Tensor  # string scalar: the shard's path, for messages: what is no UTF-8 is replaced
     index: tf.Tensor  # int64 scalar: which record of the file, from 0
     is_real: tf.Tensor  # bool scalar: false where it stands in for a damaged record
 
@@ -45,10 +46,16 @@ def with_origin(
     data: tf.data.Dataset, path: tf.Tensor, first_index: tf.Tensor, is_real: tf.Tensor
 ) -> tf.data.Dataset:
     """Attach to the serialized examples of one file where they come from."""
+    name = printable(path)
     indices = tf.data.Dataset.range(first_index, tf.int64.max)
     # A zip costs a fifth of what a map does, and every record of a run comes through here.
-    parts: Any = Record._make((data, _always(path), indices, _always(is_real)))
+    parts: Any = Record._make((data, _always(name), indices, _always(is_real)))
     return tf.data.Dataset.zip(parts)
+
+
+def printable(path: tf.Tensor) -> tf.Tensor:
+    """The path as text: Python fails on the message of an error of TensorFlow that is none."""
+    return tf.strings.unicode_transcode(path, "UTF-8", "UTF-8", errors="replace")
 
 
 def _always(value: tf.Tensor) -> tf.data.Dataset:
@@ -96,7 +103,7 @@ def shuffled_records(
 
 
 def _names(paths: Sequence[Path]) -> tf.Tensor:
-    return tf.constant([str(path) for path in paths], tf.string)
+    return tf.constant([os.fsencode(path) for path in paths], tf.string)
 
 
 def _shuffle(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from preprocessing.record_stream import Record, plain_reader
+from preprocessing.record_stream import Record, plain_reader, printable
 from preprocessing.tfrecord import (
     FRAME_BYTES,
     HEADER_BYTES,
@@ -71,7 +71,7 @@ def verify_shard(path: Path) -> ShardContents:
         DataError: the file cannot be read.
     """
     spans = list(walk_records(path))
-    leading = untuned(tf.data.TFRecordDataset(str(path)).ignore_errors())
+    leading = untuned(tf.data.TFRecordDataset(os.fsencode(path)).ignore_errors())
     num_leading = int(leading.reduce(np.int64(0), lambda count, _: count + 1))
     for number in range(num_leading, len(spans)):
         if not spans[number].problem:
@@ -82,7 +82,7 @@ def verify_shard(path: Path) -> ShardContents:
 def intact_records(path: Path, contents: ShardContents) -> tf.data.Dataset:
     """The `Record`s of a shard that can be read."""
     num_leading = tf.constant(contents.num_leading, tf.int64)
-    return read_records(tf.constant(str(path)), num_leading, rows_of(contents.others))
+    return read_records(tf.constant(os.fsencode(path)), num_leading, rows_of(contents.others))
 
 
 def rows_of(records: Sequence[NumberedSpan], *, is_real: bool = True) -> np.ndarray:
@@ -119,7 +119,7 @@ def read_records(
 def _fetch(path: tf.Tensor, row: tf.Tensor) -> Record:
     offset, num_bytes, index, is_real = tf.unstack(row)
     data = tf.numpy_function(_read_bytes, [path, offset, num_bytes], tf.string)
-    return Record(tf.ensure_shape(data, []), path, index, tf.cast(is_real, tf.bool))
+    return Record(tf.ensure_shape(data, []), printable(path), index, tf.cast(is_real, tf.bool))
 
 
 def _read_bytes(name: bytes, offset: np.int64, num_bytes: np.int64) -> bytes:

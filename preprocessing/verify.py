@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preprocessing import registry
-from preprocessing.command_line import at_least, quiet_tensorflow
+from preprocessing.command_line import at_least, exit_code_of, quiet_tensorflow
 from preprocessing.errors import DataError
 from preprocessing.manifest_check import manifest_of
 from preprocessing.shards import SUBSETS, ShardSet, list_shards
@@ -32,12 +32,12 @@ _PROGRESS_SECS = 1.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check what the command line names, print what was found, return the exit code."""
     options = _parser().parse_args(arguments)
+    return exit_code_of(lambda: _verify(options))
+
+
+def _verify(options: argparse.Namespace) -> int:
     quiet_tensorflow()
-    try:
-        num_problems = _check(Path(os.path.expanduser(options.data_dir)), options)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    num_problems = _check(Path(os.path.expanduser(options.data_dir)), options)
     return DataError.exit_code if num_problems else 0
 
 

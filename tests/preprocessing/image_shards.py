@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def write_split(
     paths = []
     for shard, block in enumerate(np.array_split(np.arange(len(examples)), num_shards)):
         path = directory / f"{split}-{shard:05d}-of-{num_shards:05d}"
-        with tf.io.TFRecordWriter(str(path)) as writer:
+        with tf.io.TFRecordWriter(os.fsencode(path)) as writer:
             for number in block:
                 writer.write(examples[number])
         paths.append(path)

@@ -463,6 +463,39 @@ def test_a_shard_that_is_cut_while_it_is_read_is_named(data_dir, evaluate):
     assert line.startswith(f"{path}: record 17 at byte {offset} is damaged (the file ends inside")
 
 
+@pytest.fixture
+def nameless_dir(data_dir):
+    """The three shards in a directory whose name is no UTF-8."""
+    directory = data_dir / os.fsdecode(b"caf\xe9")
+    try:
+        directory.mkdir()
+    except OSError:
+        pytest.skip("such a name is not possible here")
+    for path in sorted(data_dir.glob("train-*")):
+        path.rename(directory / path.name)
+    return directory
+
+
+def test_a_name_that_is_no_text_is_read(nameless_dir):
+    assert sorted(read_train_numbers(nameless_dir, 60)) == list(range(60))
+    flip_bit(nameless_dir / SECOND, offset_of(nameless_dir / SECOND, 5) + 40)
+    line = error_line(nameless_dir)
+    assert line.startswith(f"{nameless_dir / SECOND}: record 5 at byte ")
+    numbers = read_train_numbers(nameless_dir, 60, max_corrupt_records=1)
+    assert sorted(numbers) == sorted([*(set(range(60)) - {25}), 20])
+
+
+def test_a_name_that_is_no_text_in_an_error_of_tensorflow(nameless_dir):
+    """What is no UTF-8 of it cannot come through."""
+    replace_record(nameless_dir, 23, example(numbered_image(23), 1001))
+    told = f"{SECOND}: record 3: image/class/label is 1001, not from 1 to 1000"
+    assert error_line(nameless_dir).endswith(f"/caf\ufffd/{told}")
+    flip_bit(nameless_dir / SECOND, offset_of(nameless_dir / SECOND, 10) + 40)
+    line = error_line(nameless_dir, max_corrupt_records=1)
+    assert line.startswith("2 records are lost, --max_corrupt_records=1: ")
+    assert line.endswith(f"/caf?/{told}")
+
+
 def test_shard_without_an_intact_record(data_dir):
     (data_dir / SECOND).write_bytes(bytes(5000))
     line = error_line(data_dir, max_corrupt_records=100)

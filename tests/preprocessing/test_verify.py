@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -365,6 +366,52 @@ def test_the_command_writes_nothing_of_tensorflow(tmp_path):
     command = [sys.executable, "-m", "preprocessing.verify", tmp_path, "--data_name=imagenet"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+def test_an_interrupt_is_a_line(tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    write_numbered_split(tmp_path, "train", 4, 1)
+    monkeypatch.setattr(shard_check, "verify_shard", interrupted)
+    assert verify.main([str(tmp_path), "--data_name=imagenet"]) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+def test_a_reader_that_is_gone_hears_nothing(tmp_path):
+    """As of `preprocessing.verify --counts | head -1`."""
+    write_numbered_split(tmp_path, "train", 4, 1)
+    flags = ["--data_name=imagenet", "--counts"]
+    command = [sys.executable, "-m", "preprocessing.verify", str(tmp_path), *flags]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (128 + signal.SIGPIPE, b"")
+
+
+def test_names_that_are_no_text_are_escaped(tmp_path):
+    """Those of a directory and of a class, for an output that takes UTF-8 and nothing else."""
+    directory = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        directory.mkdir()
+    except OSError:
+        pytest.skip("such a name is not possible here")
+    (written,) = write_numbered_split(tmp_path, "train", 4, 1)
+    path = written.rename(directory / written.name)
+    shard = Shard(path.name, 5, path.stat().st_size, "")
+    names = (os.fsdecode(b"th\xe9"), "caf\u00e9", "water", "milk")
+    write_manifest(directory, Manifest("drinks", names, {"train": (shard,)}))
+    command = [sys.executable, "-m", "preprocessing.verify", directory, "--counts"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (3, b"")
+    lines = done.stdout.decode().splitlines()
+    told = "4 intact records, the manifest says 5"
+    assert lines[0] == f"{tmp_path}/caf\\udce9/{path.name}: {told}"
+    assert lines[-4] == "train label 1\t1\tth\\udce9"
+    assert lines[-3] == "train label 2\t1\tcaf\u00e9"
 
 
 def test_missing_directory(capsys):
