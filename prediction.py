@@ -16,6 +16,7 @@ from benchmark_cnn.input_params import DataParams
 from benchmark_cnn.params import PARAMETERS_FILE, Params, read_parameters
 from checkpoints import photo_answers, prediction_flags, pretrained, run_data
 from checkpoints.run_data import View
+from download_and_convert_imagenet import standard_streams
 
 if TYPE_CHECKING:
     from checkpoints.classifier import Classifier
@@ -27,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return predict(arguments)
     except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard_streams.leave_to_nobody()
         return 0
     except (Exception, KeyboardInterrupt) as error:
         return flags.report_and_exit_code(error, arguments.debug)

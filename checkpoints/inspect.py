@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from benchmark_cnn import flags, tensor_roles
+from download_and_convert_imagenet import standard_streams
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
         for line in lines:
             print(line)
     except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard_streams.leave_to_nobody()
     except (Exception, KeyboardInterrupt) as error:
         return flags.report_and_exit_code(error, arguments.debug)
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
-import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from checkpoints.run_data import View
+from download_and_convert_imagenet import standard_streams
 from preprocessing.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ def classify(
 
 def report(answers: Iterable[dict[str, Any]], as_json: bool) -> bool:
     """Print each answer as it comes, or all as one JSON list; returns whether none is an error."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text at all
-        sys.stdout.reconfigure(errors="backslashreplace")
+    standard_streams.escape_what_is_no_text()
     told = []
     for answer in answers:
         told.append(answer)

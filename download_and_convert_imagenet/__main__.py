@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import io
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from download_and_convert_imagenet import standard_streams
 from download_and_convert_imagenet.conversion_options import parse_options
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -18,9 +17,7 @@ NOBODY_READS = 1  # rich, which writes all lines but the last ones, ends with it
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; return the exit code."""
     options = parse_options(arguments, _program())
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a path need not be UTF-8, streams are strict
-            stream.reconfigure(errors="backslashreplace")
+    standard_streams.escape_what_is_no_text()
     try:
         return _convert(options)
     except KeyboardInterrupt:
@@ -39,7 +36,7 @@ def _convert(options: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard_streams.leave_to_nobody()
         return NOBODY_READS
     except conversion_command.ERRORS as error:
         print(f"error: {conversion_command.describe(error)}", file=sys.stderr)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import os
 import sys
 import threading
@@ -19,6 +18,7 @@ from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from download_and_convert_imagenet import standard_streams
 from download_and_convert_imagenet.manifest import (
     FILE_NAME,
     Manifest,
@@ -36,9 +36,7 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check the directory of the command line; the exit code is 0 when all is right, else 3."""
     options = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a path need not be UTF-8, streams are strict
-            stream.reconfigure(errors="backslashreplace")
+    standard_streams.escape_what_is_no_text()
     try:
         return _check(options)
     except KeyboardInterrupt:
@@ -63,7 +61,7 @@ def _check(options: argparse.Namespace) -> int:
             print(problem, flush=True)
         print(_summary(manifest, num_problems), flush=True)
     except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard_streams.leave_to_nobody()
     return _DAMAGED if num_problems else 0
 
 

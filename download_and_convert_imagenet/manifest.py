@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from download_and_convert_imagenet.file_errors import naming
+
 FILE_NAME = "manifest.json"
 _FORMAT = 1
 
@@ -52,8 +54,6 @@ def write_manifest(directory: Path, manifest: Manifest) -> Path:
     Raises:
         OSError: the directory cannot be written; what was there stays.
     """
-    from download_and_convert_imagenet.file_errors import naming  # the built check_shards lacks it
-
     path = directory / FILE_NAME
     partial = directory / f".{FILE_NAME}.{os.getpid()}.partial"
     content = {"format": _FORMAT, **asdict(manifest)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import math
 import os
 import re
@@ -13,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from typing import IO
 
+from download_and_convert_imagenet import standard_streams
 from preprocessing.errors import DataError
 
 # 2026-01-31 12:00:00.000000: I tensorflow/..., I0000 00:00:1700000000.000000 ..., and the notice
@@ -56,8 +56,7 @@ def exit_code_of(command: Callable[[], int]) -> int:
     What cannot be written in the encoding of the output, as bytes of a name that are no text, is
     escaped.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    standard_streams.escape_what_is_no_text()
     try:
         exit_code = command()
         sys.stdout.flush()
@@ -69,8 +68,7 @@ def exit_code_of(command: Callable[[], int]) -> int:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
-        # Python flushes once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard_streams.leave_to_nobody()
         return _PIPE_CLOSED
 
 
