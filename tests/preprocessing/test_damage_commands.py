@@ -113,7 +113,7 @@ def _exchange(directory, split):
     return f"{path}: record 0: {name} is an image of the {other} split, not of {split}"
 
 
-def _exchange_with_manifest(directory, split):
+def _write_manifest(directory):
     shards = {
         name: tuple(
             Shard(path.name, NUM_EXAMPLES // NUM_SHARDS, path.stat().st_size, "")
@@ -122,6 +122,10 @@ def _exchange_with_manifest(directory, split):
         for name in ("train", "validation")
     }
     write_manifest(directory, Manifest("imagenet", ("x",) * 1000, shards))
+
+
+def _exchange_with_manifest(directory, split):
+    _write_manifest(directory)
     _exchange(directory, split)
     path = _shard(directory, split)
     return f"{path} has {path.stat().st_size} bytes, its manifest says"
@@ -184,7 +188,9 @@ def _arguments(split, data_dir, run):
     """Flags that have a whole epoch of the split read."""
     if split == "train":
         return [*FLAGS, f"--data_dir={data_dir}", "--num_batches=6"]
-    return ["--device=cpu", f"--train_dir={run}", f"--data_dir={data_dir}", "--batch_size=4"]
+    # Another directory than that of the run, which cannot tell its name.
+    data = [f"--data_dir={data_dir}", "--data_name=imagenet"]
+    return ["--device=cpu", f"--train_dir={run}", *data, "--batch_size=4"]
 
 
 @pytest.mark.parametrize(("damage", "split"), QUICK)
@@ -252,6 +258,18 @@ def test_an_unsound_record_that_is_allowed_is_counted(data_dir, run):
         path = _shard(data_dir, "validation", index)
         assert f"1 of the records of {path.name} lost: {path}: record 2: {problem}" in done.stderr
     assert f"[{NUM_EXAMPLES - 2} examples]" in done.stdout
+
+
+def test_a_shard_that_is_cut_off_is_counted_by_the_manifest(data_dir, run, capsys):
+    """It ends with record 5 of 8: nothing but the manifest tells of the other two."""
+    _write_manifest(data_dir)
+    path = _shard(data_dir, "validation")
+    path.write_bytes(path.read_bytes()[: _offset(path, 6)])
+    argv = _arguments("validation", data_dir, run)
+    assert evaluation.main([*argv, "--max_corrupt_records=2"]) == 0
+    assert f"[{NUM_EXAMPLES - 2} examples]" in capsys.readouterr().out
+    assert evaluation.main([*argv, "--max_corrupt_records=1"]) == 3
+    assert "error: 2 records are lost, --max_corrupt_records=1: " in capsys.readouterr().err
 
 
 @pytest.mark.slow
