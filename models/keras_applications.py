@@ -74,7 +74,10 @@ def build(
     def clone_layer(layer: Any) -> Any:
         return _clone(layer, float32_factory if layer.name in head else factory)
 
-    clone: Any = keras.models.clone_model(original, clone_function=clone_layer, call_function=_call)
+    # ConvNeXt's stem and down-sampling are models of their own inside of it.
+    clone: Any = keras.models.clone_model(
+        original, clone_function=clone_layer, call_function=_call, recursive=True
+    )
     # The original takes a list of one tensor of images.
     model: Any = keras.Model(clone.inputs[0], clone.outputs[0], name=name)
     return keras_network(model, scope=name, name=name, background_class=background_class)

@@ -200,6 +200,33 @@ def test_variables_and_logits_are_float32_in_every_dtype(dtype):
     assert network.keras_model.get_layer("conv_pw_3").output.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_residual_stream_is_in_the_networks_dtype(dtype):
+    """ConvNeXt begins it, and halves its size, in models that are nested in it."""
+    model = build("keras_convnexttiny", dtype=dtype).keras_model
+    additions = [one.output.dtype for one in model.operations if type(one).__name__ == "Add"]
+    # Liu et al., 2022, section 3: 3 + 3 + 9 + 3 blocks.
+    assert additions == [dtype] * 18
+    nested = [layer for layer in model.layers if isinstance(layer, keras.Sequential)]
+    assert [layer.output.dtype for layer in nested] == [dtype] * 4
+
+
+def test_nested_layers_keep_their_names():
+    """Those that they have in Keras' own network."""
+    stem = build("keras_convnexttiny").keras_model.get_layer("convnext_tiny_stem")
+    assert [layer.name for layer in stem.layers] == [
+        "convnext_tiny_stem_conv",
+        "convnext_tiny_stem_layernorm",
+    ]
+    names = [variable.path.partition("convnext_tiny_stem/")[2] for variable in stem.weights]
+    assert names == [
+        "convnext_tiny_stem_conv/kernel",
+        "convnext_tiny_stem_conv/bias",
+        "convnext_tiny_stem_layernorm/gamma",
+        "convnext_tiny_stem_layernorm/beta",
+    ]
+
+
 @pytest.mark.parametrize(
     "name",
     [  # Heads: convolution and reshape; convolution and flatten; dense.
