@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from preprocessing.conversion_check import refuse_unfinished
 from preprocessing.errors import DataError, DataOptionError
 from preprocessing.manifest_check import manifest_of
 from preprocessing.options import BatchOptions, ImageOptions, ReadingOptions
@@ -115,7 +116,7 @@ def guess_name(directory: Path) -> str:
     A data set that is written at its first use is meant by its exact name alone.
 
     Raises:
-        DataError: the directory is missing, or nothing in it tells.
+        DataError: the directory is missing, its conversion is not complete, or nothing in it tells.
     """
     place = Path(os.path.abspath(directory))
     is_written_at_first = place.name in _ENTRIES and _ENTRIES[place.name].default_dir is not None
@@ -136,6 +137,8 @@ def guess_name(directory: Path) -> str:
     for folder in (directory, *(directory / subset for subset in SUBSETS)):
         if any(folder.glob("train-*-of-01024")) or any(folder.glob("validation-*-of-00128")):
             return "imagenet"
+    for subset in SUBSETS:
+        refuse_unfinished(directory, subset)  # which is why there is no manifest
     raise DataError(
         f"cannot tell which data set {directory} holds: give --data_name={{{','.join(_ENTRIES)}}}"
     )

@@ -88,6 +88,13 @@ def test_the_other_split_can_be_read(raw, data_dir, monkeypatch, capsys):
     assert refusal(data_dir, "validation") in "".join(capsys.readouterr())
 
 
+def test_a_name_that_cannot_be_guessed_for_it(raw, tmp_path, monkeypatch):
+    convert_and_stop(make_source(raw), tmp_path / "pets", monkeypatch, 1)
+    with pytest.raises(DataError) as caught:
+        registry.open_dataset(data_dir=str(tmp_path / "pets"))
+    assert str(caught.value) == refusal(tmp_path / "pets", "train")
+
+
 def test_images_that_were_not_accepted(raw, data_dir):
     make_source(raw)
     (raw / "train_5.jpg").write_bytes(b"no image")
