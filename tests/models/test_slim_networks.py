@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ import tensorflow as tf
 from models import registry
 from models.network import Network
 from models.slim.arg_scopes import MOBILENET_BATCH_NORM
+from tests.models.slim_reference import differences, make_images_matter, parts, patches
 
 INCEPTION_NORM = ("beta", "moving_mean", "moving_variance")
 FULL_NORM = ("beta", "gamma", "moving_mean", "moving_variance")
@@ -263,74 +263,6 @@ def test_inception_v3_variables():
     assert "InceptionV3/Mixed_5c/Branch_1/Conv_1_0c_5x5/weights" in network.variables
 
 
-def test_inception_v4_variables():
-    network = build("inception_v4")
-    kernels = inception_v4_kernels()
-    assert {
-        name: tuple(network.variables[f"InceptionV4/{name}/weights"].shape) for name in kernels
-    } == kernels
-    norm = {f"{name}/BatchNorm/{item}" for name in kernels for item in INCEPTION_NORM}
-    heads = {
-        f"{name}/{kind}"
-        for name in ("Logits/Logits", "AuxLogits/Aux_logits")
-        for kind in ("weights", "biases")
-    }
-    expected = {f"{name}/weights" for name in kernels} | norm | heads
-    assert set(network.variables) == {f"InceptionV4/{name}" for name in expected}
-    # timm counts 42,679,816 for 1000 classes, no auxiliary head, and a gamma for each channel.
-    channels = sum(shape[3] for name, shape in kernels.items() if "AuxLogits" not in name)
-    without_head = num_parameters(network, without="AuxLogits")
-    assert without_head == 42_679_816 - channels + 1537
-
-
-def inception_v4_kernels() -> dict[str, tuple[int, int, int, int]]:
-    """Szegedy et al., 2016, figures 3 to 9."""
-    kernels: dict[str, tuple[int, int, int, int]] = {}
-
-    def chain(scope: str, inputs: int, *layers: tuple[str, int]) -> None:
-        for layer, filters in layers:
-            height, width = (int(side) for side in layer.split("_")[1].split("x"))
-            kernels[f"{scope}/Conv2d_{layer}".strip("/")] = (height, width, inputs, filters)
-            inputs = filters
-
-    chain("", 3, ("1a_3x3", 32), ("2a_3x3", 32), ("2b_3x3", 64))
-    chain("Mixed_3a/Branch_1", 64, ("0a_3x3", 96))
-    chain("Mixed_4a/Branch_0", 160, ("0a_1x1", 64), ("1a_3x3", 96))
-    seven = ("0b_1x7", 64), ("0c_7x1", 64)
-    chain("Mixed_4a/Branch_1", 160, ("0a_1x1", 64), *seven, ("1a_3x3", 96))
-    chain("Mixed_5a/Branch_0", 192, ("1a_3x3", 192))
-    for letter in "bcde":
-        scope = f"Mixed_5{letter}/Branch_"
-        chain(scope + "0", 384, ("0a_1x1", 96))
-        chain(scope + "1", 384, ("0a_1x1", 64), ("0b_3x3", 96))
-        chain(scope + "2", 384, ("0a_1x1", 64), ("0b_3x3", 96), ("0c_3x3", 96))
-        chain(scope + "3", 384, ("0b_1x1", 96))
-    chain("Mixed_6a/Branch_0", 384, ("1a_3x3", 384))
-    chain("Mixed_6a/Branch_1", 384, ("0a_1x1", 192), ("0b_3x3", 224), ("1a_3x3", 256))
-    for letter in "bcdefgh":
-        scope = f"Mixed_6{letter}/Branch_"
-        chain(scope + "0", 1024, ("0a_1x1", 384))
-        chain(scope + "1", 1024, ("0a_1x1", 192), ("0b_1x7", 224), ("0c_7x1", 256))
-        long = ("0b_7x1", 192), ("0c_1x7", 224), ("0d_7x1", 224), ("0e_1x7", 256)
-        chain(scope + "2", 1024, ("0a_1x1", 192), *long)
-        chain(scope + "3", 1024, ("0b_1x1", 128))
-    chain("Mixed_7a/Branch_0", 1024, ("0a_1x1", 192), ("1a_3x3", 192))
-    seven = ("0b_1x7", 256), ("0c_7x1", 320)
-    chain("Mixed_7a/Branch_1", 1024, ("0a_1x1", 256), *seven, ("1a_3x3", 320))
-    for letter in "bcd":
-        scope = f"Mixed_7{letter}/Branch_"
-        chain(scope + "0", 1536, ("0a_1x1", 256))
-        chain(scope + "1", 1536, ("0a_1x1", 384), ("0b_1x3", 256))
-        chain(scope + "1", 384, ("0c_3x1", 256))
-        chain(scope + "2", 1536, ("0a_1x1", 384), ("0b_3x1", 448), ("0c_1x3", 512))
-        chain(scope + "2", 512, ("0d_1x3", 256))
-        chain(scope + "2", 512, ("0e_3x1", 256))
-        chain(scope + "3", 1536, ("0b_1x1", 256))
-    chain("AuxLogits", 1024, ("1b_1x1", 128))
-    kernels["AuxLogits/Conv2d_2a"] = (5, 5, 128, 768)
-    return kernels
-
-
 def test_kernels_decay_and_nothing_else():
     network = build("mobilenet_v1_relu", image_size=32)
     assert {name.rsplit("/", 1)[1] for name in network.decayed} == {"weights", "depthwise_weights"}
@@ -435,7 +367,7 @@ def test_logits_are_computed_in_float32(name, image_size):
 
 def reference_mobilenet_v1(network: Network, images: np.ndarray, limit: float) -> tf.Tensor:
     """MobileNet v1 in evaluation, from its description alone, in plain TensorFlow."""
-    value, norm = parts_of_reference(network, "MobilenetV1", limit)
+    value, norm = parts(network, "MobilenetV1", limit)
     x = tf.cast(images, tf.float32) / 127.5 - 1.0
     x = norm(tf.nn.conv2d(x, value("Conv2d_0/weights"), 2, "SAME"), "Conv2d_0")
     for index in range(1, 14):
@@ -451,7 +383,7 @@ def reference_mobilenet_v1(network: Network, images: np.ndarray, limit: float) -
 
 def reference_mobilenet_v2(network: Network, images: np.ndarray, limit: float) -> tf.Tensor:
     """MobileNet v2 in evaluation, as Sandler et al., 2018, table 2 and figure 4, describe it."""
-    value, norm = parts_of_reference(network, "MobilenetV2", limit)
+    value, norm = parts(network, "MobilenetV2", limit)
 
     def convolution(x: tf.Tensor, layer: str, stride: int, is_linear: bool = False) -> tf.Tensor:
         return norm(tf.nn.conv2d(x, value(f"{layer}/weights"), stride, "SAME"), layer, is_linear)
@@ -472,20 +404,6 @@ def reference_mobilenet_v2(network: Network, images: np.ndarray, limit: float) -
     return tf.reduce_mean(x, [1, 2]) @ weights + value("Logits/Conv2d_1c_1x1/biases")
 
 
-def parts_of_reference(network: Network, scope: str, limit: float) -> tuple[Callable, Callable]:
-    """Its variables, and batch norm with ReLU up to `limit`."""
-
-    def value(name: str) -> tf.Tensor:
-        return tf.convert_to_tensor(network.variables[f"{scope}/{name}"])
-
-    def norm(x: tf.Tensor, layer: str, is_linear: bool = False) -> tf.Tensor:
-        beta, gamma, mean, variance = (value(f"{layer}/BatchNorm/{item}") for item in FULL_NORM)
-        x = tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-3)
-        return x if is_linear else tf.clip_by_value(x, 0.0, limit)
-
-    return value, norm
-
-
 @pytest.mark.parametrize(
     ("name", "reference", "limit"),
     [
@@ -499,33 +417,11 @@ def parts_of_reference(network: Network, scope: str, limit: float) -> tuple[Call
 def test_a_mobilenet_equals_a_second_implementation(name, reference, limit):
     network = build(name, num_classes=10, image_size=64)
     generator = np.random.default_rng(1)
-    # Patches of colour, which differ after any pooling.
-    images = generator.integers(0, 256, (8, 4, 4, 3), np.uint8).repeat(16, 1).repeat(16, 2)
-    make_images_matter(network, images, generator)
+    images = patches(8, 64, generator)
+    make_images_matter(network, images, MOBILENET_BATCH_NORM.decay, generator)
     logits = network(images, training=False).logits
-    differences = np.abs(logits - np.mean(logits, axis=0)).max()
     expected = reference(network, images, limit)
-    np.testing.assert_allclose(logits, expected, atol=2e-4 * differences)
+    np.testing.assert_allclose(logits, expected, atol=2e-4 * differences(expected))
     # ReLU is told from ReLU6.
     other = reference(network, images, 6.0 if limit == math.inf else math.inf)
-    assert np.abs(other - expected).max() > 1e-2 * differences
-
-
-def make_images_matter(
-    network: Network, images: np.ndarray, generator: np.random.Generator
-) -> None:
-    """Random weights, with the moving statistics of these images: with others their traces fade.
-
-    Large gammas, so that some values are above 6.
-    """
-    for name, variable in network.variables.items():
-        kind = name.rsplit("/", 1)[1]
-        if kind == "gamma":
-            variable.assign(generator.uniform(1.0, 4.0, variable.shape))
-        elif kind.startswith("moving"):
-            variable.assign(tf.zeros_like(variable))
-        else:
-            variable.assign(generator.normal(0.0, 0.5, variable.shape))
-    result = network(images, training=True, seed=tf.constant([1, 2]))
-    for name, value in result.statistics.items():
-        network.variables[name].assign(value / (1.0 - MOBILENET_BATCH_NORM.decay))
+    assert np.abs(other - expected).max() > 1e-2 * differences(expected)
