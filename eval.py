@@ -33,6 +33,7 @@ def evaluate(argv: Sequence[str]) -> dict:
             "model": models.registry.names(),
             "data_name": preprocessing.registry.names(),
         },
+        answers={"model": models.registry.answers()},
     )
     if parsed.params.checkpoint.pretrained:
         parsed, run = _published(parsed)

@@ -34,6 +34,7 @@ def train(argv: Sequence[str]) -> dict:
             "model": models.registry.names(),
             "data_name": preprocessing.registry.names(),
         },
+        answers={"model": models.registry.answers()},
     )
     params = parsed.params
     data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "train")

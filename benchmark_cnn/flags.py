@@ -82,6 +82,7 @@ def parse(
     *,
     concerns: Sequence[str],
     choices: Mapping[str, Sequence[str]] | None = None,
+    answers: Mapping[str, Mapping[str, str]] | None = None,
 ) -> ParsedFlags:
     """Read and check a command line. `--help` and `--version` print and exit with 0.
 
@@ -91,11 +92,16 @@ def parse(
       concerns: which flags there are: a concern ("network") or one flag of it ("network.model").
       choices: flag name -> the values it may have, where these are not known to the engine, for
         example the names of all models.
+      answers: flag name -> value -> the sentence that refuses it, where people know a value of that
+        flag from elsewhere.
 
     Raises:
       UsageError: its text has a line for each mistake.
     """
-    flags = select(concerns, choices or {})
+    flags = [
+        dataclasses.replace(flag, answers={**flag.answers, **(answers or {}).get(flag.name, {})})
+        for flag in select(concerns, choices or {})
+    ]
     if _HELP & set(argv):
         print(flag_help.help_text(program, flags))
         raise SystemExit(0)

@@ -61,6 +61,14 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_SPECS))
 
 
+def answers() -> dict[str, str]:
+    """What refuses each name that a network had in the ancestors, for flag parsing."""
+    return {
+        theirs: f"is called {ours} here" if ours else "is not among the networks that --help lists"
+        for theirs, ours in ANCESTOR_NAMES.items()
+    }
+
+
 def get(name: str) -> ModelSpec:
     """The network of that name. Raises UnknownModelError, which suggests the nearest one."""
     if name in _SPECS:

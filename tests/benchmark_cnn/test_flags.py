@@ -244,6 +244,19 @@ def test_choices_of_the_entry_point_are_checked_with_the_rest():
     ]
 
 
+def test_answers_of_the_entry_point_come_before_the_nearest_choice():
+    choices, answers = {"model": ("resnet110",)}, {"model": {"resnet101": "is called else here"}}
+    with pytest.raises(UsageError) as caught:
+        flags.parse(
+            "train.py",
+            ["--model=resnet101"],
+            concerns=flags.TRAIN_CONCERNS,
+            choices=choices,
+            answers=answers,
+        )
+    assert str(caught.value) == "--model=resnet101 is called else here"
+
+
 # Flag files
 
 

@@ -106,6 +106,13 @@ def test_every_name_of_the_ancestors_is_here_or_answered():
     assert {name: suggested(name) for name in ANCESTOR_NAMES} == ANCESTOR_NAMES
 
 
+def test_flag_parsing_answers_the_same():
+    answers = registry.answers()
+    assert answers["resnet101"] == "is called keras_resnet101 here"
+    assert answers["ncf"] == "is not among the networks that --help lists"
+    assert set(answers) == set(ANCESTOR_NAMES)
+
+
 def test_the_page_names_what_became_of_them():
     section = MIGRATING.read_text().partition("\n## Networks\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*) \| (.*) \|$", section, re.MULTILINE)
