@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmark_cnn.errors import UsageError
@@ -91,10 +90,11 @@ def class_names(num_classes: int, labels_map_file: str | None, data: Any) -> lis
 
 def _name_of(data: Any) -> str | None:
     """The data set's name, guessed as train.py did it where it was not written down."""
-    if data.data_name is not None or data.data_dir is None:
+    directory = registry.data_directory(data.data_dir, data.data_name)
+    if data.data_name is not None or directory is None:
         return data.data_name
     try:
-        return registry.guess_name(Path(data.data_dir).expanduser())
+        return registry.guess_name(directory)
     except DataError:
         print(
             f"warning: {data.data_dir} does not tell which data the run was trained on; photos are "

@@ -79,13 +79,14 @@ def test_the_home_directory_is_found_as_train_finds_it(tmp_path, monkeypatch, ca
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("directory", ["empty", "absent"])
+@pytest.mark.parametrize("directory", ["empty", "absent", "~nobody-of-that-name"])
 def test_a_directory_that_does_not_tell_is_warned_of(tmp_path, capsys, directory):
     (tmp_path / "empty").mkdir()
-    data = data_of(data_dir=str(tmp_path / directory), eval_method="inception")
+    typed = directory if directory.startswith("~") else str(tmp_path / directory)
+    data = data_of(data_dir=typed, eval_method="inception")
     assert run_data.view_of(data) == run_data.View("inception")
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"warning: {tmp_path / directory} does not tell which data")
+    assert line.startswith(f"warning: {typed} does not tell which data")
     assert run_data.view_of(data, "whole").eval_method == "whole"
     assert capsys.readouterr().err == ""
 
