@@ -150,8 +150,8 @@ class DataParams:
     max_corrupt_records: int = flag(
         0,
         "Records that may be lost before the run stops: damaged or cut off, without an Example, "
-        "with a label out of range, or with an image that is none or was cut off. What else is "
-        "wrong stops it in any case.",
+        "with a label out of range, with no image or one cut off. What else is wrong stops it in "
+        "any case.",
         lower=0,
     )
 
