@@ -2,8 +2,8 @@
 
 A source lists its images cheaply, from directory entries and tar headers; nothing is decoded. The
 bytes are read later, by worker processes, in any order: a location is therefore small, picklable,
-and reads by itself. What exists once an image is a named tuple: a frozen dataclass takes three
-times as long to make, which counts a million times.
+and reads by itself. What exists once an image is a named tuple: a frozen dataclass takes two
+to three times as long to make, which counts a million times.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 
@@ -80,3 +81,13 @@ def photographs(num_images: int, seed: int = 0) -> list[bytes]:
         pixels = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
         encoded.append(encode(pixels, quality=90))
     return encoded
+
+
+def directory_whose_name_is_no_text(parent: Path) -> Path:
+    """A new directory with a byte in its name that is no UTF-8; the test is skipped without."""
+    directory = parent / os.fsdecode(b"caf\xe9")
+    try:
+        directory.mkdir()
+    except OSError:
+        pytest.skip("such a name is not possible here")
+    return directory

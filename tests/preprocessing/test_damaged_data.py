@@ -20,6 +20,7 @@ from preprocessing.shard_findings import find_losses
 from preprocessing.tfrecord import walk_records
 from tests.conftest import ROOT
 from tests.preprocessing.image_shards import (
+    directory_whose_name_is_no_text,
     encode,
     example,
     numbered_image,
@@ -466,11 +467,7 @@ def test_a_shard_that_is_cut_while_it_is_read_is_named(data_dir, evaluate):
 @pytest.fixture
 def nameless_dir(data_dir):
     """The three shards in a directory whose name is no UTF-8."""
-    directory = data_dir / os.fsdecode(b"caf\xe9")
-    try:
-        directory.mkdir()
-    except OSError:
-        pytest.skip("such a name is not possible here")
+    directory = directory_whose_name_is_no_text(data_dir)
     for path in sorted(data_dir.glob("train-*")):
         path.rename(directory / path.name)
     return directory

@@ -21,6 +21,7 @@ from preprocessing.shard_contents import verify_shard
 from preprocessing.tfrecord import walk_records
 from tests.conftest import ROOT
 from tests.preprocessing.image_shards import (
+    directory_whose_name_is_no_text,
     example,
     numbered_image,
     photographs,
@@ -393,11 +394,7 @@ def test_a_reader_that_is_gone_hears_nothing(tmp_path):
 
 def test_names_that_are_no_text_are_escaped(tmp_path):
     """Those of a directory and of a class, for an output that takes UTF-8 and nothing else."""
-    directory = tmp_path / os.fsdecode(b"caf\xe9")
-    try:
-        directory.mkdir()
-    except OSError:
-        pytest.skip("such a name is not possible here")
+    directory = directory_whose_name_is_no_text(tmp_path)
     (written,) = write_numbered_split(tmp_path, "train", 4, 1)
     path = written.rename(directory / written.name)
     shard = Shard(path.name, 5, path.stat().st_size, "")
