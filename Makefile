@@ -43,7 +43,7 @@ fine-tune: setup  ## EfficientNet-Lite0 from ImageNet's weights to digits, besid
 	@$(RUN) train.py --flagfile=recipes/fine_tune_digits.flags --train_dir=runs/from_scratch_2_epochs
 	@$(RUN) train.py --flagfile=recipes/fine_tune_digits.flags --num_epochs=20 --eval_every_epochs=2 \
 	  --train_dir=runs/from_scratch_20_epochs
-	@$(RUN) -m benchmark_cnn.curves runs/fine_tuned runs/from_scratch_2_epochs \
+	@$(RUN) -m benchmark_cnn.reporting.curves runs/fine_tuned runs/from_scratch_2_epochs \
 	  runs/from_scratch_20_epochs --output=runs/fine_tuning.png
 
 test: setup  ## the tests, without the long ones
@@ -52,9 +52,10 @@ test: setup  ## the tests, without the long ones
 test-all: setup  ## all tests
 	$(RUN) -m pytest -q -n 2 --dist loadfile
 
-lint: setup  ## ruff: rules and formatting
+lint: setup  ## ruff: rules and formatting; import-linter: who may import whom
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(VENV)/bin/lint-imports
 
 type: setup  ## pyright
 	$(RUN) -m pyright
@@ -64,7 +65,7 @@ format: setup  ## let ruff rewrite what it can
 	$(RUN) -m ruff format .
 
 docs: setup  ## rewrite the generated pages
-	$(RUN) -m benchmark_cnn.flag_documents
+	$(RUN) -m benchmark_cnn.flags.help
 	$(RUN) -m models.describe --output=docs/models.md
 
 bench: setup  ## the engine beside a bare loop and Keras fit, in one go

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 import models.registry
 import preprocessing.registry
-from benchmark_cnn import evaluated_run, flags, process_environment
-from benchmark_cnn.flags import ParsedFlags
-from benchmark_cnn.params import Params
-from checkpoints import pretrained
+from benchmark_cnn import waiting
+from benchmark_cnn.flags import command_line
+from benchmark_cnn.flags.command_line import ParsedFlags
+from benchmark_cnn.params.params import EVAL_CONCERNS, Params
+from common import commands, process
+from models.pretrained import ensure
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,16 +21,16 @@ def main(argv: Sequence[str]) -> int:
     try:
         evaluate(argv)
     except (Exception, KeyboardInterrupt) as error:
-        return flags.report_and_exit_code(error, flags.asks_for_debug(argv))
+        return commands.report_and_exit_code(error, command_line.asks_for_debug(argv))
     return 0
 
 
 def evaluate(argv: Sequence[str]) -> dict:
     """Model and data come from the run's parameters.json, but for what is typed."""
-    parsed = flags.parse(
+    parsed = command_line.parse(
         "eval.py",
         argv,
-        concerns=flags.EVAL_CONCERNS,
+        concerns=EVAL_CONCERNS,
         choices={
             "model": models.registry.names(),
             "data_name": preprocessing.registry.names(),
@@ -38,14 +40,14 @@ def evaluate(argv: Sequence[str]) -> dict:
     if parsed.params.checkpoint.pretrained:
         parsed, run = _published(parsed)
     else:
-        run = evaluated_run.parameters(parsed.params, parsed.typed)
-    params = flags.evaluation_params(parsed, run if run is not None else parsed.params)
+        run = waiting.parameters(parsed.params, parsed.typed)
+    params = command_line.evaluation_params(parsed, run if run is not None else parsed.params)
     data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "validation")
-    with process_environment.without_chatter():
+    with process.without_chatter():
         dataset = preprocessing.registry.open_dataset(**dataclasses.asdict(data))
-        from benchmark_cnn import evaluation_run
+        from benchmark_cnn import checkpoint_evaluation
 
-    return evaluation_run.evaluate(
+    return checkpoint_evaluation.evaluate(
         params,
         models.registry.get(params.network.model),
         dataset,
@@ -56,14 +58,14 @@ def evaluate(argv: Sequence[str]) -> dict:
 def _published(parsed: ParsedFlags) -> tuple[ParsedFlags, Params]:
     """The directory of the published weights for --train_dir, and how they see images."""
     params = parsed.params
-    weights = pretrained.ensure_in_child(params.network.model)
+    weights = ensure.ensure_in_child(params.network.model)
     checkpoint = dataclasses.replace(params.checkpoint, train_dir=str(weights.parent))
     params = dataclasses.replace(params, checkpoint=checkpoint)
-    eval_method, resize_method = pretrained.view(params.network.model)
+    eval_method, resize_method = ensure.view(params.network.model)
     data = dataclasses.replace(params.data, eval_method=eval_method, resize_method=resize_method)
     return dataclasses.replace(parsed, params=params), dataclasses.replace(params, data=data)
 
 
 if __name__ == "__main__":
-    process_environment.restart_with_defaults()
+    process.restart_with_defaults()
     sys.exit(main(sys.argv[1:]))

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import models.registry
-from benchmark_cnn import flags, process_environment
-from benchmark_cnn.errors import DataError, UsageError
-from benchmark_cnn.input_params import DataParams
-from benchmark_cnn.params import PARAMETERS_FILE, Params, read_parameters
-from checkpoints import photo_answers, prediction_flags, pretrained, run_data
-from checkpoints.run_data import View
-from download_and_convert_imagenet import standard_streams
+from benchmark_cnn.params.data_params import DataParams
+from benchmark_cnn.params.params import PARAMETERS_FILE, Params, read_parameters
+from common import commands, process
+from common.errors import DataError, UsageError
+from inference import answers as photo_answers
+from inference import class_names, prediction_flags
+from inference import view as run_data
+from inference.view import View
+from models.pretrained import ensure
 
 if TYPE_CHECKING:
-    from checkpoints.classifier import Classifier
+    from inference.classifier import Classifier
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,18 +30,18 @@ def main(argv: Sequence[str]) -> int:
     try:
         return predict(arguments)
     except BrokenPipeError:  # `| head` has seen enough
-        standard_streams.leave_to_nobody()
+        commands.leave_to_nobody()
         return 0
     except (Exception, KeyboardInterrupt) as error:
-        return flags.report_and_exit_code(error, arguments.debug)
+        return commands.report_and_exit_code(error, arguments.debug)
 
 
 def predict(arguments: argparse.Namespace) -> int:
     """Print the classes of each photo; 3 if some could not be read, else 0."""
     prediction_flags.check(arguments)
-    with process_environment.without_chatter():
+    with process.without_chatter():
         classifier, view, data = _classifier(arguments)
-    names = run_data.class_names(classifier.num_classes, arguments.labels_map_file, data)
+    names = class_names.class_names(classifier.num_classes, arguments.labels_map_file, data)
     answers = photo_answers.classify(classifier, arguments.images, view, names, arguments.top)
     return 0 if photo_answers.report(answers, arguments.json) else DataError.exit_code
 
@@ -50,12 +52,12 @@ def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, View, DataPa
     if arguments.pretrained:
         model = arguments.model or prediction_flags.DEFAULT_MODEL
         models.registry.get(model)
-        view = View(*pretrained.view(model)).but(*asked)
-        prefix = pretrained.ensure(model, arguments.weights_dir or pretrained.DEFAULT_DIRECTORY)
+        view = View(*ensure.view(model)).but(*asked)
+        prefix = ensure.ensure(model, arguments.weights_dir or ensure.DEFAULT_DIRECTORY)
     else:
         prefix, model, run = _run(arguments.train_dir, arguments.model)
         view = run_data.view_of(run.data, *asked)
-    from checkpoints.classifier import Classifier
+    from inference.classifier import Classifier
 
     image_size = arguments.image_size or run.network.image_size
     classifier = Classifier(model, prefix, image_size=image_size, weights=arguments.weights)
@@ -64,9 +66,9 @@ def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, View, DataPa
 
 def _run(train_dir: str, model: str | None) -> tuple[str, str, Params]:
     """The checkpoint of a run, its network, and its parameters; a foreign one has the defaults."""
-    from benchmark_cnn import checkpoints
+    from checkpoints import store
 
-    prefix = checkpoints.resolve(train_dir)
+    prefix = store.resolve(train_dir)
     run = Params()
     if (Path(prefix).parent / PARAMETERS_FILE).exists():
         run = read_parameters(Path(prefix).parent)

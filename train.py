@@ -9,10 +9,12 @@ from pathlib import Path
 
 import models.registry
 import preprocessing.registry
-from benchmark_cnn import flags, process_environment, validation
-from benchmark_cnn.errors import UsageError
-from benchmark_cnn.params import Params
-from checkpoints import pretrained
+from benchmark_cnn.flags import command_line
+from benchmark_cnn.params import validation
+from benchmark_cnn.params.params import TRAIN_CONCERNS, Params
+from common import commands, process
+from common.errors import UsageError
+from models.pretrained import ensure
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,16 +22,16 @@ def main(argv: Sequence[str]) -> int:
     try:
         train(argv)
     except (Exception, KeyboardInterrupt) as error:
-        return flags.report_and_exit_code(error, flags.asks_for_debug(argv))
+        return commands.report_and_exit_code(error, command_line.asks_for_debug(argv))
     return 0
 
 
 def train(argv: Sequence[str]) -> dict:
     """Parse, open the data, train; TensorFlow is imported once the flags are known to be good."""
-    parsed = flags.parse(
+    parsed = command_line.parse(
         "train.py",
         argv,
-        concerns=flags.TRAIN_CONCERNS,
+        concerns=TRAIN_CONCERNS,
         choices={
             "model": models.registry.names(),
             "data_name": preprocessing.registry.names(),
@@ -38,7 +40,7 @@ def train(argv: Sequence[str]) -> dict:
     )
     params = parsed.params
     data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "train")
-    with process_environment.without_chatter():
+    with process.without_chatter():
         dataset = preprocessing.registry.open_dataset(**dataclasses.asdict(data))
     if dataset.synthetic:
         lines = validation.synthetic_data_problems(params, parsed.typed, parsed.from_files)
@@ -48,7 +50,7 @@ def train(argv: Sequence[str]) -> dict:
     if params.checkpoint.pretrained:
         params = _from_published_weights(params)
 
-    with process_environment.without_chatter():
+    with process.without_chatter():
         from benchmark_cnn import training
 
     return training.train(
@@ -65,11 +67,11 @@ def _from_published_weights(params: Params) -> Params:
     train_dir = params.checkpoint.train_dir
     if train_dir is not None and any(Path(train_dir).glob("*.index")):
         return params
-    prefix = pretrained.ensure_in_child(params.network.model)
+    prefix = ensure.ensure_in_child(params.network.model)
     checkpoint = dataclasses.replace(params.checkpoint, init_checkpoint=str(prefix))
     return dataclasses.replace(params, checkpoint=checkpoint)
 
 
 if __name__ == "__main__":
-    process_environment.restart_with_defaults()
+    process.restart_with_defaults()
     sys.exit(main(sys.argv[1:]))

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from benchmark_cnn import feeding, metrics
-from benchmark_cnn.errors import DataError, UsageError
-from benchmark_cnn.feeding import Dataset
-from benchmark_cnn.network import Network
-from benchmark_cnn.variable_mgr import VariableManager
+from benchmark_cnn.distribution import batches as feeding
+from benchmark_cnn.distribution.variable_mgr import VariableManager
+from benchmark_cnn.interfaces import Dataset, Network
+from benchmark_cnn.step import metrics
+from common.errors import DataError, UsageError
 
 # What a damaged record or a missing file raises; other errors of TensorFlow are not the data's.
 INPUT_ERRORS = (

@@ -21,19 +21,17 @@ import fcntl
 import os
 import socket
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from absl import logging
 
-from benchmark_cnn import checkpoint_commit
-from benchmark_cnn.errors import DataError, UsageError
+from checkpoints import commit
+from common.errors import DataError, UsageError
 
 _LOCK_FILE = ".lock"
-_LONGEST_NAP_SECS = 1.0
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
 
 
@@ -73,9 +71,9 @@ class RunDirectory:
         Raises:
           DataError: there are checkpoints and all are damaged.
         """
-        from benchmark_cnn import checkpoints
+        from checkpoints import store
 
-        return checkpoints.latest(self.path)
+        return store.latest(self.path)
 
     def holds_a_run(self) -> bool:
         """Whether a run was started here: it left its parameters, its metrics or a checkpoint."""
@@ -106,72 +104,13 @@ def open_for_training(
     with _lock(run.path):
         for directory in (run.path, run.best):
             if directory.is_dir():
-                checkpoint_commit.finish_interrupted(directory)
+                commit.finish_interrupted(directory)
         if fresh and run.holds_a_run():
             raise UsageError(
                 f"{run.path} already holds a run: leave out --fresh to resume it, or give another "
                 "--train_dir"
             )
         yield run
-
-
-def wait_for_new_checkpoint(
-    directory: str | os.PathLike[str],
-    after_step: int | None,
-    timeout_secs: float | None,
-    poll_secs: float = 10.0,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> str | None:
-    """Wait for a whole checkpoint of a later step than the last one evaluated.
-
-    Args:
-      directory: where another process trains; it need not exist yet.
-      after_step: step in the name of the last one evaluated, None before the first.
-      timeout_secs: how long to wait; None is for ever, 0 looks once.
-      poll_secs: time between two looks.
-      should_stop: asked at every look, and every second between; true ends the wait.
-
-    Returns:
-      Prefix of the newest such checkpoint; None when the time is over or `should_stop` said so.
-    """
-    from benchmark_cnn import checkpoints
-
-    deadline = None if timeout_secs is None else time.monotonic() + timeout_secs
-    reported: set[str] = set()
-    while not should_stop():
-        for prefix in reversed(checkpoints.all_checkpoints(directory)):
-            if after_step is not None and checkpoints.step_in_name(prefix) <= after_step:
-                break
-            reason = checkpoints.verify(prefix)
-            if reason is None:
-                return prefix
-            # One that training has deleted meanwhile is not damaged.
-            if os.path.exists(f"{prefix}.index") and reason not in reported:
-                logging.warning("checkpoint %s is damaged and skipped: %s", prefix, reason)
-                reported.add(reason)
-        wait_secs = poll_secs if deadline is None else min(poll_secs, deadline - time.monotonic())
-        if wait_secs <= 0:
-            return None
-        if nap(wait_secs, should_stop):
-            return None
-    return None
-
-
-def has_begun(directory: str | os.PathLike[str]) -> bool:
-    """Whether a training has left its parameters there, or another program a checkpoint."""
-    run = RunDirectory(Path(directory))
-    return run.parameters.exists() or any(run.path.glob("*.index"))
-
-
-def nap(secs: float, should_stop: Callable[[], bool]) -> bool:
-    """Wait, but not on when `should_stop`, asked every second between, is true; whether it was."""
-    while secs > 0:
-        nap_secs = min(secs, _LONGEST_NAP_SECS)
-        time.sleep(nap_secs)
-        secs -= nap_secs
-        if secs > 0 and should_stop():
-            return True
-    return False
 
 
 def _make_writable_directory(path: Path) -> None:

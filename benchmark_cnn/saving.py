@@ -8,17 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmark_cnn import (
-    best_checkpoint,
-    checkpoint_advice,
-    checkpoint_names,
-    checkpoints,
-    console,
-    train_state,
-)
+from benchmark_cnn.reporting import console
+from benchmark_cnn.run import crosses
 from benchmark_cnn.run_directory import RunDirectory
-from benchmark_cnn.run_plan import crosses
-from benchmark_cnn.train_state import TrainState
+from benchmark_cnn.step import train_state
+from benchmark_cnn.step.train_state import TrainState
+from checkpoints import best, restore_plan, store
 
 
 class Saver:
@@ -45,7 +40,7 @@ class Saver:
         """Save the state after `step` steps, once."""
         if self._directory is None or step == self._saved_step:
             return
-        self._prefix = checkpoints.save(
+        self._prefix = store.save(
             self._directory.path, step, self._state.tensors(), keep=self._keep
         )
         self._saved_step, self._saved_at = step, time.monotonic()
@@ -53,7 +48,9 @@ class Saver:
     def keep_if_best(self, metrics: Mapping[str, float]) -> None:
         """Keep the checkpoint just saved in `best/` if its top-1 is the highest so far."""
         if self._prefix is not None and self._directory is not None:
-            best_checkpoint.save_best(self._directory.path, self._prefix, metrics)
+            best.save_best(
+                self._directory.path, self._prefix, metrics, [self._directory.parameters]
+            )
 
     def resume(self) -> int:
         """Restore the newest whole checkpoint of the directory, if any.
@@ -64,34 +61,34 @@ class Saver:
         prefix = self._directory.checkpoint_to_resume() if self._directory else None
         if prefix is None:
             return 0
-        wanted, available = _shapes(self._state.named_variables()), checkpoints.shapes(prefix)
+        wanted, available = _shapes(self._state.named_variables()), store.shapes(prefix)
         absent = train_state.OPTIONAL - available.keys()
-        plan = checkpoint_names.restore_plan(
+        plan = restore_plan.restore_plan(
             {name: shape for name, shape in wanted.items() if name not in absent},
             available,
-            advice=checkpoint_advice.RESUMPTION,
+            advice=restore_plan.RESUMPTION,
         )
-        self._state.restore(_without_constant_scale(checkpoints.read_variables(prefix, plan)))
+        self._state.restore(_without_constant_scale(store.read_variables(prefix, plan)))
         step = int(self._state.global_step)
         self._prefix, self._saved_step = prefix, step
         console.log(console.resuming_line(prefix, step))
         return step
 
 
-def initialise(state: TrainState, path: str) -> None:
+def initialize(state: TrainState, path: str) -> None:
     """Start from the weights of another run (`--init_checkpoint`): weights and statistics only.
 
     A classifier of another number of classes keeps its initial values, and the console says so.
     """
-    prefix = checkpoints.resolve(path)
-    wanted, available = _shapes(state.variables), checkpoints.shapes(prefix)
-    head = checkpoint_names.resized_head(wanted, available)
-    plan = checkpoint_names.restore_plan(
+    prefix = store.resolve(path)
+    wanted, available = _shapes(state.variables), store.shapes(prefix)
+    head = restore_plan.resized_head(wanted, available)
+    plan = restore_plan.restore_plan(
         {name: shape for name, shape in wanted.items() if name not in head},
         available,
-        advice=checkpoint_advice.INITIALISATION,
+        advice=restore_plan.INITIALIZATION,
     )
-    state.restore(checkpoints.read_variables(prefix, plan))
+    state.restore(store.read_variables(prefix, plan))
     state.start_averages()
     console.log(f"Starting from the weights of {prefix}")
     if head:

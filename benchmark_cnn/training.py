@@ -10,19 +10,19 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from benchmark_cnn import console, evaluation, feeding, run_directory, saving, training_setup
-from benchmark_cnn.errors import NonFiniteError, Stopped, UsageError
-from benchmark_cnn.feeding import Dataset
-from benchmark_cnn.network import NetworkSpec
-from benchmark_cnn.params import Params, write_parameters
-from benchmark_cnn.profiling import Profiler
-from benchmark_cnn.reporting import Reporter
-from benchmark_cnn.run_plan import crosses
+from benchmark_cnn import evaluation, run_directory, saving, training_setup
+from benchmark_cnn.distribution import batches as feeding
+from benchmark_cnn.interfaces import Dataset, NetworkSpec
+from benchmark_cnn.params.params import Params, write_parameters
+from benchmark_cnn.reporting import console
+from benchmark_cnn.reporting.profiling import Profiler
+from benchmark_cnn.reporting.reporter import Reporter
+from benchmark_cnn.run import TrainingRun, crosses
 from benchmark_cnn.saving import Saver
-from benchmark_cnn.step_loop import make_step_loop
-from benchmark_cnn.stop_signal import StopSignal
-from benchmark_cnn.training_setup import TrainingRun
-from benchmark_cnn.training_step import REPORT
+from benchmark_cnn.step.step_loop import make_step_loop
+from benchmark_cnn.step.training_step import REPORT
+from common.errors import NonFiniteError, Stopped, UsageError
+from common.process import StopSignal
 
 # Dynamic loss scaling gets from its highest scale to its lowest in 24 skipped steps.
 _MOST_SKIPPED_IN_A_ROW = 100
@@ -64,7 +64,7 @@ def train(
         start_step = saver.resume()
         _warn_of_another_batch(run, start_step)
         if start_step == 0 and params.checkpoint.init_checkpoint is not None:
-            saving.initialise(run.state, params.checkpoint.init_checkpoint)
+            saving.initialize(run.state, params.checkpoint.init_checkpoint)
         if directory is not None:
             write_parameters(_with_data_name(params, dataset), directory.path)
         reporter = stack.enter_context(Reporter(run, directory, start_step, command_line))

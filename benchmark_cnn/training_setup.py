@@ -2,60 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from benchmark_cnn import (
-    all_reduce,
-    console,
-    devices,
-    learning_rate,
-    losses,
-    optimizers,
-    run_plan,
-    train_state,
-    validation,
-    variable_mgr,
-)
-from benchmark_cnn.console import HeaderFacts
-from benchmark_cnn.devices import Devices
-from benchmark_cnn.errors import UsageError
+from benchmark_cnn import run as run_plan
+from benchmark_cnn.distribution import devices, variable_mgr
+from benchmark_cnn.distribution.devices import Devices
+from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.evaluation import Evaluator
-from benchmark_cnn.feeding import Dataset
-from benchmark_cnn.network import Network, NetworkSpec
-from benchmark_cnn.params import Params
-from benchmark_cnn.run_plan import RunPlan
-from benchmark_cnn.tower import Tower
-from benchmark_cnn.train_state import TrainState
-from benchmark_cnn.training_step import TrainingStep
-from benchmark_cnn.variable_mgr import VariableManager
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingRun:
-    """Everything the training loop works with."""
-
-    params: Params
-    spec: NetworkSpec
-    dataset: Dataset
-    devices: Devices
-    manager: VariableManager
-    plan: RunPlan
-    image_size: int
-    state: TrainState
-    step: TrainingStep
-    evaluator: Evaluator
-
-    @property
-    def subset(self) -> str:
-        return _subset(self.params)
-
-    @property
-    def evaluates(self) -> bool:
-        run = self.params.run
-        return run.eval_every_epochs is not None or run.eval_every_steps is not None
+from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
+from benchmark_cnn.params import validation, values
+from benchmark_cnn.params.params import Params
+from benchmark_cnn.reporting import console
+from benchmark_cnn.reporting.console import HeaderFacts
+from benchmark_cnn.run import RunPlan, TrainingRun
+from benchmark_cnn.step import learning_rate, losses, optimizers, train_state
+from benchmark_cnn.step.tower import Tower
+from benchmark_cnn.step.training_step import TrainingStep
+from common.errors import UsageError
 
 
 def set_up(
@@ -100,7 +65,7 @@ def set_up(
     )
     tower = Tower(
         network,
-        loss or classification_loss(params.optimization.label_smoothing),
+        loss or losses.classification_loss(params.optimization.label_smoothing),
         # A mixture is for training; measuring the forward pass alone needs none.
         augment=None if params.run.forward_only else dataset.batch_augmentation,
         xla_compile=params.hardware.xla_compile,
@@ -143,7 +108,7 @@ def make_manager(
         hardware.variable_update,
         run_devices.towers,
         parameter_device=run_devices.parameter_device,
-        spec=all_reduce.parse(hardware.all_reduce_spec, run_devices.kind),
+        spec=values.parse(hardware.all_reduce_spec, run_devices.kind),
     )
     manager.check_sum()
     return run_devices, manager
@@ -152,14 +117,14 @@ def make_manager(
 def build_network(
     params: Params, spec: NetworkSpec, dataset: Dataset, manager: VariableManager
 ) -> Network:
-    """The network on the manager's devices, initialised from the run's seed."""
+    """The network on the manager's devices, initialized from the run's seed."""
     num_classes = params.network.num_classes or dataset.num_classes
     if num_classes < dataset.num_classes:
         raise UsageError(
             f"--num_classes={num_classes} is less than the {dataset.num_classes} classes of "
             f"{dataset.name}; leave it out"
         )
-    # Initialisers draw from TensorFlow's global seed, Keras' own from its random state.
+    # Initializers draw from TensorFlow's global seed, Keras' own from its random state.
     tf.keras.utils.set_random_seed(params.hardware.tf_random_seed)
     with manager.scope():
         return spec.build(
@@ -171,23 +136,11 @@ def build_network(
         )
 
 
-def classification_loss(label_smoothing: float) -> Callable:
-    """Cross entropy of the logits and, where there are any, of the auxiliary logits."""
-
-    def loss(output, labels):
-        cross_entropy = losses.cross_entropy(output.logits, labels, label_smoothing)
-        if output.aux_logits is None:
-            return cross_entropy, tf.zeros([])
-        return cross_entropy, losses.cross_entropy(output.aux_logits, labels, label_smoothing)
-
-    return loss
-
-
 def _header_facts(params, spec, dataset, run_devices: Devices, plan: RunPlan) -> HeaderFacts:
     run = params.run
     evaluates = run.eval_every_epochs is not None or run.eval_every_steps is not None
     mode = "training + evaluation" if evaluates else "training"
-    spec_of_reduce = all_reduce.parse(params.hardware.all_reduce_spec, run_devices.kind)
+    spec_of_reduce = values.parse(params.hardware.all_reduce_spec, run_devices.kind)
     return HeaderFacts(
         tensorflow_version=tf.__version__,
         model=spec.name,

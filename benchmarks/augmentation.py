@@ -15,9 +15,9 @@ import statistics
 import sys
 from collections.abc import Sequence
 
+from benchmarks.pipeline_turns import Side, stream_side, take_turns
+from common.errors import DataError
 from preprocessing import registry
-from preprocessing.benchmark_turns import Side, stream_side, take_turns
-from preprocessing.errors import DataError
 from preprocessing.options import AUGMENTATIONS
 
 

@@ -13,9 +13,9 @@ import argparse
 import statistics
 import time
 
-from benchmark_cnn import process_environment
 from benchmarks import training_sides
 from benchmarks.turns import Side, seconds_in_turn
+from common import process
 
 STEPS_PER_TURN = 3
 MODEL = "efficientnet_lite0"
@@ -69,5 +69,5 @@ def _print(speeds: dict[str, list[float]]) -> None:
 
 
 if __name__ == "__main__":
-    process_environment.restart_with_defaults()
+    process.restart_with_defaults()
     main()

@@ -23,8 +23,8 @@ from collections.abc import Callable, Sequence
 from ctypes import Array, c_double
 from typing import Any
 
-from benchmark_cnn import process_environment
 from benchmarks.turns import Side, SideFailed, Turn
+from common import process
 
 MODEL = "efficientnet_lite0"
 BATCH_SIZE = 32
@@ -92,9 +92,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def train(model: str, image_size: int, data_dir: str | None, latest: Array[c_double]) -> Turn:
     """A side: trains, and writes images/s and the data-wait share of a turn to `latest`."""
-    from benchmark_cnn import devices, feeding, training_setup
-    from benchmark_cnn.params import make_params
-    from benchmark_cnn.step_loop import make_step_loop
+    from benchmark_cnn import training_setup
+    from benchmark_cnn.distribution import batches as feeding
+    from benchmark_cnn.distribution import devices
+    from benchmark_cnn.params.validation import make_params
+    from benchmark_cnn.step.step_loop import make_step_loop
     from models import registry
     from preprocessing.registry import open_dataset
 
@@ -111,7 +113,7 @@ def train(model: str, image_size: int, data_dir: str | None, latest: Array[c_dou
 
 
 def _turn(loop: Callable, latest: Array[c_double]) -> None:
-    from benchmark_cnn.speed import Speed
+    from benchmark_cnn.reporting.speed import Speed
 
     speed = Speed(BATCH_SIZE)
     for step in range(UNMEASURED_STEPS + MEASURED_STEPS):
@@ -141,5 +143,5 @@ def _print_row(name: str, values: Sequence[float], form: str) -> None:
 
 
 if __name__ == "__main__":
-    process_environment.restart_with_defaults()
+    process.restart_with_defaults()
     sys.exit(main())

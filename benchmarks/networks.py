@@ -25,9 +25,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark_cnn import process_environment
 from benchmarks import training_sides
 from benchmarks.turns import Side, SideFailed, Turn, seconds_in_turn
+from common import process
 from models import registry
 
 ENGINE, PEER = "engine", "fit"
@@ -200,5 +200,5 @@ def _spread(values: Sequence[float], digits: int) -> str:
 
 
 if __name__ == "__main__":
-    process_environment.restart_with_defaults()
+    process.restart_with_defaults()
     sys.exit(main())

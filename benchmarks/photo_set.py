@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from download_and_convert_imagenet.manifest import Manifest, Shard, write_manifest
-from download_and_convert_imagenet.shard_writer import shard_ranges, write_shard
-from download_and_convert_imagenet.tf_example import LabelledImage, encode_image
+from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
+from download_and_convert_imagenet.records.shard_writer import shard_ranges, write_shard
+from download_and_convert_imagenet.records.tf_example import LabeledImage, encode_image
 
 # (width, height): three quarters of ImageNet's images are landscape, most have a side of 500.
 SIZES = ((500, 375), (500, 375), (500, 333), (375, 500))
@@ -87,7 +87,7 @@ def write_photo_set(
 
 
 def source_photos() -> Iterator[Image.Image]:
-    """Colour photos that are installed with the libraries, 8-bit RGB."""
+    """Color photos that are installed with the libraries, 8-bit RGB."""
     import skimage.data
     from sklearn.datasets import load_sample_images
 
@@ -103,7 +103,7 @@ def _example(
     random = np.random.default_rng((seed, SPLITS.index(split), number))
     image = _part(photos[int(random.integers(len(photos)))], random)
     return encode_image(
-        LabelledImage(
+        LabeledImage(
             encoded=encode_to_size(image, num_bytes),
             height=image.height,
             width=image.width,

@@ -4,15 +4,22 @@ Each function builds its side and returns a call that takes a few steps: batches
 224 px, unless told otherwise, on the CPU in float32, with Nesterov momentum and weight decay. The
 engine takes the one batch of the synthetic data set over and over, the other sides one batch of
 random pixels with much the same statistics.
+
+One of our networks as a Keras user would write it: with Keras' own layers.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 
+from benchmark_cnn.params import validation
 from benchmarks.turns import Turn
+from models.layers.batch_norm import FusedBatchNorm
+from models.layers.depthwise_convolution import DepthwiseConvolution
+from models.layers.dropout import Dropout, StochasticDepth
 
 BATCH_SIZE = 32
 IMAGE_SIZE = 224
@@ -71,9 +78,10 @@ def engine(
     batch_size: int = BATCH_SIZE,
 ) -> Turn:
     """What train.py runs, from the parameters to the step loop."""
-    from benchmark_cnn import feeding, training_setup
-    from benchmark_cnn.params import make_params
-    from benchmark_cnn.step_loop import make_step_loop
+    from benchmark_cnn import training_setup
+    from benchmark_cnn.distribution import batches as feeding
+    from benchmark_cnn.params.validation import make_params
+    from benchmark_cnn.step.step_loop import make_step_loop
     from models import registry
     from preprocessing.registry import open_dataset
 
@@ -100,7 +108,7 @@ def engine(
 
 def fit_with_keras_layers(model: str, steps: int) -> Turn:
     """Our network with Keras' own batch norm and dropout, trained by `fit`."""
-    from benchmarks.keras_twin import with_keras_layers
+    pass
     from models import registry
 
     _prepare_cpu()
@@ -142,12 +150,44 @@ def _fit(model: Any, steps: int, image_size: int, batch_size: int) -> Turn:
 
 
 def _prepare_cpu(num_towers: int = 1) -> None:
-    from benchmark_cnn import devices, params
+    from benchmark_cnn.distribution import devices
 
-    devices.prepare(params.make_params(device="cpu", num_gpus=num_towers).hardware)
+    devices.prepare(validation.make_params(device="cpu", num_gpus=num_towers).hardware)
 
 
 def _batch(image_size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
     images = random.normal(127, 60, (batch_size, image_size, image_size, 3)).clip(0, 255)
     return images.astype(np.uint8), random.integers(0, 1000, batch_size).astype(np.int32)
+
+
+def with_keras_layers(model: keras.Model) -> keras.Model:
+    """A clone with `keras.layers` in place of ours; weights are initialized anew.
+
+    Stochastic depth becomes dropout of whole examples, which is what it is.
+    """
+    return keras.models.clone_model(model, clone_function=_clone)
+
+
+def _clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+    name = layer.name
+    if isinstance(layer, FusedBatchNorm):
+        return keras.layers.BatchNormalization(
+            momentum=layer.momentum, epsilon=layer.epsilon, scale=layer.scale, name=name
+        )
+    if isinstance(layer, StochasticDepth):
+        return keras.layers.Dropout(
+            1.0 - layer.keep_probability, noise_shape=(None, 1, 1, 1), name=name
+        )
+    if isinstance(layer, Dropout):
+        return keras.layers.Dropout(layer.rate, name=name)
+    if isinstance(layer, DepthwiseConvolution):
+        return keras.layers.DepthwiseConv2D(
+            layer.kernel_size,
+            layer.strides,
+            padding=layer.padding,
+            use_bias=False,
+            depthwise_initializer=layer.depthwise_initializer,
+            name=name,
+        )
+    return layer.__class__.from_config(layer.get_config())

@@ -62,10 +62,10 @@ class Side:
 
 
 def _serve(connection, make: Callable[..., Turn], arguments: tuple) -> None:
-    from benchmark_cnn import process_environment
+    from common import process
 
     try:
-        with process_environment.without_chatter(), contextlib.redirect_stdout(io.StringIO()):
+        with process.without_chatter(), contextlib.redirect_stdout(io.StringIO()):
             turn = make(*arguments)
         while _is_asked(connection):
             turn()

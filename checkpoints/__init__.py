@@ -1,1 +1,4 @@
-"""Pretrained weights: importers, and a manifest with origin, hash and expected accuracy."""
+"""Files of named tensors.
+
+Write, verify, find, restore by name. Knows names and shapes, no network and no run.
+"""

@@ -1,66 +1,67 @@
-"""Checkpoints in TF1's tensor-bundle format: whole or not at all, and read back by name."""
+"""Reads checkpoints of named tensors: TF1's tensor bundle, and the single file before it (V1).
+
+A bundle is `<prefix>.index` with its data files; TF-Slim's checkpoints of 2016 are one file each,
+whose name is the prefix.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
-import tempfile
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from benchmark_cnn import tensor_bundle
-from benchmark_cnn.errors import DataError
-from benchmark_cnn.tensor_bundle import INDEX_SUFFIX
-from checkpoints.errors import WeightsError
+from common.errors import DataError
+
+INDEX_SUFFIX = ".index"
+# Beside checkpoints: a text that names the newest.
+STATE_FILE = "checkpoint"
+# What V1 checkpoints are usually called; any other name can be one too.
+V1_NAME = re.compile(r".+\.ckpt(-\d+)?")
+# What TensorFlow's reader raises for damaged files: DataLoss is an OpError, a short read an
+# IndexError.
+READ_ERRORS = (tf.errors.OpError, IndexError, ValueError, TypeError, RuntimeError, OSError)
+# The reader's words for a plain file that was never a checkpoint.
+_FOREIGN = ("sstable", "saved tensor slices")
 
 
-def write(
-    prefix: str | os.PathLike[str],
-    tensors: Mapping[str, np.ndarray],
-    *,
-    beside: Mapping[str, str] | None = None,
-) -> None:
-    """Write `<prefix>.index` and its data file; the index comes last and makes it a checkpoint.
+def prefix_of(path: str | os.PathLike[str]) -> str:
+    """The prefix that a prefix or one of a checkpoint's files stands for."""
+    return re.sub(r"\.(index|json|meta|data-\d{5}-of-\d{5})$", "", os.fspath(path))
 
-    Args:
-      beside: file name -> text of other files of the directory that belong to the checkpoint. Of
-        them and it, all are new or all are old whenever there is an index.
+
+def exists(prefix: str | os.PathLike[str]) -> bool:
+    """Whether there is a bundle of this prefix, or a plain file that may be a V1 checkpoint."""
+    prefix = os.fspath(prefix)
+    if os.path.exists(prefix + INDEX_SUFFIX):
+        return True
+    return os.path.isfile(prefix) and os.path.basename(prefix) != STATE_FILE
+
+
+def v1_files(directory: str | os.PathLike[str]) -> list[Path]:
+    """The files of a directory that are named as V1 checkpoints are, sorted.
 
     Raises:
-      WeightsError: the disk is full or the directory unwritable.
+      OSError: it cannot be read.
     """
-    prefix = Path(prefix)
-    try:
-        prefix.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=prefix.parent, prefix=".writing-") as folder:
-            with tf.device("CPU:0"):
-                tf.raw_ops.SaveV2(
-                    prefix=os.path.join(folder, prefix.name),
-                    tensor_names=list(tensors),
-                    shape_and_slices=[""] * len(tensors),
-                    tensors=[tf.convert_to_tensor(value) for value in tensors.values()],
-                )
-            for name, text in (beside or {}).items():
-                Path(folder, name).write_text(text, encoding="utf-8")
-            written = sorted(Path(folder).iterdir(), key=lambda path: path.suffix == INDEX_SUFFIX)
-            prefix.with_name(prefix.name + INDEX_SUFFIX).unlink(missing_ok=True)
-            for path in written:
-                path.replace(prefix.parent / path.name)
-    except (OSError, tf.errors.OpError) as error:
-        raise WeightsError(f"cannot write {prefix}: {tensor_bundle.first_line(error)}") from error
+    paths = Path(directory).iterdir()
+    return sorted(path for path in paths if V1_NAME.fullmatch(path.name) and path.is_file())
 
 
 def shapes(prefix: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of a checkpoint, sorted by name, by its prefix or a file of it.
+    """Name -> shape of every tensor, sorted by name.
 
     Raises:
-      WeightsError: there is none, or it is damaged.
+      DataError: it cannot be read.
     """
-    with _as_weights_error():
-        return tensor_bundle.shapes(_existing(prefix))
+    with _reader(prefix) as reader:
+        return {n: tuple(s) for n, s in sorted(reader.get_variable_to_shape_map().items())}
 
 
 def read(
@@ -69,25 +70,38 @@ def read(
     """Name -> value of the tensors `names`, or of all.
 
     Raises:
-      WeightsError: no checkpoint, a name that it does not have, or it is damaged.
+      DataError: a name that it does not have, or it cannot be read.
     """
-    with _as_weights_error():
-        return tensor_bundle.read(_existing(prefix), names)
+    with _reader(prefix) as reader:
+        present = sorted(reader.get_variable_to_shape_map())
+        wanted = present if names is None else list(names)
+        absent = sorted(set(wanted) - set(present))
+        if not absent:
+            return {name: _as_array(reader.get_tensor(name)) for name in wanted}
+    near = difflib.get_close_matches(absent[0], present, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]}?" if len(absent) == 1 and near else ""
+    raise DataError(f"{os.fspath(prefix)} has no tensor {', '.join(absent[:10])}{hint}")
 
 
-def _existing(path: str | os.PathLike[str]) -> str:
-    prefix = tensor_bundle.prefix_of(path)
-    if not tensor_bundle.exists(prefix):
-        raise WeightsError(
-            f"no checkpoint {prefix} (neither {prefix}{INDEX_SUFFIX} nor a one-file checkpoint "
-            f"{prefix})"
-        )
-    return prefix
+def first_line(error: Exception) -> str:
+    """The reason in TensorFlow's "{{node ...}} <file>; No space left on device [Op:SaveV2]"."""
+    text = str(getattr(error, "strerror", None) or getattr(error, "message", None) or error)
+    text = (text.strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"\s*\[Op:\w+\].*", "", text).rpartition("; ")[2]
 
 
 @contextlib.contextmanager
-def _as_weights_error() -> Iterator[None]:
+def _reader(prefix: str | os.PathLike[str]) -> Iterator[Any]:
+    prefix = os.fspath(prefix)
     try:
-        yield
-    except DataError as error:
-        raise WeightsError(str(error)) from error
+        yield tf.train.load_checkpoint(prefix)
+    except READ_ERRORS as error:
+        is_bundle = os.path.exists(prefix + INDEX_SUFFIX)
+        if not is_bundle and any(words in str(error) for words in _FOREIGN):
+            raise DataError(f"{prefix} is not a checkpoint, or a damaged one") from error
+        raise DataError(f"checkpoint {prefix} cannot be read: {first_line(error)}") from error
+
+
+def _as_array(value: np.ndarray | bytes) -> np.ndarray:
+    # NumPy's own string type would drop trailing zero bytes.
+    return np.asarray(value, dtype=object if isinstance(value, bytes) else None)

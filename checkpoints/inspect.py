@@ -8,8 +8,8 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmark_cnn import flags, tensor_roles
-from download_and_convert_imagenet import standard_streams
+from checkpoints import tensor_roles
+from common import commands
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,17 +20,17 @@ def main(argv: Sequence[str]) -> int:
         for line in lines:
             print(line)
     except BrokenPipeError:  # `| head` has seen enough
-        standard_streams.leave_to_nobody()
+        commands.leave_to_nobody()
     except (Exception, KeyboardInterrupt) as error:
-        return flags.report_and_exit_code(error, arguments.debug)
+        return commands.report_and_exit_code(error, arguments.debug)
     return 0
 
 
 def _all(arguments: argparse.Namespace) -> list[str]:
     """A table of every tensor, then what kinds there are and how many values in each."""
-    from checkpoints import bundle
+    from checkpoints import checked_bundle
 
-    values = bundle.read(_prefix(arguments.prefix))
+    values = checked_bundle.read(_prefix(arguments.prefix))
     rows, counts, sizes = [], Counter(), Counter()
     for name, value in values.items():
         role = tensor_roles.role(name, values)
@@ -52,11 +52,11 @@ def _one(prefix: str, name: str) -> list[str]:
     """One tensor, its values included."""
     import numpy as np
 
-    from checkpoints import bundle
+    from checkpoints import checked_bundle
 
     path = _prefix(prefix)
-    value = bundle.read(path, [name])[name]
-    role = tensor_roles.role(name, bundle.shapes(path))
+    value = checked_bundle.read(path, [name])[name]
+    role = tensor_roles.role(name, checked_bundle.shapes(path))
     return [
         f"{name}  {_shape(value)}  {value.dtype}  {role}  {_statistics(value)}".rstrip(),
         np.array2string(value, threshold=1000, edgeitems=3, max_line_width=100),
@@ -65,9 +65,9 @@ def _one(prefix: str, name: str) -> list[str]:
 
 def _prefix(path: str) -> str:
     """A directory stands for the only checkpoint in it."""
-    from checkpoints import tf1_checkpoint
+    from checkpoints.readers import tf1_archive
 
-    return str(tf1_checkpoint.only_prefix(path)) if os.path.isdir(path) else path
+    return str(tf1_archive.only_prefix(path)) if os.path.isdir(path) else path
 
 
 def _shape(value) -> str:

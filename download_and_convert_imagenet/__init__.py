@@ -1,1 +1,1 @@
-"""Raw images to TFRecord shards with ImageNet's keys; nothing here needs TensorFlow."""
+"""Converts raw images to TFRecord shards with ImageNet's keys. Needs no TensorFlow."""

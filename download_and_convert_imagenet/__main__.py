@@ -1,14 +1,25 @@
-"""Convert raw images to TFRecord shards: `python -m download_and_convert_imagenet DATA_DIR`."""
+"""Convert raw images to TFRecord shards: `python -m download_and_convert_imagenet DATA_DIR`.
+
+The command line of the converter.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from download_and_convert_imagenet import standard_streams
-from download_and_convert_imagenet.conversion_options import parse_options
+from common import commands
+from common.process import num_cores
+from download_and_convert_imagenet.sources.image_source import (
+    IMAGENET_SHARDS,
+    NO_BOXES,
+    TRAIN,
+    VALIDATION,
+)
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 NOBODY_READS = 1  # rich, which writes all lines but the last ones, ends with it, too
@@ -17,7 +28,7 @@ NOBODY_READS = 1  # rich, which writes all lines but the last ones, ends with it
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; return the exit code."""
     options = parse_options(arguments, _program())
-    standard_streams.escape_what_is_no_text()
+    commands.escape_what_is_no_text()
     try:
         return _convert(options)
     except KeyboardInterrupt:
@@ -27,19 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _convert(options: argparse.Namespace) -> int:
     try:
-        from download_and_convert_imagenet import conversion_command
+        from download_and_convert_imagenet import command
     except ImportError as error:
         print(f"error: {error}: install pillow, numpy and rich", file=sys.stderr)
         return 3
     try:
-        code = conversion_command.run(options)
+        code = command.run(options)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # `| head` has seen enough
-        standard_streams.leave_to_nobody()
+        commands.leave_to_nobody()
         return NOBODY_READS
-    except conversion_command.ERRORS as error:
-        print(f"error: {conversion_command.describe(error)}", file=sys.stderr)
+    except command.ERRORS as error:
+        print(f"error: {command.describe(error)}", file=sys.stderr)
         return 3
 
 
@@ -47,6 +58,100 @@ def _program() -> str:
     """How it was called: as a module, or as one file."""
     name = Path(sys.argv[0]).name
     return "python -m download_and_convert_imagenet" if name == "__main__.py" else name
+
+
+SOURCES = ("imagenet", "folder", "cifar10")
+_EPILOG = """\
+DATA_DIR, or DATA_DIR/raw-data, holds ImageNet as it was downloaded: ILSVRC2012_img_train.tar and
+ILSVRC2012_img_val.tar; or train/ and validation/ with a folder a class; or Kaggle's
+imagenet_object_localization_patched2019.tar.gz. The command may be stopped at any time: given
+again, it goes on where it was. Exit codes: 0 done, 2 wrong options, 3 missing or damaged data.
+"""
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """A parser that answers a mistake with one line, not with the list of options."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (--help lists the options)\n")
+
+
+def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Namespace:
+    """The options; ends the program with code 2 and one line where they cannot be meant."""
+    parser = _OneLineParser(
+        program,
+        usage="%(prog)s DATA_DIR [options]",
+        description="Raw images to TFRecord shards: ImageNet, class folders, CIFAR-10.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("data_dir", metavar="DATA_DIR", type=_path, help="where the shards go")
+    parser.add_argument("--source", choices=SOURCES, default=SOURCES[0], help="default imagenet")
+    parser.add_argument("--raw_dir", type=_path, help="archives or folders, if not in DATA_DIR")
+    parser.add_argument("--split", choices=(TRAIN, VALIDATION), help="convert this one only")
+    for split, count in IMAGENET_SHARDS.items():
+        parser.add_argument(
+            f"--{split}_shards",
+            type=_positive,
+            help=f"files (default {count}; of other sources as many as hold 100 MB each)",
+        )
+    parser.add_argument(
+        "--num_processes", type=_positive, default=num_cores(), help="default: one a core"
+    )
+    parser.add_argument(
+        "--bounding_boxes",
+        metavar="PATH",
+        type=os.path.expanduser,
+        help=f"annotations of ImageNet, if not in DATA_DIR; '{NO_BOXES}' converts without them",
+    )
+    parser.add_argument(
+        "--validation_fraction",
+        type=_fraction,
+        help="of --source=folder: this share of the images, where no folder holds them (0.1)",
+    )
+    parser.add_argument(
+        "--max_corrupt_images",
+        type=_count,
+        default=0,
+        help="leave out so many images that cannot be decoded without exit code 3 (default 0)",
+    )
+    options = parser.parse_args(arguments)
+    if options.validation_fraction is not None and options.source != "folder":
+        parser.error("--validation_fraction is an option of --source=folder")
+    if options.bounding_boxes is not None and options.source != "imagenet":
+        parser.error("--bounding_boxes is an option of --source=imagenet")
+    if options.source == "folder" and options.raw_dir is None:
+        parser.error("--source=folder needs --raw_dir, where the folders of classes are")
+    return options
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return Path(os.path.expanduser(text))  # which leaves the home of nobody as it is
+
+
+def _positive(text: str) -> int:
+    if (value := _count(text)) == 0:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 0 or more")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not from 0 to below 1")
+    return value
 
 
 if __name__ == "__main__":

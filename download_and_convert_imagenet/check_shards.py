@@ -18,15 +18,15 @@ from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from download_and_convert_imagenet import standard_streams
-from download_and_convert_imagenet.manifest import (
+from common import commands
+from download_and_convert_imagenet.records.manifest import (
     FILE_NAME,
     Manifest,
     ManifestError,
     Shard,
     read_manifest,
+    split_of,
 )
-from download_and_convert_imagenet.shard_names import split_of
 
 _CHUNK_BYTES = 1 << 20
 _DAMAGED = 3
@@ -36,7 +36,7 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check the directory of the command line; the exit code is 0 when all is right, else 3."""
     options = _parser().parse_args(arguments)
-    standard_streams.escape_what_is_no_text()
+    commands.escape_what_is_no_text()
     try:
         return _check(options)
     except KeyboardInterrupt:
@@ -61,7 +61,7 @@ def _check(options: argparse.Namespace) -> int:
             print(problem, flush=True)
         print(_summary(manifest, num_problems), flush=True)
     except BrokenPipeError:  # `| head` has seen enough
-        standard_streams.leave_to_nobody()
+        commands.leave_to_nobody()
     return _DAMAGED if num_problems else 0
 
 

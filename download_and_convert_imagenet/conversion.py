@@ -8,20 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from download_and_convert_imagenet.conversion_journal import (
+from download_and_convert_imagenet.data_directory import DataDirectory, Splits
+from download_and_convert_imagenet.journal import (
+    CORRUPT_IMAGES_FILE,
     ConversionJournal,
     FinishedShard,
+    write_image_lists,
 )
-from download_and_convert_imagenet.conversion_plan import ShardTask, plan_conversion
-from download_and_convert_imagenet.conversion_workers import (
-    ConversionError,
-    Event,
-    ImagesRead,
-    run_tasks,
-)
-from download_and_convert_imagenet.data_directory import DataDirectory, Splits
-from download_and_convert_imagenet.image_lists import CORRUPT_IMAGES_FILE, write_image_lists
-from download_and_convert_imagenet.image_source import ImageSource
+from download_and_convert_imagenet.plan import ShardTask, plan_conversion
+from download_and_convert_imagenet.sources.image_source import ImageSource
+from download_and_convert_imagenet.workers import ConversionError, Event, ImagesRead, run_tasks
 
 
 class ConversionDisplay(Protocol):

@@ -7,23 +7,20 @@ import shutil
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
-from download_and_convert_imagenet.conversion_journal import (
-    ConversionJournal,
-    FinishedShard,
-    file_size,
-)
-from download_and_convert_imagenet.conversion_plan import ShardTask
-from download_and_convert_imagenet.conversion_workers import ConversionError
-from download_and_convert_imagenet.image_source import ImageSource
-from download_and_convert_imagenet.manifest import (
+from common.files import file_size
+from download_and_convert_imagenet.journal import ConversionJournal, FinishedShard
+from download_and_convert_imagenet.plan import ShardTask
+from download_and_convert_imagenet.records.manifest import (
     FILE_NAME,
     Manifest,
     ManifestError,
     Shard,
     read_manifest,
+    split_of,
     write_manifest,
 )
-from download_and_convert_imagenet.shard_names import split_of
+from download_and_convert_imagenet.sources.image_source import ImageSource
+from download_and_convert_imagenet.workers import ConversionError
 
 # Of a shard or of the manifest, with the number of the process that wrote it.
 _PARTIAL = re.compile(r"\.(?P<file>.+)\.\d+\.partial")

@@ -1,6 +1,6 @@
 """scikit-learn's 1,797 handwritten digits as JPEG TFRecords: real data that needs no download.
 
-The images are 8x8 with 17 grey levels (UCI optical recognition of handwritten digits, test part).
+The images are 8x8 with 17 gray levels (UCI optical recognition of handwritten digits, test part).
 They are enlarged to 32x32, so that the JPEG blocks and a network's first stride leave something.
 
 The split is fixed: within each class the images are put in the order of the SHA-256 of
@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from download_and_convert_imagenet.manifest import Manifest, Shard, write_manifest
-from download_and_convert_imagenet.shard_writer import shard_ranges, write_shard
-from download_and_convert_imagenet.tf_example import LabelledImage, encode_image
+from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
+from download_and_convert_imagenet.records.shard_writer import shard_ranges, write_shard
+from download_and_convert_imagenet.records.tf_example import LabeledImage, encode_image
 
 IMAGE_SIZE = 32
 JPEG_QUALITY = 97
 NUM_SHARDS = {"train": 8, "validation": 2}
 CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_MAX_GREY = 16
+_MAX_GRAY = 16
 _VALIDATION_FRACTION = 0.2
 _SPLIT_SEED = 1
 
@@ -108,14 +108,14 @@ def _write_split(
     )
 
 
-def _encode_digit(index: int, grey: np.ndarray, digit: int) -> bytes:
-    """One record; `grey` is float [8, 8] in 0..16."""
-    levels = np.round(grey * (255 / _MAX_GREY)).astype(np.uint8)
+def _encode_digit(index: int, gray: np.ndarray, digit: int) -> bytes:
+    """One record; `gray` is float [8, 8] in 0..16."""
+    levels = np.round(gray * (255 / _MAX_GRAY)).astype(np.uint8)
     image = Image.fromarray(levels).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
     encoded = io.BytesIO()
     image.convert("RGB").save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return encode_image(
-        LabelledImage(
+        LabeledImage(
             encoded=encoded.getvalue(),
             height=IMAGE_SIZE,
             width=IMAGE_SIZE,

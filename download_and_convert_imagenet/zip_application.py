@@ -1,4 +1,6 @@
-"""Write this package as one executable file: `python3 zip_application.py OUTPUT MODULE FILE...`.
+"""Writes packages as one executable file.
+
+    python3 zip_application.py OUTPUT MODULE PACKAGE,PACKAGE,... FILE...
 
 The file is a zip archive with a first line that names the interpreter (PEP 441): Python runs it as
 it is, and `./OUTPUT` does where `python3` is on the PATH. Equal sources give equal bytes: names are
@@ -35,25 +37,28 @@ if __name__ == "__main__":
 """
 
 
-def write_zip_application(output: str, module: str, files: Iterable[str]) -> None:
-    """Put the files of a package and a start of `module`'s main() into an executable file.
+def write_zip_application(
+    output: str, module: str, packages: Sequence[str], files: Iterable[str]
+) -> None:
+    """Puts the files of packages and a call of `module`'s main() into an executable file.
 
     Args:
-        module: such as "package.module"; files are stored below the name of its package, whose
-            folder their paths contain.
+        module: such as "package.module".
+        packages: names of the top folders that are stored. A file is stored below the last of
+            these folders in its path.
 
     Raises:
-        ValueError: a file lies outside of the package.
+        ValueError: a file lies outside of the packages.
         OSError: a file cannot be read, or the output cannot be written.
     """
-    package = module.partition(".")[0]
     contents = {"__main__.py": _MAIN.format(module=module).encode()}
     for path in files:
-        _, found, below = f"/{path}".rpartition(f"/{package}/")
-        if not found:
-            raise ValueError(f"{path} is not in a folder {package}")
+        folders = path.split("/")[:-1]
+        last = max((i for i, folder in enumerate(folders) if folder in packages), default=None)
+        if last is None:
+            raise ValueError(f"{path} is not in a folder {' or '.join(packages)}")
         with open(path, "rb") as file:
-            contents[f"{package}/{below}"] = file.read()
+            contents["/".join(path.split("/")[last:])] = file.read()
     with open(output, "wb") as file:
         file.write(_FIRST_LINE)
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -67,11 +72,11 @@ def write_zip_application(output: str, module: str, files: Iterable[str]) -> Non
 
 def main(arguments: Sequence[str]) -> int:
     """Write what the command line says."""
-    if len(arguments) < 3:
-        print("usage: zip_application.py OUTPUT MODULE FILE...", file=sys.stderr)
+    if len(arguments) < 4:
+        print("usage: zip_application.py OUTPUT MODULE PACKAGE,... FILE...", file=sys.stderr)
         return 2
-    output, module, *files = arguments
-    write_zip_application(output, module, files)
+    output, module, packages, *files = arguments
+    write_zip_application(output, module, packages.split(","), files)
     return 0
 
 

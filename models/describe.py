@@ -25,7 +25,7 @@ count three more for each output of a convolution, as the published table of Eff
 
 *Memory* is what one image adds to a training step in float32: the bytes of all tensors that the
 forward pass makes of the image and the backward pass reads, counted in the traced graph of one step
-with auxiliary heads (`models/step_memory.py`). Weights, gradients and the optimizer's slots do not
+with auxiliary heads (`models/cost.py`). Weights, gradients and the optimizer's slots do not
 grow with the batch and are not in it, nor is what the backward pass needs for a moment only. The
 peak memory of a process on a CPU (`python -m tests.models.peak_memory NAME BATCH_SIZE`) grew by
 more than that for each image, in three runs: by 7 to 13% with `resnet20`, 4 to 23% with `resnet50`,
@@ -69,8 +69,7 @@ class Description(NamedTuple):
 def describe(name: str) -> Description:
     """Builds the network and counts. Raises models.registry.UnknownModelError."""
     spec = registry.get(name)
-    from models.cost import cost, num_parameters
-    from models.step_memory import activation_bytes
+    from models.cost import activation_bytes, cost, num_parameters
 
     network = spec.build(num_classes=NUM_CLASSES, image_size=spec.image_size)
     counted = cost(network, spec.image_size)

@@ -49,7 +49,7 @@ class ForwardPass:
 def name_hash(layer_name: str) -> tuple[int, int]:
     """Two int32 words that depend on the name alone, in every process (Python's hash() does not).
 
-    Two words, so that no two layers can share a mask at neighbouring steps or towers.
+    Two words, so that no two layers can share a mask at neighboring steps or towers.
     """
     words = (zlib.crc32(layer_name.encode()), zlib.crc32(b"second word of " + layer_name.encode()))
     first, second = (word - (1 << 32) if word >= 1 << 31 else word for word in words)

@@ -9,18 +9,17 @@ import keras
 
 from models.layers.batch_norm import FusedBatchNorm
 from models.layers.depthwise_convolution import DepthwiseConvolution
-from models.layers.dropout import Dropout
+from models.layers.dropout import Dropout, StochasticDepth
 from models.layers.layout import channel_axis, keras_data_format
 from models.layers.pixel_normalization import PixelNormalization
-from models.layers.stochastic_depth import StochasticDepth
-from models.layers.zero_padded_shortcut import ZeroPaddedShortcut
+from models.layers.residual import ZeroPaddedShortcut
 
 
 @dataclass(frozen=True)
 class LayerFactory:
     """Variables and heads are float32; convolutions, batch norm and activations run in `dtype`.
 
-    Layer names hold dots where checkpoint names hold slashes (see models/keras_network.py).
+    Layer names hold dots where checkpoint names hold slashes (see models/network.py).
     """
 
     dtype: str
@@ -41,7 +40,7 @@ class LayerFactory:
         return keras_data_format(self.layout)
 
     def pixels(self, images: Any, *, mean: Any, std: Any) -> Any:
-        """Normalised images [B, H, W, 3] in `dtype`, transposed where the layout is NCHW."""
+        """Normalized images [B, H, W, 3] in `dtype`, transposed where the layout is NCHW."""
         normalize = PixelNormalization(mean, std, output_dtype=self.dtype, name="pixels")
         normalized = normalize(images)
         if self.layout == "NHWC":

@@ -1,6 +1,8 @@
 """One entry of the registry: a network's name, its defaults and where its builder is.
 
 Flag parsing reads this module, so it imports no TensorFlow.
+
+The check that a network can be built for images of some size.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.network import Network
+
 
 DTYPES = ("float32", "bfloat16", "float16")
 DATA_FORMATS = ("NHWC", "NCHW")
@@ -75,3 +78,12 @@ class ModelSpec:
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise NetworkOptionError(f"{what} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def check_image_size(name: str, image_size: int, minimum: int) -> None:
+    """Raises NetworkOptionError where images with sides of so many pixels are too small."""
+    if image_size < minimum:
+        raise NetworkOptionError(
+            f"{name} needs images of at least {minimum} x {minimum} pixels, "
+            f"got image_size={image_size}"
+        )

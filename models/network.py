@@ -1,4 +1,7 @@
-"""What a network is to the engine: named variables and a call, whatever it was written with."""
+"""What a network is to the engine: named variables and a call, whatever it was written with.
+
+A keras.Model as a Network: names its variables after its layers.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
 from models.forward_pass import forward_pass
@@ -73,3 +77,33 @@ def _split_heads(outputs: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
 def kernels(trainable: Sequence[str]) -> frozenset[str]:
     """The variables that decay by default: kernels, never batch norm, never a bias."""
     return frozenset(name for name in trainable if name.rsplit("/", 1)[-1] in KERNEL_NAMES)
+
+
+def keras_network(
+    model: keras.Model, *, scope: str, name: str, background_class: bool = False
+) -> Network:
+    """Wraps a built model.
+
+    Keras allows no slash in a layer's name, so a dot stands for it: the kernel of layer
+    "blocks_0.conv2d" is "<scope>/blocks_0/conv2d/kernel" in a checkpoint.
+    """
+    named = {
+        f"{scope}/{layer.name.replace('.', '/')}/{variable.name}": variable
+        for layer in model.layers
+        for variable in layer.weights
+    }
+    if len(named) != len(model.weights):
+        raise ValueError(f"model {name!r} has variables that share a name")
+    trainable = tuple(key for key, variable in named.items() if variable.trainable)
+    return Network(
+        name=name,
+        variables={key: variable.value for key, variable in named.items()},
+        trainable=trainable,
+        decayed=kernels(trainable),
+        forward=lambda images, training: model(images, training=training),
+        statistic_names={
+            id(variable): key for key, variable in named.items() if not variable.trainable
+        },
+        background_class=background_class,
+        keras_model=model,
+    )

@@ -2,17 +2,19 @@
 
 Flag parsing reads this module, so it imports no TensorFlow: a builder is named as
 "module:function" and imported when a network is built.
+
+What tf_cnn_benchmarks and tf-imagenet called the networks that have another name here.
+
+Flag parsing reads this module, so it imports no TensorFlow. Without it, the names that look most
+alike would be suggested: resnet110, a network for CIFAR-10, for resnet101.
 """
 
 from __future__ import annotations
 
 import difflib
 
-from models.ancestor_names import ANCESTOR_NAMES
-from models.cifar_specs import CIFAR_SPECS
-from models.keras_specs import KERAS_SPECS
 from models.model_spec import ModelSpec, NetworkOptionError
-from models.slim.specs import SLIM_SPECS
+from models.specs import CIFAR_SPECS, KERAS_SPECS, SLIM_SPECS
 
 __all__ = ["ModelSpec", "NetworkOptionError", "UnknownModelError", "get", "names"]
 
@@ -31,7 +33,7 @@ def _efficientnet_lite(
         image_size=image_size,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        builder="models.efficientnet_lite:build",
+        builder="models.networks.efficientnet_lite:build",
         options={"variant": variant},
     )
 
@@ -41,9 +43,9 @@ def _efficientnet_lite(
 _SPECS = {
     spec.name: spec
     for spec in (
-        ModelSpec("trivial", 227, 32, 0.005, "models.trivial:build"),
-        ModelSpec("lenet", 28, 32, 0.005, "models.lenet:build"),
-        ModelSpec("resnet50", 224, 64, 0.032, "models.resnet:build"),
+        ModelSpec("trivial", 227, 32, 0.005, "models.networks.small:build_trivial"),
+        ModelSpec("lenet", 28, 32, 0.005, "models.networks.small:build_lenet"),
+        ModelSpec("resnet50", 224, 64, 0.032, "models.networks.resnet:build"),
         _efficientnet_lite(0, image_size=224, batch_size=128, learning_rate=0.008),
         _efficientnet_lite(1, image_size=240, batch_size=128, learning_rate=0.008),
         _efficientnet_lite(2, image_size=260, batch_size=64, learning_rate=0.004),
@@ -83,3 +85,41 @@ def _nearest(name: str) -> str | None:
     if name in ANCESTOR_NAMES:
         return ANCESTOR_NAMES[name]
     return next(iter(difflib.get_close_matches(name, names(), n=1)), None)
+
+
+# The old name -> ours, or None where there is no such network. tf_cnn_benchmarks' resnet101 and
+# resnet152 have the stride in the first 1x1 convolution, as Keras' have and TF-Slim's have not.
+ANCESTOR_NAMES: dict[str, str | None] = {
+    "alexnet": "alexnet_v2",
+    "inception3": "inception_v3",
+    "inception4": "inception_v4",
+    "mobilenet": "mobilenet_v2_orig",
+    "nasnet": "keras_nasnetmobile",
+    "nasnetlarge": "keras_nasnetlarge",
+    "nasnet_v1_small": "keras_nasnetmobile",
+    "nasnet_v1_large": "keras_nasnetlarge",
+    "resnet50_v1.5": "resnet50",
+    "resnet50_v2": "resnet_v2_50",
+    "resnet101": "keras_resnet101",
+    "resnet101_v2": "resnet_v2_101",
+    "resnet152": "keras_resnet152",
+    "resnet152_v2": "resnet_v2_152",
+    "vgg11": "vgg_a",
+    "vgg16": "vgg_16",
+    "vgg19": "vgg_19",
+    "official_resnet18": None,
+    "official_resnet18_v2": None,
+    "official_resnet34": None,
+    "official_resnet34_v2": None,
+    "official_resnet50": "resnet50",
+    "official_resnet50_v2": "resnet_v2_50",
+    "official_resnet101": "keras_resnet101",
+    "official_resnet101_v2": "resnet_v2_101",
+    "official_resnet152": "keras_resnet152",
+    "official_resnet152_v2": "resnet_v2_152",
+    "official_resnet200": None,
+    "official_resnet200_v2": None,
+    "deepspeech2": None,
+    "ncf": None,
+    "ssd300": None,
+}

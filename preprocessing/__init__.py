@@ -1,1 +1,1 @@
-"""Data sets and input pipelines: files in, batches out."""
+"""Data sets by name: files in, batches out."""

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from preprocessing import photos
-from preprocessing.command_line import at_least, exit_code_of
-from preprocessing.errors import DataError
+from common.commands import at_least, exit_code_of
+from common.errors import DataError
+from preprocessing.images import photos
 from preprocessing.options import BatchOptions, ImageOptions
 
 ROWS: dict[str, ImageOptions | BatchOptions] = {
@@ -100,10 +100,10 @@ def views(
     """Training views of the photos by turns: uint8 [num_views, image_size, image_size, 3]."""
     import tensorflow as tf
 
-    from preprocessing.batch_augmentation import BatchAugmentation
-    from preprocessing.examples import Example
-    from preprocessing.imagenet_images import to_bytes, train_image
+    from preprocessing.augmentation.batch_augmentation import BatchAugmentation
+    from preprocessing.images.views import to_bytes, train_image
     from preprocessing.randomness import example_seed
+    from preprocessing.records.examples import Example
 
     images = options if isinstance(options, ImageOptions) else ImageOptions("efficientnet")
     batch = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from preprocessing.errors import DataOptionError
+from common.errors import UsageError
 
 TRAIN_CROPS = ("inception", "efficientnet")
 EVAL_METHODS = ("vgg", "inception", "efficientnet")
@@ -18,10 +18,10 @@ class ImageOptions:
     """How images are cut and changed; see the flags of the same names.
 
     `resize_kernels` are TensorFlow 1's by default because the published recipes were made with them
-    (see `preprocessing.resize`); weights from elsewhere may want TensorFlow 2's.
+    (see `preprocessing.images.resize`); weights from elsewhere may want TensorFlow 2's.
 
     Raises:
-        DataOptionError: a value that is not among the choices, or out of range.
+        UsageError: a value that is not among the choices, or out of range.
     """
 
     train_crop: str = "inception"
@@ -41,13 +41,13 @@ class ImageOptions:
         _require_choice("resize_kernels", self.resize_kernels, RESIZE_KERNELS)
         fraction = self.eval_crop_fraction
         if fraction is not None and not 0 < fraction <= 1:
-            raise DataOptionError(f"--eval_crop_fraction={fraction}: must be above 0 and at most 1")
+            raise UsageError(f"--eval_crop_fraction={fraction}: must be above 0 and at most 1")
         _require_at_least("randaugment_num_layers", self.randaugment_num_layers, 1)
         _require_at_least("randaugment_magnitude", self.randaugment_magnitude, 0)
 
     @property
     def half_pixel_centers(self) -> bool:
-        """Whether resizing samples at the centres of pixels."""
+        """Whether resizing samples at the centers of pixels."""
         return self.resize_kernels == "tf2"
 
 
@@ -61,7 +61,7 @@ class ReadingOptions:
     without the disk.
 
     Raises:
-        DataOptionError: a number out of range.
+        UsageError: a number out of range.
     """
 
     shuffle_buffer: int = 10_000
@@ -83,7 +83,7 @@ class BatchOptions:
     Zero is off.
 
     Raises:
-        DataOptionError: a number out of range.
+        UsageError: a number out of range.
     """
 
     random_erasing: float = 0.0
@@ -95,7 +95,7 @@ class BatchOptions:
         _require_at_least("mixup_alpha", self.mixup_alpha, 0)
         _require_at_least("cutmix_alpha", self.cutmix_alpha, 0)
         if self.random_erasing > 1:
-            raise DataOptionError(f"--random_erasing={self.random_erasing}: must be at most 1")
+            raise UsageError(f"--random_erasing={self.random_erasing}: must be at most 1")
 
     @property
     def change_nothing(self) -> bool:
@@ -107,12 +107,12 @@ def refuse_image_options(name: str, images: ImageOptions) -> None:
     """Refuse options of ImageNet's views for a data set that brings its own views.
 
     Raises:
-        DataOptionError: an option differs from its default.
+        UsageError: an option differs from its default.
     """
     for field in fields(ImageOptions):
         value = getattr(images, field.name)
         if value != field.default:
-            raise DataOptionError(
+            raise UsageError(
                 f"--{field.name}={value} has no effect on {name}, which has its own crop and "
                 "resize: leave it out"
             )
@@ -120,9 +120,9 @@ def refuse_image_options(name: str, images: ImageOptions) -> None:
 
 def _require_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise DataOptionError(f"--{flag}={value}: choose from {', '.join(choices)}")
+        raise UsageError(f"--{flag}={value}: choose from {', '.join(choices)}")
 
 
 def _require_at_least(flag: str, value: float, smallest: int) -> None:
     if value < smallest:
-        raise DataOptionError(f"--{flag}={value}: must be {smallest} or more")
+        raise UsageError(f"--{flag}={value}: must be {smallest} or more")

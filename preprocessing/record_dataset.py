@@ -8,26 +8,26 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from download_and_convert_imagenet.cores import num_cores
-from preprocessing.batch_augmentation import BatchAugmentation
-from preprocessing.damaged_records import salvaging_reader
-from preprocessing.diagnosis import explain
-from preprocessing.errors import DataError
-from preprocessing.examples import Example, parse_example
+from common.errors import DataError
+from common.process import num_cores
+from preprocessing.augmentation.batch_augmentation import BatchAugmentation
+from preprocessing.integrity.diagnosis import explain
+from preprocessing.integrity.skip_damaged import salvaging_reader
 from preprocessing.options import ReadingOptions
 from preprocessing.randomness import example_seed
-from preprocessing.record_counts import examples_per_shard, num_examples
-from preprocessing.record_stream import (
+from preprocessing.records.counts import examples_per_shard, num_examples
+from preprocessing.records.examples import Example, parse_example
+from preprocessing.records.shards import ShardSet, find_shards
+from preprocessing.records.split_check import check_first_records
+from preprocessing.records.stream import (
     PlacedRecord,
     Record,
     ShardReader,
     plain_reader,
     records_in_order,
     shuffled_records,
+    untuned,
 )
-from preprocessing.shards import ShardSet, find_shards
-from preprocessing.split_check import check_first_records
-from preprocessing.tuning import untuned
 
 # What `repeat_cached_sample` keeps in memory: enough images for their mean size to be typical.
 _NUM_CACHED_EXAMPLES = 1024
@@ -42,7 +42,7 @@ EvalImage = Callable[[Example, int, tf.Tensor], tf.Tensor]
 
 @dataclass(frozen=True)
 class RecordDataset:
-    """A `preprocessing.dataset.Dataset` over the shards in a directory."""
+    """A `benchmark_cnn.interfaces.Dataset` over the shards in a directory."""
 
     name: str
     num_classes: int

@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from preprocessing.conversion_check import refuse_unfinished
-from preprocessing.errors import DataError, DataOptionError
-from preprocessing.manifest_check import manifest_of
+from common.errors import DataError, UsageError
 from preprocessing.options import BatchOptions, ImageOptions, ReadingOptions
-from preprocessing.shards import SUBSETS, find_shards
+from preprocessing.records.shards import SUBSETS, find_shards, manifest_of, refuse_unfinished
 
 if TYPE_CHECKING:
-    from preprocessing.dataset import Dataset
+    from benchmark_cnn.interfaces import Dataset
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,10 @@ class _Entry:
 
 
 _ENTRIES = {
-    "imagenet": _Entry("preprocessing.imagenet:open_imagenet", 1000, (1_281_167, 50_000)),
-    "cifar10": _Entry("preprocessing.cifar10:open_cifar10", 10, (50_000, 10_000)),
-    "digits": _Entry("preprocessing.digits:open_digits", default_dir="data/digits"),
-    "folder": _Entry("preprocessing.folder:open_folder"),
+    "imagenet": _Entry("preprocessing.datasets:open_imagenet", 1000, (1_281_167, 50_000)),
+    "cifar10": _Entry("preprocessing.datasets:open_cifar10", 10, (50_000, 10_000)),
+    "digits": _Entry("preprocessing.datasets:open_digits", default_dir="data/digits"),
+    "folder": _Entry("preprocessing.datasets:open_folder"),
 }
 
 
@@ -70,12 +68,12 @@ def open_dataset(
     the name is guessed from the directory. The files of `data_subset`, if given, are checked here.
 
     Raises:
-        DataOptionError: an argument that cannot be meant.
+        UsageError: an argument that cannot be meant.
         DataError: a directory or files that are missing, incomplete or of another data set.
     """
     del batch_size  # batches are asked for later, this flag is only in the same group
     if data_name is not None and data_name not in _ENTRIES:
-        raise DataOptionError(f"unknown data set '{data_name}': choose from {', '.join(_ENTRIES)}")
+        raise UsageError(f"unknown data set '{data_name}': choose from {', '.join(_ENTRIES)}")
     directory = data_directory(data_dir, data_name)
     batches = BatchOptions(random_erasing, mixup_alpha, cutmix_alpha)
     if directory is None:
@@ -149,7 +147,7 @@ def _augmenting(dataset: Dataset, batches: BatchOptions) -> Dataset:
     if batches.change_nothing:
         return dataset
 
-    from preprocessing.batch_augmentation import BatchAugmentation
+    from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 
     return replace(cast("Any", dataset), batch_augmentation=BatchAugmentation(batches))
 
@@ -157,7 +155,7 @@ def _augmenting(dataset: Dataset, batches: BatchOptions) -> Dataset:
 def _open_synthetic(name: str) -> Dataset:
     entry = _ENTRIES[name]
     if not entry.num_classes:
-        raise DataOptionError(f"--data_name={name} needs --data_dir")
+        raise UsageError(f"--data_name={name} needs --data_dir")
 
     from preprocessing.synthetic import SyntheticDataset
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from preprocessing.batch_augmentation import BatchAugmentation
-from preprocessing.errors import DataError
+from common.errors import DataError
+from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 
 # The pixel statistics that benchmarks of this lineage have used since 2017.
 PIXEL_MEAN = 127.0
@@ -33,7 +33,7 @@ def synthetic_batch(
 
 @dataclass(frozen=True)
 class SyntheticDataset:
-    """A `preprocessing.dataset.Dataset` whose every batch is the same one."""
+    """A `benchmark_cnn.interfaces.Dataset` whose every batch is the same one."""
 
     name: str
     num_classes: int

@@ -4,6 +4,8 @@ Checksums, labels, that there is an image, that the splits are not mixed up (by 
 ImageNet's images, and by images that are in both), that each file is the one of manifest.json; and
 that images decode: those that seem cut off, and of the others one in --decode_every or, with
 --decode, all. Every problem is a line of its own. The exit code is 0 when there is none, else 3.
+
+What `preprocessing.verify` says of a split: its summary, and the counts of its examples.
 """
 
 from __future__ import annotations
@@ -16,15 +18,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.commands import at_least, exit_code_of
+from common.errors import DataError
+from common.process import quiet_tensorflow
 from preprocessing import registry
-from preprocessing.command_line import at_least, exit_code_of, quiet_tensorflow
-from preprocessing.errors import DataError
-from preprocessing.manifest_check import manifest_of
-from preprocessing.shards import SUBSETS, ShardSet, list_shards
-from preprocessing.verify_report import counts, summary
+from preprocessing.records.shards import SUBSETS, ShardSet, list_shards, manifest_of
 
 if TYPE_CHECKING:
-    from preprocessing.shard_check import ShardReport
+    from preprocessing.integrity.shard_check import ShardReport
+from collections.abc import Iterator
+
+from preprocessing.records.counts import IMAGENET_SPLITS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from preprocessing.integrity.shard_check import ShardReport
+
 
 _PROGRESS_SECS = 1.0
 
@@ -128,7 +138,7 @@ def _check_with_progress(
 ) -> list[ShardReport]:
     """All reports of a split; on a terminal, with a line that says how far it is."""
     # With TensorFlow, which --help can do without.
-    from preprocessing.shard_check import check_split
+    from preprocessing.integrity.shard_check import check_split
 
     started = last_shown = time.monotonic()
     reports: list[ShardReport] = []
@@ -173,7 +183,7 @@ def _absent_files(shards: ShardSet) -> list[str]:
 
 def _compare_splits(found: Mapping[str, Sequence[ShardReport]]) -> int:
     """Print what the splits have in common; returns the number of problems."""
-    from preprocessing.split_overlap import problems_of_overlap
+    from preprocessing.integrity.shard_check import problems_of_overlap
 
     problems, num_shared = problems_of_overlap(found["train"], found["validation"])
     for line in problems:
@@ -181,6 +191,38 @@ def _compare_splits(found: Mapping[str, Sequence[ShardReport]]) -> int:
     if num_shared:
         print(f"images in both splits: {num_shared:,}")
     return len(problems)
+
+
+def counts(shards: ShardSet, reports: Sequence[ShardReport]) -> Iterator[str]:
+    """A line for every shard, and for every class by its label (and its name, if it is known)."""
+    for report in reports:
+        yield f"{report.path.name}\t{report.num_examples}"
+    names = shards.manifest.class_names if shards.manifest else ()
+    for label, count in enumerate(_per_class(reports), 1):
+        name = names[label - 1] if label <= len(names) else ""
+        yield f"{shards.subset} label {label}\t{count}\t{name}".rstrip()
+
+
+def summary(shards: ShardSet, name: str, reports: Sequence[ShardReport], num_problems: int) -> str:
+    """One line: what the split holds, and the verdict."""
+    num_examples = sum(report.num_examples for report in reports)
+    num_bytes = sum(report.num_bytes for report in reports)
+    per_class = _per_class(reports)
+    per_shard = [report.num_examples for report in reports]
+    complete = IMAGENET_SPLITS[shards.subset][1]
+    partial = f" (all of ImageNet: {complete:,})" if num_examples != complete else ""
+    return (
+        f"{shards.subset}: {len(reports)} shards, {num_bytes / 1e9:.2f} GB, "
+        f"{num_examples:,} examples{partial if name == 'imagenet' else ''}, "
+        f"{min(per_shard)} to {max(per_shard)} a shard, "
+        f"{(per_class > 0).sum()} of {len(per_class)} classes with {per_class.min()} to "
+        f"{per_class.max()} examples each: "
+        + (f"problems: {num_problems}" if num_problems else "intact")
+    )
+
+
+def _per_class(reports: Sequence[ShardReport]) -> np.ndarray:
+    return sum(report.class_counts for report in reports[1:]) + reports[0].class_counts
 
 
 if __name__ == "__main__":

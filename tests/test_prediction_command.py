@@ -18,12 +18,16 @@ import tensorflow as tf
 from PIL import Image
 
 import prediction
-from benchmark_cnn.params import make_params, write_parameters
-from checkpoints import bundle, completeness, photo_answers, run_data
-from download_and_convert_imagenet.manifest import Manifest, write_manifest
-from preprocessing.examples import Example
-from preprocessing.imagenet_images import eval_image
+from benchmark_cnn.params.params import write_parameters
+from benchmark_cnn.params.validation import make_params
+from checkpoints import checked_bundle
+from download_and_convert_imagenet.records.manifest import Manifest, write_manifest
+from inference import answers as photo_answers
+from inference import view as run_data
+from models.pretrained import importing
+from preprocessing.images.views import eval_image
 from preprocessing.options import ImageOptions
+from preprocessing.records.examples import Example
 
 ROOT = Path(prediction.__file__).parent
 
@@ -31,12 +35,12 @@ ROOT = Path(prediction.__file__).parent
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A LeNet of 10 classes that answers softmax(0, 1, ..., 9) to every image."""
-    shapes = completeness.network_shapes("lenet", 10)
+    shapes = importing.network_shapes("lenet", 10)
     tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     (head,) = [name for name, shape in shapes.items() if shape == (10,)]
     tensors[head] = np.arange(10, dtype=np.float32)
     prefix = tmp_path_factory.mktemp("run") / "model.ckpt-7"
-    bundle.write(prefix, tensors)
+    checked_bundle.write(prefix, tensors)
     return prefix
 
 
@@ -250,7 +254,7 @@ def test_debug_in_any_writing_shows_the_traceback(photo, capsys):
 @pytest.mark.parametrize(
     "command",
     [["prediction.py", "photo.png", "--train_dir=absent"],
-     ["-m", "checkpoints.fetch", "lenet", "--from=absent.h5"],
+     ["-m", "models.pretrained", "lenet", "--from=absent.h5"],
      ["-m", "checkpoints.inspect", "absent"]],
 )  # fmt: skip
 def test_ctrl_c_while_tensorflow_is_imported(command, tmp_path):

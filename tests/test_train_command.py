@@ -19,9 +19,11 @@ import pytest
 
 import eval as evaluation
 import train
-from benchmark_cnn import checkpoints, console
-from benchmark_cnn.params import read_parameters
-from checkpoints import manifest, packages
+from benchmark_cnn.params.params import read_parameters
+from benchmark_cnn.reporting import console
+from checkpoints import store
+from models.pretrained import published as manifest
+from models.pretrained import published as packages
 
 ROOT = Path(__file__).resolve().parents[1]
 LENET = ["--device=cpu", "--model=lenet", "--batch_size=4"]
@@ -180,7 +182,7 @@ MISTAKES = {
     "published weights that no package holds": (
         ["--model=efficientnet_lite3", "--pretrained", "--num_batches=1"],
         3,
-        "give it to python -m checkpoints.fetch with --from=FILE",
+        "give it to python -m models.pretrained with --from=FILE",
     ),
     "two kinds of weights to start from": (
         ["--pretrained", "--init_checkpoint={run}"],
@@ -219,7 +221,7 @@ def test_a_guessed_data_set_is_written_down(digits, tmp_path, capsys):
         assert (asked.data_dir, asked.data_name) == (str(digits["data"]), "digits")
         starts = json.loads((tmp_path / "run.json").read_text())["starts"]
         assert starts[-1]["command_line"] == ["train.py", *typed]
-    assert checkpoints.read(tmp_path)["global_step"] == 2
+    assert store.read(tmp_path)["global_step"] == 2
     assert evaluation.main(["--device=cpu", f"--train_dir={tmp_path}"]) == 0
     assert "Dataset:     digits" in capsys.readouterr().out
 
@@ -301,7 +303,7 @@ def test_the_same_command_line_resumes_after_sigterm(digits, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert any("model.ckpt-2" in line and "step 2" in line for line in lines)
     assert [line.split()[0] for line in lines if "\timages/sec" in line] == ["3", "4", "5", "6"]
-    assert checkpoints.read(tmp_path)["global_step"] == 6
+    assert store.read(tmp_path)["global_step"] == 6
 
 
 @pytest.mark.slow
@@ -319,7 +321,7 @@ def test_sigterm_to_a_real_process(digits, tmp_path):
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 75, errors
     assert "Traceback" not in errors
-    assert checkpoints.read(tmp_path)["global_step"] >= 3
+    assert store.read(tmp_path)["global_step"] >= 3
 
 
 @pytest.mark.slow
@@ -340,8 +342,8 @@ def test_a_run_from_published_weights(tmp_path, capsys, monkeypatch):
     heads = [f"efficientnet-lite0/head/dense/{name}" for name in ("kernel", "bias")]
     told = f"It has 1000 classes, the network 10: {', '.join(heads)} start anew"
     assert told in lines
-    published = checkpoints.read("weights/efficientnet_lite0")
-    ours = checkpoints.read("run")
+    published = store.read("weights/efficientnet_lite0")
+    ours = store.read("run")
     assert ours[heads[0]].shape == (1280, 10)
     for name, value in published.items():
         if name not in heads and "/moving_" not in name:
@@ -349,4 +351,4 @@ def test_a_run_from_published_weights(tmp_path, capsys, monkeypatch):
     shutil.rmtree("weights")
     assert train.main([*argv, "--num_batches=2"]) == 0
     assert not Path("weights").exists()
-    assert checkpoints.read("run")["global_step"] == 2
+    assert store.read("run")["global_step"] == 2

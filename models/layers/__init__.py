@@ -1,3 +1,3 @@
-"""Keras layers of this project, serialisable, each usable in any keras.Model."""
+"""Keras layers of this project, serializable, each usable in any keras.Model."""
 
 SERIALIZATION_PACKAGE = "tensorflow_imagenet"

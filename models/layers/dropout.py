@@ -1,4 +1,9 @@
-"""Dropout of single units (Srivastava et al., 2014)."""
+"""Dropout of single units (Srivastava et al., 2014).
+
+Stochastic depth: dropout of whole residual branches (Huang et al., 2016).
+
+The random numbers of a layer.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from models import forward_pass
 from models.layers import SERIALIZATION_PACKAGE
-from models.layers.layer_random import layer_uniform
 
 
 @keras.saving.register_keras_serializable(package=SERIALIZATION_PACKAGE)
@@ -35,3 +40,61 @@ class Dropout(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate}
+
+
+@keras.saving.register_keras_serializable(package=SERIALIZATION_PACKAGE)
+class StochasticDepth(keras.layers.Layer):
+    """In training, keeps an example's branch with `keep_probability`, divided by it, or zeroes it.
+
+    inputs: [B, ...], the residual branch before it is added. Without training it is the identity.
+    """
+
+    def __init__(self, keep_probability: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0.0 < keep_probability <= 1.0:
+            raise ValueError(f"keep_probability must be in (0, 1], got {keep_probability}")
+        self.keep_probability = keep_probability
+        self.seed_generator = keras.random.SeedGenerator() if keep_probability < 1.0 else None
+        self.built = True
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training or self.seed_generator is None:
+            return inputs
+        shape = tf.concat([tf.shape(inputs)[:1], tf.ones([len(inputs.shape) - 1], tf.int32)], 0)
+        uniform = layer_uniform(self.name, shape, self.seed_generator)
+        keep = tf.cast(uniform < self.keep_probability, tf.float32) / self.keep_probability
+        return inputs * tf.cast(keep, inputs.dtype)
+
+    def compute_output_spec(self, inputs: Any, training: bool = False) -> keras.KerasTensor:
+        return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "keep_probability": self.keep_probability}
+
+
+def layer_uniform(
+    layer_name: str, shape: tf.Tensor, generator: keras.random.SeedGenerator | None
+) -> tf.Tensor:
+    """Uniform float32 numbers in [0, 1] that depend on the call's seed and the layer's name only.
+
+    In plain Keras use there is no such call, and `generator` gives the seed. Keras always draws so,
+    from a counter that a MirroredStrategy keeps equal on all towers: all of them would drop the
+    same units, and a resumed run would need that counter.
+
+    The bits of Philox are the same with and without XLA; TensorFlow's own floats are not.
+
+    Raises:
+      RuntimeError: neither a call with a seed nor a generator.
+    """
+    current_pass = forward_pass.current()
+    if current_pass is not None:
+        seed = current_pass.layer_seed(layer_name)
+    elif generator is not None:
+        seed = tf.convert_to_tensor(generator.next())
+    else:
+        raise RuntimeError(f"layer {layer_name!r} runs only in a Network: there is no forward pass")
+    full_range: Any = None
+    bits = tf.random.stateless_uniform(
+        shape, seed, full_range, full_range, dtype=tf.uint32, alg="philox"
+    )
+    return tf.cast(bits, tf.float32) * 2.0**-32

@@ -1,4 +1,12 @@
-"""Pixels to the range a network expects, in float32, on the network's device."""
+"""Pixels to the range a network expects, in float32, on the network's device.
+
+Mean and standard deviation of ImageNet's training pixels, RGB, for pixels in 0..255.
+
+Mean and standard deviation of CIFAR-10's training pixels, per channel, for pixels in 0..255.
+
+The networks for CIFAR-10 normalize by them, as Huang et al., 2017, section 4.2, did. (He et al.,
+2015, section 4.2, subtracted a mean of each pixel, which takes the data set to compute.)
+"""
 
 from __future__ import annotations
 
@@ -48,3 +56,13 @@ class PixelNormalization(keras.layers.Layer):
             "std": self.std,
             "output_dtype": self.output_dtype,
         }
+
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+# The means that VGG and the first ResNets subtracted (Caffe's); they divided by nothing.
+IMAGENET_CENTER = (123.68, 116.779, 103.939)
+
+
+CIFAR10_MEAN = (125.3, 123.0, 113.9)
+CIFAR10_STD = (63.0, 62.1, 66.7)

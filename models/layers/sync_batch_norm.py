@@ -16,7 +16,7 @@ def synchronized_batch_norm(
     epsilon: float,
     layout: str,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Normalises with the moments of the global batch; call it inside `strategy.run`.
+    """Normalizes with the moments of the global batch; call it inside `strategy.run`.
 
     inputs: [B, H, W, C] or, with layout "NCHW", [B, C, H, W]; B is the same on every tower. gamma,
     beta, shift: float32 [C]. Returns (outputs, mean, variance): outputs as inputs, the rest float32
@@ -82,7 +82,7 @@ def _global_moments(
     layout: str,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Mean and variance (divided by N) of the global batch, from one all-reduce."""
-    # The fused kernel is the fastest way to a tower's moments; its normalised output is dropped.
+    # The fused kernel is the fastest way to a tower's moments; its normalized output is dropped.
     _, mean, corrected, *_ = tf.raw_ops.FusedBatchNormV3(
         x=inputs,
         scale=gamma,
@@ -107,7 +107,7 @@ def _moments_gradient(
     mean_d_beta: tf.Tensor,
     layout: str,
 ) -> tf.Tensor:
-    """gamma * inverse * (mean_d_beta + normalised inputs * mean_d_gamma), in float32.
+    """gamma * inverse * (mean_d_beta + normalized inputs * mean_d_gamma), in float32.
 
     The means are over the global batch; it is what Ioffe and Szegedy, 2015, section 3, has beside
     the direct gradient, as one multiplication and one addition.

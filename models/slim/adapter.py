@@ -1,10 +1,12 @@
 """A network that was written with slim layers as a Network.
 
-Slim layers ask TF1's get_variable for their variables: models/slim/kept_variables.py answers. They
+Slim layers ask TF1's get_variable for their variables: models/slim/adapter.py answers. They
 also put tensors into collections of the graph, which are cleared after each call, and their
 variable scopes count how often a default name was used, which closing the network's scope resets.
 With batch norm and dropout of our own, TF-Slim 1.1 runs on TensorFlow 2.21 as it is: the name
 `tensorflow.python.framework.ops.Tensor`, which is gone, is needed by neither of its other layers.
+
+Variables for code that asks TF1's get_variable for them, in a program without sessions.
 """
 
 from __future__ import annotations
@@ -16,9 +18,8 @@ from typing import Any
 import tensorflow as tf
 
 from models.forward_pass import forward_pass
-from models.imagenet_pixels import CENTERING_MEAN
+from models.layers.pixel_normalization import IMAGENET_CENTER
 from models.network import Network
-from models.slim.kept_variables import KeptVariables
 
 DECAYED_NAMES = ("weights", "depthwise_weights", "pointwise_weights")
 
@@ -32,7 +33,7 @@ class PixelRange:
 
 
 PLUS_MINUS_ONE = PixelRange(mean=127.5, std=127.5)
-CENTERED = PixelRange(mean=CENTERING_MEAN, std=1.0)
+CENTERED = PixelRange(mean=IMAGENET_CENTER, std=1.0)
 
 
 def slim_network(
@@ -105,3 +106,50 @@ def _inputs(images: tf.Tensor, pixel_range: PixelRange, dtype: str) -> tf.Tensor
 
 def _logits(outputs: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(outputs, [1, 2]) if len(outputs.shape) == 4 else outputs
+
+
+class KeptVariables:
+    """Creates every variable once and hands it back at each later trace, by its scoped name.
+
+    Initial values, names and shapes are those that the slim layers ask for; their regularizers do
+    not get here. Variables are float32: a layer that computes in another dtype gets them cast.
+    """
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, tf.Variable] = {}
+        self._strategy = tf.distribute.get_strategy()
+        self._is_complete = False
+
+    def complete(self) -> None:
+        """From now on a name that is not there is an error, not a new variable."""
+        self._is_complete = True
+
+    def getter(
+        self,
+        getter: Any,
+        name: str,
+        *,
+        shape: Any,
+        dtype: Any = tf.float32,
+        initializer: Any = None,
+        trainable: bool = True,
+        **_unused: Any,
+    ) -> Any:
+        """A custom_getter for `tf.compat.v1.variable_scope`; KeyError for an unknown name.
+
+        `getter`, TF1's own, is not called: it would keep variables in the graph.
+        """
+        if name not in self.by_name:
+            if self._is_complete:
+                raise KeyError(f"the network was built without a variable {name!r}")
+            self.by_name[name] = self._create(name, shape, initializer, trainable)
+        variable = self.by_name[name]
+        return variable if dtype == variable.dtype else tf.cast(variable, dtype)
+
+    def _create(self, name: str, shape: Any, initializer: Any, trainable: bool) -> tf.Variable:
+        shape = tf.TensorShape(shape).as_list()
+        # Out of the graph that is being traced; that leaves the scope of the strategy as well.
+        with tf.init_scope(), self._strategy.scope():
+            return tf.Variable(
+                lambda: initializer(shape, dtype=tf.float32), trainable=trainable, name=name
+            )

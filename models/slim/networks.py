@@ -17,15 +17,12 @@ from tf_slim.nets import (
     vgg,
 )
 
-from models.image_size import check_image_size
-from models.model_spec import NetworkOptionError
+from models.model_spec import NetworkOptionError, check_image_size
 from models.network import Network
 from models.slim import arg_scopes, layers
 from models.slim.adapter import CENTERED, PLUS_MINUS_ONE, slim_network
-from models.slim.inception_heads import auxiliary_features, pooled_logits
-from models.slim.inception_v4 import inception_v4
-from models.slim.mobilenet_v1 import mobilenet_v1
-from models.slim.mobilenet_v2 import mobilenet_v2
+from models.slim.inception_v4 import auxiliary_features, inception_v4, pooled_logits
+from models.slim.mobilenet import mobilenet_v1, mobilenet_v2
 
 PLAIN: dict[str, Any] = {
     "alexnet_v2": (alexnet.alexnet_v2, 0.1, "VALID"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmark_cnn import feeding, training_setup
-from benchmark_cnn.params import make_params
-from benchmark_cnn.step_loop import make_step_loop
-from benchmark_cnn.training_step import REPORT
+from benchmark_cnn import training_setup
+from benchmark_cnn.distribution import batches as feeding
+from benchmark_cnn.params.validation import make_params
+from benchmark_cnn.step.step_loop import make_step_loop
+from benchmark_cnn.step.training_step import REPORT
 from tests.benchmark_cnn.networks import Spec
 
 

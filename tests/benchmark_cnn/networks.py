@@ -74,7 +74,7 @@ class ConvNetwork:
         x = tf.nn.conv2d(x, v["conv1/kernel"], 2, "SAME")
         statistics = {}
         if self.batch_norm:
-            x, statistics = self._normalise(x, training)
+            x, statistics = self._normalize(x, training)
         x = tf.nn.relu6(x)
         aux = None
         if self.auxiliary:
@@ -86,7 +86,7 @@ class ConvNetwork:
             x = tf.where(keep, x / (1 - self.dropout), 0.0)
         return Output(x @ v["dense/kernel"] + v["dense/bias"], aux, statistics)
 
-    def _normalise(self, x, training, momentum=0.9, epsilon=1e-3):
+    def _normalize(self, x, training, momentum=0.9, epsilon=1e-3):
         v = self.variables
         mean, variance = v["bn/moving_mean"] * 1.0, v["bn/moving_variance"] * 1.0
         statistics = {}

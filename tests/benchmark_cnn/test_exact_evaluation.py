@@ -8,9 +8,9 @@ import tensorflow as tf
 
 import preprocessing.registry
 from benchmark_cnn import training_setup
-from benchmark_cnn.errors import DataError
 from benchmark_cnn.evaluation import Evaluator
-from benchmark_cnn.params import make_params
+from benchmark_cnn.params.validation import make_params
+from common.errors import DataError
 from tests.benchmark_cnn.networks import ArrayData, Output
 from tests.preprocessing.image_shards import write_numbered_split
 
@@ -29,7 +29,7 @@ class LogitsInImages:
 
 
 class NumberInColor:
-    """Of example n, read from its colour, class 7n comes first, then 7n+1, ... (modulo 1000)."""
+    """Of example n, read from its color, class 7n comes first, then 7n+1, ... (modulo 1000)."""
 
     background_class = False
 

@@ -11,16 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark_cnn import (
-    best_checkpoint,
-    checkpoints,
-    console,
-    metrics_log,
-    run_directory,
-    training,
-)
-from benchmark_cnn.errors import Stopped
-from benchmark_cnn.params import make_params
+from benchmark_cnn import run_directory, training
+from benchmark_cnn.params.validation import make_params
+from benchmark_cnn.reporting import console, metrics_log
+from checkpoints import best, store
+from common.errors import Stopped
 from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, Spec, random_examples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,11 +80,11 @@ def assert_same_end(directory, expected):
     assert_same_checkpoint(directory, expected)
     got, wanted = ((d / "metrics.csv").read_bytes() for d in (directory, expected))
     assert got == wanted
-    assert best_checkpoint.best_metrics(directory) == best_checkpoint.best_metrics(expected)
+    assert best.best_metrics(directory) == best.best_metrics(expected)
 
 
 def assert_same_checkpoint(directory, expected):
-    tensors, wanted = checkpoints.read(directory), checkpoints.read(expected)
+    tensors, wanted = store.read(directory), store.read(expected)
     assert tensors["global_step"] == wanted["global_step"] == TOTAL_STEPS
     assert tensors.keys() == wanted.keys()
     differing = [name for name in wanted if not np.array_equal(tensors[name], wanted[name])]
@@ -113,7 +108,7 @@ def unbroken(tmp_path_factory):
 @pytest.mark.parametrize("mode", ["1 tower", "2 towers"])
 def test_the_unbroken_run_has_something_to_lose(unbroken, mode):
     """Else two runs could be equal because nothing happens in them."""
-    tensors = checkpoints.read(unbroken(mode))
+    tensors = store.read(unbroken(mode))
     rows = metrics_log.read_rows(unbroken(mode) / "metrics.csv")
     losses = [row["total_loss"] for row in rows if "total_loss" in row]
     assert len(set(losses)) == TOTAL_STEPS
@@ -134,7 +129,7 @@ def test_stopped_and_resumed_equals_unbroken(unbroken, tmp_path, stop, mode):
         train(tmp_path, on_line=stop_at(STOPS[stop]), **MODES[mode])
     assert stopped.value.exit_code == 75
     at = 3 if stop == "in an epoch" else 5
-    assert checkpoints.read(tmp_path)["global_step"] == at
+    assert store.read(tmp_path)["global_step"] == at
     assert train(tmp_path, **MODES[mode])["global_step"] == TOTAL_STEPS
     assert_same_end(tmp_path, unbroken(mode))
 
@@ -145,7 +140,7 @@ def test_killed_and_resumed_equals_unbroken(unbroken, tmp_path, mode, line):
     """Rows of metrics.csv after the last checkpoint are written anew, not twice."""
     with pytest.raises(Killed):
         train(tmp_path, on_line=stop_at(line, kill), **MODES[mode])
-    assert checkpoints.read(tmp_path)["global_step"] == (6 if line.startswith("7") else 10)
+    assert store.read(tmp_path)["global_step"] == (6 if line.startswith("7") else 10)
     train(tmp_path, **MODES[mode])
     assert_same_end(tmp_path, unbroken(mode))
 
@@ -155,7 +150,7 @@ def test_stopped_again_in_the_evaluation_made_up_for(unbroken, tmp_path, at):
     for _ in range(2):
         with pytest.raises(Stopped, match=f"stopped by SIGTERM at step {at} of 12"):
             train(tmp_path, on_line=stop_at(f"Running evaluation at global_step {at}"))
-        assert checkpoints.read(tmp_path)["global_step"] == at
+        assert store.read(tmp_path)["global_step"] == at
     train(tmp_path)
     assert_same_end(tmp_path, unbroken("1 tower"))
 
@@ -196,9 +191,9 @@ def test_a_damaged_newest_checkpoint_is_passed_over(unbroken, tmp_path, caplog, 
 def test_a_checkpoint_from_before_skipped_steps_were_counted_in_a_row(unbroken, tmp_path):
     with pytest.raises(Stopped):
         train(tmp_path, on_line=stop_at("7\timages/sec"))
-    tensors = checkpoints.read(tmp_path)
+    tensors = store.read(tmp_path)
     del tensors["skipped_steps/in_a_row"]
-    checkpoints.save(tmp_path, 7, tensors)
+    store.save(tmp_path, 7, tensors)
     train(tmp_path)
     assert_same_end(tmp_path, unbroken("1 tower"))
 
@@ -211,26 +206,26 @@ CONSTANT_SCALE = {"loss_scale": np.float32(1), "loss_scale/good_steps": np.int64
 def test_from_float32_to_float16_starts_with_the_scale_that_was_asked_for(tmp_path, is_earlier):
     with pytest.raises(Stopped):
         train(tmp_path, on_line=stop_at("3\timages/sec"))
-    tensors = checkpoints.read(tmp_path)
+    tensors = store.read(tmp_path)
     assert not [name for name in tensors if name.startswith("loss_scale")]
     if is_earlier:
         del tensors["skipped_steps/in_a_row"]
-        checkpoints.save(tmp_path, 3, {**tensors, **CONSTANT_SCALE})
+        store.save(tmp_path, 3, {**tensors, **CONSTANT_SCALE})
     train(tmp_path, dtype="float16", fp16_loss_scale=8.0, num_batches=5)
-    after = checkpoints.read(tmp_path)
+    after = store.read(tmp_path)
     assert (after["loss_scale"], after["loss_scale/good_steps"]) == (8, 2)
 
 
 def test_a_scale_that_sank_to_one_in_float16_is_kept(tmp_path):
     with pytest.raises(Stopped):
         train(tmp_path, on_line=stop_at("3\timages/sec"), dtype="float16")
-    checkpoints.save(tmp_path, 3, {**checkpoints.read(tmp_path), **CONSTANT_SCALE})
+    store.save(tmp_path, 3, {**store.read(tmp_path), **CONSTANT_SCALE})
     train(tmp_path, dtype="float16", fp16_loss_scale=8.0, num_batches=5)
-    assert checkpoints.read(tmp_path)["loss_scale"] == 1
+    assert store.read(tmp_path)["loss_scale"] == 1
 
 
 def test_from_two_towers_to_one_with_a_doubled_batch(tmp_path):
-    """Synchronised batch norm, so that the mathematics does not depend on the towers."""
+    """Synchronized batch norm, so that the mathematics does not depend on the towers."""
     flags = {"network": lambda: ConvNetwork(batch_norm="sync")}
     train(tmp_path / "whole", num_gpus=2, **flags)
     with pytest.raises(Stopped):
@@ -253,7 +248,7 @@ def test_resuming_with_another_batch_size_goes_on_at_the_same_example(tmp_path):
     (warning,) = [line for line in lines if line.startswith("Warning")]
     assert "was 8 and is now 4. Steps are counted, not epochs" in warning
     assert f"step 10, after {(3 * 8 + 7 * 4) / EXAMPLES:.2f} epochs" in warning
-    assert checkpoints.read(tmp_path)["examples_seen"] == 3 * 8 + 7 * 4
+    assert store.read(tmp_path)["examples_seen"] == 3 * 8 + 7 * 4
     epochs = [row["epoch"] for row in metrics_log.read_rows(tmp_path / "metrics.csv")]
     assert max(epochs) == (3 * 8 + 7 * 4) / EXAMPLES
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark_cnn import checkpoints
-from benchmark_cnn.errors import DataError, UsageError
-from benchmark_cnn.run_directory import open_for_training, wait_for_new_checkpoint
+from benchmark_cnn.run_directory import open_for_training
+from benchmark_cnn.waiting import wait_for_new_checkpoint
+from checkpoints import store
+from common.errors import DataError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
@@ -26,7 +27,7 @@ with open_for_training(sys.argv[1]):
 """
 TRY = """
 import sys
-from benchmark_cnn.errors import RunError
+from common.errors import RunError
 from benchmark_cnn.run_directory import open_for_training
 try:
     with open_for_training(sys.argv[1]):
@@ -58,7 +59,7 @@ def holder(tmp_path):
 
 
 def save(directory, step, value=1.0):
-    return checkpoints.save(directory, step, {"w": np.full(3, value, np.float32)}, keep=0)
+    return store.save(directory, step, {"w": np.full(3, value, np.float32)}, keep=0)
 
 
 def flip_byte(path):
@@ -194,7 +195,7 @@ class TestWait:
         save(tmp_path, 2)
         first = wait_for_new_checkpoint(tmp_path, None, timeout_secs=0)
         assert first == str(tmp_path / "model.ckpt-2")
-        step = checkpoints.global_step(first)
+        step = store.global_step(first)
         save(tmp_path, 2, value=5.0)
         started = time.monotonic()
         assert wait_for_new_checkpoint(tmp_path, step, timeout_secs=0.2, poll_secs=0.05) is None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark_cnn.params import make_params
-from benchmark_cnn.run_plan import crosses, make_plan
+from benchmark_cnn.params.validation import make_params
+from benchmark_cnn.run import crosses, make_plan
 
 
 def plan_of(*, batch, examples, towers=1, synthetic=False, is_kept=False, **flags):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import converter
-from preprocessing.examples import inspect_example
+from preprocessing.records.examples import inspect_example
 
 NUM_IMAGES = 12
 

@@ -7,8 +7,8 @@ import re
 import numpy as np
 
 import train
-from benchmark_cnn import checkpoints
-from checkpoints import completeness, fetch
+from checkpoints import store
+from models.pretrained import __main__, importing
 from tests.checkpoints import tf1_saver
 
 
@@ -16,7 +16,7 @@ def test_averages_under_a_scope_are_imported_as_the_error_says(tmp_path, capsys)
     generator = np.random.default_rng(0)
     weights = {
         name: generator.normal(0, 0.1, shape).astype(np.float32)
-        for name, shape in completeness.network_shapes("lenet", 10).items()
+        for name, shape in importing.network_shapes("lenet", 10).items()
     }
     source = tmp_path / "model.ckpt-9"
     twins = {f"v0/cg/{n}/ExponentialMovingAverage": value for n, value in weights.items()}
@@ -30,11 +30,11 @@ def test_averages_under_a_scope_are_imported_as_the_error_says(tmp_path, capsys)
     assert train.main([*argv, f"--init_checkpoint={source}"]) == 3
     error = capsys.readouterr().err
     assert "its names differ by a prefix; write it under the network's names" in error
-    (advised,) = re.findall(r"python -m checkpoints.fetch (.*) \(and .*\), and give (\S+)", error)
+    (advised,) = re.findall(r"python -m models.pretrained (.*) \(and .*\), and give (\S+)", error)
     values = {"MODEL": "lenet", "CHECKPOINT": str(source), "DIR": str(tmp_path / "imported")}
     command, flag = (re.sub("MODEL|CHECKPOINT|DIR", lambda m: values[m[0]], t) for t in advised)
-    assert fetch.main([*command.split(), "--num_classes=10"]) == 0
+    assert __main__.main([*command.split(), "--num_classes=10"]) == 0
     assert train.main([*argv, flag]) == 0
-    found = checkpoints.read(tmp_path / "run", list(weights))
+    found = store.read(tmp_path / "run", list(weights))
     for name, value in weights.items():
         np.testing.assert_array_equal(found[name], value)

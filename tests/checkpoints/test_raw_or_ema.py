@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from checkpoints import raw_or_ema
-from checkpoints.errors import WeightsError
+from checkpoints import tensor_roles
+from common.errors import DataError
 
 
 def test_statistics_without_an_average_are_read_as_they_are():
     names = ["w", "w/ExponentialMovingAverage", "bn/moving_mean", "global_step"]
     chosen = {"w": "w/ExponentialMovingAverage", "bn/moving_mean": "bn/moving_mean"}
-    assert raw_or_ema.choose(names, "ema") == chosen
-    assert raw_or_ema.choose(names, None) == chosen
-    assert raw_or_ema.choose(names, "raw") == {"w": "w", "bn/moving_mean": "bn/moving_mean"}
+    assert tensor_roles.choose(names, "ema") == chosen
+    assert tensor_roles.choose(names, None) == chosen
+    assert tensor_roles.choose(names, "raw") == {"w": "w", "bn/moving_mean": "bn/moving_mean"}
 
 
 @pytest.mark.parametrize(
@@ -25,5 +25,5 @@ def test_statistics_without_an_average_are_read_as_they_are():
     ],
 )
 def test_what_is_not_there_is_said(names, weights, message):
-    with pytest.raises(WeightsError, match=message):
-        raw_or_ema.choose(names, weights)
+    with pytest.raises(DataError, match=message):
+        tensor_roles.choose(names, weights)

@@ -11,11 +11,10 @@ import pytest
 
 import eval as evaluation
 import train
-from benchmark_cnn import checkpoints
-from benchmark_cnn.errors import DataError
-from checkpoints import bundle, completeness, fetch, imports, inspect, pretrained
-from checkpoints.classifier import Classifier
-from checkpoints.errors import WeightsError
+from checkpoints import checked_bundle, inspect, store
+from common.errors import DataError
+from inference.classifier import Classifier
+from models.pretrained import __main__, ensure, importing
 from tests.checkpoints import tf1_saver
 
 
@@ -23,7 +22,7 @@ from tests.checkpoints import tf1_saver
 def weights():
     """LeNet's for 10 classes."""
     generator = np.random.default_rng(0)
-    shapes = completeness.network_shapes("lenet", 10)
+    shapes = importing.network_shapes("lenet", 10)
     return {n: generator.normal(0, 0.1, shape).astype(np.float32) for n, shape in shapes.items()}
 
 
@@ -49,16 +48,16 @@ def test_fetch_reads_the_file_its_directory_and_its_archive(published, weights, 
     for i, source in enumerate((published, published.parent, archive)):
         directory = tmp_path / str(i)
         argv = ["lenet", f"--from={source}", "--num_classes=10", f"--directory={directory}"]
-        assert fetch.main(argv) == 0, capsys.readouterr().err
-        assert_same(bundle.read(pretrained.prefix("lenet", directory)), weights)
+        assert __main__.main(argv) == 0, capsys.readouterr().err
+        assert_same(checked_bundle.read(ensure.prefix("lenet", directory)), weights)
 
 
 def test_the_engine_reads_it(published, weights):
-    assert checkpoints.resolve(published) == str(published)
-    assert checkpoints.verify(published) is None
-    assert checkpoints.global_step(published) == 7
-    assert checkpoints.shapes(published)["global_step"] == ()
-    assert_same(checkpoints.read(published, list(weights)), weights)
+    assert store.resolve(published) == str(published)
+    assert store.verify(published) is None
+    assert store.global_step(published) == 7
+    assert store.shapes(published)["global_step"] == ()
+    assert_same(store.read(published, list(weights)), weights)
 
 
 def test_inspect_and_classifier(published, weights, capsys):
@@ -74,7 +73,7 @@ def test_train_starts_from_it_and_eval_reads_it(published, weights, tmp_path):
     run = tmp_path / "run"
     argv = [*common, *still, f"--train_dir={run}", f"--init_checkpoint={published}"]
     assert train.main(argv) == 0
-    assert_same(checkpoints.read(run, list(weights)), weights)
+    assert_same(store.read(run, list(weights)), weights)
     copy = shutil.copy(published, tmp_path)
     assert evaluation.main([*common, f"--train_dir={copy}"]) == 0
     assert json.loads((tmp_path / "eval" / "eval.json").read_text())["global_step"] == 7
@@ -85,10 +84,10 @@ def test_another_file_is_one_line(tmp_path, content):
     path = tmp_path / "photo.ckpt"
     path.write_bytes(content)
     message = f"{path} is not a checkpoint, or a damaged one"
-    with pytest.raises(WeightsError) as caught:
-        imports.read(path, "lenet")
+    with pytest.raises(DataError) as caught:
+        importing.read(path, "lenet")
     assert str(caught.value) == message
     with pytest.raises(DataError) as refused:
-        checkpoints.shapes(path)
+        store.shapes(path)
     assert str(refused.value) == message
-    assert "cannot be read" in str(checkpoints.verify(path))
+    assert "cannot be read" in str(store.verify(path))

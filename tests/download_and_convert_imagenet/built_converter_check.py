@@ -19,9 +19,9 @@ _NUM_IMAGES = {"train": 100, "validation": 20}
 _CLASSES = ("circle", "square")
 
 
-def _png(grey: int) -> bytes:
+def _png(gray: int) -> bytes:
     """An image of 32x32 pixels of one brightness; Pillow may not be there."""
-    rows = zlib.compress((b"\0" + bytes([grey] * 32)) * 32)
+    rows = zlib.compress((b"\0" + bytes([gray] * 32)) * 32)
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", 32, 32, 8, 0, 0, 0, 0)),
         (b"IDAT", rows),

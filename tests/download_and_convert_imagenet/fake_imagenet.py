@@ -1,7 +1,7 @@
 """A small ImageNet in the layout of the original archives, with everything odd the real one has.
 
 Its labels and names are real, so that the lists of the converter apply; its pixels are patterns in
-the colour of their class, or photographs that a test hands in. Equal arguments give equal bytes.
+the color of their class, or photographs that a test hands in. Equal arguments give equal bytes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from download_and_convert_imagenet.synsets import synsets, validation_labels
-from download_and_convert_imagenet.tf_example import BoundingBox
+from download_and_convert_imagenet.records.tf_example import BoundingBox
+from download_and_convert_imagenet.sources.synsets import synsets, validation_labels
 
 _SEED = 2012
 _ORIENTATION_TAG, _ROTATED_BY_90 = 0x0112, 6
@@ -142,10 +142,10 @@ def _make(
 
 def _pattern(label: int, width: int, height: int) -> Image.Image:
     """A gradient in the hue of the class, with stripes: uint8 RGB."""
-    colour = np.array(colorsys.hsv_to_rgb(label / 1001, 0.8, 1.0))
+    color = np.array(colorsys.hsv_to_rgb(label / 1001, 0.8, 1.0))
     brightness = np.linspace(90, 220, width)[np.newaxis] + np.linspace(-60, 30, height)[:, None]
     brightness[:, ::7] *= 0.9
-    pixels = (brightness.clip(0, 255)[..., np.newaxis] * colour).astype(np.uint8)
+    pixels = (brightness.clip(0, 255)[..., np.newaxis] * color).astype(np.uint8)
     return Image.fromarray(pixels)
 
 

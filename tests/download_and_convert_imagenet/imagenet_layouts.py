@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from download_and_convert_imagenet.synsets import synsets
+from download_and_convert_imagenet.sources.synsets import synsets
 from tests.download_and_convert_imagenet.fake_imagenet import FakeImage, FakeImageNet
 
 TRAIN_ARCHIVE = "ILSVRC2012_img_train.tar"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from download_and_convert_imagenet.conversion import convert
-from download_and_convert_imagenet.image_source import ImageFile, ImageSource, SourceImage
-from download_and_convert_imagenet.tf_example import BoundingBox
-from tests.download_and_convert_imagenet.encoded_images import encode, picture
+from download_and_convert_imagenet.records.tf_example import BoundingBox
+from download_and_convert_imagenet.sources.image_source import ImageFile, ImageSource, SourceImage
+from tests.download_and_convert_imagenet.records.encoded_images import encode, picture
 
 NUM_IMAGES = {"train": 23, "validation": 7}
 NUM_SHARDS = {"train": 4, "validation": 2}

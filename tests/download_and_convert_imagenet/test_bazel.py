@@ -58,7 +58,8 @@ def workspace(tmp_path_factory):
         shutil.copy(ROOT / name, directory)
     package = "download_and_convert_imagenet"
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / package, directory / package, ignore=ignored)
+    for folder in ("common", package):
+        shutil.copytree(ROOT / folder, directory / folder, ignore=ignored)
     check = Path("tests") / package / "built_converter_check.py"
     (directory / check).parent.mkdir(parents=True)
     shutil.copy(ROOT / check, directory / check)
@@ -111,25 +112,22 @@ def test_the_check_of_what_was_built(workspace):
 
 
 def test_the_build_is_reproducible(workspace, tmp_path):
-    package = tmp_path / "elsewhere" / "download_and_convert_imagenet"
-    shutil.copytree(workspace / "download_and_convert_imagenet", package)
+    elsewhere = tmp_path / "elsewhere"
+    packages = ("common", "download_and_convert_imagenet")
+    for package in packages:
+        shutil.copytree(workspace / package, elsewhere / package)
+    program = elsewhere / "download_and_convert_imagenet" / "zip_application.py"
     files = [
         path
-        for path in sorted(package.iterdir(), reverse=True)
-        if path.is_file() and path.name != "zip_application.py"
+        for package in packages
+        for path in sorted((elsewhere / package).rglob("*"), reverse=True)
+        if path.is_file() and path != program
     ]
     for path in files:
         os.utime(path, (1e9, 1e9))
-    subprocess.run(
-        [
-            sys.executable,
-            package / "zip_application.py",
-            tmp_path / "converter",
-            "download_and_convert_imagenet.__main__",
-            *files,
-        ],
-        check=True,
-    )
+    output = tmp_path / "converter"
+    arguments = ("download_and_convert_imagenet.__main__", ",".join(packages), *files)
+    subprocess.run([sys.executable, program, output, *arguments], check=True)
     built = workspace / "bazel-bin" / "download_and_convert_imagenet"
     assert (tmp_path / "converter").read_bytes() == built.read_bytes()
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from download_and_convert_imagenet.check_shards import main
-from download_and_convert_imagenet.manifest import Manifest, write_manifest
-from download_and_convert_imagenet.shard_writer import write_shard
+from download_and_convert_imagenet.records.manifest import Manifest, write_manifest
+from download_and_convert_imagenet.records.shard_writer import write_shard
 from tests.conftest import ROOT
 
 TIMEOUT_SECS = 100

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from download_and_convert_imagenet.__main__ import main
-from download_and_convert_imagenet.cifar10_archives import CLASS_NAMES
-from download_and_convert_imagenet.manifest import read_manifest
+from download_and_convert_imagenet.records.manifest import read_manifest
+from download_and_convert_imagenet.sources.cifar10 import CLASS_NAMES
 from preprocessing.registry import open_dataset
 from tests.conftest import ROOT
-from tests.download_and_convert_imagenet.fake_cifar10 import (
+from tests.download_and_convert_imagenet.sources.fake_cifar10 import (
     binary_files,
     fake_images,
     python_files,

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from download_and_convert_imagenet.conversion_workers import ConversionError
-from download_and_convert_imagenet.image_source import SourceError
-from download_and_convert_imagenet.manifest import read_manifest
-from tests.download_and_convert_imagenet.encoded_images import encode, picture
+from download_and_convert_imagenet.records.manifest import read_manifest
+from download_and_convert_imagenet.sources.image_source import SourceError
+from download_and_convert_imagenet.workers import ConversionError
+from tests.download_and_convert_imagenet.records.encoded_images import encode, picture
 from tests.download_and_convert_imagenet.small_conversions import (
     CLASSES,
     NUM_IMAGES,

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from download_and_convert_imagenet.conversion_progress import ConversionProgress
+from download_and_convert_imagenet.progress import ConversionProgress
 
 
 @pytest.fixture
@@ -26,9 +26,7 @@ def test_the_bar_goes_by_bytes_and_counts_images(terminal, capsys):
 
 def test_elsewhere_it_is_a_line_from_time_to_time(capsys, monkeypatch):
     monkeypatch.delenv("FORCE_COLOR", raising=False)
-    monkeypatch.setattr(
-        "download_and_convert_imagenet.conversion_progress._SECONDS_BETWEEN_LINES", 0.0
-    )
+    monkeypatch.setattr("download_and_convert_imagenet.progress._SECONDS_BETWEEN_LINES", 0.0)
     with ConversionProgress() as progress:
         progress.start(2000, 10_000_000)
         progress.advance(1500, 10_000_000)

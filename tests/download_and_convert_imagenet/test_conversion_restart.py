@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from download_and_convert_imagenet.conversion_journal import ConversionJournal
-from download_and_convert_imagenet.conversion_workers import ConversionError
-from download_and_convert_imagenet.directory_lock import locked_directory
-from download_and_convert_imagenet.manifest import read_manifest
-from tests.download_and_convert_imagenet.encoded_images import encode, picture
+from common.files import locked_directory
+from download_and_convert_imagenet.journal import ConversionJournal
+from download_and_convert_imagenet.records.manifest import read_manifest
+from download_and_convert_imagenet.workers import ConversionError
+from tests.download_and_convert_imagenet.records.encoded_images import encode, picture
 from tests.download_and_convert_imagenet.small_conversions import (
     NUM_IMAGES,
     NUM_SHARDS,

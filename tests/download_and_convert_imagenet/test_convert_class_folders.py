@@ -3,7 +3,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from download_and_convert_imagenet.__main__ import main
-from tests.download_and_convert_imagenet.encoded_images import encode, picture
+from tests.download_and_convert_imagenet.records.encoded_images import encode, picture
 
 
 def test_any_class_folders(tmp_path, capsys):

@@ -13,16 +13,16 @@ import pytest
 import tensorflow as tf
 
 from download_and_convert_imagenet.__main__ import main
-from download_and_convert_imagenet.synsets import synsets
+from download_and_convert_imagenet.sources.synsets import synsets
 from preprocessing import verify
 from tests.conftest import ROOT
-from tests.download_and_convert_imagenet.encoded_images import decode, encode, picture
 from tests.download_and_convert_imagenet.fake_imagenet import make_fake_imagenet
 from tests.download_and_convert_imagenet.imagenet_layouts import (
     TRAIN_ARCHIVE,
     VALIDATION_ARCHIVE,
     write_archives,
 )
+from tests.download_and_convert_imagenet.records.encoded_images import decode, encode, picture
 
 FAKE = make_fake_imagenet(50, truncated=True)
 SHARDS = ("--train_shards=40", "--validation_shards=10")

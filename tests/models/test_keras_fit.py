@@ -49,7 +49,7 @@ def test_fit_updates_the_moving_statistics_once_a_step():
     np.testing.assert_allclose(variance, expected, rtol=1e-4)
 
 
-def test_a_frozen_layer_keeps_its_weights_and_normalises_by_its_statistics():
+def test_a_frozen_layer_keeps_its_weights_and_normalizes_by_its_statistics():
     model = small_network.build().keras_model
     stem = keras.Model(model.inputs[0], model.get_layer("stem.relu").output)
     stem.trainable = False

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models import registry
-from models.ancestor_names import ANCESTOR_NAMES
+from models.registry import ANCESTOR_NAMES
 
 # What --model took: tf-imagenet's models/__init__.py without the networks it called tests, and the
 # last models/model_config.py of tf_cnn_benchmarks.
@@ -141,7 +141,9 @@ def test_impossible_networks_are_errors(changed, message):
 
 
 def test_a_background_class_is_one_output_more():
-    spec = registry.ModelSpec("small", 8, 1, 0.1, "models.lenet:build", background_class=True)
+    spec = registry.ModelSpec(
+        "small", 8, 1, 0.1, "models.networks.small:build_lenet", background_class=True
+    )
     network = spec.build(num_classes=10, image_size=8)
     assert network.background_class
     assert network.variables["small/head/dense/bias"].shape == (11,)

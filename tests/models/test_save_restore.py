@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmark_cnn import checkpoint_names, checkpoints, feeding, training_setup
-from benchmark_cnn.params import make_params
-from benchmark_cnn.step_loop import make_step_loop
-from benchmark_cnn.training_setup import TrainingRun
+from benchmark_cnn import training_setup
+from benchmark_cnn.distribution import batches as feeding
+from benchmark_cnn.params.validation import make_params
+from benchmark_cnn.run import TrainingRun
+from benchmark_cnn.step.step_loop import make_step_loop
+from checkpoints import restore_plan, store
 from models import registry
 from preprocessing.synthetic import SyntheticDataset
 from tests.models.test_all_networks import IMAGE_SIZES, NUM_CLASSES, SMALL_IMAGE_SIZE
@@ -88,16 +90,16 @@ def test_a_trained_network_is_restored(name, tmp_path):
     run = set_up(name, seed=1)
     train_one_step(run)
     logits = logits_of(run)
-    prefix = checkpoints.save(tmp_path, 1, run.state.tensors())
-    saved = checkpoints.read(prefix)
+    prefix = store.save(tmp_path, 1, run.state.tensors())
+    saved = store.read(prefix)
     assert_holds(run, saved)
     del run
     gc.collect()
     fresh = set_up(name, seed=2)
     assert not np.array_equal(logits_of(fresh), logits)
     shapes = {key: tuple(v.shape) for key, v in fresh.state.named_variables().items()}
-    plan = checkpoint_names.restore_plan(shapes, checkpoints.shapes(prefix))
-    fresh.state.restore(checkpoints.read_variables(prefix, plan))
+    plan = restore_plan.restore_plan(shapes, store.shapes(prefix))
+    fresh.state.restore(store.read_variables(prefix, plan))
     assert_holds(fresh, saved)
     assert saved["global_step"] == 1
     np.testing.assert_array_equal(logits_of(fresh), logits)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from models import registry
+from models.cost import activation_bytes
 from models.network import Network
-from models.step_memory import activation_bytes
 from tests.models import small_network
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -83,7 +83,7 @@ def test_towers_see_their_own_slice_seed_and_statistics(make_strategy):
 
 
 @pytest.mark.parametrize("make_strategy", STRATEGIES)
-def test_synchronised_towers_equal_one_big_batch(make_strategy):
+def test_synchronized_towers_equal_one_big_batch(make_strategy):
     strategy = make_strategy(4)
     with strategy.scope():
         network = small_network.without_randomness(small_network.build(sync_batch_norm=True))

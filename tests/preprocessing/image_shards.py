@@ -50,7 +50,7 @@ def encode(pixels: np.ndarray, file_format: str = "JPEG", mode: str = "RGB", **o
 
 
 def numbered_image(number: int, height: int = 8, width: int = 8) -> bytes:
-    """A PNG of one colour that carries a number, which no crop, flip or resize can change."""
+    """A PNG of one color that carries a number, which no crop, flip or resize can change."""
     color = np.array([number // 256, number % 256, 77], np.uint8)
     return encode(np.broadcast_to(color, (height, width, 3)), "PNG")
 

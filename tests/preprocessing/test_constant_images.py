@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from preprocessing.color import distort_color
-from preprocessing.examples import Example
-from preprocessing.imagenet_images import eval_image, train_image
+from preprocessing.augmentation.color import distort_color
+from preprocessing.augmentation.policies import OPERATIONS, rand_augment
+from preprocessing.images.views import eval_image, train_image
 from preprocessing.options import (
     EVAL_METHODS,
     RESIZE_KERNELS,
@@ -19,7 +19,7 @@ from preprocessing.options import (
     TRAIN_CROPS,
     ImageOptions,
 )
-from preprocessing.rand_augment import OPERATIONS, rand_augment
+from preprocessing.records.examples import Example
 from tests.preprocessing.image_shards import encode
 
 VALUE = (201, 128, 3)
@@ -60,7 +60,7 @@ def test_training(train_crop, resize_method, resize_kernels):
 
 
 def test_color_distortion_treats_all_pixels_alike():
-    """The colour changes, the image stays even."""
+    """The color changes, the image stays even."""
     image = tf.constant(np.broadcast_to(np.array(VALUE, np.float32), (9, 7, 3)))
     colors = set()
     for number in range(40):
@@ -72,7 +72,7 @@ def test_color_distortion_treats_all_pixels_alike():
 
 
 def test_one_operation_of_rand_augment_keeps_a_gray_image_even():
-    """Grey 128, with which the geometric operations and Cutout fill: no edge may appear."""
+    """Gray 128, with which the geometric operations and Cutout fill: no edge may appear."""
     augment = functools.partial(rand_augment, num_layers=1, magnitude=7)
     image = tf.fill([24, 24, 3], tf.constant(128, tf.uint8))
     values = set()

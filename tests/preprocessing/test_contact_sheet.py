@@ -8,7 +8,7 @@ from preprocessing import contact_sheet
 
 
 def test_a_row_for_each_augmentation_and_a_view_in_each_column(tmp_path):
-    """Two photos of one colour each: only cropped they keep it, and no other row does."""
+    """Two photos of one color each: only cropped they keep it, and no other row does."""
     colors = [(200, 40, 90), (10, 160, 60)]
     paths = []
     for number, color in enumerate(colors):

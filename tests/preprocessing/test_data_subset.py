@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import train
-from download_and_convert_imagenet.manifest import Manifest, Shard, write_manifest
+from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
 from preprocessing.registry import open_dataset
 from tests.preprocessing.image_shards import example, numbered_image, write_split
 

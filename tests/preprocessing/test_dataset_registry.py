@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from download_and_convert_imagenet.manifest import Manifest, Shard, write_manifest
+from common.errors import DataError, UsageError
+from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
 from preprocessing import registry
-from preprocessing.errors import DataError, DataOptionError
 from tests.conftest import ROOT
 from tests.preprocessing.image_shards import write_numbered_split
 
@@ -35,7 +35,7 @@ def test_the_registry_itself_imports_nothing_heavy():
 
 
 def test_unknown_name():
-    with pytest.raises(DataOptionError, match="unknown data set 'imagnet': choose from imagenet"):
+    with pytest.raises(UsageError, match="unknown data set 'imagnet': choose from imagenet"):
         registry.open_dataset(data_name="imagnet")
 
 
@@ -130,7 +130,7 @@ def test_folder_needs_its_manifest(tmp_path):
     write_numbered_split(tmp_path, "train", 2, 1)
     with pytest.raises(DataError, match=r"has no manifest\.json"):
         registry.open_dataset(data_dir=str(tmp_path), data_name="folder")
-    with pytest.raises(DataOptionError, match="--data_name=folder needs --data_dir"):
+    with pytest.raises(UsageError, match="--data_name=folder needs --data_dir"):
         registry.open_dataset(data_name="folder")
 
 
@@ -157,7 +157,7 @@ def test_the_files_of_the_subset_are_checked_at_once(tmp_path):
     ],
 )
 def test_options_without_effect_are_refused(tmp_path, name, option):
-    with pytest.raises(DataOptionError, match=f"has no effect on {name}") as caught:
+    with pytest.raises(UsageError, match=f"has no effect on {name}") as caught:
         registry.open_dataset(data_dir=str(tmp_path), data_name=name, **option)
     assert caught.value.exit_code == 2
 
@@ -180,7 +180,7 @@ def test_options_without_effect_are_refused(tmp_path, name, option):
     ],
 )
 def test_options_are_checked(tmp_path, option, line):
-    with pytest.raises(DataOptionError) as caught:
+    with pytest.raises(UsageError) as caught:
         registry.open_dataset(data_dir=str(tmp_path), data_name="imagenet", **option)
     assert str(caught.value).startswith(line)
 

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from common.errors import DataError
 from preprocessing import verify
-from preprocessing.errors import DataError
 from preprocessing.registry import open_dataset
 
 

@@ -51,7 +51,7 @@ def test_training_hands_out_one_batch_for_ever():
         np.testing.assert_array_equal(labels, expected[1])
 
 
-def test_start_example_is_honoured():
+def test_start_example_is_honored():
     def labels(start):
         batches = open_dataset().train_batches(
             batch_size=4, image_size=2, seed=1, start_example=start

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from preprocessing.errors import DataError
+from common.errors import DataError
 from preprocessing.registry import open_dataset
 from tests.preprocessing.image_shards import (
     encode,
@@ -145,7 +145,7 @@ def test_one_file_is_shuffled_anew_in_every_epoch(tmp_path):
     assert len({tuple(numbers[i : i + 30]) for i in (0, 30, 60)}) == 3
 
 
-def test_every_view_shows_part_of_the_labelled_object(tmp_path):
+def test_every_view_shows_part_of_the_labeled_object(tmp_path):
     """A red object in the upper right corner; no crop that has a tenth of it can miss it."""
     pixels = np.zeros((200, 200, 3), np.uint8)
     pixels[:40, 160:, 0] = 255

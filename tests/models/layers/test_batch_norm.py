@@ -176,7 +176,7 @@ def test_a_layer_called_twice_reports_both_batches():
     np.testing.assert_allclose(current.statistics[id(layer.moving_mean)], expected, rtol=1e-5)
 
 
-def test_configuration_survives_serialisation():
+def test_configuration_survives_serialization():
     layer = built(scale=False, data_format="channels_first", synchronized=True, name="norm")
     copy = keras.layers.deserialize(keras.layers.serialize(layer))
     assert isinstance(copy, FusedBatchNorm)

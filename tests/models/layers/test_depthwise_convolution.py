@@ -105,7 +105,7 @@ def test_jit_compiled_equals_plain():
     np.testing.assert_allclose(compiled, gradient(inputs), rtol=2e-2, atol=1.0)
 
 
-def test_configuration_survives_serialisation():
+def test_configuration_survives_serialization():
     layer = built(5, 2, padding="valid", data_format="channels_first", name="a")
     copy = keras.layers.deserialize(keras.layers.serialize(layer))
     assert isinstance(copy, DepthwiseConvolution)

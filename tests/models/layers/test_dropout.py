@@ -98,6 +98,6 @@ def test_rates_outside_0_to_1_are_errors(rate):
         Dropout(rate)
 
 
-def test_configuration_survives_serialisation():
+def test_configuration_survives_serialization():
     copy = keras.layers.deserialize(keras.layers.serialize(Dropout(0.3, name="a")))
     assert (type(copy), copy.rate, copy.name) == (Dropout, 0.3, "a")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.layers.layer_scale import LayerScale
+from models.layers.residual import LayerScale
 
 
 def test_every_channel_has_its_factor():
@@ -17,7 +17,7 @@ def test_every_channel_has_its_factor():
     assert layer.gamma.trainable
 
 
-def test_half_precision_and_serialisation():
+def test_half_precision_and_serialization():
     layer = LayerScale(0.25, dtype="mixed_bfloat16", name="scale")
     outputs = layer(tf.ones([1, 4], tf.bfloat16))
     assert outputs.dtype == tf.bfloat16

@@ -33,7 +33,7 @@ def test_fractions_are_rounded_after_the_mean_is_subtracted():
     np.testing.assert_array_equal(tf.cast(outputs, tf.float32).numpy().ravel(), [1.25 / 128.0])
 
 
-def test_configuration_survives_serialisation():
+def test_configuration_survives_serialization():
     layer = PixelNormalization((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), output_dtype="bfloat16")
     copy = keras.layers.deserialize(keras.layers.serialize(layer))
     pixels = np.ones((1, 2, 2, 3), np.uint8)

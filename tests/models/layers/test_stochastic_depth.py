@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from models.forward_pass import forward_pass
-from models.layers.stochastic_depth import StochasticDepth
+from models.layers.dropout import StochasticDepth
 
 ONES = np.ones((4096, 2, 2, 3), np.float32)
 
@@ -65,6 +65,6 @@ def test_probabilities_outside_0_to_1_are_errors(probability):
         StochasticDepth(probability)
 
 
-def test_configuration_survives_serialisation():
+def test_configuration_survives_serialization():
     copy = keras.layers.deserialize(keras.layers.serialize(StochasticDepth(0.9, name="a")))
     assert (type(copy), copy.keep_probability, copy.name) == (StochasticDepth, 0.9, "a")

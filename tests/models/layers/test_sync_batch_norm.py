@@ -44,7 +44,7 @@ def step(layer):
 
 
 def one_batch_and_towers(strategy, inputs, d_outputs, **options):
-    """The same batch on one tower, without synchronisation, and split over the towers."""
+    """The same batch on one tower, without synchronization, and split over the towers."""
     single = tf.distribute.get_strategy()
     one = step(layer_under(single, synchronized=False, **options))(inputs, d_outputs)
     many = towers.run(
@@ -84,7 +84,7 @@ def test_towers_equal_one_big_batch(num_towers):
     assert_equal(one, many)
 
 
-def test_without_synchronisation_towers_differ_from_one_big_batch():
+def test_without_synchronization_towers_differ_from_one_big_batch():
     strategy = towers.mirrored(2)
     inputs, d_outputs = random_batch()
     layer = layer_under(strategy, synchronized=False)

@@ -1,0 +1,197 @@
+"""Evaluations of a run's checkpoints: one, all of them, or each new one as it appears."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from absl import logging
+
+from benchmark_cnn import training_setup, waiting
+from benchmark_cnn.evaluation import Evaluator
+from benchmark_cnn.interfaces import Dataset, NetworkSpec
+from benchmark_cnn.params.params import Params
+from benchmark_cnn.reporting import console
+from benchmark_cnn.reporting.console import HeaderFacts
+from benchmark_cnn.reporting.summaries import EvaluationSummaries
+from benchmark_cnn.run import crosses
+from checkpoints import restore_plan, store
+from common.errors import DataError, Stopped
+from common.process import StopSignal
+
+RESULT_FILE = "eval.json"
+
+
+def evaluate(
+    params: Params, spec: NetworkSpec, dataset: Dataset, *, typed: frozenset[str] = frozenset()
+) -> dict:
+    """Evaluate what `params.checkpoint.train_dir` (a run, or one checkpoint) says.
+
+    Returns:
+      The last result: `top_1`, `top_5`, `loss`, `examples`, `global_step`, `checkpoint`; also in
+      eval.json of the evaluation directory.
+
+    Raises:
+      DataError: no checkpoint, one of another model, or damaged data.
+      Stopped: SIGTERM or SIGINT.
+    """
+    run_devices, manager = training_setup.make_manager(params, typed)
+    batch_size = params.data.batch_size or spec.batch_size
+    subset = params.data.data_subset or "validation"
+    console.log(
+        *console.header_lines(
+            _header_facts(params, spec, dataset, run_devices, batch_size, subset)
+        ),
+        console.GENERATING_EVALUATION_MODEL,
+    )
+    network = training_setup.build_network(params, spec, dataset, manager)
+    evaluator = Evaluator(
+        manager,
+        network,
+        dataset,
+        batch_size=batch_size,
+        image_size=params.network.image_size or spec.image_size,
+        subset=subset,
+        max_lost=params.data.max_corrupt_records,
+    )
+    directory = evaluation_directory(params)
+    result: dict = {}
+    with StopSignal() as stop, EvaluationSummaries(directory) as summaries:
+        for prefix in _checkpoints_to_evaluate(params, stop):
+            step = _restore_unless_deleted(network, prefix, params)
+            if step is None:
+                continue
+            result = _evaluate_one(evaluator, prefix, step, params, spec, stop)
+            summaries.write(step, result)
+            _write_json(directory / RESULT_FILE, result)
+    if stop.requested:
+        raise Stopped(f"stopped by {stop.requested}; finished evaluations are in {directory}")
+    if not result:
+        raise DataError(f"no checkpoint in {params.checkpoint.train_dir} is left to evaluate")
+    return result
+
+
+def evaluation_directory(params: Params) -> Path:
+    """`--eval_dir`, or `eval` in the run's directory."""
+    if params.evaluation.eval_dir is not None:
+        return Path(params.evaluation.eval_dir)
+    train_dir = Path(params.checkpoint.train_dir or ".")
+    return (train_dir if train_dir.is_dir() else train_dir.parent) / "eval"
+
+
+def _checkpoints_to_evaluate(params: Params, stop: StopSignal) -> Iterator[str]:
+    train_dir, flags = params.checkpoint.train_dir or ".", params.evaluation
+    if flags.eval_interval_secs:
+        step = None
+        while not stop.requested:
+            prefix = waiting.wait_for_new_checkpoint(
+                train_dir,
+                step,
+                timeout_secs=None,
+                poll_secs=flags.eval_interval_secs,
+                should_stop=lambda: bool(stop.requested),
+            )
+            if prefix is None:
+                return
+            step = store.step_in_name(prefix)
+            yield prefix
+    elif flags.all_checkpoints:
+        prefixes = store.all_checkpoints(train_dir)
+        if not prefixes:
+            raise DataError(f"no checkpoint in {train_dir}")
+        yield from prefixes
+    else:
+        yield store.resolve(train_dir)
+
+
+def _restore_unless_deleted(network, prefix: str, params: Params) -> int | None:
+    """The global step of the weights that `network` now has; None if `prefix` is no longer there.
+
+    A training deletes its older checkpoints while others are evaluated.
+    """
+    try:
+        return _restore(network, prefix, params)
+    except DataError:
+        evaluates_several = (
+            params.evaluation.eval_interval_secs or params.evaluation.all_checkpoints
+        )
+        if not evaluates_several or os.path.exists(f"{prefix}.index"):
+            raise
+        logging.warning("%s was deleted by the training run and is skipped", prefix)
+        return None
+
+
+def _restore(network, prefix: str, params: Params) -> int:
+    plan = restore_plan.restore_plan(
+        {name: tuple(variable.shape) for name, variable in network.variables.items()},
+        store.shapes(prefix),
+        ckpt_scope=params.evaluation.ckpt_scope,
+        moving_average=params.optimization.moving_average_decay is not None,
+        ignore_missing=params.evaluation.ignore_missing_vars,
+    )
+    values, step = store.read_variables(prefix, plan), store.global_step(prefix)
+    for name, value in values.items():
+        network.variables[name].assign(value)
+    return step
+
+
+def _evaluate_one(evaluator: Evaluator, prefix: str, step: int, params: Params, spec, stop) -> dict:
+    console.log(console.running_evaluation_line(step))
+
+    def on_step(number: int, examples_per_sec: float) -> None:
+        if stop.requested:
+            raise Stopped(f"stopped by {stop.requested} while evaluating {prefix}")
+        if crosses(number - 1, number, params.report.display_every):
+            console.log(console.evaluation_step_line(number, examples_per_sec))
+
+    result = evaluator.run(on_step)
+    console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
+    averaged = params.optimization.moving_average_decay is not None
+    return {
+        **result,
+        "global_step": step,
+        "checkpoint": os.path.basename(prefix),
+        "model": spec.name,
+        "weights": "moving average" if averaged else "raw",
+        "subset": evaluator.subset,
+        "image_size": evaluator.image_size,
+        "eval_method": params.data.eval_method,
+        "resize_method": params.data.resize_method,
+    }
+
+
+def _header_facts(params, spec, dataset, run_devices, batch_size, subset) -> HeaderFacts:
+    import tensorflow as tf
+
+    num_towers = len(run_devices.towers)
+    examples = dataset.num_examples(subset)
+    return HeaderFacts(
+        tensorflow_version=tf.__version__,
+        model=spec.name,
+        dataset=dataset.name,
+        synthetic=dataset.synthetic,
+        mode="evaluation",
+        batch_size_per_device=batch_size,
+        num_devices=num_towers,
+        num_batches=-(-examples // (batch_size * num_towers)),
+        num_epochs=1.0,
+        devices=run_devices.towers,
+        data_format=params.network.data_format,
+        optimizer="none",
+        variables=params.hardware.variable_update,
+        all_reduce="none",
+    )
+
+
+def _write_json(path: Path, result: dict) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(result, indent=2) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path}: {error.strerror}; make room, or give another --eval_dir=DIR"
+        ) from error

@@ -1,0 +1,211 @@
+"""Variable managers: where variables live, and how the gradients of the towers meet.
+
+A tower is one copy of the network's forward and backward pass on one device. tf.distribute places
+the variables and runs the towers; a manager adds what `--variable_update` means:
+
+| kind               | variables                     | gradients                            |
+|--------------------|-------------------------------|--------------------------------------|
+| `replicated`       | a copy on every tower         | averaged, every copy updated         |
+| `parameter_server` | one copy, towers read it      | averaged, the one copy updated       |
+| `independent`      | a copy on every tower         | not exchanged: the scaling ceiling   |
+
+Whatever the kind, a gradient is the mean over the global batch (the ancestors summed in some
+modes, so that the learning rate depended on the mode).
+
+`--all_reduce_spec`: how the gradients of replicated towers meet.
+
+A spec is `ALGORITHM` or `ALGORITHM:BYTES`. The algorithms are those tf.distribute offers, under
+the names tf_cnn_benchmarks gave them; BYTES (suffix K, M or G, powers of 1024) packs consecutive
+gradients into buffers of at most that size, so that small tensors travel together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from benchmark_cnn.params.values import AllReduceSpec
+from common.errors import RunError
+
+SELF_CHECK_SIZE = 1027  # odd, and larger than one cache line: a wrong split shows
+
+
+class VariableManager:
+    """A tf.distribute strategy, and whether the towers exchange what they compute."""
+
+    def __init__(
+        self,
+        kind: str,
+        strategy: tf.distribute.Strategy,
+        *,
+        exchanges: bool,
+        shares_memory: bool = False,
+        pack_bytes: int = 0,
+    ):
+        self.kind = kind
+        self.strategy = strategy
+        self.exchanges = exchanges
+        self.shares_memory = shares_memory
+        self.pack_bytes = pack_bytes
+
+    @property
+    def num_towers(self) -> int:
+        return self.strategy.num_replicas_in_sync
+
+    def scope(self) -> contextlib.AbstractContextManager:
+        """Variables created inside live where this manager wants them."""
+        return self.strategy.scope()
+
+    def create_beside(self, variable, initial_value, name: str):
+        """A non-trainable variable with the placement of `variable`: a slot or an average."""
+        with self.scope(), self.strategy.extended.colocate_vars_with(variable):
+            return tf.Variable(initial_value, trainable=False, name=name)
+
+    def run_towers(self, tower: Callable, args: tuple):
+        """Run `tower` once per device; `args` are per-tower values or shared tensors."""
+        return self.strategy.run(tower, args=args)
+
+    def aggregate(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Mean of each tensor over the towers, on every tower. Called inside a tower."""
+        if not self.exchanges or self.num_towers == 1:
+            return list(tensors)
+        context = tf.distribute.get_replica_context()
+        mean = tf.distribute.ReduceOp.MEAN
+        if not self.pack_bytes:
+            return context.all_reduce(mean, list(tensors))
+        buffers = context.all_reduce(mean, pack(tensors, self.pack_bytes))
+        return unpack(buffers, tensors, self.pack_bytes)
+
+    def computed_once(self, values: Sequence) -> list:
+        """`values` that all towers computed alike, from tower 0 alone. Called between the towers.
+
+        Only where the towers share one memory: there a tensor passes between devices without being
+        copied, and what the other towers would compute is left out of the graph. Between GPUs it is
+        cheaper that each computes for itself.
+        """
+        if not (self.exchanges and self.shares_memory):
+            return list(values)
+        return [self.local_results(value)[0] for value in values]
+
+    def update(self, variable, function: Callable, args: tuple):
+        """Call `function(copy, *args)` for each copy of `variable`. Called between the towers.
+
+        Per-tower values in `args` arrive as the tensor of that copy's tower.
+        """
+        return self.strategy.extended.update(variable, function, args=args, group=True)
+
+    def local_results(self, value) -> tuple:
+        """The values of a tower's result, first tower first."""
+        return self.strategy.experimental_local_results(value)
+
+    def read(self, variable) -> tf.Tensor:
+        """The value that is saved: the first copy's (all copies are equal but in `independent`)."""
+        return self.local_results(variable)[0].read_value()
+
+    def check_sum(self) -> None:
+        """Average known tensors over the towers, and stop if any tower sees a wrong mean.
+
+        A broken peer-to-peer link or collective library shows as silent NaN or drift otherwise.
+        """
+        if not self.exchanges or self.num_towers == 1:
+            return
+
+        @tf.function(autograph=False)
+        def averages():
+            def tower():
+                context = tf.distribute.get_replica_context()
+                number = tf.cast(context.replica_id_in_sync_group + 1, tf.float32)
+                ramp = tf.range(SELF_CHECK_SIZE, dtype=tf.float32)
+                return tuple(self.aggregate([number * ramp, number * tf.ones([3, 5])]))
+
+            return [self.local_results(part) for part in self.run_towers(tower, ())]
+
+        mean = (self.num_towers + 1) / 2
+        ramps, ones = averages()
+        ramp = tf.range(SELF_CHECK_SIZE, dtype=tf.float32)
+        for tower, (got_ramp, got_ones) in enumerate(zip(ramps, ones, strict=True)):
+            # Small integers and their halves: exact in float32, so any difference is a fault.
+            if not (tf.reduce_all(got_ramp == mean * ramp) and tf.reduce_all(got_ones == mean)):
+                raise RunError(
+                    f"the all-reduce is wrong on tower {tower}: the mean of known tensors differs. "
+                    "Try --all_reduce_spec=psgpu or pscpu, or NCCL_P2P_DISABLE=1 in the environment"
+                )
+
+
+def make(
+    kind: str, devices: Sequence[str], *, parameter_device: str, spec: AllReduceSpec
+) -> VariableManager:
+    """The manager that `--variable_update=kind` names, over `devices` (one tower each)."""
+    on_cpu = all("CPU" in device for device in devices)
+    if kind == "parameter_server":
+        strategy = tf.distribute.experimental.CentralStorageStrategy(
+            compute_devices=list(devices), parameter_device=parameter_device
+        )
+        return VariableManager(kind, strategy, exchanges=True, shares_memory=on_cpu)
+    strategy = tf.distribute.MirroredStrategy(
+        list(devices), cross_device_ops=cross_device_ops(spec, devices)
+    )
+    return VariableManager(
+        kind,
+        strategy,
+        exchanges=kind == "replicated",
+        shares_memory=on_cpu,
+        pack_bytes=spec.pack_bytes,
+    )
+
+
+def cross_device_ops(spec: AllReduceSpec, devices: Sequence[str]):
+    """The tf.distribute object that carries out `spec` between `devices`."""
+    import tensorflow as tf
+
+    # Our own packing replaces NCCL's, which knows a number of packs but no size.
+    num_packs = 0 if spec.pack_bytes else 1
+    if spec.algorithm == "nccl":
+        return tf.distribute.NcclAllReduce(num_packs=num_packs)
+    if spec.algorithm == "hierarchical_copy":
+        return tf.distribute.HierarchicalCopyAllReduce(num_packs=num_packs)
+    reduce_to = devices[0] if spec.algorithm == "psgpu" else "/device:CPU:0"
+    return tf.distribute.ReductionToOneDevice(reduce_to_device=reduce_to)
+
+
+def pack_groups(byte_sizes: Sequence[int], pack_bytes: int) -> list[list[int]]:
+    """Split indices 0..n-1 into runs of at most `pack_bytes` each; a larger tensor goes alone."""
+    groups: list[list[int]] = []
+    filled = 0
+    for index, size in enumerate(byte_sizes):
+        if groups and filled + size <= pack_bytes:
+            groups[-1].append(index)
+            filled += size
+        else:
+            groups.append([index])
+            filled = size
+    return groups
+
+
+def pack(tensors: Sequence, pack_bytes: int) -> list:
+    """Concatenate `tensors` (static shapes, one dtype) into flat buffers; see `unpack`."""
+    import tensorflow as tf
+
+    return [
+        tf.concat([tf.reshape(tensors[i], [-1]) for i in group], 0)
+        for group in pack_groups([_num_bytes(t) for t in tensors], pack_bytes)
+    ]
+
+
+def unpack(buffers: Sequence, like: Sequence, pack_bytes: int) -> list:
+    """Cut the buffers of `pack` back into tensors with the shapes of `like`."""
+    import tensorflow as tf
+
+    tensors = []
+    for buffer, group in zip(
+        buffers, pack_groups([_num_bytes(t) for t in like], pack_bytes), strict=True
+    ):
+        parts = tf.split(buffer, [like[i].shape.num_elements() for i in group])
+        tensors += [tf.reshape(part, like[i].shape) for part, i in zip(parts, group, strict=True)]
+    return tensors
+
+
+def _num_bytes(tensor) -> int:
+    return tensor.shape.num_elements() * tensor.dtype.size

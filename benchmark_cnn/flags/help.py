@@ -1,0 +1,184 @@
+"""The text of `--help`, and the description of a flag that it shares with docs/flags.md.
+
+Writes docs/flags.md, and the table of docs/migrating.md, from the declarations.
+
+python -m benchmark_cnn.flags.help
+"""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import textwrap
+from collections.abc import Iterable
+
+from benchmark_cnn.flags.migration import (
+    GONE,
+    KEPT,
+    RENAMED,
+    TF_CNN_BENCHMARKS,
+    TF_CNN_BENCHMARKS_ELSEWHERE,
+    TF_IMAGENET,
+    Renamed,
+)
+from benchmark_cnn.params.flag import Flag
+from benchmark_cnn.params.params import CONCERNS, EVAL_CONCERNS, FLAGS, TRAIN_CONCERNS, select
+
+_MOST_COLUMNS = 100
+_PLACEHOLDERS = {int: "INT", float: "NUMBER", str: "TEXT"}
+_USAGE = """\
+usage: {program} [--flag=value ...]
+
+A switch is written --name or --noname. --name=None takes a value back. The last one given wins.
+"""
+_GENERAL = """\
+general
+  --flagfile=FILE
+      Read flags from FILE, one a line; # begins a comment.
+  --help
+      Print this text.
+  --version
+      Print the versions of this program, TensorFlow, Keras and Python.
+"""
+
+
+def help_text(program: str, flags: Iterable[Flag]) -> str:
+    """All `flags` of `program`, grouped by concern."""
+    columns = min(_MOST_COLUMNS, shutil.get_terminal_size().columns)
+    groups: dict[str, list[str]] = {}
+    for flag in flags:
+        groups.setdefault(flag.concern, []).append(_entry(flag, columns))
+    sections = [
+        f"{concern.replace('_', ' ')}: {first_line(CONCERNS[concern])}\n" + "".join(entries)
+        for concern, entries in groups.items()
+    ]
+    return "\n".join([_USAGE.format(program=program), *sections, _GENERAL])
+
+
+def syntax(flag: Flag) -> str:
+    """How the flag is written, for example `--optimizer={sgd,momentum}`."""
+    if flag.kind is bool:
+        return f"--[no]{flag.name}"
+    if flag.choices:
+        return f"--{flag.name}={{{','.join(flag.choices)}}}"
+    return f"--{flag.name}={_PLACEHOLDERS[flag.kind]}"
+
+
+def default_in_words(flag: Flag) -> str:
+    """The default as it would be typed, or what leaving the flag out stands for."""
+    if flag.default is None:
+        return flag.when_none
+    if flag.kind is bool:
+        return "on" if flag.default else "off"
+    return f"{flag.default:g}" if flag.kind is float else str(flag.default) or "none"
+
+
+def first_line(described: type) -> str:
+    """The first line of a docstring, which python -OO leaves out."""
+    return (described.__doc__ or "").partition("\n")[0]
+
+
+def _entry(flag: Flag, columns: int) -> str:
+    about = f"{flag.help} (default: {default_in_words(flag)})"
+    indent = " " * 6
+    body = textwrap.fill(about, columns, initial_indent=indent, subsequent_indent=indent)
+    return f"  {syntax(flag)}\n{body}\n"
+
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+TABLE_BEGINS = "<!-- table: python -m benchmark_cnn.flags.help -->\n"
+TABLE_ENDS = "<!-- end of table -->\n"
+
+_HEAD = """\
+# Flags
+
+Every flag of `train.py` (T) and `eval.py` (E), with its default. This page is written by
+`python -m benchmark_cnn.flags.help` from the declarations in `benchmark_cnn/*_params.py`.
+
+Flags are written `--name=value` or `--name value`, switches `--name` or `--noname`. `--name=None`
+takes a value back. `--flagfile=FILE` reads flags from a file, one a line. The last one given wins,
+so what is typed behind a flag file overrides it.
+
+A flag without effect beside the others is an error, unless it asks for nothing (0, false, none), or
+comes from a flag file of which the command line has taken a part back, or that lacks only data, a
+run directory or a GPU.
+"""
+
+
+def flags_page() -> str:
+    """The text of docs/flags.md."""
+    sections = [_HEAD]
+    for concern, group in CONCERNS.items():
+        rows = [_flag_row(flag) for flag in FLAGS.values() if flag.concern == concern]
+        title = concern.replace("_", " ").capitalize()
+        sections.append(
+            f"## {title}\n\n{first_line(group)}\n\n"
+            "| flag | default | of | meaning |\n|---|---|---|---|\n" + "".join(rows)
+        )
+    return "\n".join(sections)
+
+
+def migration_table() -> str:
+    """Every flag of the ancestors: who had it, and what became of it."""
+    head = "| flag | had by | now | note |\n|---|---|---|---|\n"
+    names = sorted(TF_IMAGENET | TF_CNN_BENCHMARKS | TF_CNN_BENCHMARKS_ELSEWHERE)
+    return head + "".join(_migration_row(name) for name in names)
+
+
+def with_table(page: str) -> str:
+    """`page`, the text of docs/migrating.md, with its table renewed."""
+    before, begins, rest = page.partition(TABLE_BEGINS)
+    _, ends, after = rest.partition(TABLE_ENDS)
+    if not begins or not ends:
+        raise ValueError("docs/migrating.md has lost the comments around its table")
+    return f"{before}{begins}\n{migration_table()}\n{ends}{after}"
+
+
+def main() -> None:
+    """Write both pages."""
+    (DOCS / "flags.md").write_text(flags_page())
+    migrating = DOCS / "migrating.md"
+    migrating.write_text(with_table(migrating.read_text()))
+
+
+def _flag_row(flag: Flag) -> str:
+    programs = [("T", TRAIN_CONCERNS), ("E", EVAL_CONCERNS)]
+    owners = " ".join(letter for letter, concerns in programs if flag in select(concerns, {}))
+    meaning = flag.help
+    if flag.choices:
+        meaning += f" One of {', '.join(f'`{choice}`' for choice in flag.choices)}."
+    if flag.range_in_words():
+        meaning += f" {flag.range_in_words().capitalize()}."
+    written = syntax(flag).partition("=")[0]
+    default = default_in_words(flag)
+    shown = default if flag.default in (None, "") else f"`{default}`"
+    return f"| `{written}` | {shown} | {owners} | {meaning.replace('|', chr(92) + '|')} |\n"
+
+
+def _migration_row(name: str) -> str:
+    owners = [
+        word
+        for word, names in (
+            ("TI", TF_IMAGENET),
+            ("TB", TF_CNN_BENCHMARKS),
+            ("TB, elsewhere", TF_CNN_BENCHMARKS_ELSEWHERE),
+        )
+        if name in names
+    ]
+    fate, note = _fate(name)
+    return f"| `{name}` | {', '.join(owners)} | {fate} | {note} |\n"
+
+
+def _fate(name: str) -> tuple[str, str]:
+    if name in GONE:
+        return "gone", GONE[name]
+    if name in KEPT:
+        return "kept", KEPT[name]
+    renamed: Renamed = RENAMED[name]
+    accepted = "old name accepted" if renamed.accepted else "old name refused"
+    note = "; ".join(part for part in (accepted, renamed.note) if part)
+    return f"`{renamed.target}`", note
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The answer to a flag that the program does not have, whatever it was meant to be.
+
+What other trainers call our flags: timm, the TensorFlow Model Garden, Keras, NVIDIA's examples.
+
+Their words are not accepted, only recognized: a wrong guess is answered with the right flag.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from benchmark_cnn.flags import migration
+from benchmark_cnn.params.params import FLAGS
+
+_SIMILARITY = 0.7
+
+
+def explain(program: str, written: str, known: Iterable[str]) -> str:
+    """One line on the unknown flag `written` (as typed, with its dashes, without a value).
+
+    Args:
+      known: names of the flags that `program` has.
+    """
+    name = written.lstrip("-")
+    if " " in name:
+        flag, _, value = name.partition(" ")
+        return f"unknown flag {written}; on a line of a flag file write --{flag}={value.strip()}"
+    plain = _without_no(name.replace("-", "_"))
+    known = set(known)
+    removed = migration.answer(plain)
+    if removed:
+        return removed
+    if plain in FLAGS and plain not in known:
+        return f"--{plain} is a flag of {_owner(plain)}; {program} does not have it"
+    meant = meaning(name, known)
+    if meant is None:
+        return f"unknown flag {written}; {program} --help lists all flags"
+    target = meant.partition("=")[0]
+    elsewhere = "" if target in known else f" (of {_owner(target)})"
+    return f"unknown flag {written}; did you mean --{meant}{elsewhere}?"
+
+
+def meaning(name: str, known: Iterable[str]) -> str | None:
+    """The flag, perhaps with a value ("dtype=float16"), that `name` (without dashes) stands for."""
+    plain = name.replace("-", "_").lower()
+    candidates = {flag: flag for flag in known}
+    candidates |= {word: ours for word, ours in OURS_BY_PEERS_WORD.items()}
+    candidates |= {old: new.target for old, new in migration.RENAMED.items()}
+    for form in (plain, _without_no(plain)):
+        if form in candidates:
+            return candidates[form]
+    # Peers' words are short, and nearly every short word resembles one: only whole flags here.
+    near = difflib.get_close_matches(plain, list(known), n=1, cutoff=_SIMILARITY)
+    return near[0] if near else None
+
+
+def _without_no(name: str) -> str:
+    """`name` of a switch that was written --noname; others unchanged."""
+    positive = name.removeprefix("no").removeprefix("_")
+    everything = FLAGS.keys() | migration.GONE.keys() | migration.RENAMED.keys()
+    is_negated = name.startswith("no") and positive in everything | OURS_BY_PEERS_WORD.keys()
+    return positive if is_negated else name
+
+
+def _owner(name: str) -> str:
+    return "eval.py" if FLAGS[name].concern == "evaluation" else "train.py"
+
+
+# Our flag (with a value where theirs is a switch) -> their words, with underscores for dashes.
+_WORDS = {
+    "model": "a arch architecture net network model_name",
+    "image_size": "img_size input_size eval_img_size resolution image_shape crop_size size",
+    "num_classes": "classes nb_classes num_labels",
+    "data_format": "channels_last layout memory_format",
+    "dtype": "precision amp_dtype mixed_precision_dtype model_dtype mixed_precision compute_dtype",
+    "dtype=float16": "fp16 half use_float16",
+    "dtype=bfloat16": "amp use_amp bf16 use_bf16 use_bfloat16 bfloat16",
+    "sync_batch_norm": "sync_bn syncbn sync_batchnorm",
+    "data_dir": "data data_path input_path dataset_dir dataset_path imagenet_dir root input_dir",
+    "data_name": "dataset dataset_name",
+    "data_subset": "split train_split val_split dataset_split",
+    "batch_size": "b bs batch global_batch_size train_batch_size per_device_batch_size "
+    "batch_size_per_gpu minibatch_size validation_batch_size",
+    "train_crop": "scale ratio random_crop",
+    "eval_method": "crop_mode center_crop eval_crop",
+    "eval_crop_fraction": "crop_pct crop_fraction",
+    "resize_method": "interpolation train_interpolation resize",
+    "augment": "aa augmentation augmenter_name auto_augment autoaugment",
+    "augment=color": "color_jitter",
+    "randaugment_num_layers": "ra_n num_ops",
+    "randaugment_magnitude": "ra_m magnitude",
+    "random_erasing": "reprob random_erase erasing_prob",
+    "mixup_alpha": "mixup",
+    "cutmix_alpha": "cutmix",
+    "num_data_threads": "j workers num_workers data_threads num_parallel_calls",
+    "shuffle_buffer": "shuffle_buffer_size",
+    "num_gpus": "gpus gpu ngpus n_gpus num_devices nproc_per_node world_size num_replicas",
+    "gpu_indices": "gpu_ids device_ids cuda_devices",
+    "variable_update": "strategy distribution_strategy distribute",
+    "all_reduce_spec": "all_reduce_alg num_packs all_reduce cross_device_ops",
+    "xla_compile": "torchcompile enable_xla use_xla jit_compile jit compile enable_xla_compile",
+    "deterministic": "enable_op_determinism determinism",
+    "tf_random_seed": "seed random_seed",
+    "num_batches": "steps max_steps train_steps num_steps iterations iters num_bench_iter "
+    "benchmark",
+    "num_epochs": "e epochs max_epochs train_epochs n_epochs",
+    "num_warmup_batches": "num_warm_iter warmup_iters bench_warmup",
+    "steps_per_loop": "steps_per_execution",
+    "gradient_accumulation_steps": "grad_accum_steps accumulate_grad_batches grad_accumulation",
+    "eval_every_epochs": "val_interval eval_interval epochs_between_evals num_epochs_between_eval",
+    "eval_every_steps": "validation_interval eval_steps val_check_interval",
+    "stop_at_top_1_accuracy": "target_accuracy stop_threshold target_top1",
+    "learning_rate": "lr base_lr initial_learning_rate lr_init",
+    "learning_rate_schedule": "sched scheduler lr_schedule lr_decay_type lr_scheduler",
+    "learning_rate_schedule=cosine": "cosine",
+    "num_epochs_per_decay": "decay_epochs lr_decay_epochs decay_milestones",
+    "learning_rate_decay_factor": "decay_rate lr_decay_rate gamma lr_gamma",
+    "minimum_learning_rate": "min_lr",
+    "num_learning_rate_warmup_epochs": "warmup_epochs lr_warmup_epochs warmup warmup_steps",
+    "learning_rate_base_batch": "lr_base_size base_batch_size",
+    "learning_rate_end": "end_lr eta_min final_lr",
+    "optimizer": "opt optim optimizer_name",
+    "rmsprop_epsilon": "opt_eps epsilon eps",
+    "adam_beta1": "opt_betas beta1",
+    "adam_beta2": "beta2",
+    "weight_decay": "wd decay l2",
+    "decoupled_weight_decay": "adamw",
+    "gradient_clip": "clip_grad global_clipnorm grad_clip_norm clipnorm clip_norm grad_clip "
+    "max_grad_norm gradient_clip_norm gradient_clip_val",
+    "gradient_clip_mode": "clip_mode",
+    "label_smoothing": "smoothing label_smooth",
+    "moving_average_decay": "model_ema model_ema_decay ema ema_decay model_ema_warmup use_ema "
+    "intratrain_eval_using_ema ema_momentum",
+    "fp16_loss_scale": "loss_scale static_loss_scale",
+    "train_dir": "o output output_dir experiment model_dir log_dir logdir save_dir workdir "
+    "checkpoint_dir run_dir out_dir results_dir resume",
+    "init_checkpoint": "initial_checkpoint resume_checkpoint checkpoint weights "
+    "load_weights pretrained_path finetune",
+    "save_model_steps": "checkpoint_interval recovery_interval save_steps",
+    "save_model_secs": "save_checkpoint_freq save_interval_secs",
+    "keep_checkpoints": "checkpoint_hist max_to_keep keep_checkpoint_max save_total_limit",
+    "display_every": "log_interval log_steps print_freq p log_every print_every logging_steps",
+    "save_summaries_steps": "summary_interval summary_every tensorboard_interval",
+    "debug": "verbose traceback",
+    "profile_steps": "profile profiler",
+    "all_checkpoints": "eval_all continuous_eval",
+    "eval_interval_secs": "watch",
+}
+
+OURS_BY_PEERS_WORD = {word: ours for ours, words in _WORDS.items() for word in words.split()}

@@ -1,0 +1,1 @@
+"""The parameters of a run, declared once, and the rules that they obey. No TensorFlow here."""

@@ -1,0 +1,92 @@
+"""Parameters of what a run leaves behind: checkpoints, reports, evaluations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark_cnn.params.flag import flag
+
+
+@dataclass(frozen=True)
+class CheckpointParams:
+    """The run directory and the checkpoints in it."""
+
+    train_dir: str | None = flag(
+        None,
+        "Directory of the run: checkpoints, logs and parameters; a run found there is resumed.",
+        when_none="nothing is saved",
+    )
+    save_model_secs: float = flag(
+        600.0, "Seconds between checkpoints; 0 for none by time.", lower=0
+    )
+    save_model_steps: int | None = flag(
+        None, "Updates between checkpoints.", lower=1, when_none="none by steps"
+    )
+    keep_checkpoints: int = flag(
+        5, "Number of newest checkpoints to keep; the best one is kept beside them.", lower=1
+    )
+    fresh: bool = flag(False, "Refuse to resume: an error if train_dir holds a run already.")
+    init_checkpoint: str | None = flag(
+        None,
+        "Checkpoint whose weights a new run starts from; a resumed run has its own.",
+        when_none="random weights",
+    )
+    pretrained: bool = flag(
+        False,
+        "Take the published weights of the model: train.py starts a new run from them, eval.py "
+        "evaluates them.",
+    )
+
+
+@dataclass(frozen=True)
+class ReportParams:
+    """What is printed and logged while the run goes on."""
+
+    display_every: int = flag(10, "Steps between printed lines.", lower=1)
+    save_summaries_steps: int | None = flag(
+        None,
+        "Updates between rows of metrics.csv and TensorBoard summaries.",
+        lower=1,
+        when_none="display_every",
+    )
+    summary_verbosity: int = flag(
+        1,
+        "What goes to TensorBoard: 0 nothing, 1 scalars, 2 a histogram of all gradients as well, "
+        "3 histograms of each variable and images as well.",
+        lower=0,
+        upper=3,
+    )
+    print_training_accuracy: bool = flag(
+        False, "Print top-1 and top-5 accuracy on the training batches."
+    )
+    trace_file: str | None = flag(
+        None, "File to write a Chrome trace of one step to.", when_none="no trace"
+    )
+    profile_steps: str | None = flag(
+        None,
+        'First and last step to profile for TensorBoard, for example "10,15".',
+        when_none="no profile",
+    )
+    debug: bool = flag(False, "Show the traceback of an error.")
+
+
+@dataclass(frozen=True)
+class EvaluationParams:
+    """Evaluations of a run's checkpoints by eval.py."""
+
+    eval_dir: str | None = flag(
+        None, "Directory of the evaluation's logs.", when_none="train_dir/eval"
+    )
+    eval_interval_secs: float = flag(
+        0.0, "Seconds between looks for a new checkpoint; 0 to evaluate once.", lower=0
+    )
+    all_checkpoints: bool = flag(False, "Evaluate every checkpoint of the run, not the newest.")
+    ckpt_scope: str | None = flag(
+        None,
+        '"old:new": read a foreign checkpoint whose names have `new` where the network has `old`, '
+        'for example "v/cg/:v0/cg/".',
+        when_none="names as they are",
+    )
+    ignore_missing_vars: bool = flag(
+        False, "Go on when the checkpoint lacks variables; they keep their initial values."
+    )

@@ -1,0 +1,112 @@
+"""The flags whose value has a syntax of its own, and what they parse to.
+
+Each parser raises ValueError with the end of a sentence that begins with the flag and its value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import re
+
+from common.errors import UsageError
+
+
+def parse_piecewise_schedule(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`"0.1;30;0.01"` -> rates (0.1, 0.01) and the epochs (30.0,) at which the next one begins."""
+    parts = text.split(";")
+    if len(parts) % 2 == 0:
+        raise ValueError(
+            f"has {len(parts)} parts; an odd number is needed: LR;epoch;LR;...;LR, for example "
+            "0.1;30;0.01;60;0.001"
+        )
+    numbers = [_number(part) for part in parts]
+    rates, epochs = tuple(numbers[0::2]), tuple(numbers[1::2])
+    if any(first >= second for first, second in itertools.pairwise(epochs)):
+        raise ValueError(f"has epochs that do not rise: {', '.join(f'{e:g}' for e in epochs)}")
+    return rates, epochs
+
+
+def parse_profile_steps(text: str) -> tuple[int, int]:
+    """`"10,15"` -> first step 10 and last step 15."""
+    match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)
+    if not match:
+        raise ValueError('is not "first,last", for example 10,15')
+    first, last = int(match[1]), int(match[2])
+    if first >= last:
+        raise ValueError("has a first step that is not before the last")
+    return first, last
+
+
+def parse_gpu_indices(text: str) -> tuple[int, ...]:
+    """`"0,2,1,3"` -> (0, 2, 1, 3); `""` -> ()."""
+    if not text:
+        return ()
+    if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
+        raise ValueError("is not a list of GPU numbers, for example 0,2,1,3")
+    indices = tuple(int(part) for part in text.split(","))
+    if len(set(indices)) < len(indices):
+        raise ValueError("names a GPU twice")
+    return indices
+
+
+def parse_pattern(text: str) -> re.Pattern[str]:
+    """A regular expression over checkpoint names."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"has {text.strip()!r} where a number belongs") from None
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"has {text.strip()} where a number from 0 up belongs")
+    return number
+
+
+ALGORITHMS = {
+    "nccl": "ring or tree over NVLink and PCIe by NCCL",
+    "hierarchical_copy": "copies inside and between two groups of GPUs (DGX-1 topology)",
+    "psgpu": "copies to the first GPU, sums there, copies back",
+    "pscpu": "copies to the CPU, sums there, copies back",
+}
+GPU_ALGORITHMS = frozenset({"nccl", "hierarchical_copy", "psgpu"})
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+@dataclasses.dataclass(frozen=True)
+class AllReduceSpec:
+    """A parsed spec; `pack_bytes` 0 leaves every gradient a tensor of its own."""
+
+    algorithm: str
+    pack_bytes: int = 0
+
+
+def parse(spec: str | None, device: str) -> AllReduceSpec:
+    """Parse `spec` for towers on `device` ("gpu" or "cpu"); None takes the device's default.
+
+    Raises:
+      UsageError: an unknown algorithm, a malformed size, or a GPU algorithm on the CPU.
+    """
+    if spec is None:
+        return AllReduceSpec("nccl" if device == "gpu" else "pscpu")
+    algorithm, colon, size = spec.partition(":")
+    if algorithm not in ALGORITHMS:
+        raise UsageError(
+            f"--all_reduce_spec={spec}: {algorithm!r} is not one of {', '.join(ALGORITHMS)} "
+            "(optionally followed by :BYTES, as in nccl:32M)"
+        )
+    if device == "cpu" and algorithm in GPU_ALGORITHMS:
+        raise UsageError(f"--all_reduce_spec={spec} needs GPUs; towers on the CPU use pscpu")
+    match = re.fullmatch(r"(\d+)([KMG]?)", size, re.IGNORECASE)
+    if colon and not (match and int(match[1]) > 0):
+        raise UsageError(
+            f"--all_reduce_spec={spec}: {size!r} is not a number of bytes (32768, 32K, 4M)"
+        )
+    pack_bytes = int(match[1]) * _UNITS[match[2].upper()] if match else 0
+    return AllReduceSpec(algorithm, pack_bytes)

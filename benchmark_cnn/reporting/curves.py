@@ -1,0 +1,271 @@
+"""Draws metrics.csv: loss, top-1 and learning rate over epochs, of one run or of several compared.
+
+python -m benchmark_cnn.reporting.curves runs/lite0
+python -m benchmark_cnn.reporting.curves runs/lite0 runs/lite1 --output=compared.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import os
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from benchmark_cnn.reporting import metrics_log
+from common.errors import DataError, RunError
+
+# The smoothed curve averages over about this part of the run.
+_SMOOTHING_SHARE = 0.02
+# Okabe and Ito's colors, which color-blind people tell apart.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
+_TRAINING_COLOR, _EVALUATION_COLOR = _COLORS[:2]
+_EVALUATION_STYLE: dict[str, Any] = {"lw": 1.2, "marker": "o", "ms": 2.8}
+_LEGEND_WIDTH_CHARACTERS = 100
+_STYLE: Any = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e5e5e5",
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#888888",
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "legend.frameon": False,
+    "lines.solid_capstyle": "round",
+}
+
+Rows = Sequence[Mapping[str, float]]
+Points = tuple[list[float], list[float]]
+Style = dict[str, Any]
+
+
+def draw(train_dir: str | os.PathLike[str]) -> bool:
+    """Write `train_dir`/curves.png. A failure is a warning: no run ends for want of a picture.
+
+    Returns:
+      Whether there is a new picture.
+    """
+    directory = Path(train_dir)
+    try:
+        compare([directory], directory / "curves.png")
+    except Exception as error:
+        logging.warning("no curves of %s were drawn: %s", directory, error)
+        return False
+    return True
+
+
+def compare(train_dirs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> None:
+    """Draw the curves of all `train_dirs` into the picture `output`.
+
+    Raises:
+      DataError: one of them has no rows in its metrics.csv, or a damaged one.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    runs = {_name(path, train_dirs): _rows_of(Path(path)) for path in train_dirs}
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 9.5), dpi=120, layout="constrained")
+        panels = figure.subplots(3, 1, sharex=True, height_ratios=(4, 4, 2))
+        _label(panels)
+        if len(runs) == 1:
+            ((name, rows),) = runs.items()
+            heights = _draw_only_run(panels, rows)
+            figure.suptitle(_summary(name, rows), x=0.01, ha="left", fontsize=12)
+        else:
+            heights = _draw_runs(panels, runs)
+            _add_legend_of_runs(figure, list(runs))
+        _set_limits(panels, heights)
+        figure.align_ylabels(panels)
+        _save(figure, Path(output))
+
+
+def smoothed(values: Sequence[float], share: float = _SMOOTHING_SHARE) -> list[float]:
+    """Exponential moving average over about `share` of the values, free of the bias of its start.
+
+    m_t = a * m_{t-1} + (1 - a) * v_t, divided by 1 - a^t (Kingma and Ba 2015, section 3).
+    """
+    span = max(len(values) * share, 1.0)
+    decay = (span - 1) / (span + 1)
+    mean, weight, result = 0.0, 0.0, []
+    for value in values:
+        mean = decay * mean + (1 - decay) * value
+        weight = decay * weight + (1 - decay)
+        result.append(mean / weight)
+    return result
+
+
+def _draw_only_run(panels, rows: Rows) -> list[float]:
+    """Draw a run with all that is known of it; returns the heights of its loss curves."""
+    losses, accuracies, _ = panels
+    training: Style = {"color": _TRAINING_COLOR, "lw": 1.8, "label": "training, smoothed"}
+    evaluation: Style = {"color": _EVALUATION_COLOR, "label": "evaluation", **_EVALUATION_STYLE}
+    decayed: Style = {"color": "#777777", "lw": 1.2, "ls": ":", "label": "with weight decay"}
+    for panel, column, scale in ((losses, "cross_entropy", 1), (accuracies, "top_1", 100)):
+        epochs, values = _points(rows, column, scale)
+        if smoothed(values) != values:
+            panel.plot(epochs, values, color=_TRAINING_COLOR, lw=0.6, alpha=0.2)
+    heights = _draw_curves(panels, rows, training, evaluation)
+    epochs, total_loss = _points(rows, "total_loss")
+    heights += _draw_line(losses, (epochs, smoothed(total_loss)), decayed)
+    for panel in (losses, accuracies):
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend()
+    return heights
+
+
+def _draw_runs(panels, runs: Mapping[str, Rows]) -> list[float]:
+    """Draw every run in its color; returns the heights of the loss curves."""
+    heights = []
+    for rows, color in zip(runs.values(), itertools.cycle(_COLORS), strict=False):
+        evaluation: Style = {"color": color, "ls": "--", **_EVALUATION_STYLE}
+        heights += _draw_curves(panels, rows, {"color": color, "lw": 1.6}, evaluation)
+    return heights
+
+
+def _draw_curves(panels, rows: Rows, training: Style, evaluation: Style) -> list[float]:
+    losses, accuracies, learning_rates = panels
+    epochs, values = _points(rows, "cross_entropy")
+    heights = _draw_line(losses, (epochs, smoothed(values)), training)
+    heights += _draw_line(losses, _points(rows, "eval_loss"), evaluation)
+    epochs, values = _points(rows, "top_1", scale=100)
+    _draw_line(accuracies, (epochs, smoothed(values)), training)
+    _draw_line(accuracies, _points(rows, "eval_top_1", scale=100), evaluation)
+    _draw_line(learning_rates, _points(rows, "learning_rate"), training)
+    return heights
+
+
+def _draw_line(panel, points: Points, style: Style) -> list[float]:
+    epochs, values = points
+    if epochs:
+        # A single point makes no line.
+        dot = {"marker": "o", "ms": 4} if len(epochs) == 1 else {}
+        panel.plot(epochs, values, **{**dot, **style})
+    return values
+
+
+def _label(panels) -> None:
+    losses, accuracies, learning_rates = panels
+    losses.set_title("Cross entropy")
+    losses.set_ylabel("nats")
+    accuracies.set_title("Top-1 accuracy")
+    accuracies.set_ylabel("%")
+    learning_rates.set_title("Learning rate")
+    learning_rates.set_xlabel("epoch")
+
+
+def _set_limits(panels, loss_heights: Sequence[float]) -> None:
+    losses, accuracies, learning_rates = panels
+    if loss_heights:
+        low, high = _range_without_spikes(loss_heights)
+        margin = 0.06 * (high - low) or 0.5
+        losses.set_ylim(low - margin, high + margin)
+    accuracies.set_ylim(bottom=0)
+    learning_rates.set_ylim(bottom=0)
+    learning_rates.margins(x=0.01)
+    learning_rates.set_xlim(left=0)
+
+
+def _range_without_spikes(values: Sequence[float]) -> tuple[float, float]:
+    """Lowest and highest value, less those so far off that the others would lie in one line."""
+    quartiles = (0, 0, 0)
+    if len(values) > 1:
+        quartiles = statistics.quantiles(values, n=4)
+    reach = 10 * (quartiles[2] - quartiles[0])
+    near = [value for value in values if abs(value - quartiles[1]) <= reach] or values
+    return min(near), max(near)
+
+
+def _add_legend_of_runs(figure, names: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=color, lw=2.5, label=name)
+        for name, color in zip(names, itertools.cycle(_COLORS), strict=False)
+    ]
+    handles += [
+        Line2D([], [], color="#777777", lw=1.6, label="training"),
+        Line2D([], [], color="#777777", ls="--", label="evaluation", **_EVALUATION_STYLE),
+    ]
+    # So many columns as fit, with the line and the gaps of an entry as wide as its letters.
+    columns = _LEGEND_WIDTH_CHARACTERS // (max(map(len, [*names, "evaluation"])) + 8)
+    figure.legend(handles=handles, loc="outside upper left", ncols=max(1, min(columns, 4)))
+
+
+def _summary(name: str, rows: Rows) -> str:
+    """The line over the picture: how far the run is and how good it got."""
+    last = rows[-1]
+    parts = [name, f"step {last['global_step']:.0f}", f"epoch {last.get('epoch', math.nan):.2f}"]
+    epochs, accuracies = _points(rows, "eval_top_1", scale=100)
+    if accuracies:
+        best = max(accuracies)
+        parts.append(f"best top-1 {best:.2f}% at epoch {epochs[accuracies.index(best)]:.2f}")
+    return "  ·  ".join(parts)
+
+
+def _points(rows: Rows, column: str, scale: float = 1.0) -> Points:
+    """Epochs and values of the rows in which `column` is a finite number."""
+    pairs = [(row["epoch"], row[column] * scale) for row in rows if _is_finite(row, column)]
+    return [epoch for epoch, _ in pairs], [value for _, value in pairs]
+
+
+def _is_finite(row: Mapping[str, float], column: str) -> bool:
+    return all(math.isfinite(row.get(name, math.nan)) for name in ("epoch", column))
+
+
+def _rows_of(path: Path) -> Rows:
+    table = path / "metrics.csv"
+    rows = metrics_log.read_rows(table)
+    if not rows:
+        raise DataError(f"{table} is missing or empty: give the --train_dir of a run")
+    return rows
+
+
+def _name(path: str | os.PathLike[str], others: Sequence[str | os.PathLike[str]]) -> str:
+    """The directory's own name, or the path as it was given where two have the same name."""
+    name = Path(path).resolve().name
+    is_unique = sum(Path(other).resolve().name == name for other in others) == 1
+    return name if is_unique else str(path)
+
+
+def _save(figure, path: Path) -> None:
+    """Write the picture in one move: whoever looks while it is drawn sees the old one."""
+    temporary = path.with_name(f".{path.name}.drawing")
+    figure.savefig(temporary, format="png")
+    os.replace(temporary, path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw what the command line names; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark_cnn.reporting.curves", description="Draw the curves of runs."
+    )
+    parser.add_argument("train_dir", nargs="+", help="directory of a run, with its metrics.csv")
+    parser.add_argument(
+        "--output", help="the picture; curves.png in train_dir, or here for several, by default"
+    )
+    options = parser.parse_args(arguments)
+    directory = Path(options.train_dir[0] if len(options.train_dir) == 1 else ".")
+    output = Path(options.output or directory / "curves.png")
+    try:
+        compare(options.train_dir, output)
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"error: cannot write {output}: {error.strerror}", file=sys.stderr)
+        return DataError.exit_code
+    print(output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""What a training run tells: console, progress bar, TensorBoard, metrics.csv, curves, run.json."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+from benchmark_cnn.reporting import console, curves, metrics_log, run_record
+from benchmark_cnn.reporting.progress import ProgressBar
+from benchmark_cnn.reporting.speed import Speed
+from benchmark_cnn.reporting.summaries import Summaries
+from benchmark_cnn.run import TrainingRun, crosses
+from benchmark_cnn.run_directory import RunDirectory
+
+# Reported values that have a column in metrics.csv; images/s and loss scale have none.
+_LOGGED = set(metrics_log.COLUMNS)
+
+
+class Reporter:
+    """A context around the training loop, which calls it after every call into TensorFlow."""
+
+    def __init__(
+        self,
+        run: TrainingRun,
+        directory: RunDirectory | None,
+        start_step: int,
+        command_line: Sequence[str] = (),
+    ):
+        self._run, self._directory = run, directory
+        self._report = run.params.report
+        self._start_step = start_step
+        self._command_line = command_line
+        self._speed = Speed(run.plan.global_batch)
+        self._last_step = start_step
+        self._stack = contextlib.ExitStack()
+        self._log: metrics_log.MetricsLog | None = None
+        self._evaluation: dict | None = None
+
+    def __enter__(self) -> Reporter:
+        run, stack = self._run, self._stack
+        if self._directory is not None:
+            self._log = stack.enter_context(metrics_log.MetricsLog(self._directory.metrics))
+            self._log.rewind(self._start_step)
+            self._evaluation = self.logged_evaluation()
+            self._record = stack.enter_context(
+                run_record.RunRecord(
+                    self._directory.run_info, self._command_line, run.devices, self._start_step
+                )
+            )
+        train_dir = None if self._directory is None else self._directory.path
+        self._summaries = stack.enter_context(
+            Summaries(train_dir, self._report.summary_verbosity, self._start_step)
+        )
+        self._progress = stack.enter_context(
+            ProgressBar(
+                run.plan.total_steps,
+                self._start_step,
+                gpu_memory_bytes=_gpu_memory_bytes if run.devices.kind == "gpu" else None,
+            )
+        )
+        console.log(console.INITIALIZING)
+        if self._start_step >= run.plan.total_steps:
+            console.log(console.finished_line(self._start_step))
+            return self
+        console.log(console.WARMING_UP)
+        if run.plan.warmup_steps <= self._start_step:
+            self._open_table()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._stack.__exit__(*error)
+
+    def hooks(self) -> dict[str, Callable | None]:
+        """What the step hands to TensorBoard from inside its graph; see TrainingStep."""
+        verbosity = self._summaries.verbosity
+        return {
+            "on_gradients": self._summaries.gradients if verbosity >= 2 else None,
+            "on_images": self._summaries.images if verbosity >= 3 else None,
+        }
+
+    def due(self, previous: int, step: int) -> bool:
+        """Whether somebody will read the values of the steps in (previous, step]."""
+        return self._displays(previous, step) or self.logs(previous, step)
+
+    def logs(self, previous: int, step: int) -> bool:
+        """Whether the steps in (previous, step] end with a row of metrics.csv and a summary."""
+        every = self._report.save_summaries_steps or self._report.display_every
+        return self._directory is not None and (previous == 0 or crosses(previous, step, every))
+
+    def on_steps(
+        self,
+        previous: int,
+        step: int,
+        seconds: float,
+        waited: float,
+        values: dict | None,
+        *,
+        compiled: bool,
+    ) -> None:
+        """Take note of a call: its steps, its seconds, and its values where they were asked for.
+
+        A call that `compiled` its graph first says nothing about the speed.
+        """
+        warmup = self._run.plan.warmup_steps
+        self._last_step = step
+        if previous >= warmup and not compiled:
+            self._speed.record(seconds, step - previous, waited)
+        recent = self._speed.report(since=max(0, self._speed.num_steps - 100))
+        self._progress.update(step, recent.images_per_sec, recent.data_wait_share)
+        if values is not None and self._displays(previous, step):
+            self._print(
+                step - warmup, values, None if self._speed.num_steps else (seconds, step - previous)
+            )
+        if values is not None and self.logs(previous, step):
+            self._write(step, values)
+        if step == warmup:
+            self._open_table()
+
+    def logged_evaluation(self) -> dict | None:
+        """The last evaluation in metrics.csv, with the `global_step` it belongs to."""
+        rows = metrics_log.read_rows(self._directory.metrics) if self._directory else []
+        rows = [row for row in rows if "eval_top_1" in row]
+        if not rows:
+            return None
+        last = rows[-1]
+        values = {
+            name: last.get(f"eval_{name}", float("nan")) for name in ("top_1", "top_5", "loss")
+        }
+        return {**values, "global_step": int(last["global_step"])}
+
+    def reached(self, top_1: float | None) -> bool:
+        """Whether the last evaluation is as good as `--stop_at_top_1_accuracy` asks."""
+        return top_1 is not None and bool(self._evaluation) and self._evaluation["top_1"] >= top_1
+
+    def before_evaluation(self, step: int) -> None:
+        console.log(console.running_evaluation_line(step))
+
+    def on_evaluation(self, step: int, result: dict) -> None:
+        self._evaluation = {**result, "global_step": step}
+        console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
+        if step < self._run.plan.total_steps:
+            console.log(console.RESUMING_TRAINING)
+        if self._directory is None:
+            return
+        values = {f"eval_{name}": result[name] for name in ("top_1", "top_5", "loss")}
+        if self._log is not None:
+            self._log.append(step, epoch=self._epoch(), **values)
+        self._summaries.evaluation(step, result)
+        curves.draw(self._directory.path)
+
+    def sync(self) -> None:
+        """Have the disk hold what was reported, before a checkpoint that stands for it."""
+        if self._log is not None:
+            self._log.sync()
+
+    def finish(self) -> dict:
+        """Close the run: totals, curves, run.json."""
+        speed = self._speed.report()
+        if self._run.evaluates:
+            console.log(console.DONE_WITH_TRAINING)
+        if self._speed.num_steps:
+            console.log(*console.total_lines(speed.images_per_sec))
+        skipped = int(self._run.state.skipped_steps)
+        if skipped:
+            console.log(console.skipped_line(skipped, self._last_step))
+        result = {"global_step": self._last_step, "images_per_sec": speed.images_per_sec}
+        result |= {n: v for n, v in (self._evaluation or {}).items() if n != "global_step"}
+        if self._directory is not None:
+            self._record.finish(result)
+            curves.draw(self._directory.path)
+            console.log(*console.closing_lines(self._directory.path, result, self._averages))
+        return result
+
+    @property
+    def _averages(self) -> float | None:
+        return self._run.params.optimization.moving_average_decay
+
+    def _displays(self, previous: int, step: int) -> bool:
+        warmup = self._run.plan.warmup_steps
+        if step <= warmup:
+            return False
+        first = previous <= max(warmup, self._start_step)
+        return first or crosses(previous - warmup, step - warmup, self._report.display_every)
+
+    def _open_table(self) -> None:
+        with_accuracy = self._report.print_training_accuracy
+        console.log(console.WARMED_UP, console.column_header(with_accuracy))
+
+    def _print(self, step: int, values: dict, only_call: tuple[float, int] | None) -> None:
+        """One step line. A first call, which compiles, shows its own time; no later line does."""
+        speed = self._speed
+        if only_call is not None:
+            speed = Speed(self._run.plan.global_batch)
+            speed.record(*only_call)
+        accuracy = [values["top_1"], values["top_5"]]
+        if not self._report.print_training_accuracy:
+            accuracy = []
+        console.log(console.step_line(step, speed.report(), values["total_loss"], *accuracy))
+
+    def _write(self, step: int, values: dict) -> None:
+        # A network without an auxiliary classifier has no loss of it, rather than one of zero.
+        values = {
+            **values,
+            "epoch": self._epoch(),
+            "aux_cross_entropy": values["aux_cross_entropy"] or None,
+        }
+        if self._log is not None:
+            self._log.append(step, **{n: v for n, v in values.items() if n in _LOGGED})
+        recent = self._speed.report(since=max(0, self._speed.num_steps - 100))
+        if not self._run.state.scales_loss:
+            values["loss_scale"] = None
+        if self._run.step.guards:
+            values["skipped_steps"] = int(self._run.state.skipped_steps)
+        self._summaries.scalars(
+            step,
+            images_per_sec=recent.images_per_sec,
+            data_wait_share=recent.data_wait_share,
+            **values,
+        )
+        self._summaries.variables(step, self._run.state.variables)
+
+    def _epoch(self) -> float:
+        return self._run.plan.epoch_at(int(self._run.state.examples_seen))
+
+
+def _gpu_memory_bytes() -> int:
+    import tensorflow as tf
+
+    return tf.config.experimental.get_memory_info("GPU:0")["current"]

@@ -1,0 +1,218 @@
+"""run.json: with what, on what and how well a run ran, one entry for each time it was started.
+
+The entries hold nothing that says which machine or whose it was: no host name, no user, no path but
+those of the command line.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import math
+import numbers
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from absl import logging
+
+from common.version import __version__
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PACKAGE = "tensorflow-imagenet"
+_GIT_TIMEOUT_SECS = 10
+
+
+class _Devices(Protocol):
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def towers(self) -> Sequence[str]: ...
+
+
+class RunRecord:
+    """A context that keeps the entry of this start in `path`; earlier entries stay before it.
+
+    Args:
+      path: the run.json.
+      command_line: program and arguments, as in sys.argv.
+      devices: with `kind` ("gpu" or "cpu") and `towers` (TensorFlow's device names).
+      start_step: global step from which the run goes on; 0 for one that starts.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        command_line: Sequence[str],
+        devices: _Devices,
+        start_step: int = 0,
+    ):
+        self.path = Path(path)
+        self._earlier = _read_starts(self.path)
+        self._start: dict[str, Any] = {
+            "started": _now(),
+            "ended": None,
+            "outcome": None,
+            "start_step": start_step,
+            "command_line": _without_directory(command_line),
+            "versions": versions(),
+            "git": git_state(_ROOT),
+            "devices": describe_devices(devices.kind, devices.towers),
+            "cpu": describe_cpu(),
+        }
+        self._write()
+
+    def __enter__(self) -> RunRecord:
+        return self
+
+    def __exit__(self, _kind, error: BaseException | None, _traceback) -> None:
+        """A run that ends without `finish` ends with the first line of its error."""
+        if self._start["ended"] is not None:
+            return
+        line = (str(error) or repr(error)).splitlines()[0] if error else "ended early"
+        try:
+            self._end(line)
+        except OSError as reason:
+            # What ended the run is what a person should read.
+            logging.warning("cannot write %s: %s", self.path, reason.strerror)
+
+    def finish(self, result: Mapping[str, float]) -> None:
+        """Add the outcome "done" and the results: `global_step`, `images_per_sec`, final metrics.
+
+        What is not a number becomes null, since JSON has no NaN.
+        """
+        self._start["result"] = {name: _json_number(value) for name, value in result.items()}
+        self._end("done")
+
+    def _end(self, outcome: str) -> None:
+        self._start |= {"ended": _now(), "outcome": outcome}
+        self._write()
+
+    def _write(self) -> None:
+        record = {"starts": [*self._earlier, self._start]}
+        temporary = self.path.with_name(f".{self.path.name}.writing")
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(record, file, indent=1, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of what decides a run's numbers; None for what is not installed."""
+    return {
+        "python": platform.python_version(),
+        "tensorflow": _version_of("tensorflow"),
+        "keras": _version_of("keras"),
+        "numpy": _version_of("numpy"),
+        _PACKAGE: __version__,
+    }
+
+
+def describe_devices(kind: str, towers: Sequence[str]) -> dict[str, Any]:
+    """The towers; with GPUs their names, and the CUDA and cuDNN that TensorFlow was built for."""
+    if kind != "gpu":
+        return {"kind": kind, "towers": list(towers)}
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    build = tf.sysconfig.get_build_info()
+    return {
+        "kind": kind,
+        "towers": list(towers),
+        "gpus": [detail.get("device_name") for detail in details],
+        "compute_capabilities": [
+            ".".join(str(part) for part in detail.get("compute_capability", ()))
+            for detail in details
+        ],
+        "cuda": build.get("cuda_version"),
+        "cudnn": build.get("cudnn_version"),
+    }
+
+
+def describe_cpu() -> dict[str, Any]:
+    """Model, cores of the machine, and those of them that this process may use."""
+    try:
+        usable = len(os.sched_getaffinity(0))
+    except AttributeError:  # Not on macOS.
+        usable = os.cpu_count()
+    return {"model": _cpu_model(), "cores": os.cpu_count(), "usable_cores": usable}
+
+
+def git_state(root: Path) -> dict[str, Any] | None:
+    """Commit of the source tree, and whether files under version control differ from it.
+
+    None without git, outside a repository, and in a directory of another project's repository.
+    """
+    top = _git(root, "rev-parse", "--show-toplevel")
+    commit = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    if top is None or commit is None or changes is None:
+        return None
+    if Path(top).resolve() != root.resolve():
+        return None
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_GIT_TIMEOUT_SECS,
+            # Looking at the state must not take the lock that a person's git may want.
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def _read_starts(path: Path) -> list[dict[str, Any]]:
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["starts"])
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError) as error:
+        logging.warning("%s cannot be read (%s): starting a new one", path, error)
+        return []
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor()
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1] if match else platform.machine()
+
+
+def _without_directory(command_line: Sequence[str]) -> list[str]:
+    return [*(Path(program).name for program in command_line[:1]), *command_line[1:]]
+
+
+def _json_number(value: float | None) -> float | None:
+    if value is None or not math.isfinite(value):
+        return None
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

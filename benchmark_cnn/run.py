@@ -1,0 +1,121 @@
+"""How long a run is and when things happen in it: pure arithmetic on steps, examples, epochs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from fractions import Fraction
+
+from benchmark_cnn.distribution.devices import Devices
+from benchmark_cnn.distribution.variable_mgr import VariableManager
+from benchmark_cnn.evaluation import Evaluator
+from benchmark_cnn.interfaces import Dataset, NetworkSpec
+from benchmark_cnn.params.params import Params
+from benchmark_cnn.step.train_state import TrainState
+from benchmark_cnn.step.training_step import TrainingStep
+
+DEFAULT_BENCHMARK_BATCHES = 100
+DEFAULT_WARMUP_BATCHES = 10
+DEFAULT_TRAINING_EPOCHS = 90.0
+
+
+@dataclasses.dataclass(frozen=True)
+class RunPlan:
+    """Batch sizes in examples, lengths in steps.
+
+    warmup_steps: real training steps that come first and are not timed (benchmarks only).
+    total_steps: all steps, the warm-up's included.
+    """
+
+    batch_per_tower: int
+    num_towers: int
+    micro_batches: int
+    examples_per_epoch: int
+    warmup_steps: int
+    total_steps: int
+
+    @property
+    def global_batch(self) -> int:
+        return self.batch_per_tower * self.num_towers * self.micro_batches
+
+    @property
+    def num_epochs(self) -> float:
+        """Epochs that the timed steps cover."""
+        return (self.total_steps - self.warmup_steps) * self.global_batch / self.examples_per_epoch
+
+    def epoch_at(self, examples_seen: int) -> float:
+        return examples_seen / self.examples_per_epoch
+
+    def steps_per(self, epochs: float) -> Fraction:
+        """Exact number of steps in `epochs`, which need not be whole."""
+        return Fraction(str(epochs)) * self.examples_per_epoch / self.global_batch
+
+
+def make_plan(
+    run,
+    *,
+    batch_per_tower: int,
+    num_towers: int,
+    examples_per_epoch: int,
+    synthetic: bool,
+    is_kept: bool,
+) -> RunPlan:
+    """The plan of `run` (RunParams).
+
+    `num_epochs` becomes the number of steps that covers them: ceil(epochs * examples / batch).
+
+    Args:
+      synthetic: the images are random, so that epochs of them mean nothing.
+      is_kept: there is a run directory; all updates of what is kept count, and none is a warm-up.
+    """
+    plan = RunPlan(
+        batch_per_tower,
+        num_towers,
+        run.gradient_accumulation_steps,
+        examples_per_epoch,
+        warmup_steps=0,
+        total_steps=0,
+    )
+    warmup_steps = run.num_warmup_batches
+    if warmup_steps is None:
+        warmup_steps = DEFAULT_WARMUP_BATCHES if synthetic and not is_kept else 0
+    num_epochs = run.num_epochs
+    if run.num_batches is None and num_epochs is None and not synthetic:
+        num_epochs = DEFAULT_TRAINING_EPOCHS
+    if num_epochs is not None:
+        num_batches = math.ceil(plan.steps_per(num_epochs))
+    else:
+        num_batches = run.num_batches or DEFAULT_BENCHMARK_BATCHES
+    return dataclasses.replace(
+        plan, warmup_steps=warmup_steps, total_steps=warmup_steps + num_batches
+    )
+
+
+def crosses(previous: int, current: int, every) -> bool:
+    """Whether a multiple of `every` (steps; None is never) lies in (previous, current]."""
+    return every is not None and current // every > previous // every
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """Everything the training loop works with."""
+
+    params: Params
+    spec: NetworkSpec
+    dataset: Dataset
+    devices: Devices
+    manager: VariableManager
+    plan: RunPlan
+    image_size: int
+    state: TrainState
+    step: TrainingStep
+    evaluator: Evaluator
+
+    @property
+    def subset(self) -> str:
+        return self.params.data.data_subset or "train"
+
+    @property
+    def evaluates(self) -> bool:
+        run = self.params.run
+        return run.eval_every_epochs is not None or run.eval_every_steps is not None

@@ -1,0 +1,110 @@
+"""Exact top-1, top-5 and loss over a data set, whatever the batch size and the number of towers.
+
+An evaluation counts, and divides once at the end: a mean of batch means weighs a short last batch
+like a full one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from common.errors import DataError
+
+# An example's loss is rounded to a multiple of 2^-26 (1.5e-8). Sums below 2^27 are then exact in
+# float64's 53 bits, and no order of batches or towers can change a digit of the mean.
+_LOSS_RESOLUTION = 2.0**26
+
+
+class Counts(NamedTuple):
+    """Sums over examples; add those of batches and towers, then ask for the `result`.
+
+    Scalars: `top_1`, `top_5` and `examples` int64, `loss_sum` float64.
+    """
+
+    top_1: Any
+    top_5: Any
+    loss_sum: Any
+    examples: Any
+
+    def __add__(self, other: Counts) -> Counts:  # type: ignore[override]
+        """The counts of two disjoint sets of examples together."""
+        return Counts(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def result(self) -> dict[str, float]:
+        """`top_1` and `top_5` as fractions, mean `loss` (nats), and `examples`.
+
+        Raises:
+          DataError: nothing was counted.
+        """
+        examples = int(self.examples)
+        if examples == 0:
+            raise DataError("the evaluation saw no examples: the data set is empty")
+        return {
+            "top_1": int(self.top_1) / examples,
+            "top_5": int(self.top_5) / examples,
+            "loss": float(self.loss_sum) / examples,
+            "examples": examples,
+        }
+
+
+def zero() -> Counts:
+    """The counts of no examples."""
+    nothing = tf.zeros([], tf.int64)
+    return Counts(nothing, nothing, tf.zeros([], tf.float64), nothing)
+
+
+def count(logits: tf.Tensor, labels: tf.Tensor, is_real: tf.Tensor | None = None) -> Counts:
+    """Counts a batch.
+
+    An example is right in the top k if fewer than k classes come before its label; among equal
+    logits the lower class comes first, as in `tf.math.argmax` and `tf.math.top_k`.
+    (`tf.math.in_top_k` counts every tie as right: a network that has collapsed to equal logits
+    would then be 100% accurate.) A row with a NaN or an infinity is wrong. With 5 classes or fewer
+    every other row is in the top 5.
+
+    Args:
+      logits: [B, C], any float type; compared as they are, the loss is computed in float64.
+      labels: [B] integers in 0..C-1; those of padding are ignored.
+      is_real: [B] bool, False for padding; None if every row is real.
+
+    Returns:
+      The sums over the real rows. The loss is plain cross entropy, without label smoothing.
+    """
+    if is_real is None:
+        is_real = tf.ones_like(labels, tf.bool)
+    labels = tf.where(is_real, labels, 0)
+    before = rank(logits, labels)
+    return Counts(
+        top_1=_number(tf.logical_and(is_real, before < 1)),
+        top_5=_number(tf.logical_and(is_real, before < 5)),
+        loss_sum=tf.reduce_sum(tf.where(is_real, _losses(logits, labels), 0.0)),
+        examples=_number(is_real),
+    )
+
+
+def rank(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """How many classes come before the label, int32 [B]; see `count` for ties.
+
+    The largest int32 for a row with a NaN or an infinity: the number of classes would place it in
+    the top 5 where there are fewer than five.
+    """
+    of_label = tf.gather(logits, labels, axis=1, batch_dims=1)[:, tf.newaxis]
+    classes = tf.range(tf.shape(logits)[1], dtype=labels.dtype)
+    wins_tie = tf.logical_and(logits == of_label, classes < labels[:, tf.newaxis])
+    before = tf.logical_or(logits > of_label, wins_tie)
+    is_finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
+    return tf.where(is_finite, tf.reduce_sum(tf.cast(before, tf.int32), axis=1), tf.int32.max)
+
+
+def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """The cross entropy of each example, float64 [B]."""
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=labels, logits=tf.cast(logits, tf.float64)
+    )
+    return tf.round(losses * _LOSS_RESOLUTION) / _LOSS_RESOLUTION
+
+
+def _number(flags: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(flags, tf.int64))

@@ -1,0 +1,222 @@
+"""TF1's optimizers on TensorFlow's fused update kernels: one kernel for each variable.
+
+Arithmetic and slot names are those of `tf.compat.v1.train`, so that published recipes mean what
+they meant and checkpoints hold the slots TF1 wrote (`<variable>/Momentum`, `<variable>/RMSProp`).
+Keras 3 differs: its RMSprop starts the accumulator at zero, its Adam places epsilon elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import tensorflow as tf
+
+from benchmark_cnn.params.training_params import OptimizationParams
+from common.errors import UsageError
+
+
+class Optimizer(Protocol):
+    """What the engine needs of an optimizer.
+
+    slots: name of each slot (the suffix of its checkpoint name) -> the value it is filled with.
+    includes_weight_decay: the optimizer decays weights itself; the loss then must not.
+    """
+
+    slots: ClassVar[Mapping[str, float]]
+    includes_weight_decay: ClassVar[bool]
+
+    def apply(
+        self,
+        variable: tf.Variable,
+        gradient: tf.Tensor,
+        slots: Mapping[str, tf.Variable],
+        *,
+        learning_rate: tf.Tensor,
+        step: tf.Tensor,
+        decayed: bool,
+    ) -> tf.Operation:
+        """Updates the variable and its slots in place.
+
+        Args:
+          variable: float32 resource variable on one device.
+          gradient: float32, dense, the variable's shape; reduced, unscaled and clipped.
+          slots: slot name -> float32 resource variable, shape and device of `variable`.
+          learning_rate: float32 scalar.
+          step: int64 scalar, the updates made before this one: 0 for the first.
+          decayed: weight decay applies to this variable.
+        """
+        ...
+
+
+def make_optimizer(optimization: OptimizationParams) -> Optimizer:
+    """The optimizer that the optimization flags describe.
+
+    Raises:
+      UsageError: no optimizer has that name.
+    """
+    flags = optimization
+    if flags.optimizer == "sgd":
+        return GradientDescent()
+    if flags.optimizer == "momentum":
+        return Momentum(flags.momentum, flags.nesterov)
+    if flags.optimizer == "rmsprop":
+        return RMSProp(flags.rmsprop_decay, flags.rmsprop_momentum, flags.rmsprop_epsilon)
+    if flags.optimizer == "adam":
+        return Adam(flags.adam_beta1, flags.adam_beta2, flags.adam_epsilon)
+    if flags.optimizer == "lars":
+        return LARS(flags.momentum, flags.weight_decay, flags.lars_eeta, flags.lars_epsilon)
+    raise UsageError(
+        f"unknown optimizer {flags.optimizer!r}; there are sgd, momentum, rmsprop, adam and lars"
+    )
+
+
+def decay_decoupled(
+    variable: tf.Variable, *, weight_decay: float, learning_rate: tf.Tensor
+) -> tf.Operation:
+    """`variable -= learning_rate * weight_decay * variable` (arXiv:1711.05101, algorithms 1 and 2).
+
+    Run before `apply`: the sum of both steps is then taken at the old weights, as in the paper.
+    """
+    return tf.raw_ops.ResourceApplyGradientDescent(
+        var=variable.handle, alpha=learning_rate * weight_decay, delta=variable.read_value()
+    )
+
+
+@dataclass(frozen=True)
+class GradientDescent:
+    """`variable -= learning_rate * gradient`; no momentum."""
+
+    slots: ClassVar[Mapping[str, float]] = {}
+    includes_weight_decay: ClassVar[bool] = False
+
+    def apply(self, variable, gradient, slots, *, learning_rate, step, decayed) -> tf.Operation:
+        return tf.raw_ops.ResourceApplyGradientDescent(
+            var=variable.handle, alpha=learning_rate, delta=gradient
+        )
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """`m = momentum * m + g; variable -= lr * m`, or with Nesterov `lr * (g + momentum * m)`."""
+
+    momentum: float
+    nesterov: bool
+
+    slots: ClassVar[Mapping[str, float]] = {"Momentum": 0.0}
+    includes_weight_decay: ClassVar[bool] = False
+
+    def apply(self, variable, gradient, slots, *, learning_rate, step, decayed) -> tf.Operation:
+        return tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=slots["Momentum"].handle,
+            lr=learning_rate,
+            grad=gradient,
+            momentum=self.momentum,
+            use_nesterov=self.nesterov,
+        )
+
+
+@dataclass(frozen=True)
+class RMSProp:
+    """`s = d*s + (1-d)*g^2; m = momentum*m + lr * g / sqrt(s + epsilon); variable -= m`.
+
+    The mean square s starts at one, epsilon is inside the root and the learning rate inside the
+    momentum, as EfficientNet's and MobileNet's recipes assume.
+    """
+
+    decay: float
+    momentum: float
+    epsilon: float
+
+    slots: ClassVar[Mapping[str, float]] = {"RMSProp": 1.0, "RMSProp_1": 0.0}
+    includes_weight_decay: ClassVar[bool] = False
+
+    def apply(self, variable, gradient, slots, *, learning_rate, step, decayed) -> tf.Operation:
+        return tf.raw_ops.ResourceApplyRMSProp(
+            var=variable.handle,
+            ms=slots["RMSProp"].handle,
+            mom=slots["RMSProp_1"].handle,
+            lr=learning_rate,
+            rho=self.decay,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (arXiv:1412.6980) in the form before its section 2.1, with "epsilon hat".
+
+    `variable -= lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon)`, t = step + 1.
+    The powers come from the step: nothing beside the slots needs to be saved.
+    """
+
+    beta1: float
+    beta2: float
+    epsilon: float
+
+    slots: ClassVar[Mapping[str, float]] = {"Adam": 0.0, "Adam_1": 0.0}
+    includes_weight_decay: ClassVar[bool] = False
+
+    def apply(self, variable, gradient, slots, *, learning_rate, step, decayed) -> tf.Operation:
+        return tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=slots["Adam"].handle,
+            v=slots["Adam_1"].handle,
+            beta1_power=_power(self.beta1, step),
+            beta2_power=_power(self.beta2, step),
+            lr=learning_rate,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+@dataclass(frozen=True)
+class LARS:
+    """Layer-wise adaptive rate scaling (arXiv:1708.03888), the variant of the TPU ResNet code.
+
+    For a decayed variable w the gradient becomes `g + weight_decay * w` and the learning rate is
+    multiplied by `eeta * |w| / (|g| + weight_decay * |w| + epsilon)`, or by 1 where |w| or |g| is
+    zero. Others keep gradient and rate. Both then go through
+    `m = momentum * m + rate * gradient; variable -= m`, never Nesterov.
+    """
+
+    momentum: float
+    weight_decay: float
+    eeta: float
+    epsilon: float
+
+    slots: ClassVar[Mapping[str, float]] = {"LARSOptimizer": 0.0}
+    includes_weight_decay: ClassVar[bool] = True
+
+    def apply(self, variable, gradient, slots, *, learning_rate, step, decayed) -> tf.Operation:
+        if decayed:
+            weights = variable.read_value()
+            learning_rate = learning_rate * self._trust_ratio(weights, gradient)
+            gradient = gradient + self.weight_decay * weights
+        return tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=slots["LARSOptimizer"].handle,
+            lr=1.0,
+            grad=learning_rate * gradient,
+            momentum=self.momentum,
+        )
+
+    def _trust_ratio(self, weights: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+        weight_norm, gradient_norm = tf.norm(weights), tf.norm(gradient)
+        ratio = tf.math.divide_no_nan(
+            self.eeta * weight_norm,
+            gradient_norm + self.weight_decay * weight_norm + self.epsilon,
+        )
+        return tf.where(tf.logical_and(weight_norm > 0, gradient_norm > 0), ratio, 1.0)
+
+
+def _power(beta: float, step: tf.Tensor) -> tf.Tensor:
+    """`beta^(step + 1)`, in float64 until the end: in float32 beta itself would be rounded."""
+    exponent = tf.cast(step, tf.float64) + 1.0
+    return tf.cast(tf.pow(tf.constant(beta, tf.float64), exponent), tf.float32)

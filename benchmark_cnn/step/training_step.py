@@ -1,0 +1,216 @@
+"""One training step: towers, aggregate, unscale, check, clip, update, average - in this order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from benchmark_cnn.distribution.variable_mgr import VariableManager
+from benchmark_cnn.step import gradients as gradient_steps
+from benchmark_cnn.step import gradients as loss_scaling
+from benchmark_cnn.step import losses, optimizers, train_state
+from benchmark_cnn.step.tower import SCALARS, Tower
+from benchmark_cnn.step.train_state import TrainState
+
+# What a step reports, in the order of its vector. Where nobody asked, those that cost a pass over
+# all weights (weight_decay, and gradient_norm without clipping) are NaN.
+REPORT = (
+    "total_loss",
+    *SCALARS,
+    "weight_decay",
+    "gradient_norm",
+    "learning_rate",
+    "loss_scale",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingStep:
+    """The arithmetic of a step; every field is decided before the first one.
+
+    decayed: checkpoint names of the variables that `weight_decay` applies to.
+    on_gradients, on_images: called in summarized steps, inside the graph, with the number of the
+      finished step and the gradients by name or the first tower's images.
+    guards: keep a step with a non-finite gradient from changing anything (skip it).
+    """
+
+    manager: VariableManager
+    tower: Tower
+    state: TrainState
+    optimizer: optimizers.Optimizer
+    schedule: Callable
+    weight_decay: float
+    decayed: frozenset[str]
+    decoupled_weight_decay: bool
+    gradient_clip: float | None
+    gradient_clip_mode: str
+    moving_average_decay: float | None
+    global_batch: int
+    seed: int
+    guards: bool
+    increase_loss_scale_every: int
+    on_gradients: Callable | None = None
+    on_images: Callable | None = None
+
+    def __call__(self, micro_batches, report, summarize) -> tf.Tensor:
+        """Run a step.
+
+        Args:
+          micro_batches: pairs (images, labels) of per-tower values; see Tower.run.
+          report: bool scalar tensor, whether the caller will read the result.
+          summarize: bool scalar tensor, whether to call the hooks.
+
+        Returns:
+          float32 [len(REPORT)].
+        """
+        state = self.state
+        step = state.global_step.read_value()
+        learning_rate = self.schedule(step)
+        scale = state.loss_scale.read_value() if state.scales_loss else None
+        if self.on_images is not None:
+            self._hand_out(self.on_images, summarize, step, self._shared(micro_batches[0][0]))
+        results, norm = self.manager.run_towers(
+            self._tower, (micro_batches, report, summarize, step, learning_rate, scale)
+        )
+        *scalars, decay_loss = tf.unstack(self._shared(results))
+        self._count(norm)
+        norm = self._shared(norm)
+        total_loss = scalars[0] + losses.AUXILIARY_WEIGHT * scalars[1] + decay_loss
+        if self.tower.forward_only:
+            total_loss = tf.zeros([])
+        used_scale = tf.ones([]) if scale is None else scale
+        return tf.stack([total_loss, *scalars, decay_loss, norm, learning_rate, used_scale])
+
+    def _tower(self, micro_batches, report, summarize, step, learning_rate, scale):
+        result = self.tower.run(micro_batches, seed=self.seed, step=step, loss_scale=scale)
+        result = gradient_steps.aggregate(self.manager, result)
+        nothing = tf.constant(float("nan"))
+        if self.tower.forward_only:
+            return tf.concat([result.scalars, [0.0]], 0), nothing
+        variables = self.tower.trainable
+        finished = gradient_steps.unscale(result.gradients, scale)
+        if not (self.decoupled_weight_decay or self.optimizer.includes_weight_decay):
+            finished = gradient_steps.add_weight_decay(finished, variables, self._weight_decays)
+        if self._always_needs_norm:
+            norm = gradient_steps.global_norm(finished)
+        else:
+            norm = tf.cond(report, lambda: gradient_steps.global_norm(finished), lambda: nothing)
+        decay_loss = tf.cond(report, self._decay_loss, lambda: nothing)
+        finished = gradient_steps.clip(
+            finished, limit=self.gradient_clip, mode=self.gradient_clip_mode, norm=norm
+        )
+        tf.distribute.get_replica_context().merge_call(
+            self._apply, args=(finished, result.statistics, norm, step, learning_rate, summarize)
+        )
+        return tf.concat([result.scalars, [decay_loss]], 0), norm
+
+    @property
+    def _always_needs_norm(self) -> bool:
+        return self.guards or self.gradient_clip is not None
+
+    @property
+    def _weight_decays(self) -> list[float]:
+        names = self.tower.network.trainable
+        return [self.weight_decay if name in self.decayed else 0.0 for name in names]
+
+    def _decay_loss(self):
+        if self.decoupled_weight_decay or self.optimizer.includes_weight_decay:
+            return tf.zeros([])
+        weights = zip(self.tower.trainable, self._weight_decays, strict=True)
+        decayed = [variable for variable, decay in weights if decay]
+        return losses.l2_penalty(decayed, self.weight_decay)
+
+    def _apply(
+        self, _strategy, gradients, statistics, norm, step, learning_rate, summarize
+    ) -> None:
+        """Between the towers: update every copy of every variable."""
+        learning_rate, step = self._shared(learning_rate), self._shared(step)
+        gradients = self.manager.computed_once(gradients)
+        statistics = self.manager.computed_once(statistics)
+        if self.on_gradients is not None:
+            named = zip(self.tower.network.trainable, map(self._shared, gradients), strict=True)
+            self._hand_out(self.on_gradients, self._shared(summarize), step, dict(named))
+        if not self.guards:
+            self._update_all(gradients, statistics, step, learning_rate)
+            return
+        tf.cond(
+            self._all_finite(norm),
+            lambda: self._update_all(gradients, statistics, step, learning_rate),
+            lambda: None,
+        )
+
+    @staticmethod
+    def _hand_out(hook: Callable, summarize, step, value) -> None:
+        def call():
+            hook(step + 1, value)
+            return tf.constant(0)
+
+        tf.cond(summarize, call, lambda: tf.constant(0))
+
+    def _all_finite(self, norm):
+        norms = self.manager.local_results(norm)
+        if self.manager.exchanges:
+            norms = norms[:1]  # that of the gradient that all towers share
+        return tf.reduce_all([tf.math.is_finite(value) for value in norms])
+
+    def _shared(self, value):
+        """The one value of a tensor that every tower holds alike."""
+        return self.manager.local_results(value)[0]
+
+    def _update_all(self, gradients, statistics, step, learning_rate) -> None:
+        state = self.state
+        averaging = train_state.decay_at(step + 1, self.moving_average_decay or 0.0)
+        for name, gradient in zip(self.tower.network.trainable, gradients, strict=True):
+
+            def update(variable, gradient, slots, average, decayed=name in self.decayed):
+                if decayed and self.decoupled_weight_decay:
+                    optimizers.decay_decoupled(
+                        variable, weight_decay=self.weight_decay, learning_rate=learning_rate
+                    )
+                self.optimizer.apply(
+                    variable,
+                    gradient,
+                    slots,
+                    learning_rate=learning_rate,
+                    step=step,
+                    decayed=decayed,
+                )
+                if average is not None:
+                    train_state.update(average, variable, averaging)
+
+            self.manager.update(
+                state.variables[name],
+                update,
+                (gradient, state.slots[name], state.averages.get(name)),
+            )
+        for name, value in zip(self.tower.statistics_names, statistics, strict=True):
+
+            def assign(variable, value, average):
+                variable.assign(value)
+                if average is not None:
+                    train_state.update(average, value, averaging)
+
+            self.manager.update(state.variables[name], assign, (value, state.averages.get(name)))
+
+    def _count(self, norm) -> None:
+        """Advance the counters, and the loss scale after a good or a skipped step."""
+        state = self.state
+        # A forward pass alone has no gradient, and leaves out nothing.
+        if self.guards and not self.tower.forward_only:
+            finite = self._all_finite(norm)
+            state.skipped_steps.assign_add(tf.cast(~finite, tf.int64))
+            in_a_row = state.skipped_in_a_row.read_value() + 1
+            state.skipped_in_a_row.assign(tf.where(finite, tf.zeros_like(in_a_row), in_a_row))
+            if state.scales_loss:
+                scale, good_steps = loss_scaling.next_scale(
+                    state.loss_scale,
+                    state.good_steps,
+                    finite,
+                    increase_every=self.increase_loss_scale_every,
+                )
+                state.loss_scale.assign(scale)
+                state.good_steps.assign(good_steps)
+        state.global_step.assign_add(1)
+        state.examples_seen.assign_add(self.global_batch)

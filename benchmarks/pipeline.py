@@ -1,0 +1,192 @@
+"""Speed of the input pipeline, stage by stage: `python -m benchmarks.pipeline --data_dir=DIR`.
+
+read: records in the order of training (with --eval, of the files), not decoded. decode: whole
+images of a sample in memory, decoded as fast as the decoder can on all cores, and nothing else.
+view: the same sample through the whole pipeline, so without the disk. pipeline: what a run gets.
+PIL: the same sample through the same crops with Pillow, one Python process a core, as timm and
+torchvision do it; PIL, files: the same from a file an image. All take turns; a ratio is taken
+within a round, and each figure is the median of the rounds with the lowest and the highest. Per
+core is per second of processor time, which other programs on the machine hardly change. Last, how
+the time of an image divides: every stage is measured together with those before it, and what it
+adds is its share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from benchmarks.pipeline_turns import Side, Speed, stream_side, take_turns
+from common.commands import above_zero, at_least, exit_code_of
+from common.process import num_cores, quiet_tensorflow
+from preprocessing import registry
+from preprocessing.options import ImageOptions
+
+if TYPE_CHECKING:
+    from preprocessing.record_dataset import RecordDataset
+
+_ROUNDS = 5
+RATIOS = (
+    ("view", "decode"),
+    ("pipeline", "decode"),
+    ("view", "PIL"),
+    ("pipeline", "PIL"),
+    ("pipeline", "PIL, files"),
+)
+_OWN_FLAGS = ("train", "eval", "image_size", "batch_size", "seconds")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for, print the tables, return the exit code."""
+    options = _parser().parse_args(arguments)
+    return exit_code_of(lambda: _measure(options))
+
+
+def _measure(options: argparse.Namespace) -> int:
+    quiet_tensorflow()
+    import tensorflow as tf
+
+    num_processes = num_cores()
+    dataset = _open(options)
+    try:
+        with contextlib.ExitStack() as stack:
+            sides, stages = _sides(dataset, options, num_processes, stack)
+            subset = "validation" if options.eval else "train"
+            print(
+                f"{dataset.name}, {subset}: {options.image_size} px, batch {options.batch_size}, "
+                f"{num_processes} cores, {_ROUNDS} rounds"
+            )
+            speeds = take_turns({**sides, **stages}, rounds=_ROUNDS, secs=options.seconds / _ROUNDS)
+    except tf.errors.OpError as error:
+        raise dataset.explain(error) from error
+    _print_speeds({name: speeds[name] for name in sides})
+    stage_speeds = {name: speeds[name] for name in stages} | {"batch": speeds["view"]}
+    _print_shares(shares(speeds["read"], stage_speeds))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary, details = (__doc__ or "").split("\n\n", 1)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.pipeline", description=summary, epilog=details, allow_abbrev=False
+    )
+    parser.add_argument("--data_dir", required=True, help="directory with TFRecord shards")
+    parser.add_argument("--data_name", choices=registry.names(), help="guessed when left out")
+    split = parser.add_mutually_exclusive_group()
+    split.add_argument("--train", action="store_true", help="the training split (default)")
+    split.add_argument("--eval", action="store_true", help="the validation split, as eval.py does")
+    parser.add_argument("--image_size", type=at_least(1), default=224, help="in pixels")
+    parser.add_argument("--batch_size", type=at_least(1), default=64)
+    parser.add_argument("--seconds", type=above_zero, default=10.0, help="for each row")
+    parser.add_argument("--num_data_threads", type=int)
+    parser.add_argument("--shuffle_buffer", type=int, default=10_000, help="in examples")
+    group = parser.add_argument_group("views", "as train.py and eval.py take them")
+    for field in fields(ImageOptions):
+        kind = float if field.default is None else type(field.default)
+        group.add_argument(f"--{field.name}", type=cast("Any", kind), default=field.default)
+    return parser
+
+
+def _open(options: argparse.Namespace, **replaced: Any) -> RecordDataset:
+    data = {name: value for name, value in vars(options).items() if name not in _OWN_FLAGS}
+    # With a directory, which is a required argument, every data set is made of records.
+    return cast("RecordDataset", registry.open_dataset(**{**data, **replaced}))
+
+
+def _sides(
+    dataset: RecordDataset,
+    options: argparse.Namespace,
+    num_processes: int,
+    stack: contextlib.ExitStack,
+) -> tuple[dict[str, Side], dict[str, Side]]:
+    """The rows of the first table, and the stages that they do not include."""
+    from benchmarks import pipeline_stages as parts
+
+    evaluate, batch_size, image_size = options.eval, options.batch_size, options.image_size
+    # The sample needs no large shuffle buffer, which would take long to fill.
+    sample_of = _open(options, shuffle_buffer=parts.SAMPLE_SIZE)
+    sample = parts.in_memory(parts.all_records(sample_of, evaluate=evaluate))
+    shape = {"batch_size": batch_size, "image_size": image_size}
+    stages = parts.cumulative_stages(dataset, image_size, evaluate=evaluate)
+    batched = functools.partial(parts.batched, batch_size=batch_size, reading=dataset.reading)
+    streams = {
+        "read": batched(parts.all_records(dataset, evaluate=evaluate), parts.read),
+        "decode": batched(sample, parts.decode_whole(dataset.num_classes)),
+        "view": batched(sample, stages.pop("batch")),
+        "pipeline": dataset.eval_batches(**shape).repeat()
+        if evaluate
+        else dataset.train_batches(**shape, seed=parts.SEED),
+    }
+    sides = {name: stream_side(iter(stream), batch_size) for name, stream in streams.items()}
+    photos = parts.photo_options(dataset)
+    if photos is not None and photos.augment == "none":
+        from benchmarks.pillow_loader import Workers, in_files
+
+        views = parts.peer_views(photos, sample, image_size, evaluate=evaluate)
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for name, source in (("PIL", views), ("PIL, files", in_files(views, directory))):
+            workers = Workers(source, image_size, batch_size, num_processes)
+            sides[name] = stack.enter_context(workers).turn
+    return sides, {
+        name: stream_side(iter(batched(sample, stage)), batch_size)
+        for name, stage in stages.items()
+    }
+
+
+def _print_speeds(speeds: Mapping[str, Sequence[Speed]]) -> None:
+    columns = f"{'median':>10}{'lowest':>10}{'highest':>10}"
+    print(f"{'':24}{'examples/s':^30}{'per core':^30}\n{'':24}{columns}{columns}")
+    for name, values in speeds.items():
+        print(
+            f"{name:24}{_columns([v.per_sec for v in values], 0)}"
+            f"{_columns([v.per_core for v in values], 0)}"
+        )
+    for side, peer in RATIOS:
+        if peer in speeds:
+            pairs = list(zip(speeds[side], speeds[peer], strict=True))
+            print(
+                f"{f'{side} / {peer}':24}{_columns([a.per_sec / b.per_sec for a, b in pairs], 2)}"
+                f"{_columns([a.per_core / b.per_core for a, b in pairs], 2)}"
+            )
+
+
+def _columns(values: Sequence[float], digits: int) -> str:
+    row = (statistics.median(values), min(values), max(values))
+    return "".join(f"{value:10.{digits}f}" for value in row)
+
+
+def shares(read: Sequence[Speed], stages: Mapping[str, Sequence[Speed]]) -> dict[str, float]:
+    """Microseconds of one core that each stage takes of an image.
+
+    Args:
+        read: the speed of reading alone in every round.
+        stages: the same of every stage together with those before it. The first is what any stage
+            costs, however little it does, and is not listed.
+    """
+    micros = {"read": statistics.median(1e6 / speed.per_core for speed in read)}
+    names = list(stages)
+    for name, before in zip(names[1:], names[:-1], strict=True):
+        added = [
+            1e6 / longer.per_core - 1e6 / shorter.per_core
+            for longer, shorter in zip(stages[name], stages[before], strict=True)
+        ]
+        micros[name] = max(statistics.median(added), 0.0)
+    return micros
+
+
+def _print_shares(micros: Mapping[str, float]) -> None:
+    total = sum(micros.values())
+    parts = ", ".join(f"{name} {value / total:.0%}" for name, value in micros.items())
+    print(f"an image takes {total:.0f} us of a core: {parts}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

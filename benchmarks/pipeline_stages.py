@@ -1,0 +1,162 @@
+"""Parts of the input pipeline on their own, for `benchmarks.pipeline`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from benchmarks.pillow_loader import View
+from common.process import num_cores
+from preprocessing.images.crops import eval_window, train_crop, vgg_resized_shape
+from preprocessing.images.decoding import WindowChooser, decode_window, whole_image
+from preprocessing.images.views import crop_seed, random_view, train_image
+from preprocessing.options import ImageOptions, ReadingOptions
+from preprocessing.randomness import example_seed
+from preprocessing.record_dataset import RecordDataset, map_in_order, prefetched
+from preprocessing.records.examples import parse_example
+from preprocessing.records.stream import PlacedRecord, untuned
+
+SEED = 1
+SAMPLE_SIZE = 1024
+
+Stage = Callable[[PlacedRecord], Any]
+"""What a pipeline has made of a record when the stage is done."""
+
+
+def all_records(dataset: RecordDataset, *, evaluate: bool) -> tf.data.Dataset:
+    """The endless `PlacedRecord`s of a split as a run reads them."""
+    if not evaluate:
+        return dataset.train_records(seed=SEED)
+    records = dataset.eval_records().enumerate()
+    epoch = tf.constant(0, tf.int64)
+    return records.map(lambda position, record: PlacedRecord(record, epoch, position)).repeat()
+
+
+def in_memory(records: tf.data.Dataset) -> tf.data.Dataset:
+    """The first records, read once and repeated: without the disk, and the same for all sides."""
+    sample = untuned(records.batch(SAMPLE_SIZE).take(1)).get_single_element()
+    return tf.data.Dataset.from_tensor_slices(sample).repeat()
+
+
+def batched(
+    records: tf.data.Dataset, stage: Stage, batch_size: int, reading: ReadingOptions
+) -> tf.data.Dataset:
+    """Records through a stage, batched as `RecordDataset` does it."""
+    results = map_in_order(records, stage, reading)
+    return prefetched(results.batch(batch_size, drop_remainder=True), reading)
+
+
+def _seed(placed: PlacedRecord) -> tf.Tensor:
+    return example_seed(SEED, 0, placed.epoch, placed.position)
+
+
+def read(placed: PlacedRecord) -> tf.Tensor:
+    """Nothing but the number of bytes that were read."""
+    return tf.strings.length(placed.record.data)
+
+
+def decode_whole(num_classes: int) -> Stage:
+    """The whole image, decoded: its shape."""
+
+    def stage(placed: PlacedRecord) -> tf.Tensor:
+        return tf.shape(
+            decode_window(parse_example(placed.record, num_classes).encoded, whole_image)
+        )
+
+    return stage
+
+
+def cumulative_stages(
+    dataset: RecordDataset, image_size: int, *, evaluate: bool
+) -> dict[str, Stage]:
+    """The stages of an image, each with all before it, by the name of what it adds.
+
+    All but the last give a few bytes, so that the batch costs nothing; the last gives the image.
+    """
+    num_classes = dataset.num_classes
+
+    def parse(placed: PlacedRecord) -> tf.Tensor:
+        return parse_example(placed.record, num_classes).label
+
+    def image(placed: PlacedRecord) -> tf.Tensor:
+        example = parse_example(placed.record, num_classes)
+        if evaluate:
+            return dataset.eval_image(example, image_size, placed.position)
+        seed = _seed(placed)
+        return dataset.train_image(example, image_size, seed, placed.position)
+
+    stages: dict[str, Stage] = {"hand over": lambda placed: placed.position, "parse": parse}
+    options = photo_options(dataset)
+    if options is not None:
+        stages |= _photo_stages(options, num_classes, image_size, evaluate=evaluate)
+    last = "crop, resize" if evaluate or options is None else "flip, augment"
+    stages[last] = lambda placed: image(placed)[0, 0, 0]
+    stages["batch"] = image
+    return stages
+
+
+def photo_options(dataset: RecordDataset) -> ImageOptions | None:
+    """The options of a data set whose images are cropped as ImageNet's; None for another."""
+    view = dataset.train_image
+    if isinstance(view, functools.partial) and view.func is train_image:
+        return view.args[0]
+    return None
+
+
+def window_of(
+    options: ImageOptions, image_size: int, boxes: tf.Tensor, seed: tf.Tensor, *, evaluate: bool
+) -> WindowChooser:
+    """How the pipeline chooses the part of an image that it decodes."""
+    if evaluate:
+        return lambda height, width: eval_window(
+            options.eval_method, height, width, image_size, options.eval_crop_fraction
+        )
+    choose = train_crop(options.train_crop, image_size)
+    return lambda height, width: choose(height, width, boxes, crop_seed(seed))
+
+
+def peer_views(
+    options: ImageOptions, sample: tf.data.Dataset, image_size: int, *, evaluate: bool
+) -> list[View]:
+    """The views of a sample that the pipeline takes, for Pillow to make."""
+
+    def plan(placed: PlacedRecord) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        example = parse_example(placed.record, tf.int64.max)
+        seed = _seed(placed)
+        choose = window_of(options, image_size, example.boxes, seed, evaluate=evaluate)
+        shape = tf.shape(decode_window(example.encoded, whole_image))
+        window = choose(shape[0], shape[1])
+        size = tf.constant([image_size, image_size])
+        if evaluate and options.eval_method == "vgg":
+            size = tf.stack(vgg_resized_shape(window[2], window[3], image_size))
+        return example.encoded, window, size
+
+    planned = untuned(sample.take(SAMPLE_SIZE).map(plan, num_parallel_calls=num_cores()))
+    return [
+        View(
+            encoded, tuple(window.tolist()), tuple(size.tolist()), not evaluate and number % 2 == 0
+        )
+        for number, (encoded, window, size) in enumerate(planned.as_numpy_iterator())
+    ]
+
+
+def _photo_stages(
+    options: ImageOptions, num_classes: int, image_size: int, *, evaluate: bool
+) -> dict[str, Stage]:
+    def decode(placed: PlacedRecord) -> tf.Tensor:
+        example = parse_example(placed.record, num_classes)
+        seed = _seed(placed)
+        choose = window_of(options, image_size, example.boxes, seed, evaluate=evaluate)
+        return tf.shape(decode_window(example.encoded, choose))
+
+    def crop_and_resize(placed: PlacedRecord) -> tf.Tensor:
+        example = parse_example(placed.record, num_classes)
+        seed = _seed(placed)
+        return random_view(options, example, image_size, seed, placed.position)[0, 0, 0]
+
+    if evaluate:
+        return {"decode": decode}
+    return {"decode": decode, "crop, resize": crop_and_resize}

@@ -1,0 +1,99 @@
+"""The best checkpoint of a run by evaluated top-1, kept apart in `best/`.
+
+`best/` is an ordinary checkpoint directory with the run's parameters.json, so that
+`eval.py --train_dir=runs/lite0/best` knows the network, here and wherever it is copied to; and a
+`best.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from checkpoints import checksums, commit, store
+
+BEST_DIRECTORY = "best"
+BEST_FILE = "best.json"
+
+
+def save_best(
+    train_dir: str | os.PathLike[str],
+    prefix: str | os.PathLike[str],
+    metrics: Mapping[str, float],
+    companions: Iterable[Path] = (),
+) -> bool:
+    """Keep `prefix` as the best checkpoint if its top-1 is higher than that of the one kept so far.
+
+    Files are hard links where the file system has them, and copies elsewhere.
+
+    Args:
+      train_dir: the run; `best/` is made in it.
+      prefix: the checkpoint that was evaluated.
+      metrics: `top_1` and `top_5` (fractions) and `loss`, written to best.json with the global
+        step.
+      companions: files that are copied into `best/` with the checkpoint, where they exist.
+
+    Returns:
+      Whether `prefix` is the best now. An equal or a NaN top-1 never replaces a checkpoint.
+
+    Raises:
+      DataError: the disk is full or unwritable; the best one so far is as it was.
+    """
+    kept = best_metrics(train_dir)
+    if math.isnan(metrics["top_1"]) or (kept is not None and metrics["top_1"] <= kept["top_1"]):
+        return False
+    source = Path(store.resolve(prefix))
+    step = store.global_step(source)
+    best = Path(train_dir) / BEST_DIRECTORY
+    record = {"checkpoint": source.name, "global_step": step}
+    record |= {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    with (
+        store.failure_in_one_line(best / source.name),
+        commit.staged(best, source.name) as folder,
+    ):
+        for suffix, path in checksums.bundle_files(source).items():
+            _link_or_copy(path, folder / (source.name + suffix))
+        # The manifest goes along unless there is none: a new one would call a damaged file whole.
+        if checksums.read(source):
+            manifest = checksums.path_of(source)
+            _link_or_copy(manifest, folder / manifest.name)
+        else:
+            checksums.write(folder / source.name, step)
+        store.write_state(folder, [source.name])
+        for companion in companions:
+            if companion.exists():
+                shutil.copyfile(companion, folder / companion.name)
+        (folder / BEST_FILE).write_text(json.dumps(record, indent=1) + "\n")
+    for other in store.all_checkpoints(best):
+        if Path(other).name != source.name:
+            commit.remove(best, Path(other).name)
+    return True
+
+
+def best_metrics(train_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """What best.json says (checkpoint, global_step, top_1, top_5, loss); None without a best."""
+    best = Path(train_dir) / BEST_DIRECTORY
+    try:
+        record = json.loads((best / BEST_FILE).read_text())
+        whole = (best / f"{record['checkpoint']}.index").exists()
+        top_1 = float(record["top_1"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        logging.warning("%s cannot be read (%s): starting without a best", best / BEST_FILE, error)
+        return None
+    return record | {"top_1": top_1} if whole else None
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,95 @@
+"""What a tensor of a TF1 checkpoint is, by its name: weight, average, slot, constant, run state.
+
+Which of its weights a TF1 checkpoint is read for: the raw ones or their moving averages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from common.errors import DataError
+
+MOVING_AVERAGE = "ExponentialMovingAverage"
+WEIGHT, AVERAGE, SLOT, CONSTANT = "weight", "moving average", "slot", "constant"
+RUN_STATE = "run state"
+ROLES = (WEIGHT, AVERAGE, SLOT, CONSTANT, RUN_STATE)
+# Written by tf.train.Checkpoint and Keras, which name tensors by object.
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# Batch norm's statistics are averages already; TF1 programs gave twins to trainable variables only.
+STATISTICS = ("moving_mean", "moving_variance")
+
+_SLOTS = frozenset(("Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1", "Adagrad", "Ftrl"))
+# Last components of the names of a run's own state, which no network asks for.
+_RUN_STATE = frozenset(
+    (
+        "global_step",
+        "skipped_steps",
+        "in_a_row",
+        "examples_seen",
+        "best_top_1",
+        "loss_scale",
+        "good_steps",
+        "beta1_power",
+        "beta2_power",
+        "save_counter",
+        OBJECT_GRAPH,
+    )
+)
+# Slim's published VGG and ResNet v1 keep the mean that their pixels were less of.
+_CONSTANTS = frozenset(("mean_rgb",))
+
+
+def role(name: str, names: Collection[str]) -> str:
+    """The role of `name` in a checkpoint of `names`: one of ROLES.
+
+    `<weight>/<anything>` is a slot of that weight, whatever the optimizer called it.
+    """
+    parent, _, last = name.rpartition("/")
+    if parent and last == MOVING_AVERAGE:
+        return AVERAGE
+    if parent and last in _CONSTANTS:
+        return CONSTANT
+    if last in _RUN_STATE:
+        return RUN_STATE
+    if parent and (last in _SLOTS or parent in names):
+        return SLOT
+    return WEIGHT
+
+
+_NUM_LISTED = 5
+
+
+def choose(names: Collection[str], weights: str | None) -> dict[str, str]:
+    """Variable name -> name in the checkpoint, of the raw weights or of their moving averages.
+
+    Args:
+      names: all names of the checkpoint.
+      weights: "raw"; "ema", for which batch-norm statistics without an average are read as they
+        are; None for the averages where there are any.
+
+    Raises:
+      DataError: the checkpoint does not hold what is asked for.
+    """
+    names = set(names)
+    raw = {name: name for name in sorted(names) if role(name, names) == WEIGHT}
+    averages = {
+        name.removesuffix(f"/{MOVING_AVERAGE}"): name
+        for name in sorted(names)
+        if role(name, names) == AVERAGE
+    }
+    if weights == "raw" or (weights is None and not averages):
+        if not raw and averages:
+            raise DataError("it holds moving averages only: read them with --weights=ema")
+        return raw
+    if not averages:
+        raise DataError(
+            f"it has no moving averages (no name ends in /{MOVING_AVERAGE}): "
+            "read its weights with --weights=raw"
+        )
+    lacking = [name for name in raw if name not in averages and not name.endswith(STATISTICS)]
+    if lacking:
+        raise DataError(
+            f"{len(lacking)} of its weights have no moving average, e.g. "
+            f"{', '.join(lacking[:_NUM_LISTED])}: read the plain ones with --weights=raw"
+        )
+    return raw | averages

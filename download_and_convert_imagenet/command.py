@@ -1,0 +1,186 @@
+"""What the command does: find the images, convert them, say what was done."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from common.files import DirectoryLockedError, locked_directory
+from download_and_convert_imagenet.conversion import ConversionResult, convert
+from download_and_convert_imagenet.journal import (
+    CORRUPT_IMAGES_FILE,
+    DIRECTORY,
+    REPAIRED_IMAGES_FILE,
+    FinishedShard,
+)
+from download_and_convert_imagenet.progress import ConversionProgress
+from download_and_convert_imagenet.sources.image_source import (
+    IMAGENET_IMAGES,
+    IMAGENET_SHARDS,
+    NO_BOXES,
+    RAW_DATA_DIR,
+    TRAIN,
+    VALIDATION,
+    ImageSource,
+    SourceError,
+    SourceImage,
+)
+from download_and_convert_imagenet.workers import ConversionError
+
+ERRORS = (SourceError, ConversionError, DirectoryLockedError, OSError)
+_BYTES_PER_SHARD = 100e6
+_FEWEST_SHARDS = {TRAIN: 8, VALIDATION: 2}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert; return the exit code.
+
+    Raises:
+        SourceError, ConversionError, DirectoryLockedError, OSError: see `describe`.
+    """
+    data_dir: Path = options.data_dir
+    if _is_mistyped(options):
+        with ConversionProgress() as progress:
+            _source(options, progress)  # tells what is missing, before anything is made
+    # What is downloaded or decompressed goes there, too: nobody else may be at it.
+    with locked_directory(data_dir, data_dir / DIRECTORY), ConversionProgress() as progress:
+        source = _source(options, progress)
+        _tell_missing_images(source, progress)
+        num_shards = {
+            split: getattr(options, f"{split}_shards") or _default_shards(source, split)
+            for split in source.splits
+        }
+        result = convert(
+            source,
+            data_dir,
+            num_shards,
+            num_processes=options.num_processes,
+            max_corrupt_images=options.max_corrupt_images,
+            display=progress,
+        )
+    _print_summary(source, result, options)
+    if result.is_accepted:
+        return 0
+    num_corrupt = sum(len(shard.corrupt) for shard in result.shards)
+    print(
+        f"error: {_count(num_corrupt, 'image')} cannot be decoded, see "
+        f"{data_dir / CORRUPT_IMAGES_FILE}: get them again and repeat the command, or go "
+        f"on without them: --max_corrupt_images={num_corrupt}",
+        file=sys.stderr,
+    )
+    return SourceError.exit_code
+
+
+def describe(error: BaseException) -> str:
+    """One line for what `run` raises."""
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return str(error)
+
+
+def _is_mistyped(options: argparse.Namespace) -> bool:
+    """Whether images are looked for only where no directory is; CIFAR-10's are downloaded."""
+    directories = (options.raw_dir or options.data_dir, options.data_dir)
+    return options.source != "cifar10" and not any(path.exists() for path in directories)
+
+
+def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageSource:
+    splits = (options.split,) if options.split else (TRAIN, VALIDATION)
+    raw_dir = options.raw_dir or options.data_dir
+    scratch_dir = options.data_dir / RAW_DATA_DIR
+    if options.source == "imagenet":
+        from download_and_convert_imagenet.sources.imagenet import ImagenetInput
+
+        found = ImagenetInput(
+            directories=(raw_dir, scratch_dir),
+            scratch_dir=scratch_dir,
+            data_dir=options.data_dir,
+            notice=progress.notice,
+            progress=progress.download,
+        )
+        with_boxes = options.bounding_boxes != NO_BOXES
+        path = Path(options.bounding_boxes) if options.bounding_boxes and with_boxes else None
+        return found.read(splits, path, with_boxes=with_boxes)
+    if options.source == "cifar10":
+        source = _cifar10(raw_dir, scratch_dir, progress)
+    else:
+        from download_and_convert_imagenet.sources.class_folders import folder_source
+
+        source = folder_source(raw_dir, options.validation_fraction)
+    chosen = {split: source.splits[split] for split in splits if split in source.splits}
+    if options.split and not chosen:
+        raise SourceError(f"{raw_dir} has no {options.split} images")
+    return replace(source, splits=chosen)
+
+
+def _cifar10(raw_dir: Path, scratch_dir: Path, progress: ConversionProgress) -> ImageSource:
+    """CIFAR-10 as it is found, else downloaded."""
+    from download_and_convert_imagenet.sources import cifar10
+    from download_and_convert_imagenet.sources.downloads import CIFAR10_PYTHON, download
+
+    names = (*cifar10.ARCHIVES, *cifar10.FOLDERS)
+    for directory in (raw_dir, scratch_dir):
+        if directory.name in names or any((directory / name).exists() for name in names):
+            return cifar10.cifar10_source(directory)
+    progress.notice(f"downloading {CIFAR10_PYTHON.url}")
+    path = download(CIFAR10_PYTHON, scratch_dir, progress=progress.download)
+    return cifar10.cifar10_source(path)
+
+
+def _tell_missing_images(source: ImageSource, progress: ConversionProgress) -> None:
+    """A line for every split of ImageNet that is not the whole of it, as a torn download is."""
+    if source.name != "imagenet":
+        return
+    for split, images in source.splits.items():
+        if len(images) != IMAGENET_IMAGES[split]:
+            progress.notice(
+                f"{len(images):,} {split} images are here, ImageNet has {IMAGENET_IMAGES[split]:,}"
+            )
+
+
+def _default_shards(source: ImageSource, split: str) -> int:
+    if source.name == "imagenet":
+        return IMAGENET_SHARDS[split]
+    images: Sequence[SourceImage] = source.splits[split]
+    num_bytes = sum(image.location.num_bytes for image in images)
+    by_size = min(round(num_bytes / _BYTES_PER_SHARD), IMAGENET_SHARDS[split])
+    return min(max(by_size, _FEWEST_SHARDS[split]), len(images))
+
+
+def _print_summary(
+    source: ImageSource, result: ConversionResult, options: argparse.Namespace
+) -> None:
+    for split in source.splits:
+        print(_split_line(split, [shard for shard in result.shards if shard.split == split]))
+    repaired = sum(len(shard.repaired) for shard in result.shards)
+    corrupt = sum(len(shard.corrupt) for shard in result.shards)
+    if repaired:
+        print(f"repaired: {_count(repaired, 'image')} ({options.data_dir / REPAIRED_IMAGES_FILE})")
+    if corrupt:
+        print(f"left out: {_count(corrupt, 'image')} ({options.data_dir / CORRUPT_IMAGES_FILE})")
+    if result.num_images_now:
+        speed = result.num_images_now / result.seconds
+        print(
+            f"{_count(result.num_images_now, 'image')} in {result.seconds:,.1f} s: "
+            f"{speed:,.0f} images/s with {_count(options.num_processes, 'process', 'es')}"
+        )
+    if result.is_accepted:
+        verb = "is" if len(source.splits) == 1 else "are"
+        print(f"{options.data_dir}: {' and '.join(source.splits)} {verb} complete")
+
+
+def _split_line(split: str, shards: Sequence[FinishedShard]) -> str:
+    num_images = sum(entry.shard.num_examples for entry in shards)
+    num_bytes = sum(entry.shard.num_bytes for entry in shards)
+    boxes = sum(entry.num_boxes for entry in shards)
+    return (
+        f"{split}: {_count(len(shards), 'shard')}, {_count(num_images, 'image')}, "
+        f"{_count(boxes, 'bounding box', 'es')}, {num_bytes:,} bytes"
+    )
+
+
+def _count(number: int, noun: str, plural: str = "s") -> str:
+    return f"{number:,} {noun}{'' if number == 1 else plural}"

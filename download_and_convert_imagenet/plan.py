@@ -1,0 +1,83 @@
+"""Which image goes to which shard: a function of the images' names alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from download_and_convert_imagenet.records.manifest import shard_name
+from download_and_convert_imagenet.records.shard_writer import shard_ranges
+from download_and_convert_imagenet.sources.image_source import ImageSource, SourceError, SourceImage
+
+# Goes into every fingerprint: shards of a converter that wrote other bytes are not kept.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to write.
+
+    Attributes:
+        fingerprint: another one whenever the shard's bytes may be others.
+    """
+
+    split: str
+    index: int
+    num_shards: int
+    images: tuple[SourceImage, ...]
+    keep_png: bool
+    fingerprint: str
+
+    @property
+    def file(self) -> str:
+        """The name of the shard."""
+        return shard_name(self.split, self.index, self.num_shards)
+
+    @property
+    def num_source_bytes(self) -> int:
+        """What there is to read."""
+        return sum(image.location.num_bytes for image in self.images)
+
+
+def plan_conversion(source: ImageSource, num_shards: Mapping[str, int]) -> list[ShardTask]:
+    """The shards of all splits, in the order in which they are written.
+
+    Images are shuffled within their split, so that every shard holds a mixture of the classes, and
+    cut into ranges whose sizes differ by one at most.
+
+    Raises:
+        SourceError: a split has fewer images than shards: a shard may not be empty.
+    """
+    tasks = []
+    for split, images in source.splits.items():
+        count = num_shards[split]
+        if len(images) < count:
+            raise SourceError(
+                f"{len(images)} {split} images cannot fill {count} shards: "
+                f"set --{split}_shards to {max(1, len(images))} or fewer"
+            )
+        shuffled = sorted(images, key=_shuffle_key)
+        for index, numbers in enumerate(shard_ranges(len(shuffled), count)):
+            chosen = tuple(shuffled[number] for number in numbers)
+            fingerprint = _fingerprint(chosen, source.keep_png)
+            tasks.append(ShardTask(split, index, count, chosen, source.keep_png, fingerprint))
+    return tasks
+
+
+def _shuffle_key(image: SourceImage) -> bytes:
+    """A hash of the name: the order is the same in every Python, today and later."""
+    return hashlib.sha256(
+        f"{image.synset}/{image.name}".encode("utf-8", "surrogateescape")
+    ).digest()
+
+
+def _fingerprint(images: Sequence[SourceImage], keep_png: bool) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {keep_png}\n".encode())
+    for image in images:
+        described = (
+            f"{image.name}\0{image.label}\0{image.synset}\0{image.text}\0{image.boxes}\0"
+            f"{image.location.fingerprint}\n"
+        )
+        digest.update(described.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

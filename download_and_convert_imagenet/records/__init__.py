@@ -1,0 +1,1 @@
+"""What a record and a shard are, byte by byte."""

@@ -1,0 +1,158 @@
+"""Which files of ImageNet are there: its archives, Kaggle's, or folders, with the boxes to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from download_and_convert_imagenet.records.tf_example import BoundingBox
+from download_and_convert_imagenet.sources.bounding_boxes import read_boxes
+from download_and_convert_imagenet.sources.downloads import (
+    IMAGENET_BOXES,
+    IMAGENET_TRAIN,
+    IMAGENET_VALIDATION,
+    Progress,
+    download,
+    missing_file_message,
+)
+from download_and_convert_imagenet.sources.image_source import (
+    TRAIN,
+    VALIDATION,
+    ImageSource,
+    SourceError,
+)
+from download_and_convert_imagenet.sources.imagenet_folders import (
+    TRAIN_FOLDERS,
+    VALIDATION_FOLDERS,
+    list_train_folder,
+    list_validation_folder,
+)
+from download_and_convert_imagenet.sources.imagenet_labels import (
+    ListedImage,
+    training_images,
+    validation_images,
+)
+from download_and_convert_imagenet.sources.imagenet_tars import (
+    list_train_archive,
+    list_validation_archive,
+)
+from download_and_convert_imagenet.sources.kaggle import (
+    KAGGLE_ARCHIVES,
+    KaggleImages,
+    ShardsToCome,
+    decompress,
+    list_kaggle_archive,
+)
+from download_and_convert_imagenet.sources.synsets import synsets
+
+NAME = "imagenet"
+# Below a directory of raw images, in the order in which they are looked for.
+_BOX_PATHS = (
+    IMAGENET_BOXES.name,
+    "ILSVRC/Annotations/CLS-LOC/train",
+    "Annotations/CLS-LOC/train",
+    "bounding_boxes",
+    "imagenet_2012_bounding_boxes.csv",
+)
+_ARCHIVES = {TRAIN: IMAGENET_TRAIN, VALIDATION: IMAGENET_VALIDATION}
+_FOLDERS = {TRAIN: TRAIN_FOLDERS, VALIDATION: VALIDATION_FOLDERS}
+Boxes = Mapping[str, tuple[BoundingBox, ...]]
+
+
+@dataclass(frozen=True)
+class ImagenetInput:
+    """Directories with raw images, looked through one after the other.
+
+    Attributes:
+        directories: where archives and folders may be.
+        scratch_dir: where a file that is downloaded or decompressed goes.
+        data_dir: where the shards will go.
+        notice: called with a line for whatever takes long.
+        progress: of a download.
+    """
+
+    directories: Sequence[Path]
+    scratch_dir: Path
+    data_dir: Path
+    notice: Callable[[str], None]
+    progress: Progress | None = None
+
+    def read(self, splits: Sequence[str], boxes: Path | None, *, with_boxes: bool) -> ImageSource:
+        """List the images of `splits`.
+
+        Args:
+            boxes: annotations to read instead of those that are found or downloaded.
+            with_boxes: otherwise no box is read.
+
+        Raises:
+            SourceError: something is missing, incomplete or not what its name says.
+            OSError: something cannot be read.
+        """
+        places = {split: self._find((_ARCHIVES[split].name, *_FOLDERS[split])) for split in splits}
+        kaggle = self._kaggle_archive(splits) if None in places.values() else None
+        if kaggle is None and None in places.values():
+            raise SourceError(self._describe_missing(places))
+        listed = {split: self._list_split(split, place, kaggle) for split, place in places.items()}
+        images = {}
+        if TRAIN in listed:
+            found = self._boxes(boxes, kaggle) if with_boxes else {}
+            images[TRAIN] = training_images(listed[TRAIN], found)
+        if VALIDATION in listed:
+            images[VALIDATION] = validation_images(listed[VALIDATION])
+        for split, found in images.items():
+            if not found:
+                raise SourceError(
+                    f"there are no {split} images in {places[split] or 'the archive'}"
+                )
+        return ImageSource(NAME, tuple(synset.words for synset in synsets()), images)
+
+    def _describe_missing(self, places: Mapping[str, Path | None]) -> str:
+        return "; ".join(
+            missing_file_message(_ARCHIVES[split], self.directories[0])
+            for split, place in places.items()
+            if place is None
+        )
+
+    def _list_split(
+        self, split: str, place: Path | None, kaggle: KaggleImages | None
+    ) -> list[ListedImage]:
+        if place is None:
+            assert kaggle is not None
+            return kaggle.train if split == TRAIN else kaggle.validation
+        self.notice(f"{split} images: {place}")
+        if place.is_dir():
+            return list_train_folder(place) if split == TRAIN else list_validation_folder(place)
+        return list_train_archive(place) if split == TRAIN else list_validation_archive(place)
+
+    def _kaggle_archive(self, splits: Sequence[str]) -> KaggleImages | None:
+        path = self._find(KAGGLE_ARCHIVES)
+        compressed = self._find([f"{name}.gz" for name in KAGGLE_ARCHIVES])
+        if compressed is not None and (path is None or _is_newer(compressed, path)):
+            num_bytes = sum(_ARCHIVES[split].num_bytes or 0 for split in splits)
+            shards = ShardsToCome(self.data_dir, splits, num_bytes)
+            path = decompress(compressed, self.scratch_dir, shards, self.notice)
+        if path is None:
+            return None
+        self.notice(f"images: {path}")
+        return list_kaggle_archive(path)
+
+    def _boxes(self, path: Path | None, kaggle: KaggleImages | None) -> Boxes:
+        path = path or self._find(_BOX_PATHS)
+        if path is None and kaggle is not None and kaggle.annotations:
+            self.notice("bounding boxes: in the same archive")
+            return kaggle.boxes()
+        if path is None:
+            self.notice(f"downloading {IMAGENET_BOXES.url}")
+            path = download(IMAGENET_BOXES, self.scratch_dir, progress=self.progress)
+        self.notice(f"bounding boxes: {path}")
+        return read_boxes(path)
+
+    def _find(self, names: Sequence[str]) -> Path | None:
+        """The first of `names` that is in one of the directories."""
+        candidates = (directory / name for name in names for directory in self.directories)
+        return next((path for path in candidates if path.exists()), None)
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    return path.stat().st_mtime_ns > other.stat().st_mtime_ns

@@ -1,0 +1,118 @@
+"""The class of every ImageNet image: by its folder or archive, or by its number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from download_and_convert_imagenet.records.tf_example import BoundingBox
+from download_and_convert_imagenet.sources.image_source import (
+    TRAIN,
+    VALIDATION,
+    ImageLocation,
+    SourceError,
+    SourceImage,
+)
+from download_and_convert_imagenet.sources.synsets import labels_by_wnid, synsets, validation_labels
+
+_VALIDATION_NAME = re.compile(r"ILSVRC2012_val_(\d{8})(?!\d)", re.IGNORECASE)
+# By which readers tell that a shard is of the wrong split (preprocessing/records/split_check.py).
+_NAMES = {TRAIN: re.compile(r"n\d{8}_\d+\b"), VALIDATION: re.compile(r"ILSVRC2012_val_\d+\b")}
+
+
+class ListedImage(NamedTuple):
+    """An image with the label, 1 to 1000, of its place; None where places say nothing."""
+
+    name: str
+    label: int | None
+    location: ImageLocation
+
+
+def label_of_wnid(wnid: str, where: str) -> int:
+    """The label of a class.
+
+    Raises:
+        SourceError: ILSVRC 2012 has no such class; `where` says what is named so.
+    """
+    label = labels_by_wnid().get(wnid)
+    if label is None:
+        raise SourceError(
+            f"{where} is named after no class of ILSVRC 2012: '{wnid}' is not among its 1000 "
+            "WordNet ids (n01440764, ...); for folders of other classes use --source=folder"
+        )
+    return label
+
+
+def training_images(
+    listed: Iterable[ListedImage], boxes: Mapping[str, tuple[BoundingBox, ...]]
+) -> list[SourceImage]:
+    """Images in the order of label and name, with the boxes of their names without suffix.
+
+    Raises:
+        SourceError: an image that is named like those for validation.
+    """
+    images = []
+    for name, label, location in listed:
+        _refuse_other_split(name, TRAIN)
+        assert label is not None  # every training image lies in a folder or archive of its class
+        images.append(_source_image(name, label, location, boxes.get(name.rpartition(".")[0], ())))
+    return _in_order(images)
+
+
+def validation_images(listed: Iterable[ListedImage]) -> list[SourceImage]:
+    """Images in the order of label and name; the official list says the labels by the numbers.
+
+    Raises:
+        SourceError: an image without a folder of a class whose name is not one of
+            ILSVRC2012_val_00000001.JPEG to ..._00050000.JPEG, one in a wrong folder, or one that is
+            named like those for training.
+    """
+    images = []
+    for name, folder_label, location in listed:
+        _refuse_other_split(name, VALIDATION)
+        official = _official_label(name)
+        label = folder_label if official is None else official
+        if label is None:
+            raise SourceError(
+                f"{name} among the validation images is not named ILSVRC2012_val_00000001.JPEG to "
+                "ILSVRC2012_val_00050000.JPEG: its class is unknown"
+            )
+        if folder_label not in (None, label):
+            raise SourceError(
+                f"{name} lies in the folder {synsets()[folder_label - 1].wnid}, but ImageNet's "
+                f"list says {synsets()[label - 1].wnid}: the folders are mixed up"
+            )
+        images.append(_source_image(name, label, location))
+    return _in_order(images)
+
+
+def _refuse_other_split(name: str, split: str) -> None:
+    """Readers would refuse the shards, after hours, for what one of their names tells."""
+    for other, form in _NAMES.items():
+        if other != split and form.match(name):
+            raise SourceError(
+                f"{name} among the {split} images is named like one of ImageNet's {other} images, "
+                f"which readers refuse there: give the {split} images, or rename it"
+            )
+
+
+def _official_label(name: str) -> int | None:
+    """The label that the list of the 50,000 images gives to a name, None of other names."""
+    match = _VALIDATION_NAME.match(name)
+    labels = validation_labels()
+    if match is None or not 1 <= int(match[1]) <= len(labels):
+        return None
+    return labels[int(match[1]) - 1]
+
+
+def _source_image(
+    name: str, label: int, location: ImageLocation, boxes: tuple[BoundingBox, ...] = ()
+) -> SourceImage:
+    synset = synsets()[label - 1]
+    return SourceImage(name, label, synset.wnid, synset.words, location, boxes)
+
+
+def _in_order(images: list[SourceImage]) -> list[SourceImage]:
+    """By label and name, so that archives and folders of the same images give the same records."""
+    return sorted(images, key=lambda image: (image.label, image.name))

@@ -1,0 +1,161 @@
+"""Kaggle's archive of ImageNet: images of both splits and annotations in one tar.
+
+It comes compressed, and compressed files can be read from the start only, whereas shards mix the
+classes. It is therefore decompressed once, to one plain tar file of about the same size (JPEG files
+do not compress), and read like ImageNet's own archives from then on.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from common.files import file_size, naming
+from download_and_convert_imagenet.records.manifest import split_of
+from download_and_convert_imagenet.records.tf_example import BoundingBox
+from download_and_convert_imagenet.sources.bounding_boxes import BoxError, boxes_of_annotation
+from download_and_convert_imagenet.sources.image_source import ArchiveRange, SourceError
+from download_and_convert_imagenet.sources.imagenet_labels import ListedImage, label_of_wnid
+from download_and_convert_imagenet.sources.tar import TarMember, tar_members
+
+# As they are after decompression.
+KAGGLE_ARCHIVES = (
+    "imagenet_object_localization_patched2019.tar",
+    "imagenet_object_localization.tar",
+)
+_TRAIN = "ILSVRC/Data/CLS-LOC/train/"
+_VALIDATION = "ILSVRC/Data/CLS-LOC/val/"
+_ANNOTATIONS = "ILSVRC/Annotations/CLS-LOC/train/"
+_CHUNK_BYTES = 16 << 20
+
+
+@dataclass
+class KaggleImages:
+    """What the archive at `path` lists; `annotations` are the places of XML files by image name."""
+
+    path: Path
+    train: list[ListedImage] = field(default_factory=list)
+    validation: list[ListedImage] = field(default_factory=list)
+    annotations: dict[str, ArchiveRange] = field(default_factory=dict)
+
+    def boxes(self) -> dict[str, tuple[BoundingBox, ...]]:
+        """The bounding boxes by image name without suffix.
+
+        Raises:
+            SourceError: an annotation that cannot be understood.
+            OSError: the archive cannot be read.
+        """
+        found = {}
+        with self.path.open("rb", buffering=0) as file:  # once: there are half a million of them
+            for stem, location in self.annotations.items():
+                try:
+                    found[stem] = boxes_of_annotation(location.read_from(file.fileno()), stem)
+                except BoxError as error:
+                    raise SourceError(f"{self.path}: {stem}.xml {error}") from error
+        return found
+
+
+def list_kaggle_archive(path: Path) -> KaggleImages:
+    """List the decompressed archive.
+
+    Raises:
+        SourceError: it is incomplete, damaged, or holds a folder of an unknown class.
+        OSError: it cannot be read.
+    """
+    listed = KaggleImages(path)
+    with path.open("rb") as file:
+        mtime_ns = os.fstat(file.fileno()).st_mtime_ns
+        for member in tar_members(file.fileno(), str(path)):
+            location = ArchiveRange(str(path), member.offset, member.num_bytes, mtime_ns)
+            _add(listed, member, location)
+    if not listed.train and not listed.validation:
+        raise SourceError(f"{path} holds no images in {_TRAIN} or {_VALIDATION}")
+    return listed
+
+
+def _add(listed: KaggleImages, member: TarMember, location: ArchiveRange) -> None:
+    path = member.name.removeprefix("./")
+    stem, suffix = os.path.splitext(os.path.basename(path))
+    if path.startswith(_ANNOTATIONS) and suffix == ".xml":
+        listed.annotations[stem] = location
+    elif suffix.lower() != ".jpeg":
+        return
+    elif path.startswith(_TRAIN):
+        wnid = path.removeprefix(_TRAIN).partition("/")[0]
+        label = label_of_wnid(wnid, f"{location.path}: {path}")
+        listed.train.append(ListedImage(stem + suffix, label, location))
+    elif path.startswith(_VALIDATION):
+        listed.validation.append(ListedImage(stem + suffix, None, location))
+
+
+class ShardsToCome(NamedTuple):
+    """What will be written of an archive: splits, of so many bytes at most.
+
+    Older shards of these splits in the directory, which exists, will be replaced.
+    """
+
+    directory: Path
+    splits: Collection[str]
+    num_bytes: int
+
+
+def decompress(
+    path: Path, directory: Path, shards: ShardsToCome, notice: Callable[[str], None]
+) -> Path:
+    """Make the plain tar file of a .tar.gz in `directory`; returns its path.
+
+    Raises:
+        SourceError: the archive is incomplete or damaged, or the disk cannot hold it; or not the
+            shards as well, which would be told hours later.
+        OSError: it cannot be read, or the directory cannot be written.
+    """
+    target = directory / path.name.removesuffix(".gz")
+    partial = target.with_name(f".{target.name}.partial")
+    directory.mkdir(parents=True, exist_ok=True)
+    # A killed command leaves up to the whole of it, which counts as free.
+    partial.unlink(missing_ok=True)
+    num_bytes = path.stat().st_size
+    _check_free_space(path, num_bytes, target, shards)
+    notice(f"decompressing {path}, {num_bytes / 1e9:,.2f} GB, to {target} (once)")
+    try:
+        with naming(target), partial.open("wb") as plain:
+            plain.writelines(_decompressed(path))
+            plain.flush()
+            os.fsync(plain.fileno())
+        partial.replace(target)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise SourceError(f"{path} is incomplete or damaged ({error}): download it again") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def _check_free_space(path: Path, num_bytes: int, target: Path, shards: ShardsToCome) -> None:
+    free = shutil.disk_usage(target.parent).free
+    num_shard_bytes = 0
+    if target.parent.stat().st_dev == shards.directory.stat().st_dev:
+        older = [
+            file for file in shards.directory.iterdir() if split_of(file.name) in shards.splits
+        ]
+        replaced = sum(file_size(file) or 0 for file in (target, *older))
+        num_shard_bytes = max(0, min(num_bytes, shards.num_bytes) - replaced)
+    if num_bytes + num_shard_bytes > free:
+        besides = f", and its shards about {num_shard_bytes / 1e9:,.1f} GB on the same disk"
+        raise SourceError(
+            f"{path} must be decompressed to be read: this needs more than "
+            f"{num_bytes / 1e9:,.1f} GB in {target.parent}{besides if num_shard_bytes else ''}, "
+            f"where {free / 1e9:,.1f} GB are free"
+        )
+
+
+def _decompressed(path: Path) -> Iterator[bytes]:
+    """The content of a .gz, in chunks."""
+    with naming(path), gzip.open(path) as compressed:
+        while chunk := compressed.read(_CHUNK_BYTES):
+            yield chunk

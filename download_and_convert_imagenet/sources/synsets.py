@@ -1,0 +1,46 @@
+"""The 1,000 classes of ILSVRC 2012, and the classes of its 50,000 validation images.
+
+Both files were written for this project; imagenet_data_sources.md says from what, and under which
+license. They are read as package data: this runs from a zip file, too.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from importlib import resources
+
+_PACKAGE = "download_and_convert_imagenet"
+_SYNSETS_FILE = "imagenet_synsets.txt"
+_VALIDATION_FILE = "imagenet_validation_labels.txt"
+
+
+@dataclass(frozen=True)
+class Synset:
+    """A class by its WordNet identifier, `n01440764`, and the words for it."""
+
+    wnid: str
+    words: str
+
+
+@functools.lru_cache(maxsize=1)
+def synsets() -> tuple[Synset, ...]:
+    """All classes in the order of their labels: the one of label 1 first."""
+    lines = _package_text(_SYNSETS_FILE).splitlines()
+    return tuple(Synset(*line.split("\t")) for line in lines)
+
+
+@functools.lru_cache(maxsize=1)
+def labels_by_wnid() -> dict[str, int]:
+    """The label, 1 to 1000, of each WordNet identifier."""
+    return {synset.wnid: label for label, synset in enumerate(synsets(), start=1)}
+
+
+@functools.lru_cache(maxsize=1)
+def validation_labels() -> tuple[int, ...]:
+    """The labels of ILSVRC2012_val_00000001.JPEG, ..._00000002.JPEG and so on, 1 to 1000."""
+    return tuple(int(line) for line in _package_text(_VALIDATION_FILE).splitlines())
+
+
+def _package_text(name: str) -> str:
+    return resources.files(_PACKAGE).joinpath("data").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,87 @@
+"""Photos in, answers out: the classes of each, in the published form or as JSON."""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common import commands
+from common.errors import DataError
+from inference.view import View
+
+if TYPE_CHECKING:
+    from inference.classifier import Classifier
+
+_BATCH_SIZE = 16
+
+
+def classify(
+    classifier: Classifier, paths: Sequence[str], view: View, names: Sequence[str], top: int
+) -> Iterator[dict[str, Any]]:
+    """For each photo, in order, its `image` and `predictions`, best first, or its `error`."""
+    from preprocessing.images import photos
+
+    photos.allow_large_images()
+    files = photos.find(paths)
+    for start in range(0, len(files), _BATCH_SIZE):
+        yield from _classify_batch(classifier, files[start : start + _BATCH_SIZE], view, names, top)
+
+
+def report(answers: Iterable[dict[str, Any]], as_json: bool) -> bool:
+    """Print each answer as it comes, or all as one JSON list; returns whether none is an error."""
+    commands.escape_what_is_no_text()
+    told = []
+    for answer in answers:
+        told.append(answer)
+        if not as_json:
+            _print(answer)
+    if as_json:
+        # What the stream cannot write would become an escape that JSON need not know.
+        is_utf_8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+        print(json.dumps(told, indent=2, ensure_ascii=not is_utf_8), flush=True)
+    return not any("error" in answer for answer in told)
+
+
+def _print(answer: dict[str, Any]) -> None:
+    """The published lines on stdout, or the error on stderr."""
+    if "error" in answer:
+        print(f"error: {answer['error']}", file=sys.stderr, flush=True)
+        return
+    print(f"predicted class for image {answer['image']}: ")
+    for rank, prediction in enumerate(answer["predictions"]):
+        percent = 100 * prediction["probability"]
+        print(f"  -> top_{rank} ({percent:.2f}%): {prediction['label']}  ", flush=True)
+
+
+def _classify_batch(
+    classifier: Classifier, files: Sequence[Path], view: View, names: Sequence[str], top: int
+) -> list[dict[str, Any]]:
+    import numpy as np
+
+    from preprocessing.images import photos
+    from preprocessing.images.photos import photo_view
+
+    answers: list[dict[str, Any]] = []
+    pixels = []
+    for file in files:
+        answers.append({"image": str(file)})
+        try:
+            image = photo_view(photos.read(file), classifier.image_size, **dataclasses.asdict(view))
+        except DataError as error:
+            answers[-1]["error"] = str(error)
+        else:
+            pixels.append(image)
+    rows = iter(classifier.probabilities(np.stack(pixels)) if pixels else ())
+    for answer in answers:
+        if "error" not in answer:
+            row = next(rows)
+            best = np.argsort(-row, kind="stable")[:top]
+            answer["predictions"] = [
+                {"class": int(k), "label": names[k], "probability": float(row[k])} for k in best
+            ]
+    return answers

@@ -1,0 +1,68 @@
+"""The command line of prediction.py."""
+
+from __future__ import annotations
+
+import argparse
+
+from common.commands import positive
+from common.errors import UsageError
+from inference.view import WHOLE
+from models.pretrained import ensure
+from preprocessing.options import EVAL_METHODS, RESIZE_METHODS
+
+DEFAULT_MODEL = "efficientnet_lite0"
+_EXAMPLES = """\
+examples:
+  python prediction.py cat.jpg --model=efficientnet_lite0 --pretrained
+  python prediction.py photos/ --train_dir=runs/lite0 --json
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """What prediction.py takes, with its help."""
+    parser = argparse.ArgumentParser(
+        prog="prediction.py",
+        description="Name what photos show, by pretrained weights or by a run of train.py.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGE", help="image files, or directories of them")
+    add("--model", help=f"default: the run's, or {DEFAULT_MODEL} with --pretrained")
+    add("--pretrained", action="store_true", help="published weights (python -m models.pretrained)")
+    add("--train_dir", metavar="DIR", help="a run of train.py, or one checkpoint")
+    add(
+        "--weights",
+        choices=("ema", "raw"),
+        help="moving averages (the default where the checkpoint has them) or raw weights",
+    )
+    add(
+        "--weights_dir",
+        metavar="DIR",
+        help=f"of --pretrained; default: {ensure.DEFAULT_DIRECTORY}",
+    )
+    add(
+        "--labels_map_file",
+        metavar="FILE",
+        help='JSON, {"0": "tench, Tinca tinca", ...}; default: the class names of the run\'s data '
+        "set, ImageNet's words for ImageNet's 1000 classes",
+    )
+    add("--image_size", type=positive, help="in pixels; default: the run's or the model's")
+    add("--eval_method", choices=(*EVAL_METHODS, WHOLE), help="which part of a photo is seen")
+    add("--resize_method", choices=[m for m in RESIZE_METHODS if m != "round_robin"])
+    add("--top", type=positive, default=5, help="how many classes are named; default: %(default)s")
+    add("--json", action="store_true", help="one JSON list of answers instead of lines")
+    add("--debug", action="store_true", help="tracebacks of errors")
+    return parser
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be meant. What a run says of its photos is not known yet.
+
+    Raises:
+      UsageError: no weights are named, two are, or a flag of the others is given.
+    """
+    if arguments.pretrained == (arguments.train_dir is not None):
+        raise UsageError("give the weights: --pretrained or --train_dir=DIR, one of them")
+    if arguments.train_dir is not None and arguments.weights_dir is not None:
+        raise UsageError("--weights_dir has no effect with --train_dir; it belongs to --pretrained")

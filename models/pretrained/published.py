@@ -1,0 +1,125 @@
+"""The pretrained weights that are known: where they come from, their hash, what they reach.
+
+The facts are in manifest.json. No TensorFlow here: the help of a command reads this.
+
+Weight files in installed Python packages, found without importing the packages.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from common.errors import DataError
+
+_MANIFEST_FILE = Path(__file__).with_name("manifest.json")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Weights of one network.
+
+    `package` is the Python package whose `file` holds them, with its SHA-256; None where no package
+    does, then `official_archive` says where the original is. The expected accuracies belong to
+    `image_size` pixels, `eval_method` and `resize_method` (flags of eval.py), on ImageNet's 50,000
+    validation images; `accuracy_source` says who measured them.
+    """
+
+    origin: str
+    license: str
+    official_archive: str
+    image_size: int
+    num_classes: int
+    eval_method: str
+    resize_method: str
+    expected_top_1_percent: float
+    expected_top_5_percent: float
+    accuracy_source: str
+    package: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+
+
+@functools.cache
+def entries() -> dict[str, Entry]:
+    """Model name -> its weights."""
+    facts = json.loads(_MANIFEST_FILE.read_text(encoding="utf-8"))
+    return {name: Entry(**entry) for name, entry in facts.items()}
+
+
+def get(model: str) -> Entry:
+    """The weights of a model. Raises DataError where none are known, naming those that are."""
+    try:
+        return entries()[model]
+    except KeyError:
+        known = ", ".join(entries())
+        raise DataError(
+            f"no pretrained weights of {model} are known; of {known} they are"
+        ) from None
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file's content, in hexadecimal. Raises DataError if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise DataError(f"{os.fspath(path)} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def check_hash(path: str | os.PathLike[str], expected: str) -> None:
+    """Raises DataError if the file's SHA-256 is not `expected`."""
+    found = sha256(path)
+    if found != expected:
+        raise DataError(
+            f"{os.fspath(path)} has SHA-256 {found}, the manifest says {expected}: it is damaged "
+            "or not the published file; install the package again"
+        )
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package of that name is installed."""
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def weight_file(entry: Entry) -> Path:
+    """The file of the package that holds these weights, its hash checked.
+
+    Raises:
+      DataError: no package holds them, it is not installed, or the file is another one.
+    """
+    if entry.package is None or entry.sha256 is None:
+        raise DataError(
+            f"no Python package holds the {entry.origin}: download {entry.official_archive} and "
+            "give it to python -m models.pretrained with --from=FILE"
+        )
+    require([entry.package])
+    files = metadata.distribution(entry.package).files or []
+    found = [Path(str(file.locate())) for file in files if file.name == entry.file]
+    if not found or not found[0].is_file():
+        raise DataError(f"package {entry.package} does not hold {entry.file}: install it again")
+    check_hash(found[0], entry.sha256)
+    return found[0]
+
+
+def require(packages: Sequence[str]) -> None:
+    """Raises DataError, with the command that installs them, if some are not installed."""
+    absent = [package for package in packages if not is_installed(package)]
+    if absent:
+        raise DataError(
+            f'not installed: {", ".join(absent)}. Run: pip install ".[weights]" in the '
+            f"project's directory, or pip install {' '.join(absent)}"
+        )

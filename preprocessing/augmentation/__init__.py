@@ -1,0 +1,1 @@
+"""Changes training images at random: policies in the pipeline, mixing on the device."""

@@ -1,0 +1,211 @@
+"""The operations on pixels of which AutoAugment and RandAugment are made: bytes in, bytes out.
+
+Images are uint8 [height, width, 3]. An operation does what Pillow's of the same name does, to the
+last level, except where the released code of AutoAugment (Cubuk et al. 2019, arXiv:1805.09501) and
+RandAugment (arXiv:1909.13719) does something else on purpose or by mistake: the published
+accuracies were reached with that. Each such place says so.
+
+Shears, translations and rotations of AutoAugment and RandAugment, to the nearest pixel.
+
+Images are uint8 [height, width, 3]. What comes from outside of the image is gray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+GRAY_FILL = 128
+# Luma of ITU-R 601-2 in 16-bit fixed point, as Pillow has it.
+_LUMA_WEIGHTS = (19595, 38470, 7471)
+_LUMA_BITS = 16
+
+
+def invert(image: tf.Tensor) -> tf.Tensor:
+    """255 minus every value."""
+    return 255 - image
+
+
+def auto_contrast(image: tf.Tensor) -> tf.Tensor:
+    """Stretch each channel to 0..255; a channel of one value is left as it is."""
+    return _by_channel(_stretched, image)
+
+
+def _stretched(channel: tf.Tensor) -> tf.Tensor:
+    values = tf.cast(channel, tf.float32)
+    lowest, highest = tf.reduce_min(values), tf.reduce_max(values)
+    has_one_value = highest == lowest
+    lowest = tf.where(has_one_value, 0.0, lowest)
+    highest = tf.where(has_one_value, 255.0, highest)
+    # Exact: the product fits in 24 bits, and a rounded quotient does not cross an integer.
+    return tf.cast((values - lowest) * 255 / (highest - lowest), tf.uint8)
+
+
+def equalize(image: tf.Tensor) -> tf.Tensor:
+    """Spread the values of each channel so that their histogram becomes flat.
+
+    A channel of a single value, or of too few pixels for 255 steps, is left as it is.
+    """
+    return _by_channel(_equalized, image)
+
+
+def _equalized(channel: tf.Tensor) -> tf.Tensor:
+    values = tf.cast(channel, tf.int32)
+    counts = tf.math.bincount(tf.reshape(values, [-1]), minlength=256, maxlength=256)
+    below = tf.cumsum(counts, exclusive=True)
+    num_below_highest = tf.reduce_max(tf.where(counts > 0, below, 0))
+    step = num_below_highest // 255
+    spread = tf.minimum((below + step // 2) // tf.maximum(step, 1), 255)
+    table = tf.where(step > 0, spread, tf.range(256))
+    return tf.gather(tf.cast(table, tf.uint8), values)
+
+
+def posterize(image: tf.Tensor, num_bits: tf.Tensor) -> tf.Tensor:
+    """Keep the `num_bits` highest bits of every value.
+
+    A level that comes to no bit at all keeps one: TensorFlow shifts a byte by seven at most, and
+    the published policies were found with it (Pillow's refuses). More than eight are all eight.
+    """
+    shift = tf.cast(8 - tf.clip_by_value(num_bits, 1, 8), tf.uint8)
+    return tf.bitwise.left_shift(tf.bitwise.right_shift(image, shift), shift)
+
+
+def solarize(image: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
+    """Invert the values from `threshold` up; at 256, RandAugment's magnitude 10, there are none."""
+    is_inverted = tf.cast(tf.cast(image, tf.int32) >= threshold, tf.uint8)
+    return tf.bitwise.bitwise_xor(image, 255 * is_inverted)  # a `where` takes six times as long
+
+
+def solarize_add(image: tf.Tensor, addition: tf.Tensor) -> tf.Tensor:
+    """Add to the values below 128, up to 255."""
+    values = tf.cast(image, tf.int32)
+    is_changed = tf.cast(values < 128, tf.int32)
+    return tf.cast(tf.minimum(values + addition * is_changed, 255), tf.uint8)
+
+
+def color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Move from gray (factor 0) over the image (1) to stronger colors."""
+    red, green, blue = tf.unstack(tf.cast(image, tf.int32), axis=-1)
+    weights = _LUMA_WEIGHTS
+    gray = red * weights[0] + green * weights[1] + blue * weights[2] + (1 << (_LUMA_BITS - 1))
+    gray = tf.cast(tf.bitwise.right_shift(gray, _LUMA_BITS), tf.float32)
+    return _by_channel(lambda channel: _blend(gray, channel, factor), image)
+
+
+def contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Move from one gray (factor 0) over the image (1) to a stronger contrast.
+
+    The gray ought to be the image's mean, as it is Pillow's. The released code divides the sum of
+    the histogram, which is the number of pixels, by 256: 196 for every image of 224 pixels' side.
+    """
+    num_pixels = tf.size(image) // 3
+    gray = tf.cast(tf.minimum(num_pixels // 256, 255), tf.float32)
+    return _blend(gray, image, factor)
+
+
+def brightness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Move from black (factor 0) over the image (1) to a brighter one."""
+    return _blend(tf.zeros([]), image, factor)
+
+
+def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Move from a smoothed image (factor 0) over the image (1) to a sharper one.
+
+    The smoothing kernel is 3x3 ones with a five in the middle; the outermost pixels, where it has
+    no room, stay. It is rounded as Pillow does it: the released code cuts the fraction off, and a
+    flat area came out one level darker.
+    """
+    values = tf.cast(image, tf.float32)
+    rows = values[:-2] + values[1:-1] + values[2:]
+    boxes = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+    inside = image[1:-1, 1:-1]
+    smooth = tf.floor((boxes + 4 * values[1:-1, 1:-1]) / 13 + 0.5)
+    middle = tf.concat([image[1:-1, :1], _blend(smooth, inside, factor), image[1:-1, -1:]], 1)
+    return tf.concat([image[:1], middle, image[-1:]], 0)
+
+
+def cutout(image: tf.Tensor, half_side: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
+    """Cover a square with gray, as far as it lies within the image.
+
+    Source: DeVries and Taylor 2017, arXiv:1708.04552.
+
+    Args:
+        image: uint8 [height, width, 3].
+        half_side: int32 scalar: the square reaches from the center less this to the pixel before
+            the center plus this.
+        center: float32 [2] in 0..1, of the height and of the width.
+    """
+    shape = tf.shape(image)[:2]
+    middle = tf.cast(tf.floor(center * tf.cast(shape, tf.float32)), tf.int32)
+    top, left = tf.unstack(tf.maximum(middle - half_side, 0))
+    bottom, right = tf.unstack(tf.minimum(middle + half_side, shape))
+    square = tf.fill([bottom - top, right - left, 3], tf.constant(GRAY_FILL, tf.uint8))
+    rows = image[top:bottom]
+    rows = tf.concat([rows[:, :left], square, rows[:, right:]], 1)
+    return tf.ensure_shape(tf.concat([image[:top], rows, image[bottom:]], 0), image.shape)
+
+
+def _by_channel(change: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
+    """`change` of each channel [height, width]: faster than broadcasting over the last axis."""
+    return tf.stack([change(channel) for channel in tf.unstack(image, axis=-1)], -1)
+
+
+def _blend(other: tf.Tensor, image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """`other` at factor 0, the image at 1, and beyond it in a straight line, within 0..255.
+
+    Args:
+        other: float32, a scalar or of the image's shape.
+        image: uint8, any shape.
+        factor: float32 scalar from 0 up.
+    """
+    blended = other + factor * (tf.cast(image, tf.float32) - other)
+    return tf.cast(tf.clip_by_value(blended, 0.0, 255.0), tf.uint8)
+
+
+def shear_x(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Shift every row by `factor` times its number, to the left where that is positive."""
+    return _transform(image, (1, factor, 0), (0, 1, 0))
+
+
+def shear_y(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Shift every column by `factor` times its number, up where that is positive."""
+    return _transform(image, (1, 0, 0), (factor, 1, 0))
+
+
+def translate_x(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    """Shift the image to the left (to the right where `pixels` is negative)."""
+    return _transform(image, (1, 0, pixels), (0, 1, 0))
+
+
+def translate_y(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    """Shift the image up (down where `pixels` is negative)."""
+    return _transform(image, (1, 0, 0), (0, 1, pixels))
+
+
+def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
+    """Turn the image about its center, counter-clockwise where `degrees` is positive."""
+    radians = degrees * (3.141592653589793 / 180)
+    cosine, sine = tf.cos(radians), tf.sin(radians)
+    center_y, center_x = (
+        (tf.cast(side, tf.float32) - 1) / 2 for side in tf.unstack(tf.shape(image)[:2])
+    )
+    return _transform(
+        image,
+        (cosine, -sine, center_x - cosine * center_x + sine * center_y),
+        (sine, cosine, center_y - sine * center_x - cosine * center_y),
+    )
+
+
+def _transform(image: tf.Tensor, x_row: tuple, y_row: tuple) -> tf.Tensor:
+    """Pixel (x, y) becomes the input's at (x_row, y_row) . (x, y, 1), rounded to the nearest."""
+    matrix = [tf.cast(entry, tf.float32) for entry in (*x_row, *y_row, 0, 0)]
+    transformed = tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[tf.newaxis],
+        transforms=tf.stack(matrix)[tf.newaxis],
+        output_shape=tf.shape(image)[:2],
+        interpolation="NEAREST",
+        fill_mode="CONSTANT",
+        fill_value=float(GRAY_FILL),
+    )
+    return tf.ensure_shape(transformed[0], image.shape)

@@ -1,0 +1,128 @@
+"""AutoAugment for ImageNet: one of 25 learned pairs of operations for every image.
+
+Source: Cubuk et al. 2019, arXiv:1805.09501, with the policy "v0" of EfficientNet's released code.
+
+RandAugment: a few operations, each drawn from sixteen, all at the same level.
+
+Source: Cubuk et al. 2020, arXiv:1909.13719, as EfficientNet's released code has it. That code
+draws a probability for each operation as well, between 0.2 and 0.8, and never uses it: a drawn
+operation is always applied. So it is here, without the draw.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from preprocessing.augmentation.operations import (
+    IDENTITY,
+    NAMES,
+    NUM_DRAWS,
+    apply_operation,
+    argument_of,
+)
+from preprocessing.randomness import fold_in
+
+# Of (operation, probability, level) pairs. Some pairs hold an operation of probability 0 or of a
+# level without effect: the search found them so.
+POLICY_V0 = (
+    (("Equalize", 0.8, 1), ("ShearY", 0.8, 4)),
+    (("Color", 0.4, 9), ("Equalize", 0.6, 3)),
+    (("Color", 0.4, 1), ("Rotate", 0.6, 8)),
+    (("Solarize", 0.8, 3), ("Equalize", 0.4, 7)),
+    (("Solarize", 0.4, 2), ("Solarize", 0.6, 2)),
+    (("Color", 0.2, 0), ("Equalize", 0.8, 8)),
+    (("Equalize", 0.4, 8), ("SolarizeAdd", 0.8, 3)),
+    (("ShearX", 0.2, 9), ("Rotate", 0.6, 8)),
+    (("Color", 0.6, 1), ("Equalize", 1.0, 2)),
+    (("Invert", 0.4, 9), ("Rotate", 0.6, 0)),
+    (("Equalize", 1.0, 9), ("ShearY", 0.6, 3)),
+    (("Color", 0.4, 7), ("Equalize", 0.6, 0)),
+    (("Posterize", 0.4, 6), ("AutoContrast", 0.4, 7)),
+    (("Solarize", 0.6, 8), ("Color", 0.6, 9)),
+    (("Solarize", 0.2, 4), ("Rotate", 0.8, 9)),
+    (("Rotate", 1.0, 7), ("TranslateY", 0.8, 9)),
+    (("ShearX", 0.0, 0), ("Solarize", 0.8, 4)),
+    (("ShearY", 0.8, 0), ("Color", 0.6, 4)),
+    (("Color", 1.0, 0), ("Rotate", 0.6, 2)),
+    (("Equalize", 0.8, 4), ("Equalize", 0.0, 8)),
+    (("Equalize", 1.0, 4), ("AutoContrast", 0.6, 2)),
+    (("ShearY", 0.4, 7), ("SolarizeAdd", 0.6, 7)),
+    (("Posterize", 0.8, 2), ("Solarize", 0.6, 10)),
+    (("Solarize", 0.6, 8), ("Equalize", 0.6, 1)),
+    (("Color", 0.8, 6), ("Rotate", 0.4, 5)),
+)
+_AUTO_MAX_TRANSLATION = 250
+_NUM_OPERATIONS = 2
+# Draw numbers of randomness.fold_in.
+_PAIR, _AUTO_OPERATIONS = 48, 49
+
+
+def auto_augment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Apply a random pair of `POLICY_V0`, each operation of it with its own probability.
+
+    Args:
+        image: uint8 [height, width, 3].
+        seed: int64 [2], the example's.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    pair = tf.random.stateless_uniform([], fold_in(seed, _PAIR), 0, len(POLICY_V0), tf.int32)
+    draws = tf.random.stateless_uniform(
+        [_NUM_OPERATIONS, 1 + NUM_DRAWS], fold_in(seed, _AUTO_OPERATIONS)
+    )
+    indices, probabilities, arguments = (tf.gather(table, pair) for table in _tables())
+    for number in range(_NUM_OPERATIONS):
+        is_applied = draws[number, 0] < probabilities[number]
+        index = tf.where(is_applied, indices[number], NAMES.index(IDENTITY))
+        image = apply_operation(image, index, arguments[number], draws[number, 1:])
+    return image
+
+
+def _tables() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Operations, probabilities and arguments of the policy: each [25, 2]."""
+    return (
+        tf.constant([[NAMES.index(name) for name, _, _ in pair] for pair in POLICY_V0]),
+        tf.constant([[probability for _, probability, _ in pair] for pair in POLICY_V0]),
+        tf.constant(
+            [
+                [float(argument_of(name, level, _AUTO_MAX_TRANSLATION)) for name, _, level in pair]
+                for pair in POLICY_V0
+            ]
+        ),
+    )
+
+
+OPERATIONS = tuple(name for name in NAMES if name != IDENTITY)
+_RAND_MAX_TRANSLATION = 100
+# Draw numbers of randomness.fold_in.
+_RAND_OPERATIONS, _DRAWS = 50, 51
+
+
+def rand_augment(
+    image: tf.Tensor, seed: tf.Tensor, *, num_layers: int, magnitude: int
+) -> tf.Tensor:
+    """Apply `num_layers` operations, drawn one by one with equal chances.
+
+    Args:
+        image: uint8 [height, width, 3].
+        seed: int64 [2], the example's.
+        num_layers: how many, 1 or more.
+        magnitude: the level of all of them. 10 is the largest that AutoAugment knows;
+            EfficientNet-B7 was trained with 28. Solarize has no effect from 10 up, Posterize none
+            from 20 up.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    draws = tf.random.stateless_uniform([num_layers, NUM_DRAWS], fold_in(seed, _DRAWS))
+    choices = tf.random.stateless_uniform(
+        [num_layers], fold_in(seed, _RAND_OPERATIONS), 0, len(OPERATIONS), tf.int32
+    )
+    indices = tf.gather([NAMES.index(name) for name in OPERATIONS], choices)
+    arguments = tf.gather(
+        [float(argument_of(name, magnitude, _RAND_MAX_TRANSLATION)) for name in OPERATIONS], choices
+    )
+    for layer in range(num_layers):
+        image = apply_operation(image, indices[layer], arguments[layer], draws[layer])
+    return image

@@ -1,0 +1,143 @@
+"""ImageNet (ILSVRC 2012): 1,281,167 training and 50,000 validation images of 1000 classes.
+
+CIFAR-10: 50,000 training and 10,000 validation images of 32x32 pixels in ten classes.
+
+Any set of labeled images that was converted from one folder a class.
+
+scikit-learn's handwritten digits, written as TFRecords when they are used for the first time.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from common.errors import DataError
+from download_and_convert_imagenet.digits import CLASS_NAMES, convert_digits
+from download_and_convert_imagenet.records.manifest import FILE_NAME
+from preprocessing.images.views import (
+    cifar_train_image,
+    digit_train_image,
+    eval_image,
+    train_image,
+    whole_eval_image,
+)
+from preprocessing.options import ImageOptions, ReadingOptions, refuse_image_options
+from preprocessing.record_dataset import RecordDataset
+from preprocessing.records.shards import check_manifest, manifest_of
+
+IMAGENET_CLASSES = 1000
+
+
+def open_imagenet(data_dir: Path, images: ImageOptions, reading: ReadingOptions) -> RecordDataset:
+    """ImageNet from the TFRecords that every converter since 2016 writes.
+
+    Raises:
+        DataError: the manifest beside the shards names another number of classes.
+    """
+    check_manifest(data_dir, "imagenet", IMAGENET_CLASSES)
+    return RecordDataset(
+        name="imagenet",
+        num_classes=IMAGENET_CLASSES,
+        data_dir=data_dir,
+        train_image=functools.partial(train_image, images),
+        eval_image=functools.partial(eval_image, images),
+        reading=reading,
+    )
+
+
+CIFAR10_CLASSES = 10
+
+
+def open_cifar10(data_dir: Path, images: ImageOptions, reading: ReadingOptions) -> RecordDataset:
+    """CIFAR-10 as TFRecords with ImageNet's keys and labels 1 to 10.
+
+    Raises:
+        UsageError: an option of ImageNet's crops was given.
+        DataError: the manifest beside the shards names another number of classes.
+    """
+    refuse_image_options("cifar10", images)
+    check_manifest(data_dir, "cifar10", CIFAR10_CLASSES)
+    return RecordDataset(
+        name="cifar10",
+        num_classes=CIFAR10_CLASSES,
+        data_dir=data_dir,
+        train_image=cifar_train_image,
+        eval_image=whole_eval_image,
+        reading=reading,
+    )
+
+
+def open_folder(data_dir: Path, images: ImageOptions, reading: ReadingOptions) -> RecordDataset:
+    """A converted set of class folders, treated as ImageNet's images are.
+
+    Raises:
+        DataError: there is no manifest, by which alone the number of classes is known.
+    """
+    manifest = manifest_of(data_dir)
+    if manifest is None:
+        raise DataError(
+            f"{data_dir} has no manifest.json, which tells the number of classes: convert the "
+            "class folders with download_and_convert_imagenet"
+        )
+    return RecordDataset(
+        name="folder",
+        num_classes=manifest.num_classes,
+        data_dir=data_dir,
+        train_image=functools.partial(train_image, images),
+        eval_image=functools.partial(eval_image, images),
+        reading=reading,
+    )
+
+
+def open_digits(data_dir: Path, images: ImageOptions, reading: ReadingOptions) -> RecordDataset:
+    """The digits data set in `data_dir`, converted there if it is not.
+
+    Raises:
+        UsageError: an option of ImageNet's crops was given.
+        DataError: scikit-learn is missing, or the directory holds other files, is the current one,
+            or cannot be written.
+    """
+    refuse_image_options("digits", images)
+    if not (data_dir / FILE_NAME).exists():
+        _convert(data_dir)
+    check_manifest(data_dir, "digits", len(CLASS_NAMES))
+    return RecordDataset(
+        name="digits",
+        num_classes=len(CLASS_NAMES),
+        data_dir=data_dir,
+        train_image=digit_train_image,
+        eval_image=whole_eval_image,
+        reading=reading,
+    )
+
+
+def _convert(data_dir: Path) -> None:
+    try:
+        if data_dir.exists():
+            _refuse_to_replace(data_dir)
+        convert_digits(data_dir.resolve())
+    except ImportError as error:
+        raise DataError(
+            f"the digits data set comes with scikit-learn ({error}): pip install '.[demo]'"
+        ) from error
+    except OSError as error:
+        if not (data_dir / FILE_NAME).exists():  # or another process has just written it
+            raise DataError(f"cannot write the digits data set to {data_dir}: {error}") from error
+
+
+def _refuse_to_replace(data_dir: Path) -> None:
+    """The data set takes the place of a directory, which has to be empty."""
+    if any(data_dir.iterdir()):
+        if (data_dir / FILE_NAME).exists():  # another process has just written it
+            return
+        raise DataError(
+            f"{data_dir} holds other files than the digits data set (no {FILE_NAME}): choose "
+            "another --data_dir"
+        )
+    # The program would be left in a directory that is gone.
+    if data_dir.samefile(Path.cwd()):
+        raise DataError(
+            "the digits data set cannot take the place of the current directory: choose another "
+            "--data_dir"
+        )

@@ -1,0 +1,43 @@
+"""Encoded bytes to RGB pixels, decoding only the part of the image that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+WindowChooser = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""From an image's height and width to a window: int32 [4] of y, x, height, width in pixels."""
+
+
+def decode_window(encoded: tf.Tensor, choose_window: WindowChooser) -> tf.Tensor:
+    """Decode a window of an image to uint8 [height, width, 3] RGB.
+
+    JPEG (also gray and CMYK) is decoded for the rows and columns of the window alone, which is the
+    largest saving of an input pipeline. ImageNet has a PNG among its .JPEG files: whatever is not
+    JPEG by its content is decoded whole, then cut.
+
+    Args:
+        encoded: string scalar.
+        choose_window: called with the int32 height and width.
+    """
+
+    def from_jpeg() -> tf.Tensor:
+        shape = tf.image.extract_jpeg_shape(encoded)
+        window = choose_window(shape[0], shape[1])
+        return tf.image.decode_and_crop_jpeg(encoded, window, channels=3)
+
+    def from_other_format() -> tf.Tensor:
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        shape = tf.shape(image)
+        y, x, height, width = tf.unstack(choose_window(shape[0], shape[1]))
+        return tf.slice(image, [y, x, 0], [height, width, 3])
+
+    image = tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_other_format)
+    image.set_shape([None, None, 3])
+    return image
+
+
+def whole_image(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """The window that is the image."""
+    return tf.stack([0, 0, height, width])

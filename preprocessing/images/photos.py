@@ -1,0 +1,152 @@
+"""Photos as people have them: any format, color mode, size and orientation to 8-bit RGB.
+
+Training data go another way (`image_decoding`), which is faster and knows fewer formats. A JPEG of
+common size gives the same pixels on both.
+
+What a network sees of a photo: the view that evaluations take of the validation images.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from common.errors import DataError
+from preprocessing.images.views import eval_image, whole_eval_image
+from preprocessing.options import ImageOptions
+from preprocessing.records.examples import Example
+
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+)
+# Beyond this, decoding needs gigabytes: 1 billion pixels, three bytes each.
+MAX_PIXELS = 1_000_000_000
+# Bilinear resizing looks at neighbors only, so that a larger image is first averaged down to
+# between one and two times this shorter side.
+LARGE_SIDE = 1024
+_WHITE = (255, 255, 255)
+# A gray value of 16 bits to one of 8: 65535 -> 255.
+_SIXTEEN_TO_EIGHT_BITS = 257
+
+
+def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The files of `paths`, and of directories among them the images, by name, not deeper.
+
+    A path that does not exist, or a directory that has no images or cannot be listed, is kept:
+    reading it will say so.
+    """
+    found = []
+    for path in map(Path, paths):
+        try:
+            found += _images_in(path) if os.path.isdir(path) else [path]
+        except DataError:
+            found.append(path)
+    return found
+
+
+def read(path: str | os.PathLike[str]) -> np.ndarray:
+    """The pixels of an image file: uint8 [height, width, 3], RGB.
+
+    Of several frames the first; turned as its EXIF orientation says; transparent parts on white.
+
+    Raises:
+      DataError: the file is missing, no image, damaged, or has more than MAX_PIXELS; or it is a
+        directory.
+    """
+    if os.path.isdir(path):
+        raise DataError(f"{path} is a directory of {len(_images_in(Path(path)))} images")
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise DataError(f"{path} has {width} x {height} pixels, more than {MAX_PIXELS:,}")
+            if image.format == "JPEG" and min(image.size) >= 2 * LARGE_SIDE:
+                image.draft("RGB", (LARGE_SIDE, LARGE_SIDE))  # decodes fewer pixels
+            return np.asarray(_upright_rgb(image))
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} is not an image that can be read") from error
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
+        raise DataError(f"{path} cannot be read: {_reason(error)}") from error
+
+
+def allow_large_images() -> None:
+    """Let Pillow open images up to MAX_PIXELS; it refuses 179 million as a likely attack."""
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+
+def _images_in(directory: Path) -> list[Path]:
+    """By name. Raises DataError where there is none, or the directory cannot be listed."""
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        raise DataError(f"{directory} cannot be read: {_reason(error)}") from error
+    files = [directory / name for name in names]
+    images = [file for file in files if file.suffix.lower() in SUFFIXES and os.path.isfile(file)]
+    if not images:
+        raise DataError(f"no images in {directory} (looked for {', '.join(sorted(SUFFIXES))})")
+    return images
+
+
+def _reason(error: Exception) -> str:
+    """One line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    shorter = min(image.size)
+    image.load()
+    # First of all, since images that are made anew have lost the orientation; in place, since a
+    # copy of what is upright already would double the memory.
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image = _eight_bit_gray(image)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.new("RGB", rgba.size, _WHITE)
+        image.paste(rgba, mask=rgba.getchannel("A"))
+    elif image.mode != "RGB":
+        image = image.convert("RGB")
+    factor = max(1, shorter // LARGE_SIDE)
+    if factor > 1:
+        image = image.reduce(factor)
+    return image
+
+
+def _eight_bit_gray(image: Image.Image) -> Image.Image:
+    """16 bits to 8; floating point from its own range (0..1, 0..255 or 0..65535)."""
+    values = np.nan_to_num(np.asarray(image, np.float64))
+    highest = values.max(initial=0.0)
+    if image.mode == "F" and highest <= 1:
+        values = values * 255
+    elif image.mode != "F" or highest > 255:
+        values = values / _SIXTEEN_TO_EIGHT_BITS
+    return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+
+
+WHOLE = "whole"
+
+
+def photo_view(pixels: np.ndarray, image_size: int, eval_method: str, **options: Any) -> np.ndarray:
+    """float32 [image_size, image_size, 3] in 0..255.
+
+    Args:
+      pixels: uint8 [height, width, 3], RGB.
+      eval_method: one of `options.EVAL_METHODS`, or "whole" for the image as it is, resized.
+      options: of `ImageOptions`, resize_method, resize_kernels and eval_crop_fraction.
+    """
+    # As PNG, which loses nothing, the pixels go exactly the way of the validation images.
+    example = Example(tf.io.encode_png(pixels), tf.constant(0), tf.zeros([0, 4]))
+    position = tf.constant(0, tf.int64)
+    if eval_method == WHOLE:
+        return whole_eval_image(example, image_size, position).numpy()
+    images = ImageOptions(eval_method=eval_method, **options)
+    return eval_image(images, example, image_size, position).numpy()

@@ -1,0 +1,181 @@
+"""One ImageNet image on its way into a batch: crop, resize, flip, augmentation.
+
+Views of images that are smaller than a network's input: shifted a little, never cut up.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from preprocessing.augmentation.color import distort_color
+from preprocessing.augmentation.policies import auto_augment, rand_augment
+from preprocessing.images.crops import eval_window, train_crop, vgg_resized_shape
+from preprocessing.images.decoding import decode_window, whole_image
+from preprocessing.images.resize import OVERSHOOTING_METHODS, resize
+from preprocessing.options import ImageOptions
+from preprocessing.randomness import fold_in
+from preprocessing.records.examples import Example
+
+# Draw numbers of randomness.fold_in.
+_CROP, _FLIP = 1, 2
+
+
+def train_image(
+    options: ImageOptions, example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
+) -> tf.Tensor:
+    """A random view of an image: uint8 [image_size, image_size, 3].
+
+    Bytes cost a quarter of floats on the way to a GPU, and the rounding is far below the changes
+    that the crop makes.
+    """
+    image = random_view(options, example, image_size, seed, position)
+    if options.resize_method in OVERSHOOTING_METHODS:
+        image = tf.clip_by_value(image, 0.0, 255.0)
+    if options.augment == "color":
+        image = distort_color(image, seed, position)
+    # Bytes are a quarter of the memory to turn round.
+    image = tf.image.stateless_random_flip_left_right(to_bytes(image), fold_in(seed, _FLIP))
+    if options.augment == "autoaugment":
+        return auto_augment(image, seed)
+    if options.augment == "randaugment":
+        return rand_augment(
+            image,
+            seed,
+            num_layers=options.randaugment_num_layers,
+            magnitude=options.randaugment_magnitude,
+        )
+    return image
+
+
+def random_view(
+    options: ImageOptions, example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
+) -> tf.Tensor:
+    """A random part of an image in the size asked for: float32 [image_size, image_size, 3]."""
+    choose = train_crop(options.train_crop, image_size)
+    cropped = decode_window(
+        example.encoded,
+        lambda height, width: choose(height, width, example.boxes, crop_seed(seed)),
+    )
+    return resize(
+        cropped,
+        (image_size, image_size),
+        options.resize_method,
+        position=position,
+        half_pixel_centers=options.half_pixel_centers,
+    )
+
+
+def crop_seed(seed: tf.Tensor) -> tf.Tensor:
+    """The seed of an example's crop, from the example's."""
+    return fold_in(seed, _CROP)
+
+
+def eval_image(
+    options: ImageOptions, example: Example, image_size: int, position: tf.Tensor
+) -> tf.Tensor:
+    """The one view of an image that an evaluation takes: float32 [image_size, image_size, 3].
+
+    Floats as the resize left them, since published accuracies were measured without rounding.
+    """
+    method = options.eval_method
+    fraction = options.eval_crop_fraction
+    cropped = decode_window(
+        example.encoded,
+        lambda height, width: eval_window(method, height, width, image_size, fraction),
+    )
+    if method == "vgg":
+        shape = vgg_resized_shape(tf.shape(cropped)[0], tf.shape(cropped)[1], image_size)
+    else:
+        shape = (image_size, image_size)
+    image = resize(
+        cropped,
+        shape,
+        options.resize_method,
+        position=position,
+        half_pixel_centers=options.half_pixel_centers,
+    )
+    if method == "vgg":
+        y, x = ((side - image_size) // 2 for side in shape)
+        image = tf.slice(image, [y, x, 0], [image_size, image_size, 3])
+    return tf.ensure_shape(image, [image_size, image_size, 3])
+
+
+def to_bytes(image: tf.Tensor) -> tf.Tensor:
+    """float32 in 0..255 to the nearest uint8."""
+    return tf.cast(tf.round(image), tf.uint8)
+
+
+# Digits: the window's side and its shift from the center, in fractions of the image's side.
+_MIN_SIDE, _MAX_SIDE = 0.9, 1.2
+_MAX_SHIFT = 0.06
+# CIFAR: zeros around the image before a window of the image's own size is cut (He et al. 2016).
+_CIFAR_PADDING = 4
+# Draw numbers of randomness.fold_in.
+_SIDE, _SHIFT, _SMALL_FLIP = 32, 33, 34
+
+
+def digit_train_image(
+    example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
+) -> tf.Tensor:
+    """A digit a little larger or smaller and off the center: uint8 [image_size, image_size, 3].
+
+    Never mirrored: a mirrored 2 is no digit. What lies outside of the image is black, as its
+    background is.
+    """
+    del position
+    image = decode_window(example.encoded, whole_image)
+    side = tf.random.stateless_uniform([], fold_in(seed, _SIDE), _MIN_SIDE, _MAX_SIDE)
+    shift = tf.random.stateless_uniform([2], fold_in(seed, _SHIFT), -_MAX_SHIFT, _MAX_SHIFT)
+    begin = 0.5 + shift - side / 2
+    box = tf.concat([begin, begin + side], 0)
+    return to_bytes(_sample_box(tf.cast(image, tf.float32), box, image_size))
+
+
+def _sample_box(image: tf.Tensor, box: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Interpolate the part of an image within a box, as though black pixels surrounded it.
+
+    Args:
+        image: float32 [height, width, 3].
+        box: float32 [4]: ymin, xmin, ymax, xmax in fractions of the image, also outside of 0..1.
+        image_size: the side of the result in pixels.
+    """
+    shape = tf.shape(image)[:2]
+    pixels = tf.cast(tf.concat([shape, shape], 0), tf.float32)
+    begin, end = tf.split(box * pixels, 2)
+    half_step = (end - begin) / image_size / 2
+    samples = tf.concat([begin + half_step, end - half_step], 0)  # the outermost sample points
+    # crop_and_resize counts from the center of the first pixel, 0, to that of the last, 1, and is
+    # black at once beyond: one row of black around makes the border fade as it should.
+    view = tf.image.crop_and_resize(
+        tf.pad(image, [[1, 1], [1, 1], [0, 0]])[tf.newaxis],
+        ((samples + 0.5) / (pixels + 1))[tf.newaxis],
+        box_indices=[0],
+        crop_size=[image_size, image_size],
+    )
+    return tf.ensure_shape(view[0], [image_size, image_size, 3])
+
+
+def cifar_train_image(
+    example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
+) -> tf.Tensor:
+    """Padded by four black pixels, cut back at random, mirrored at random: uint8 as above."""
+    del position
+    image = decode_window(example.encoded, whole_image)
+    shape = tf.shape(image)
+    margins = [[_CIFAR_PADDING, _CIFAR_PADDING], [_CIFAR_PADDING, _CIFAR_PADDING], [0, 0]]
+    offsets = tf.random.stateless_uniform(
+        [2], fold_in(seed, _SHIFT), 0, 2 * _CIFAR_PADDING + 1, tf.int32
+    )
+    view = tf.slice(tf.pad(image, margins), tf.concat([offsets, [0]], 0), shape)
+    view = tf.image.stateless_random_flip_left_right(view, fold_in(seed, _SMALL_FLIP))
+    return to_bytes(_resized(view, image_size))
+
+
+def whole_eval_image(example: Example, image_size: int, position: tf.Tensor) -> tf.Tensor:
+    """The whole image, resized: float32 [image_size, image_size, 3]."""
+    del position
+    return _resized(decode_window(example.encoded, whole_image), image_size)
+
+
+def _resized(image: tf.Tensor, image_size: int) -> tf.Tensor:
+    return resize(image, (image_size, image_size), "bilinear", half_pixel_centers=True)

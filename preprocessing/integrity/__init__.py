@@ -1,0 +1,1 @@
+"""Damaged data: found, explained, skipped, checked."""

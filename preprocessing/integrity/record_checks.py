@@ -1,0 +1,177 @@
+"""Records that are whole but give no image and no label: which, and what is wrong with them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from common.process import num_cores
+from preprocessing.images.decoding import decode_window, whole_image
+from preprocessing.integrity.contents import ShardContents, intact_records
+from preprocessing.records.examples import (
+    BAD_LABEL,
+    NOT_AN_EXAMPLE,
+    NOT_AN_IMAGE,
+    inspect_example,
+    seems_whole,
+)
+from preprocessing.records.stream import Record, untuned
+from preprocessing.records.tfrecord import FRAME_BYTES, HEADER_BYTES, RecordSpan
+
+# How tf.debugging.Assert writes what `examples.parse_example` gives it.
+_LOCATED = re.compile(
+    rf"({NOT_AN_EXAMPLE}|{BAD_LABEL}|{NOT_AN_IMAGE})\] \[(.+?)\] \[(\d+)\](?: \[(-?\d+)\])?"
+)
+
+_IS_NO_EXAMPLE = "it is no tf.train.Example"
+_IS_NO_IMAGE = "image/encoded holds no JPEG, PNG, GIF or BMP image"
+_CANNOT_BE_DECODED = "its image cannot be decoded"
+
+_BATCH_SIZE = 64
+_NUM_FINGERPRINTS = 1 << 62
+
+
+def describe_problem(path: Path | str, index: int | str, problem: str) -> str:
+    """The one line about a record, in the words that every part of the reader uses."""
+    return f"{path}: record {index}: {problem}"
+
+
+def located_problem(message: str, num_classes: int) -> str | None:
+    """The line for a TensorFlow error that tells file and record itself, None for another."""
+    match = _LOCATED.search(message)
+    return match and describe_problem(match[2], match[3], _problem_in_words(match, num_classes))
+
+
+def _problem_in_words(match: re.Match[str], num_classes: int) -> str:
+    if match[1] == BAD_LABEL:
+        return _describe_label(match[4], num_classes)
+    return _IS_NO_IMAGE if match[1] == NOT_AN_IMAGE else _IS_NO_EXAMPLE
+
+
+def _describe_label(label: int | str, num_classes: int) -> str:
+    return f"image/class/label is {label}, not from 1 to {num_classes}"
+
+
+class Checked(NamedTuple):
+    """One record of a file, and what is wrong with it ("" for nothing).
+
+    `fingerprint` is a 62-bit hash of the encoded image and `name` its file's; both, and the label
+    (from 0 on), mean something for sound records only.
+    """
+
+    index: int
+    problem: str
+    label: int = -1
+    fingerprint: int = 0
+    name: str = ""
+
+
+def check_records(
+    path: Path, contents: ShardContents, num_classes: int, *, decode_every: int
+) -> Iterator[Checked]:
+    """Try every intact record of a shard, in order and in one pass, however many are unsound.
+
+    Args:
+        contents: of the file at `path`.
+        num_classes: labels in the file go from 1 to this.
+        decode_every: decode every so-manieth image of a file, 1 for all, 0 for none. Of the others
+            the first and the last bytes and a JPEG's header are looked at, and those that do not
+            seem whole are decoded, too.
+    """
+
+    check = _checker(num_classes, decode_every)
+    results = intact_records(path, contents).map(check, num_parallel_calls=num_cores())
+    # A record that fails is left out, and found by its number to be absent.
+    rows = _rows(untuned(results.ignore_errors().batch(_BATCH_SIZE)))
+    row = next(rows, None)
+    for index, span in contents.intact:
+        if row is None or row.index != index:
+            yield Checked(index, _failure(path, span))
+            continue
+        problem = _problem(row, num_classes)
+        yield Checked(
+            index,
+            problem,
+            int(row.label) - 1,
+            int(row.fingerprint),
+            row.name.decode(errors="replace"),
+        )
+        row = next(rows, None)
+
+
+class _Row(NamedTuple):
+    """What the pipeline tells of a record: tensors inside of it, NumPy's scalars outside."""
+
+    index: Any
+    is_example: Any
+    is_image: Any
+    label: Any  # that of the file
+    fingerprint: Any
+    name: Any
+
+
+@functools.cache
+def _checker(num_classes: int, decode_every: int) -> Callable[..., _Row]:
+    """The check of one record; a graph of its own, which is traced once for all files."""
+
+    def check(record: Record) -> _Row:
+        found = inspect_example(record.data, num_classes)
+        is_sound = found.is_example & found.is_labeled & found.is_image
+        encoded = found.example.encoded
+        with tf.control_dependencies(_decoded(encoded, record.index, is_sound, decode_every)):
+            fingerprint = tf.strings.to_hash_bucket_fast(encoded, _NUM_FINGERPRINTS)
+        name = _file_name(tf.where(found.is_example, record.data, ""))
+        label = found.example.label
+        return _Row(record.index, found.is_example, found.is_image, label, fingerprint, name)
+
+    return tf.function(check, autograph=False)
+
+
+def _rows(batches: tf.data.Dataset) -> Iterator[_Row]:
+    for columns in batches.as_numpy_iterator():
+        yield from map(_Row._make, zip(*columns, strict=True))
+
+
+def _problem(row: _Row, num_classes: int) -> str:
+    if not row.is_example:
+        return _IS_NO_EXAMPLE
+    if not 1 <= row.label <= num_classes:
+        return _describe_label(row.label, num_classes)
+    return "" if row.is_image else _IS_NO_IMAGE
+
+
+def _failure(path: Path, span: RecordSpan) -> str:
+    """What is wrong with an intact record that cannot be parsed or decoded."""
+    with path.open("rb") as file:
+        file.seek(span.offset + HEADER_BYTES)
+        data = file.read(span.num_bytes - FRAME_BYTES)
+    try:
+        tf.train.Example.FromString(data)
+    except DecodeError:
+        return _IS_NO_EXAMPLE
+    return _CANNOT_BE_DECODED
+
+
+def _decoded(
+    encoded: tf.Tensor, index: tf.Tensor, is_sound: tf.Tensor, decode_every: int
+) -> list[tf.Tensor]:
+    """What has to be computed for an image to have been decoded, where it is to be."""
+
+    def num_pixels() -> tf.Tensor:
+        return tf.size(decode_window(encoded, whole_image))
+
+    is_doubtful = tf.logical_not(tf.cond(is_sound, lambda: seems_whole(encoded), lambda: is_sound))
+    is_sampled = tf.math.floormod(index, decode_every) == 0 if decode_every else tf.constant(False)
+    is_chosen = is_sound & (is_sampled | is_doubtful)
+    return [tf.cond(is_chosen, num_pixels, lambda: tf.constant(0))]
+
+
+def _file_name(data: tf.Tensor) -> tf.Tensor:
+    key = "image/filename"
+    return tf.io.parse_single_example(data, {key: tf.io.FixedLenFeature([], tf.string, "")})[key]

@@ -1,0 +1,154 @@
+"""Checking whole files: every checksum, label and image, going on past what is unsound.
+
+Images that are in both splits, by the fingerprints of their encoded bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import DataError
+from download_and_convert_imagenet.records.manifest import Shard
+from preprocessing.integrity.contents import ShardContents, verify_shard
+from preprocessing.integrity.record_checks import check_records, describe_problem
+from preprocessing.records.counts import describe_damage
+from preprocessing.records.shards import ShardSet, size_problem
+from preprocessing.records.split_check import other_split
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What was found in one file.
+
+    Attributes:
+        num_examples: records with intact checksums.
+        class_counts: int64 [num_classes], over the records without any problem.
+        indices, fingerprints: int64, the numbers of these records and hashes of their images.
+        problems: one line each.
+    """
+
+    path: Path
+    num_bytes: int
+    num_examples: int
+    class_counts: np.ndarray
+    indices: np.ndarray
+    fingerprints: np.ndarray
+    problems: tuple[str, ...]
+
+
+def check_shard(
+    path: Path, subset: str, num_classes: int, *, decode_every: int, listed: Shard | None = None
+) -> ShardReport:
+    """Check every record of a file, and the file against its line in the manifest.
+
+    That a file is empty or cannot be read is a problem like others.
+    """
+    problem = size_problem(path, listed)
+    try:
+        if path.stat().st_size:
+            return _check_records(path, subset, num_classes, decode_every, listed)
+    except DataError as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"{path} cannot be read: {error.strerror}"
+    nothing = np.zeros([0], np.int64)
+    return ShardReport(path, 0, 0, np.zeros([num_classes], np.int64), nothing, nothing, (problem,))
+
+
+def _check_records(
+    path: Path, subset: str, num_classes: int, decode_every: int, listed: Shard | None
+) -> ShardReport:
+    contents = verify_shard(path)
+    problem = size_problem(path, listed)
+    problems = [problem] if problem else []
+    problems += [
+        describe_damage(path, index, span.offset, span.problem) for index, span in contents.lost
+    ]
+    sound = []
+    for checked in check_records(path, contents, num_classes, decode_every=decode_every):
+        problem = checked.problem or other_split(checked.name, subset)
+        if problem:
+            problems.append(describe_problem(path, checked.index, problem))
+        else:
+            sound.append((checked.index, checked.fingerprint, checked.label))
+    indices, fingerprints, labels = np.array(sound, np.int64).reshape(-1, 3).T
+    problems += _problems_of_manifest(path, contents, listed, is_sound=not problems)
+    return ShardReport(
+        path=path,
+        num_bytes=path.stat().st_size,
+        num_examples=len(contents.intact),
+        class_counts=np.bincount(labels, minlength=num_classes),
+        indices=indices,
+        fingerprints=fingerprints,
+        problems=tuple(problems),
+    )
+
+
+def check_split(
+    shards: ShardSet, num_classes: int, *, decode_every: int, num_threads: int
+) -> Iterator[ShardReport]:
+    """The reports of a split's files in their order, `num_threads` files being read at a time."""
+    listed = shards.listed
+    with ThreadPoolExecutor(num_threads) as threads:
+        yield from threads.map(
+            lambda path: check_shard(
+                path,
+                shards.subset,
+                num_classes,
+                decode_every=decode_every,
+                listed=listed.get(path.name),
+            ),
+            shards.paths,
+        )
+
+
+def _problems_of_manifest(
+    path: Path, contents: ShardContents, listed: Shard | None, *, is_sound: bool
+) -> list[str]:
+    """A file that is not the one of which the manifest tells."""
+    if listed is None:
+        return []
+    num_intact = len(contents.intact)
+    if listed.num_examples != num_intact + len(contents.lost):
+        return [f"{path}: {num_intact} intact records, the manifest says {listed.num_examples}"]
+    # A file with a damaged record has another checksum, which would tell nothing new.
+    if is_sound and listed.sha256 and _sha256(path) != listed.sha256:
+        return [f"{path}: every record is intact, but it is not the file of the manifest (SHA-256)"]
+    return []
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# The real ImageNet has a few images twice; a shard of the other split has nothing else.
+_LARGEST_SHARE = 0.1
+
+
+def problems_of_overlap(
+    train: Sequence[ShardReport], validation: Sequence[ShardReport]
+) -> tuple[list[str], int]:
+    """A line for every validation shard that is largely training data, and the images in both."""
+    seen = np.sort(np.concatenate([report.fingerprints for report in train]))
+    problems, num_shared = [], 0
+    for report in validation:
+        shared = report.indices[np.isin(report.fingerprints, seen)]
+        num_shared += len(shared)
+        if len(shared) > _LARGEST_SHARE * len(report.indices):
+            problems.append(
+                f"{report.path}: record {shared[0]}: its image, and those of {len(shared)} of "
+                f"{len(report.indices)} records, are in the train split too"
+            )
+    return problems, num_shared

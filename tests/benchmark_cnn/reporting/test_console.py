@@ -1,0 +1,180 @@
+"""The published line format, byte for byte, and the positions that other tools read."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark_cnn.reporting import console
+from benchmark_cnn.reporting.console import HeaderFacts
+from benchmark_cnn.reporting.speed import SpeedReport
+
+ROOT = Path(__file__).resolve().parents[3]
+SPEED = SpeedReport(146.64, 0.349, 0.6, 0.02)
+
+
+def facts(**changes):
+    return HeaderFacts(
+        **{
+            "tensorflow_version": "2.21.0",
+            "model": "resnet50",
+            "dataset": "imagenet",
+            "synthetic": True,
+            "mode": "training",
+            "batch_size_per_device": 64,
+            "num_devices": 2,
+            "num_batches": 100,
+            "num_epochs": 100 * 128 / 1281167,
+            "devices": ("/device:GPU:0", "/device:GPU:1"),
+            "data_format": "NCHW",
+            "optimizer": "sgd",
+            "variables": "replicated",
+            "all_reduce": "nccl",
+        }
+        | changes
+    )
+
+
+class TestHeader:
+    def test_it_is_the_published_one(self):
+        assert "\n".join(console.header_lines(facts())) == (
+            "TensorFlow:  2.21\n"
+            "Model:       resnet50\n"
+            "Dataset:     imagenet (synthetic)\n"
+            "Mode:        training\n"
+            "SingleSess:  False\n"
+            "Batch size:  128 global\n"
+            "             64 per device\n"
+            "Num batches: 100\n"
+            "Num epochs:  0.01\n"
+            "Devices:     ['/gpu:0', '/gpu:1']\n"
+            "NUMA bind:   False\n"
+            "Data format: NCHW\n"
+            "Optimizer:   sgd\n"
+            "Variables:   replicated\n"
+            "AllReduce:   nccl\n"
+            "=========="
+        )
+
+    def test_real_data(self):
+        assert "Dataset:     imagenet" in console.header_lines(facts(synthetic=False))
+
+    def test_an_all_reduce_that_was_not_chosen(self):
+        assert "AllReduce:   None" in console.header_lines(facts(all_reduce=None))
+
+    @pytest.mark.parametrize("variables", ["parameter_server", "independent"])
+    def test_no_all_reduce_where_nothing_is_reduced(self, variables):
+        lines = console.header_lines(facts(variables=variables))
+        assert not [line for line in lines if "AllReduce" in line]
+
+    def test_accumulation_counts_in_the_global_batch(self):
+        lines = console.header_lines(facts(accumulation_steps=3))
+        start = lines.index("Batch size:  384 global")
+        assert lines[start + 1 : start + 3] == [
+            "             64 per device",
+            "             3 batches accumulated per update",
+        ]
+
+    def test_workers_count_in_the_global_batch(self):
+        lines = console.header_lines(
+            facts(variables="collective_all_reduce", num_workers=4, synchronous=True)
+        )
+        assert "Batch size:  512 global" in lines
+        assert lines[-3:] == ["AllReduce:   nccl", "Sync:        True", "=========="]
+
+    def test_short_device_names_stay(self):
+        lines = console.header_lines(facts(devices=["/cpu:0", "/job:worker/task:1/device:CPU:3"]))
+        assert "Devices:     ['/cpu:0', '/job:worker/task:1/cpu:3']" in lines
+
+
+class TestStepLines:
+    def test_columns(self):
+        assert console.column_header() == "Step\tImg/sec\ttotal_loss"
+        assert (
+            console.column_header(with_accuracy=True)
+            == "Step\tImg/sec\ttotal_loss\ttop_1_accuracy\ttop_5_accuracy"
+        )
+
+    def test_without_accuracy(self):
+        line = console.step_line(10, SPEED, 7.2549)
+        assert line == "10\timages/sec: 146.6 +/- 0.3 (jitter = 0.6)\t7.255"
+
+    def test_with_accuracy(self):
+        line = console.step_line(1, SpeedReport(147.1, 0.0, 0.0, 0.0), 7.255, 0.001, 0.0049)
+        assert line == "1\timages/sec: 147.1 +/- 0.0 (jitter = 0.0)\t7.255\t0.001\t0.005"
+
+    def test_the_positions_that_tools_read(self):
+        tokens = console.step_line(120, SPEED, 7.2549, 0.0127, 0.0518).split()
+        assert len(tokens) == 11
+        assert tokens[0] == "120"
+        assert tokens[2] == "146.6"
+        assert tokens[4] == "0.3"
+        assert tokens[8] == "7.255"
+        assert tokens[9] == "0.013"
+        assert tokens[10] == "0.052"
+        assert len(console.step_line(120, SPEED, 7.2549).split()) == 9
+
+    def test_a_loss_that_is_not_a_number_keeps_its_place(self):
+        assert console.step_line(1, SPEED, float("nan")).split()[8] == "nan"
+
+
+def test_total():
+    assert "\n".join(console.total_lines(146.379)) == (
+        "----------------------------------------------------------------\n"
+        "total images/sec: 146.38\n"
+        "----------------------------------------------------------------"
+    )
+
+
+def test_evaluation():
+    assert console.evaluation_step_line(10, 812.34) == "10\t812.3 examples/sec"
+    assert (
+        console.accuracy_line(0.761234, 0.92871, 50000)
+        == "Accuracy @ 1 = 0.7612 Accuracy @ 5 = 0.9287 [50000 examples]"
+    )
+    assert console.running_evaluation_line(5004) == "Running evaluation at global_step 5004"
+    assert console.RESUMING_TRAINING == "Resuming training"
+    assert console.DONE_WITH_TRAINING == "Done with training"
+
+
+def test_a_line_reaches_a_pipe_before_the_process_ends():
+    program = (
+        "import sys; from benchmark_cnn.reporting.reporter import console\n"
+        "console.log('first', 'second'); sys.stdin.readline()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": ""},
+    ) as process:
+        assert process.stdout.readline() == b"first\n"
+        assert process.stdout.readline() == b"second\n"
+        assert process.poll() is None
+        process.stdin.close()
+
+
+def test_lines_go_to_a_destination_while_there_is_one(capsys):
+    seen = []
+    with contextlib.suppress(RuntimeError), console.routed_through(seen.append):
+        console.log("above the bar")
+        raise RuntimeError
+    console.log("plain")
+    assert seen == ["above the bar"]
+    assert capsys.readouterr().out == "plain\n"
+
+
+def test_it_needs_no_tensorflow():
+    modules = "console, speed, progress, metrics_log, run_record, curves"
+    program = (
+        f"import sys; from benchmark_cnn.reporting import {modules}\n"
+        "print({'tensorflow', 'matplotlib', 'rich'} & set(sys.modules))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "set()\n"

@@ -1,0 +1,165 @@
+"""The progress bar on a real pseudo-terminal, and nothing of it anywhere else."""
+
+import contextlib
+import io
+import mmap
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark_cnn.reporting import console, progress
+
+ROOT = Path(__file__).resolve().parents[3]
+LINE = "501\timages/sec: 146.6 +/- 0.3 (jitter = 0.6)\t7.255" + "\t0.001" * 20
+PROGRAM = f"""
+import time
+from benchmark_cnn.reporting import console
+from benchmark_cnn.reporting import progress
+with progress.ProgressBar(1000, 500, gpu_memory_bytes=lambda: 3 * 2**29) as bar:
+    for step in (501, 502, 503):
+        console.log({LINE!r})
+        bar.update(step, images_per_sec=1234.56, data_wait_share=0.031)
+        time.sleep(0.6)
+console.log("total")
+"""
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def run_on_a_terminal(term="xterm", columns=120):
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        cwd=ROOT,
+        stdout=slave,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"TERM": term, "COLUMNS": str(columns), "LINES": "24"},
+    )
+    os.close(slave)
+    output = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # The other side has closed.
+            break
+        if not part:
+            break
+        output += part
+    os.close(master)
+    assert process.communicate()[1] == b""
+    assert process.returncode == 0
+    return output.decode()
+
+
+@pytest.fixture(scope="module")
+def output():
+    return run_on_a_terminal()
+
+
+class TestTerminal:
+    def test_it_shows_step_speed_data_wait_and_memory(self, output):
+        text = ESCAPES.sub("", output)
+        assert re.search(r"502/1000 .*50%.* left \| 1234\.6 images/s \| data wait 3% \| ", text)
+        assert re.search(r"memory \d+\.\d GiB, GPU 1\.5 GiB", text)
+
+    def test_it_counts_from_the_resumed_step(self, output):
+        assert "500/1000" in output
+        assert not re.search(r"\b0/1000", output)
+
+    def test_lines_stay_whole_and_tabs_stay_tabs(self, output):
+        assert ESCAPES.sub("", output).count(f"{LINE}\r\n") == 3
+
+    def test_it_leaves_nothing_behind(self, output):
+        # The bar's line is erased before the next line is printed, and the cursor shown again.
+        assert output.endswith("\x1b[2Ktotal\r\n")
+        assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")
+
+
+def test_a_narrow_terminal_keeps_the_bar_in_one_line():
+    bars = [
+        part
+        for part in re.split(r"[\r\n]+", ESCAPES.sub("", run_on_a_terminal(columns=40)))
+        if "/1000 " in part
+    ]
+    assert bars
+    assert max(map(len, bars)) <= 40
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines_only():
+    assert run_on_a_terminal(term="dumb") == f"{LINE}\r\n" * 3 + "total\r\n"
+
+
+def test_a_pipe_gets_lines_only():
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        env=os.environ | {"TERM": "xterm", "FORCE_COLOR": "1"},
+    )
+    assert result.stdout.decode() == f"{LINE}\n" * 3 + "total\n"
+
+
+def test_an_error_takes_the_bar_down(monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    with contextlib.suppress(RuntimeError), progress.ProgressBar(10, stream=stream):
+        console.log("above the bar")
+        raise RuntimeError
+    console.log("below")
+    assert "above the bar\n" in stream.getvalue()
+    assert capsys.readouterr().out == "below\n"
+
+
+class TestRemainingTime:
+    def remaining(self, observations, total=1000):
+        times = iter(secs for _, secs in observations)
+        remaining = progress.RemainingTime(total, clock=lambda: next(times))
+        for step, _ in observations:
+            remaining.observe(step)
+        return remaining.secs()
+
+    def test_unknown_until_two_observations(self):
+        assert self.remaining([]) is None
+        assert self.remaining([(1, 0.0)]) is None
+        assert self.remaining([(1, 0.0), (1, 5.0)]) is None
+
+    def test_the_first_call_does_not_count(self):
+        # 60 s of compilation before step 1, then half a second a step.
+        assert self.remaining([(1, 60.0), (101, 110.0)]) == pytest.approx(899 * 0.5)
+
+    def test_a_resumed_run_goes_by_its_own_steps(self):
+        assert self.remaining([(901, 7.0), (911, 27.0)]) == pytest.approx(89 * 2.0)
+
+    def test_it_never_falls_below_nothing(self):
+        assert self.remaining([(998, 0.0), (1002, 4.0)]) == 0
+
+
+def test_what_is_not_known_yet_is_left_out():
+    nothing = {"images_per_sec": float("nan"), "data_wait_share": float("nan")}
+    assert progress.status_text(remaining_secs=None, memory="memory 2.0 GiB", **nothing) == (
+        "memory 2.0 GiB"
+    )
+
+
+@pytest.mark.parametrize(
+    ("secs", "text"),
+    [(0.4, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05"), (86400 + 7322, "1d 2:02:02")],
+)
+def test_durations(secs, text):
+    assert progress.duration_text(secs) == text
+
+
+def test_process_memory_grows_by_what_is_allocated():
+    size, part = 64 * 2**20, bytes(2**20)
+    before = progress.process_memory_bytes()
+    with mmap.mmap(-1, size) as block:  # an allocator may hand out pages that were used before
+        for _ in range(size // len(part)):
+            block.write(part)
+        grown = progress.process_memory_bytes() - before
+    assert grown == pytest.approx(size, rel=0.2)

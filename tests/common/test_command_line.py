@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+CHATTER = (
+    "2026-01-31 12:00:00.123456: I tensorflow/core/util/port.cc:153] oneDNN is on.",
+    "2026-01-31 12:00:00.123456: E external/local_xla/cuda_fft.cc:477] no factory",
+    "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+    "E0000 00:00:1700000000.123456   12345 cuda_dnn.cc:8310] no factory",
+)
+REASON = "libpython3.so: wrong ELF class"
+# In the place of TensorFlow, which cannot be made to fail.
+MODULE = """
+import os
+os.write(2, {text!r})
+{last_line}
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Run quiet_tensorflow() where "import tensorflow" prints lines and ends with `last_line`."""
+
+    def run(last_line, **environment):
+        text = "\n".join((*CHATTER[:2], REASON, *CHATTER[2:], "")).encode()
+        (tmp_path / "tensorflow.py").write_text(MODULE.format(text=text, last_line=last_line))
+        variables = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+        code = "from common import process; process.quiet_tensorflow()"
+        return subprocess.run(
+            [sys.executable, "-c", f"{code}; print('ready')"],
+            cwd=ROOT, capture_output=True, text=True, timeout=60,
+            env={**variables, "PYTHONPATH": str(tmp_path), **environment},
+        )  # fmt: skip
+
+    return run
+
+
+def test_what_tensorflow_prints_when_it_starts_is_left_out(start):
+    done = start("constant = abs")
+    assert (done.stdout, done.stderr) == ("ready\n", "")
+
+
+def test_why_the_import_fails_is_told(start):
+    done = start("raise ImportError('cannot load')")
+    lines = done.stderr.splitlines()
+    assert lines[0] == REASON
+    assert lines[1].startswith("Traceback")
+    assert lines[-1] == "ImportError: cannot load"
+    assert not set(CHATTER) & set(lines)
+
+
+def test_all_lines_are_there_for_who_asks_for_them(start):
+    done = start("constant = abs", TF_CPP_MIN_LOG_LEVEL="0")
+    assert done.stdout == "ready\n"
+    assert set(done.stderr.splitlines()) == {*CHATTER, REASON}

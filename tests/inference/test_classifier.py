@@ -1,0 +1,68 @@
+"""How many classes a checkpoint has, and which network it is therefore not of."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from benchmark_cnn.params.params import write_parameters
+from benchmark_cnn.params.validation import make_params
+from checkpoints import checked_bundle
+from common.errors import DataError
+from inference.classifier import Classifier
+from models import registry
+from models.pretrained import importing
+
+# Two small networks, without and with a class for the background.
+PLAIN, BACKGROUND = "lenet", "mobilenet_v1_relu"
+
+
+def checkpoint(directory, model: str, num_classes: int):
+    shapes = importing.network_shapes(model, num_classes)
+    prefix = directory / "model.ckpt"
+    checked_bundle.write(
+        prefix, {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    )
+    return prefix
+
+
+@pytest.mark.parametrize(
+    ("model", "num_classes", "outputs"), [(PLAIN, 1001, 1001), (BACKGROUND, 999, 1000)]
+)
+def test_a_background_class_too_many_or_too_few_is_refused(tmp_path, model, num_classes, outputs):
+    """The classes would be those of ImageNet moved by one."""
+    prefix = checkpoint(tmp_path, model, num_classes)
+    pattern = f"{re.escape(str(prefix))}: the checkpoint has {outputs} outputs, the network "
+    with pytest.raises(DataError, match=pattern + r"\d+, so one of them counts a background"):
+        Classifier(model, prefix)
+
+
+@pytest.mark.parametrize(("model", "num_classes"), [(PLAIN, 1001), (BACKGROUND, 999)])
+def test_a_run_on_as_many_classes_is_taken_at_its_word(tmp_path, model, num_classes):
+    prefix = checkpoint(tmp_path, model, num_classes)
+    write_parameters(make_params(model=model, num_classes=num_classes), tmp_path)
+    assert Classifier(model, prefix).num_classes == num_classes
+
+
+def test_the_best_checkpoint_of_a_run_is_taken_at_its_word(tmp_path, monkeypatch):
+    """It lies one folder below the run's parameters."""
+    write_parameters(make_params(model=PLAIN, num_classes=1001), tmp_path)
+    prefix = checkpoint(tmp_path / "best", PLAIN, 1001)
+    assert Classifier(PLAIN, prefix).num_classes == 1001
+    monkeypatch.chdir(prefix.parent)
+    assert Classifier(PLAIN, prefix.name).num_classes == 1001
+    other = checkpoint(tmp_path / "other", PLAIN, 1001)
+    with pytest.raises(DataError, match="counts a background"):
+        Classifier(PLAIN, other)
+
+
+@pytest.mark.parametrize("num_classes", [10, 1000])
+def test_other_numbers_are_the_checkpoints(tmp_path, num_classes):
+    assert Classifier(PLAIN, checkpoint(tmp_path, PLAIN, num_classes)).num_classes == num_classes
+
+
+def test_the_networks_are_what_they_are_here_for():
+    assert not registry.get(PLAIN).background_class
+    assert registry.get(BACKGROUND).background_class

@@ -1,0 +1,136 @@
+"""What a run's data say of a photo, whether or not they are still where the run found them."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import pytest
+
+import train
+from benchmark_cnn.params.params import read_parameters
+from benchmark_cnn.params.validation import make_params
+from common.errors import DataError
+from download_and_convert_imagenet.records.manifest import Manifest, write_manifest
+from inference import class_names
+from inference import view as run_data
+from preprocessing import registry
+
+
+def data_of(**flags):
+    """The data flags of a run; without a data_name as an earlier version wrote them."""
+    return make_params(**flags).data
+
+
+@pytest.mark.parametrize(
+    ("data_name", "directory", "eval_method"),
+    [("digits", None, "whole"), ("cifar10", None, "whole"), ("imagenet", None, "inception"),
+     (None, "digits", "whole"), (None, "elsewhere", "inception")],
+)  # fmt: skip
+def test_the_view_of_a_run_is_that_of_its_data(tmp_path, data_name, directory, eval_method):
+    """A directory tells what it holds by its manifest."""
+    data_dir = None
+    if directory is not None:
+        data_dir = str(tmp_path)
+        write_manifest(tmp_path, Manifest(directory, ("a", "b"), {}))
+    data = data_of(data_dir=data_dir or "none", eval_method="inception", resize_method="area")
+    view = run_data.view_of(dataclasses.replace(data, data_name=data_name))
+    assert view.eval_method == eval_method
+    if eval_method != "whole":
+        assert view == run_data.View(eval_method, "area")
+
+
+def test_the_view_of_a_run_is_that_of_its_evaluations():
+    """Kernels and crop fraction too, until another method is asked for."""
+    data = data_of(
+        data_name="imagenet", data_dir="none", eval_method="efficientnet",
+        resize_method="bicubic", resize_kernels="tf2", eval_crop_fraction=0.9,
+    )  # fmt: skip
+    view = run_data.view_of(data)
+    assert view == run_data.View("efficientnet", "bicubic", "tf2", 0.9)
+    assert view.but(None, "area") == run_data.View("efficientnet", "area", "tf2", 0.9)
+    assert view.but("vgg", None) == run_data.View("vgg", "bicubic", "tf2", None)
+    assert run_data.view_of(data, "vgg") == view.but("vgg", None)
+
+
+@pytest.mark.parametrize("absent", ["moved on", "deleted"])
+def test_a_guessed_data_set_is_known_without_its_directory(tmp_path, monkeypatch, capsys, absent):
+    """By what train.py writes: no name was typed."""
+    monkeypatch.chdir(tmp_path)
+    argv = ["--device=cpu", "--model=lenet", "--batch_size=4", "--num_batches=1"]
+    assert train.main([*argv, "--data_dir=digits", "--train_dir=run"]) == 0
+    (tmp_path / "digits").rename("hidden")
+    run = tmp_path / "run"
+    if absent == "deleted":
+        shutil.rmtree("hidden")
+    else:
+        (tmp_path / "elsewhere").mkdir()
+        run = run.rename(tmp_path / "elsewhere" / "run")
+        monkeypatch.chdir("elsewhere")
+    capsys.readouterr()
+    assert run_data.view_of(read_parameters(run).data) == run_data.View("whole")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_home_directory_is_found_as_train_finds_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    write_manifest(tmp_path / "mine", Manifest("digits", ("a", "b"), {}))
+    assert run_data.view_of(data_of(data_dir="~/mine")) == run_data.View("whole")
+    assert class_names.class_names(2, None, data_of(data_dir="~/mine")) == ["a", "b"]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("directory", ["empty", "absent", "~nobody-of-that-name"])
+def test_a_directory_that_does_not_tell_is_warned_of(tmp_path, capsys, directory):
+    (tmp_path / "empty").mkdir()
+    typed = directory if directory.startswith("~") else str(tmp_path / directory)
+    data = data_of(data_dir=typed, eval_method="inception")
+    assert run_data.view_of(data) == run_data.View("inception")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {typed} does not tell which data")
+    assert run_data.view_of(data, "whole").eval_method == "whole"
+    assert capsys.readouterr().err == ""
+
+
+MANY = tuple(f"flower {number}" for number in range(1000))
+NUMBERS = [f"class {number}" for number in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("manifest_name", "names"), [("flowers", list(MANY)), ("imagenet", class_names.imagenet())]
+)
+@pytest.mark.parametrize("data_name", ["folder", None])
+def test_a_thousand_classes_need_not_be_imagenets(tmp_path, manifest_name, names, data_name):
+    write_manifest(tmp_path, Manifest(manifest_name, MANY, {}))
+    data = dataclasses.replace(data_of(data_dir=str(tmp_path)), data_name=data_name)
+    assert class_names.class_names(1000, None, data) == names
+
+
+@pytest.mark.parametrize(
+    ("data_name", "names"),
+    [("folder", NUMBERS), ("imagenet", class_names.imagenet()), (None, class_names.imagenet())],
+)
+def test_a_thousand_classes_whose_data_are_out_of_sight(tmp_path, data_name, names):
+    data = dataclasses.replace(data_of(data_dir=str(tmp_path / "absent")), data_name=data_name)
+    assert class_names.class_names(1000, None, data) == names
+    assert class_names.class_names(3, None, data) == NUMBERS[:3]
+
+
+def test_the_digits_have_names_without_a_data_dir(tmp_path, monkeypatch):
+    """They lie where `--data_name=digits` has put them."""
+    monkeypatch.chdir(tmp_path)
+    data = data_of(data_name="digits")
+    assert class_names.class_names(10, None, data) == NUMBERS[:10]
+    registry.open_dataset(data_name="digits")
+    names = class_names.class_names(10, None, data)
+    assert names == ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+def test_a_file_of_labels_goes_before_a_manifest(tmp_path):
+    (tmp_path / "manifest.json").write_text("damaged")
+    (tmp_path / "labels.json").write_text('["a"]')
+    data = data_of(data_dir=str(tmp_path))
+    with pytest.raises(DataError, match="cannot be read"):
+        class_names.class_names(2, None, data)
+    assert class_names.class_names(2, str(tmp_path / "labels.json"), data) == ["a", "class 1"]

