@@ -597,7 +597,8 @@ class TestBest:
     def test_it_says_what_was_trained(self, tmp_path):
         params = make_params(model="lenet", image_size=28)
         write_parameters(params, tmp_path)
-        save_best(tmp_path, save(tmp_path, 2), {"top_1": 0.5})
+        companions = [tmp_path / "parameters.json"]
+        save_best(tmp_path, save(tmp_path, 2), {"top_1": 0.5}, companions)
         write_parameters(make_params(model="trivial"), tmp_path)
         assert read_parameters(tmp_path / "best") == params
 
