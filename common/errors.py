@@ -1,22 +1,30 @@
-"""Errors a person can cause or meet, each with the exit code of its entry point."""
+"""The errors that users can cause or meet, each with the exit code of the command.
+
+Every other error is a fault of the program. Errors that one module raises for another to translate
+(`ManifestError`, `HeaderError` and the like) stay where they are raised.
+"""
 
 from __future__ import annotations
 
 
 class RunError(Exception):
-    """A run that cannot go on. `exit_code` is what the process returns to the shell."""
+    """A command cannot continue; each line of the message is printed.
+
+    Attributes:
+        exit_code: what the process returns to the shell.
+    """
 
     exit_code = 1
 
 
 class UsageError(RunError):
-    """The command line asks for something that cannot be meant or cannot be had."""
+    """The command line contradicts itself, or asks for something that is not available here."""
 
     exit_code = 2
 
 
 class DataError(RunError):
-    """A data set, checkpoint or run directory that is missing, damaged or of another model."""
+    """A data set, checkpoint or directory is missing, damaged, in use or of another model."""
 
     exit_code = 3
 

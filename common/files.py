@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
+from common.errors import DataError
+
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
@@ -39,12 +41,6 @@ def name_file(error: OSError, path: str | os.PathLike[str]) -> None:
 _FILE = "lock"
 
 
-class DirectoryLockedError(Exception):
-    """Another process holds the directory; the message is one line."""
-
-    exit_code = 3
-
-
 @contextlib.contextmanager
 def locked_directory(directory: Path, lock_dir: Path) -> Iterator[None]:
     """Hold a data directory while the block runs.
@@ -56,7 +52,7 @@ def locked_directory(directory: Path, lock_dir: Path) -> Iterator[None]:
         lock_dir: where the lock file is, made when missing.
 
     Raises:
-        DirectoryLockedError: another process holds it.
+        DataError: another process holds it.
         OSError: the directory cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)  # first: an error names what the caller named
@@ -75,7 +71,7 @@ def _hold(file: FileIO, directory: Path) -> None:
     except BlockingIOError as error:
         file.seek(0)
         process = file.read().decode("ascii", "replace").strip()
-        raise DirectoryLockedError(
+        raise DataError(
             f"another conversion is writing to {directory} (process {process}): "
             "wait for it, or stop it first"
         ) from error

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common import commands
+from common.errors import DataError
 from download_and_convert_imagenet.records.manifest import (
     FILE_NAME,
     Manifest,
@@ -29,7 +30,6 @@ from download_and_convert_imagenet.records.manifest import (
 )
 
 _CHUNK_BYTES = 1 << 20
-_DAMAGED = 3
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -49,11 +49,11 @@ def _check(options: argparse.Namespace) -> int:
         manifest = read_manifest(options.data_dir)
     except ManifestError as error:
         print(f"error: {error}", file=sys.stderr)
-        return _DAMAGED
+        return DataError.exit_code
     if manifest is None:
         where = options.data_dir / FILE_NAME
         print(f"error: {where} is missing: nothing was converted to the end", file=sys.stderr)
-        return _DAMAGED
+        return DataError.exit_code
     num_problems = 0
     try:
         for problem in shard_problems(options.data_dir, manifest, options.num_threads):
@@ -62,7 +62,7 @@ def _check(options: argparse.Namespace) -> int:
         print(_summary(manifest, num_problems), flush=True)
     except BrokenPipeError:  # `| head` has seen enough
         commands.leave_to_nobody()
-    return _DAMAGED if num_problems else 0
+    return DataError.exit_code if num_problems else 0
 
 
 def shard_problems(directory: Path, manifest: Manifest, num_threads: int) -> Iterator[str]:

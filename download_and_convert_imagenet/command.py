@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from common.files import DirectoryLockedError, locked_directory
+from common.errors import DataError
+from common.files import locked_directory
 from download_and_convert_imagenet.conversion import ConversionResult, convert
 from download_and_convert_imagenet.journal import (
     CORRUPT_IMAGES_FILE,
@@ -28,9 +29,8 @@ from download_and_convert_imagenet.sources.image_source import (
     SourceError,
     SourceImage,
 )
-from download_and_convert_imagenet.workers import ConversionError
 
-ERRORS = (SourceError, ConversionError, DirectoryLockedError, OSError)
+ERRORS = (DataError, OSError)
 _BYTES_PER_SHARD = 100e6
 _FEWEST_SHARDS = {TRAIN: 8, VALIDATION: 2}
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     """Convert; return the exit code.
 
     Raises:
-        SourceError, ConversionError, DirectoryLockedError, OSError: see `describe`.
+        DataError, OSError: see `describe`.
     """
     data_dir: Path = options.data_dir
     if _is_mistyped(options):
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         f"on without them: --max_corrupt_images={num_corrupt}",
         file=sys.stderr,
     )
-    return SourceError.exit_code
+    return DataError.exit_code
 
 
 def describe(error: BaseException) -> str:

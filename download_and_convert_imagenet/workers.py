@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
 
+from common.errors import DataError
 from download_and_convert_imagenet.journal import FinishedShard, ImageNote
 from download_and_convert_imagenet.plan import ShardTask
 from download_and_convert_imagenet.records.image_repair import (
@@ -34,10 +35,8 @@ _SECONDS_TO_END = 5.0
 _FEWER_PROCESSES = "use fewer --num_processes"
 
 
-class ConversionError(Exception):
-    """A conversion that cannot go on; the message is one line."""
-
-    exit_code = 3
+class ConversionError(DataError):
+    """The conversion cannot continue; the message is one line."""
 
 
 class ImagesRead(NamedTuple):

@@ -59,7 +59,7 @@ def class_names(num_classes: int, labels_map_file: str | None, data: Any) -> lis
     other data may have as many.
 
     Raises:
-      DataError, DataError: the file, or the data set's manifest, cannot be read.
+      DataError: the file, or the data set's manifest, cannot be read.
     """
     if labels_map_file is not None:
         return for_classes(num_classes, read_map(labels_map_file))

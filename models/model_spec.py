@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from common.errors import UsageError
+
 if TYPE_CHECKING:
     from models.network import Network
 
@@ -20,10 +22,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 DATA_FORMATS = ("NHWC", "NCHW")
 
 
-class NetworkOptionError(ValueError):
+class NetworkOptionError(UsageError, ValueError):
     """A value that the network cannot be built with; the message is one line."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)

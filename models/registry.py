@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import difflib
 
+from common.errors import UsageError
 from models.model_spec import ModelSpec, NetworkOptionError
 from models.specs import CIFAR_SPECS, KERAS_SPECS, SLIM_SPECS
 
 __all__ = ["ModelSpec", "NetworkOptionError", "UnknownModelError", "get", "names"]
 
 
-class UnknownModelError(ValueError):
+class UnknownModelError(UsageError, ValueError):
     """No network of that name; the message suggests the nearest one."""
-
-    exit_code = 2
 
 
 def _efficientnet_lite(

@@ -15,16 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from common.errors import DataError
 from common.files import name_file, naming
 from download_and_convert_imagenet.records.tf_example import BoundingBox
 
 TRAIN, VALIDATION = "train", "validation"
 
 
-class SourceError(Exception):
+class SourceError(DataError):
     """Input that is missing, incomplete or not what it should be; the message is one line."""
-
-    exit_code = 3
 
 
 def raise_error(error: OSError) -> None:
