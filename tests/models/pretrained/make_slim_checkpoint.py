@@ -96,8 +96,14 @@ def make(name: str, outputs: int, image_size: int, directory: str) -> None:
         if pixel_range == CENTERED:  # the published checkpoints have it, no network reads it
             tf.compat.v1.get_variable(f"{name}/mean_rgb", initializer=MEAN_RGB)
         session.run(tf.compat.v1.global_variables_initializer())
-        for variable in tf.compat.v1.model_variables():
-            variable.load(_random(variable.op.name, variable.shape.as_list(), generator), session)
+        variables = tf.compat.v1.model_variables()
+        values = {
+            variable.initializer.inputs[1]: _random(
+                variable.op.name, variable.shape.as_list(), generator
+            )
+            for variable in variables
+        }
+        session.run([variable.initializer for variable in variables], values)
         reference = session.run(logits)
         tf.compat.v1.train.Saver().save(session, os.path.join(directory, "model.ckpt"))
     reference = reference.reshape([len(images), outputs])
