@@ -1,20 +1,16 @@
-"""Fetching the files of data sets that need no account.
+"""Downloads of the files of data sets that need no account, and where the others are.
 
-A download that breaks off goes on where it stopped, also in a later run: what has arrived stays in
-".NAME.partial" beside the place of the file, which appears only with the right checksum.
-
-The files that data sets come in: where they are, how large, and with which checksum.
+A file appears under its name only when it is complete and has the published checksum.
 """
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,16 +19,16 @@ from download_and_convert_imagenet.sources.image_source import SourceError
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECS = 60.0
-_NUM_ATTEMPTS = 5  # in a row without a single byte
+_NUM_ATTEMPTS = 5
 _FIRST_PAUSE_SECS = 1.0
-_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE, _SERVER_ERRORS = 206, 416, 500
+_FIRST_SERVER_ERROR = 500
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and the bytes of the whole file, None when not known."""
+"""Called with the bytes that have arrived and the bytes of the whole file, None if unknown."""
 
 
 class DownloadError(SourceError):
-    """A file that could not be fetched; the message names it and says what to do."""
+    """A file that could not be downloaded; the message names it and says what to do."""
 
 
 def download(
@@ -42,13 +38,14 @@ def download(
     progress: Progress | None = None,
     first_pause_secs: float = _FIRST_PAUSE_SECS,
 ) -> Path:
-    """Fetch a file into a directory, unless it is there; returns its path.
+    """Downloads a file into a directory, unless it is there, and returns its path.
 
-    After a broken connection it waits, twice as long each time, and asks for the rest only.
+    After a broken connection or an error of the server it starts again, waiting twice as long each
+    time.
 
     Raises:
         DownloadError: the file needs an account, the server refuses it or cannot be reached, or
-            what came has another checksum.
+            the content has another checksum.
         OSError: the directory cannot be written, or the disk is full.
     """
     path = directory / file.name
@@ -59,104 +56,75 @@ def download(
     directory.mkdir(parents=True, exist_ok=True)
     partial = directory / f".{file.name}.partial"
     try:
-        _fetch_all(file, partial, progress, first_pause_secs)
-    except (_Interrupted, urllib.error.HTTPError) as error:
+        _fetch(file, partial, progress, first_pause_secs)
+        partial.replace(path)
+    except _ConnectionFailed as error:
         raise DownloadError(
-            f"{file.url} could not be downloaded ({_reason(error)}): run again to go on with it, "
-            f"or put {file.name} (MD5 {file.md5}) into {directory} yourself"
+            f"{file.url} could not be downloaded ({error}): run again, or put {file.name} "
+            f"(MD5 {file.md5}) into {directory} yourself"
         ) from error
-    _check_md5(file, partial)
-    partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 
-class _Interrupted(Exception):
-    """A connection that was not made or did not last."""
+class _ConnectionFailed(Exception):
+    """No connection, or one that broke; `may_recover` says whether to try again."""
+
+    def __init__(self, reason: object, *, may_recover: bool = True) -> None:
+        super().__init__(str(reason))
+        self.may_recover = may_recover
 
 
-def _fetch_all(
-    file: RemoteFile, partial: Path, progress: Progress | None, first_pause_secs: float
-) -> None:
-    """Ask for the rest until it is there, or until the server has given nothing for some time."""
-    num_failures, pause_secs = 0, first_pause_secs
-    while True:
-        num_before = _num_bytes(partial)
+def _fetch(file: RemoteFile, partial: Path, progress: Progress | None, pause_secs: float) -> None:
+    for attempt in range(1, _NUM_ATTEMPTS + 1):
         try:
-            return _fetch_rest(file, partial, progress)
-        except (_Interrupted, urllib.error.HTTPError) as error:
-            if isinstance(error, urllib.error.HTTPError) and error.code < _SERVER_ERRORS:
-                raise
-            if _num_bytes(partial) > num_before:
-                num_failures, pause_secs = 0, first_pause_secs
-            num_failures += 1
-            if num_failures == _NUM_ATTEMPTS:
+            return _fetch_once(file, partial, progress)
+        except _ConnectionFailed as error:
+            if attempt == _NUM_ATTEMPTS or not error.may_recover:
                 raise
         time.sleep(pause_secs)
         pause_secs *= 2
 
 
-def _fetch_rest(file: RemoteFile, partial: Path, progress: Progress | None) -> None:
-    """Ask once for what is not there yet and append it, or start anew if the server insists."""
-    num_present = _num_bytes(partial)
-    request = urllib.request.Request(file.url)
-    if num_present:
-        request.add_header("Range", f"bytes={num_present}-")
-    try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECS)
-    except urllib.error.HTTPError as error:
-        if error.code == _RANGE_NOT_SATISFIABLE and num_present:
-            return  # there is nothing after what is present: its checksum will tell
-        raise
-    except (OSError, http.client.HTTPException) as error:
-        raise _Interrupted(str(getattr(error, "reason", error))) from error
-    with response:
-        is_rest = response.status == _PARTIAL_CONTENT
-        if is_rest and not response.headers.get("Content-Range", "").startswith(
-            f"bytes {num_present}-"
-        ):
-            raise _Interrupted("the server sent another part than asked for")
-        num_present = num_present if is_rest else 0
-        length = response.headers.get("Content-Length")
-        total = num_present + int(length) if length else None
-        with naming(partial), partial.open("ab" if is_rest else "wb") as output:
-            while chunk := _read(response):
-                output.write(chunk)
-                num_present += len(chunk)
-                if progress is not None:
-                    progress(num_present, total)
-    if total is not None and num_present < total:
-        raise _Interrupted(f"the connection ended after {num_present:,} of {total:,} bytes")
-
-
-def _read(response: http.client.HTTPResponse) -> bytes:
-    try:
-        return response.read(_CHUNK_BYTES)
-    except (OSError, http.client.HTTPException) as error:
-        raise _Interrupted(str(error) or type(error).__name__) from error
-
-
-def _check_md5(file: RemoteFile, partial: Path) -> None:
-    digest = hashlib.md5(usedforsecurity=False)
-    with naming(partial), partial.open("rb") as content:
-        while chunk := content.read(_CHUNK_BYTES):
+def _fetch_once(file: RemoteFile, partial: Path, progress: Progress | None) -> None:
+    digest, num_bytes = hashlib.md5(usedforsecurity=False), 0
+    with naming(partial), partial.open("wb") as output:
+        for chunk, total in _chunks(file.url):
+            output.write(chunk)
             digest.update(chunk)
+            num_bytes += len(chunk)
+            if progress is not None:
+                progress(num_bytes, total)
     if digest.hexdigest() != file.md5:
-        num_bytes = _num_bytes(partial)
-        partial.unlink()
         raise DownloadError(
             f"{file.url} gave {num_bytes:,} bytes with MD5 {digest.hexdigest()} instead of "
-            f"{file.md5}: it was thrown away; run again, or get {file.name} from elsewhere"
+            f"{file.md5}, which were deleted; run again, or get {file.name} from elsewhere"
         )
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP {error.code} {error.reason}"
-    return str(error)
+def _chunks(url: str) -> Iterator[tuple[bytes, int | None]]:
+    """Yields the parts of a file, each with the size of the whole; _ConnectionFailed if one lacks.
 
-
-def _num_bytes(path: Path) -> int:
-    return os.path.getsize(path) if path.exists() else 0
+    Errors of whatever consumes the parts, such as a full disk, do not pass through here.
+    """
+    num_bytes = 0
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECS) as response:
+            length = response.headers.get("Content-Length")
+            total = int(length) if length else None
+            while chunk := response.read(_CHUNK_BYTES):
+                num_bytes += len(chunk)
+                yield chunk, total
+    except urllib.error.HTTPError as error:
+        may_recover = error.code >= _FIRST_SERVER_ERROR
+        raise _ConnectionFailed(
+            f"HTTP {error.code} {error.reason}", may_recover=may_recover
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _ConnectionFailed(getattr(error, "reason", error) or type(error).__name__) from error
+    if total is not None and num_bytes < total:
+        raise _ConnectionFailed(f"the connection ended after {num_bytes:,} of {total:,} bytes")
 
 
 @dataclass(frozen=True)
@@ -209,7 +177,7 @@ CIFAR10_PYTHON = RemoteFile(
 
 
 def missing_file_message(file: RemoteFile, directory: Path) -> str:
-    """One line: which file is not in `directory`, where it is to be had, how to know it."""
+    """Returns one line: which file is missing in `directory`, where to get it, its checksum."""
     size = f"{file.num_bytes:,} bytes, " if file.num_bytes else ""
     place = f"log in at {file.url} and" if file.needs_account else f"from {file.url},"
     return (

@@ -23,7 +23,7 @@ from tests.download_and_convert_imagenet.imagenet_layouts import (
     write_kaggle_folders,
 )
 
-NO_TAR = "is no tar archive"
+NO_TAR = "is not a tar archive"
 
 
 @pytest.fixture(scope="module")

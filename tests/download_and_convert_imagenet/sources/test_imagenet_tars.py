@@ -190,7 +190,7 @@ def test_an_archive_that_ends_too_early_says_where(archives, tmp_path, share):
 def test_what_is_no_archive_is_told(tmp_path):
     path = tmp_path / TRAIN_ARCHIVE
     path.write_bytes(b"<html>log in first</html>" * 100)
-    with pytest.raises(SourceError, match="is no tar archive"):
+    with pytest.raises(SourceError, match="is not a tar archive"):
         list_train_archive(path)
     path.write_bytes(gzip.compress(os.urandom(1000)))
     with pytest.raises(SourceError, match=f"is compressed: .* .gzip -d {path}"):
