@@ -1,16 +1,16 @@
-"""Training speed of the registered networks, those of keras.applications beside plain `fit`.
+"""Training speed of the registered networks, compared with `fit` for those of keras.applications.
 
     python -m benchmarks.networks [--models=resnet50,keras_resnet50] [--rounds=3] [--minutes=60]
                                   [--memory_gib=8] [--apart] [--batch_size=32]
 
-One tower of the engine trains a batch of 32 at 224 px on the CPU in float32; the peer is the same
-network as keras.applications has it, compiled and fitted with the same optimizer. Both take a step
-in turn, and the ratio is taken within a round. Where the memory does not hold both sides, --apart
-measures one after the other, and where it does not hold even one, --batch_size makes the batch
-smaller. A network for smaller images, such as those of CIFAR-10, has its own
-size, and one that needs larger images the least that it takes; the row says so. What is measured
-goes to a file at once, and a network that is in the file is measured again only if it failed: the
-command can be stopped and continued.
+One tower of the engine trains a batch of 32 at 224 px on the CPU in float32; the baseline is the
+same network as keras.applications has it, compiled and fitted with the same optimizer. Each takes
+one step a round, and the ratio is taken within a round. If the memory does not hold both, --apart
+measures one after the other; if it does not hold even one, --batch_size makes the batch smaller. A
+network for smaller images, such as those of CIFAR-10, is measured at its own size, and one that
+needs larger images at its minimum; the row says so. Results are written to a file at once, and a
+network that is in the file is measured again only if it failed: the command can be stopped and
+resumed.
 """
 
 from __future__ import annotations
@@ -18,44 +18,43 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import training_sides
-from benchmarks.turns import Side, SideFailed, Turn, seconds_in_turn
+from benchmarks import training_candidates
+from benchmarks.rounds import CandidateFailed, CandidateProcess, Run, ratios, run_rounds, spread
 from common import process
 from models import registry
 
-ENGINE, PEER = "engine", "fit"
+ENGINE, BASELINE = "engine", "fit"
 _BYTES_PER_GIB = 1 << 30
-# Whose steps take longest at equal image size; a larger default size tells of the others.
+# Networks whose steps take longest at equal image size; of the others, a larger default size does.
 _SLOW = ("vgg", "152", "201", "convnextbase", "convnextlarge", "convnextxlarge", "densenet100_k24")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure the networks that are not in the file yet, then print the table of all."""
+    """Measures the networks that are not in the file yet, then prints the table of all."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     parser.add_argument(
-        "--models", help="names, with commas between (default: all, fast ones first)"
+        "--models", help="names, separated by commas (default: all, fast ones first)"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="steps of each side (default 3)")
-    parser.add_argument("--minutes", type=float, help="begin no further network after so long")
+    parser.add_argument("--rounds", type=int, default=3, help="one step each (default 3)")
+    parser.add_argument("--minutes", type=float, help="start no further network after this time")
     parser.add_argument("--file", type=Path, default=Path("runs/network_speeds.json"))
     parser.add_argument(
-        "--memory_gib", type=float, default=8, help="what a side may take (default 8)"
+        "--memory_gib", type=float, default=8, help="limit of each process (default 8)"
     )
     parser.add_argument(
-        "--apart", action="store_true", help="one side after the other, each with the memory alone"
+        "--apart", action="store_true", help="measure engine and baseline one after the other"
     )
     parser.add_argument(
         "--batch_size",
         type=int,
-        default=training_sides.BATCH_SIZE,
-        help="images of a step (default 32)",
+        default=training_candidates.BATCH_SIZE,
+        help="images a step (default 32)",
     )
     options = parser.parse_args(arguments)
     try:
@@ -85,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _specs(names: str | None) -> list[registry.ModelSpec]:
-    """The networks asked for, in that order, or all, roughly by the time that a step takes."""
+    """Returns the networks asked for, in that order, or all, roughly by the time of a step."""
     if names:
         return [registry.get(name) for name in names.split(",")]
     return sorted(map(registry.get, registry.names()), key=_roughly_by_cost)
@@ -96,10 +95,10 @@ def _roughly_by_cost(spec: registry.ModelSpec) -> tuple[bool, int]:
 
 
 def image_size(spec: registry.ModelSpec) -> int:
-    """The size a network is measured at: 224 px where it takes that."""
-    if spec.image_size < training_sides.IMAGE_SIZE:
+    """Returns the image size a network is measured at: 224 px if it takes that."""
+    if spec.image_size < training_candidates.IMAGE_SIZE:
         return spec.image_size
-    return max(training_sides.IMAGE_SIZE, spec.options.get("minimum_image_size", 0))
+    return max(training_candidates.IMAGE_SIZE, spec.options.get("minimum_image_size", 0))
 
 
 def measure(
@@ -108,16 +107,16 @@ def measure(
     memory_gib: float,
     *,
     apart: bool = False,
-    batch_size: int = training_sides.BATCH_SIZE,
+    batch_size: int = training_candidates.BATCH_SIZE,
 ) -> dict[str, Any]:
-    """Images/s of every side in every round, or {"failed": reason}."""
-    makers: dict[str, tuple] = {ENGINE: (training_sides.engine, spec.name)}
+    """Returns the images/s of engine and baseline in every round, or {"failed": reason}."""
+    makers: dict[str, tuple] = {ENGINE: (training_candidates.engine, spec.name)}
     application = spec.options.get("application")
     if application:
-        makers[PEER] = (training_sides.fit_of_keras_applications, application)
+        makers[BASELINE] = (training_candidates.fit_of_keras_applications, application)
     groups = [{name: maker} for name, maker in makers.items()] if apart else [makers]
     result: dict[str, Any] = {"apart": True} if apart else {}
-    if batch_size != training_sides.BATCH_SIZE:
+    if batch_size != training_candidates.BATCH_SIZE:
         result["batch_size"] = batch_size
     kwargs = {"image_size": image_size(spec), "batch_size": batch_size}
     try:
@@ -125,7 +124,7 @@ def measure(
             seconds = _seconds(group, kwargs, rounds, memory_gib)
             for name, values in seconds.items():
                 result[name] = [batch_size / value for value in values]
-    except SideFailed as error:
+    except CandidateFailed as error:
         return {"failed": f"{error}", "memory_gib": memory_gib}
     return result
 
@@ -133,33 +132,33 @@ def measure(
 def _seconds(
     makers: dict[str, tuple], kwargs: dict[str, int], rounds: int, memory_gib: float
 ) -> dict[str, list[float]]:
-    """How long a step of each side took in every round."""
-    sides = {
-        name: Side(_with_limited_memory, memory_gib, make, model, kwargs)
+    """Returns how many seconds a step of each candidate took in every round."""
+    candidates = {
+        name: CandidateProcess(_with_limited_memory, memory_gib, make, model, kwargs)
         for name, (make, model) in makers.items()
     }
     try:
-        for side in sides.values():  # all build and take their first step at the same time
-            side.begin_turn()
-        for side in sides.values():
-            side.end_turn()
-        return seconds_in_turn(sides, rounds)
+        for candidate in candidates.values():  # all build and run once at the same time
+            candidate.begin()
+        for candidate in candidates.values():
+            candidate.end()
+        return run_rounds({name: one.seconds for name, one in candidates.items()}, rounds)
     finally:
-        for side in sides.values():
-            side.stop()
+        for candidate in candidates.values():
+            candidate.stop()
 
 
 def _with_limited_memory(
-    memory_gib: float, make: Callable[..., Turn], model: str, kwargs: dict[str, int]
-) -> Turn:
-    """The side `make(model, 1 step)`, in a process that ends where it would take more memory."""
+    memory_gib: float, make: Callable[..., Run], model: str, kwargs: dict[str, int]
+) -> Run:
+    """Builds `make(model, 1 step)` in a process that fails when it needs more memory."""
     limit = int(memory_gib * _BYTES_PER_GIB)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     return make(model, 1, **kwargs)
 
 
 def _write(file: Path, results: dict[str, Any]) -> None:
-    """In one step, so that stopping the command leaves the file whole."""
+    """Replaces the file at once, so that stopping the command leaves it whole."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f"{file.name}.unfinished")
     unfinished.write_text(json.dumps(results, indent=1) + "\n")
@@ -167,15 +166,15 @@ def _write(file: Path, results: dict[str, Any]) -> None:
 
 
 def table(specs: Sequence[registry.ModelSpec], results: dict[str, dict[str, Any]]) -> list[str]:
-    """The lines of a Markdown table: medians, with lowest and highest in brackets."""
+    """Returns the lines of a Markdown table: medians, with lowest and highest in brackets."""
     lines = ["| network | images/s | `fit` | ratio |", "|---|---|---|---|"]
     for spec in specs:
         size = image_size(spec)
         result = results.get(spec.name)
-        name = f"`{spec.name}`" + ("" if size == training_sides.IMAGE_SIZE else f", {size} px")
+        name = f"`{spec.name}`" + ("" if size == training_candidates.IMAGE_SIZE else f", {size} px")
         if result and "batch_size" in result:
             name += f", batch {result['batch_size']}"
-        if result and PEER in result and "apart" in result:
+        if result and BASELINE in result and "apart" in result:
             name += ", apart"
         lines.append(f"| {name} | {' | '.join(_cells(result))} |")
     return lines
@@ -185,17 +184,16 @@ def _cells(result: dict[str, Any] | None) -> tuple[str, str, str]:
     if result is None:
         return "not measured yet", "", ""
     if "failed" in result:
-        limit = f"a side had {result['memory_gib']:g} GiB"
+        limit = f"limit {result['memory_gib']:g} GiB"
         return f"not measured ({limit}): {result['failed']}", "", ""
-    engine, peer = result[ENGINE], result.get(PEER)
-    if peer is None:
-        return _spread(engine, 1), "", ""
-    ratios = [a / b for a, b in zip(engine, peer, strict=True)]
-    return _spread(engine, 1), _spread(peer, 1), _spread(ratios, 2)
+    engine, fit = result[ENGINE], result.get(BASELINE)
+    if fit is None:
+        return _cell(engine, 1), "", ""
+    return _cell(engine, 1), _cell(fit, 1), _cell(ratios(engine, fit), 2)
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
-    low, middle, high = min(values), statistics.median(values), max(values)
+def _cell(values: Sequence[float], digits: int) -> str:
+    middle, low, high = spread(values)
     return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 

@@ -4,8 +4,8 @@
 
 The photos come with scikit-image and scikit-learn. Every image is a random part of one of them,
 mirrored or not, resized to about 500x375 (the usual size of ImageNet's files) and written as JPEG
-with the quality that brings it to --kilobytes: the time to decode a JPEG goes by its pixels and
-its bytes, not by what it shows. Labels are random, 1 to 1000. Equal arguments give equal files.
+with the quality that brings it to --kilobytes: the time to decode a JPEG depends on its pixels and
+its bytes, not on what it shows. Labels are random, 1 to 1000. Equal arguments give equal files.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from download_and_convert_imagenet.records.tf_example import LabeledImage, encod
 SIZES = ((500, 375), (500, 375), (500, 333), (375, 500))
 NUM_CLASSES = 1000
 SPLITS = ("train", "validation")
-_SMALLEST_PART = 0.5  # of each side of a photo; smaller parts would be enlarged to a blur
+_SMALLEST_PART = 0.5  # of the largest part; smaller ones would be enlarged to a blur
 _QUALITIES = (50, 98)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the set that the command line asks for; returns the exit code."""
+    """Writes the set that the command line asks for; returns the exit code."""
     summary, details = (__doc__ or "").split("\n\n", 1)
     parser = argparse.ArgumentParser(
         "python -m benchmarks.photo_set", description=summary, epilog=details, allow_abbrev=False
@@ -61,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write_photo_set(
     directory: Path, num_images: dict[str, int], *, num_bytes: int, num_shards: int, seed: int
 ) -> Manifest:
-    """Write `num_images` of each split, JPEG files of about `num_bytes`, and the manifest.
+    """Writes `num_images` of each split, JPEG files of about `num_bytes`, and the manifest.
 
     Raises:
-        ImportError: scikit-image or scikit-learn, which carry the photos, is not installed.
+        ImportError: scikit-image or scikit-learn, which provide the photos, is not installed.
         OSError: the directory cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -80,14 +80,14 @@ def write_photo_set(
             shards.append(write_shard(directory, split, index, num_shards, examples))
         splits[split] = tuple(shards)
     names = tuple(f"class {number}" for number in range(1, NUM_CLASSES + 1))
-    # Named as ImageNet, whose views and number of classes the benchmarks are about.
+    # Named imagenet, because the benchmarks measure its views and its number of classes.
     manifest = Manifest("imagenet", names, splits)
     write_manifest(directory, manifest)
     return manifest
 
 
 def source_photos() -> Iterator[Image.Image]:
-    """Color photos that are installed with the libraries, 8-bit RGB."""
+    """Yields color photos that are installed with the libraries, 8-bit RGB."""
     import skimage.data
     from sklearn.datasets import load_sample_images
 
@@ -101,7 +101,10 @@ def _example(
     photos: Sequence[Image.Image], split: str, number: int, *, num_bytes: int, seed: int
 ) -> bytes:
     random = np.random.default_rng((seed, SPLITS.index(split), number))
-    image = _part(photos[int(random.integers(len(photos)))], random)
+    photo = photos[int(random.integers(len(photos)))]
+    image = random_part(photo, SIZES[int(random.integers(len(SIZES)))], random)
+    if random.integers(2):
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return encode_image(
         LabeledImage(
             encoded=encode_to_size(image, num_bytes),
@@ -113,22 +116,21 @@ def _example(
     )
 
 
-def _part(photo: Image.Image, random: np.random.Generator) -> Image.Image:
-    """A random part of a photo in one of the SIZES."""
-    width, height = SIZES[int(random.integers(len(SIZES)))]
+def random_part(
+    photo: Image.Image, size: tuple[int, int], random: np.random.Generator
+) -> Image.Image:
+    """Cuts out a random part of a photo and resizes it to `size` (width, height)."""
+    width, height = size
     largest = min(photo.width / width, photo.height / height)
     scale = largest * random.uniform(_SMALLEST_PART, 1.0)
     x = random.uniform(0, photo.width - width * scale)
     y = random.uniform(0, photo.height - height * scale)
     box = (x, y, x + width * scale, y + height * scale)
-    part = photo.resize((width, height), Image.Resampling.BICUBIC, box=box)
-    if random.integers(2):
-        part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return part
+    return photo.resize(size, Image.Resampling.BICUBIC, box=box)
 
 
 def encode_to_size(image: Image.Image, num_bytes: int) -> bytes:
-    """The largest JPEG (4:2:0, qualities 50 to 98) of `num_bytes` at most; else the smallest."""
+    """Returns the largest JPEG (4:2:0, quality 50 to 98) up to `num_bytes`, else the smallest."""
     low, high = _QUALITIES
     best = _encode(image, low)
     while low < high:

@@ -1,10 +1,10 @@
-"""The same crops with Pillow in Python processes, as timm and torchvision make them.
+"""A Pillow data loader, as timm and torchvision have it: the baseline.
 
-Each process is a worker of their data loaders: open, convert to RGB, crop, resize (bilinear, which
-in Pillow averages where it reduces), flip, to an array, stack the arrays of a batch. Images come
-from memory or from a file each. What a loader does beyond that, shuffling and handing batches over
-to the training process, is left out here, in Pillow's favor. Nothing imports TensorFlow, or every
-process would.
+Each process does the work of one of their workers: open, convert to RGB, crop, resize (bilinear;
+Pillow averages when it reduces), flip, convert to an array, stack the arrays of a batch. Images
+come from memory or from one file each. Shuffling and the transfer of batches to the training
+process are left out, in Pillow's favor. TensorFlow is not imported here, because every process
+would import it too.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from benchmarks.pipeline_turns import Speed, speed_of
+from benchmarks.rounds import Speed, speed_of
 from common.errors import DataError
 
 
 @dataclass(frozen=True)
 class View:
-    """One image and what is to be seen of it.
+    """One image and the view to make of it.
 
     Attributes:
         encoded: a JPEG file's bytes, or its path.
         window: y, x, height and width of the part to cut out, in pixels.
-        size: height and width that it is resized to; beyond the view's own size, the center of it.
+        size: height and width to resize the window to, before the view's center crop.
         flipped: mirrored left to right.
     """
 
@@ -46,7 +46,7 @@ class View:
 
 
 def in_files(views: Sequence[View], directory: Path) -> list[View]:
-    """The same views of images in a file each, which are written for it."""
+    """Writes every image to a file in `directory`; returns the same views of these files."""
     written = []
     for number, view in enumerate(views):
         path = directory / f"{number}.jpg"
@@ -57,7 +57,7 @@ def in_files(views: Sequence[View], directory: Path) -> list[View]:
 
 
 def make(view: View, image_size: int) -> np.ndarray:
-    """uint8 [image_size, image_size, 3]."""
+    """Returns a view: uint8 [image_size, image_size, 3]."""
     y, x, height, width = view.window
     with _opened(view.encoded) as file:
         image = Image.open(file).convert("RGB")
@@ -76,11 +76,7 @@ def _opened(encoded: bytes | Path) -> IO[bytes]:
 
 
 class Workers:
-    """Processes that make views without end; a context, which ends them.
-
-    Args:
-        views: made over and over again; every process begins at another place.
-    """
+    """A context with processes that make `views` again and again, each from another start."""
 
     def __init__(self, views: Sequence[View], image_size: int, batch_size: int, num_workers: int):
         processes = multiprocessing.get_context("spawn")
@@ -106,11 +102,11 @@ class Workers:
             connection.close()
             process.join()
 
-    def turn(self, secs: float) -> Speed:
-        """Let all of them work for about `secs`, at the same time.
+    def run(self, secs: float) -> Speed:
+        """Lets all processes work for about `secs` at the same time; returns their joint speed.
 
         Raises:
-            DataError: a process has ended, for an image that Pillow cannot read.
+            DataError: a process has ended, because Pillow cannot read an image.
         """
         try:
             for connection in self._connections:
@@ -126,7 +122,7 @@ class Workers:
 
 def _serve(connection: Connection, views: list[View], image_size: int, batch_size: int) -> None:
     endless = itertools.cycle(views)
-    with contextlib.suppress(EOFError):  # the parent has closed the pipe: it is done
+    with contextlib.suppress(EOFError):  # the parent has closed the pipe
         while True:
             secs = connection.recv()
             num_views, started, before = 0, time.perf_counter(), time.process_time()

@@ -3,12 +3,12 @@
 read: records in the order of training (with --eval, of the files), not decoded. decode: whole
 images of a sample in memory, decoded as fast as the decoder can on all cores, and nothing else.
 view: the same sample through the whole pipeline, so without the disk. pipeline: what a run gets.
-PIL: the same sample through the same crops with Pillow, one Python process a core, as timm and
-torchvision do it; PIL, files: the same from a file an image. All take turns; a ratio is taken
+PIL: the same sample through the same crops with Pillow, one Python process per core, as timm and
+torchvision do it; PIL, files: the same from one file per image. All run in rounds; a ratio is taken
 within a round, and each figure is the median of the rounds with the lowest and the highest. Per
-core is per second of processor time, which other programs on the machine hardly change. Last, how
-the time of an image divides: every stage is measured together with those before it, and what it
-adds is its share.
+core is per second of processor time, which other programs on the machine hardly change. The last
+line divides the time of an image: every stage is measured together with those before it, and what
+it adds is its share.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from benchmarks.pipeline_turns import Side, Speed, stream_side, take_turns
+from benchmarks.rounds import (
+    Candidate,
+    Speed,
+    measure_speeds,
+    ratios,
+    spread,
+    stream_candidate,
+)
 from common.commands import above_zero, at_least, exit_code_of
 from common.process import num_cores, quiet_tensorflow
 from preprocessing import registry
@@ -45,7 +51,7 @@ _OWN_FLAGS = ("train", "eval", "image_size", "batch_size", "seconds")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for, print the tables, return the exit code."""
+    """Measures what the command line asks for, prints the tables, returns the exit code."""
     options = _parser().parse_args(arguments)
     return exit_code_of(lambda: _measure(options))
 
@@ -54,20 +60,21 @@ def _measure(options: argparse.Namespace) -> int:
     quiet_tensorflow()
     import tensorflow as tf
 
-    num_processes = num_cores()
     dataset = _open(options)
     try:
         with contextlib.ExitStack() as stack:
-            sides, stages = _sides(dataset, options, num_processes, stack)
+            candidates, stages = _candidates(dataset, options, stack)
             subset = "validation" if options.eval else "train"
             print(
                 f"{dataset.name}, {subset}: {options.image_size} px, batch {options.batch_size}, "
-                f"{num_processes} cores, {_ROUNDS} rounds"
+                f"{num_cores()} cores, {_ROUNDS} rounds"
             )
-            speeds = take_turns({**sides, **stages}, rounds=_ROUNDS, secs=options.seconds / _ROUNDS)
+            speeds = measure_speeds(
+                candidates | stages, rounds=_ROUNDS, secs=options.seconds / _ROUNDS
+            )
     except tf.errors.OpError as error:
         raise dataset.explain(error) from error
-    _print_speeds({name: speeds[name] for name in sides})
+    _print_speeds({name: speeds[name] for name in candidates})
     stage_speeds = {name: speeds[name] for name in stages} | {"batch": speeds["view"]}
     _print_shares(shares(speeds["read"], stage_speeds))
     return 0
@@ -97,21 +104,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _open(options: argparse.Namespace, **replaced: Any) -> RecordDataset:
     data = {name: value for name, value in vars(options).items() if name not in _OWN_FLAGS}
-    # With a directory, which is a required argument, every data set is made of records.
+    # With a directory, which is required here, every data set is a RecordDataset.
     return cast("RecordDataset", registry.open_dataset(**{**data, **replaced}))
 
 
-def _sides(
-    dataset: RecordDataset,
-    options: argparse.Namespace,
-    num_processes: int,
-    stack: contextlib.ExitStack,
-) -> tuple[dict[str, Side], dict[str, Side]]:
-    """The rows of the first table, and the stages that they do not include."""
+def _candidates(
+    dataset: RecordDataset, options: argparse.Namespace, stack: contextlib.ExitStack
+) -> tuple[dict[str, Candidate], dict[str, Candidate]]:
+    """Returns the rows of the first table, and the stages that they do not include."""
     from benchmarks import pipeline_stages as parts
 
     evaluate, batch_size, image_size = options.eval, options.batch_size, options.image_size
-    # The sample needs no large shuffle buffer, which would take long to fill.
+    # A large shuffle buffer would take long to fill, and the sample does not need it.
     sample_of = _open(options, shuffle_buffer=parts.SAMPLE_SIZE)
     sample = parts.in_memory(parts.all_records(sample_of, evaluate=evaluate))
     shape = {"batch_size": batch_size, "image_size": image_size}
@@ -125,18 +129,20 @@ def _sides(
         if evaluate
         else dataset.train_batches(**shape, seed=parts.SEED),
     }
-    sides = {name: stream_side(iter(stream), batch_size) for name, stream in streams.items()}
+    candidates = {
+        name: stream_candidate(iter(stream), batch_size) for name, stream in streams.items()
+    }
     photos = parts.photo_options(dataset)
     if photos is not None and photos.augment == "none":
         from benchmarks.pillow_loader import Workers, in_files
 
-        views = parts.peer_views(photos, sample, image_size, evaluate=evaluate)
+        views = parts.baseline_views(photos, sample, image_size, evaluate=evaluate)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for name, source in (("PIL", views), ("PIL, files", in_files(views, directory))):
-            workers = Workers(source, image_size, batch_size, num_processes)
-            sides[name] = stack.enter_context(workers).turn
-    return sides, {
-        name: stream_side(iter(batched(sample, stage)), batch_size)
+            workers = Workers(source, image_size, batch_size, num_cores())
+            candidates[name] = stack.enter_context(workers).run
+    return candidates, {
+        name: stream_candidate(iter(batched(sample, stage)), batch_size)
         for name, stage in stages.items()
     }
 
@@ -149,36 +155,35 @@ def _print_speeds(speeds: Mapping[str, Sequence[Speed]]) -> None:
             f"{name:24}{_columns([v.per_sec for v in values], 0)}"
             f"{_columns([v.per_core for v in values], 0)}"
         )
-    for side, peer in RATIOS:
-        if peer in speeds:
-            pairs = list(zip(speeds[side], speeds[peer], strict=True))
-            print(
-                f"{f'{side} / {peer}':24}{_columns([a.per_sec / b.per_sec for a, b in pairs], 2)}"
-                f"{_columns([a.per_core / b.per_core for a, b in pairs], 2)}"
+    for name, baseline in RATIOS:
+        if baseline in speeds:
+            per_sec, per_core = (
+                ratios(*([getattr(v, unit) for v in speeds[row]] for row in (name, baseline)))
+                for unit in ("per_sec", "per_core")
             )
+            print(f"{f'{name} / {baseline}':24}{_columns(per_sec, 2)}{_columns(per_core, 2)}")
 
 
 def _columns(values: Sequence[float], digits: int) -> str:
-    row = (statistics.median(values), min(values), max(values))
-    return "".join(f"{value:10.{digits}f}" for value in row)
+    return "".join(f"{value:10.{digits}f}" for value in spread(values))
 
 
 def shares(read: Sequence[Speed], stages: Mapping[str, Sequence[Speed]]) -> dict[str, float]:
-    """Microseconds of one core that each stage takes of an image.
+    """Returns the microseconds of one core that each stage spends on an image.
 
     Args:
         read: the speed of reading alone in every round.
-        stages: the same of every stage together with those before it. The first is what any stage
-            costs, however little it does, and is not listed.
+        stages: the same of every stage together with those before it. The first is the cost of a
+            stage that does nothing, and is not listed.
     """
-    micros = {"read": statistics.median(1e6 / speed.per_core for speed in read)}
+    micros = {"read": spread([1e6 / speed.per_core for speed in read])[0]}
     names = list(stages)
     for name, before in zip(names[1:], names[:-1], strict=True):
         added = [
             1e6 / longer.per_core - 1e6 / shorter.per_core
             for longer, shorter in zip(stages[name], stages[before], strict=True)
         ]
-        micros[name] = max(statistics.median(added), 0.0)
+        micros[name] = max(spread(added)[0], 0.0)
     return micros
 
 

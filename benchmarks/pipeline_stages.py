@@ -1,4 +1,4 @@
-"""Parts of the input pipeline on their own, for `benchmarks.pipeline`."""
+"""Stages of the input pipeline on their own, for `benchmarks.pipeline`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SEED = 1
 SAMPLE_SIZE = 1024
 
 Stage = Callable[[PlacedRecord], Any]
-"""What a pipeline has made of a record when the stage is done."""
+"""From a record to what the pipeline has made of it after the stage."""
 
 
 def all_records(dataset: RecordDataset, *, evaluate: bool) -> tf.data.Dataset:
-    """The endless `PlacedRecord`s of a split as a run reads them."""
+    """Reads the endless `PlacedRecord`s of a split as a run does."""
     if not evaluate:
         return dataset.train_records(seed=SEED)
     records = dataset.eval_records().enumerate()
@@ -36,7 +36,7 @@ def all_records(dataset: RecordDataset, *, evaluate: bool) -> tf.data.Dataset:
 
 
 def in_memory(records: tf.data.Dataset) -> tf.data.Dataset:
-    """The first records, read once and repeated: without the disk, and the same for all sides."""
+    """Reads the first records once and repeats them: no disk, the same for all candidates."""
     sample = untuned(records.batch(SAMPLE_SIZE).take(1)).get_single_element()
     return tf.data.Dataset.from_tensor_slices(sample).repeat()
 
@@ -44,7 +44,7 @@ def in_memory(records: tf.data.Dataset) -> tf.data.Dataset:
 def batched(
     records: tf.data.Dataset, stage: Stage, batch_size: int, reading: ReadingOptions
 ) -> tf.data.Dataset:
-    """Records through a stage, batched as `RecordDataset` does it."""
+    """Maps records through a stage and batches them as `RecordDataset` does."""
     results = map_in_order(records, stage, reading)
     return prefetched(results.batch(batch_size, drop_remainder=True), reading)
 
@@ -54,12 +54,12 @@ def _seed(placed: PlacedRecord) -> tf.Tensor:
 
 
 def read(placed: PlacedRecord) -> tf.Tensor:
-    """Nothing but the number of bytes that were read."""
+    """Returns the number of bytes that were read."""
     return tf.strings.length(placed.record.data)
 
 
 def decode_whole(num_classes: int) -> Stage:
-    """The whole image, decoded: its shape."""
+    """Returns a stage that decodes the whole image and returns its shape."""
 
     def stage(placed: PlacedRecord) -> tf.Tensor:
         return tf.shape(
@@ -72,9 +72,9 @@ def decode_whole(num_classes: int) -> Stage:
 def cumulative_stages(
     dataset: RecordDataset, image_size: int, *, evaluate: bool
 ) -> dict[str, Stage]:
-    """The stages of an image, each with all before it, by the name of what it adds.
+    """Returns the stages of an image, each with all before it, by the name of what it adds.
 
-    All but the last give a few bytes, so that the batch costs nothing; the last gives the image.
+    The last returns the image; the others return a few bytes, so that batching costs nothing.
     """
     num_classes = dataset.num_classes
 
@@ -99,7 +99,7 @@ def cumulative_stages(
 
 
 def photo_options(dataset: RecordDataset) -> ImageOptions | None:
-    """The options of a data set whose images are cropped as ImageNet's; None for another."""
+    """Returns the options of a data set with ImageNet's views; None for another."""
     view = dataset.train_image
     if isinstance(view, functools.partial) and view.func is train_image:
         return view.args[0]
@@ -109,7 +109,7 @@ def photo_options(dataset: RecordDataset) -> ImageOptions | None:
 def window_of(
     options: ImageOptions, image_size: int, boxes: tf.Tensor, seed: tf.Tensor, *, evaluate: bool
 ) -> WindowChooser:
-    """How the pipeline chooses the part of an image that it decodes."""
+    """Returns how the pipeline chooses the part of an image that it decodes."""
     if evaluate:
         return lambda height, width: eval_window(
             options.eval_method, height, width, image_size, options.eval_crop_fraction
@@ -118,10 +118,10 @@ def window_of(
     return lambda height, width: choose(height, width, boxes, crop_seed(seed))
 
 
-def peer_views(
+def baseline_views(
     options: ImageOptions, sample: tf.data.Dataset, image_size: int, *, evaluate: bool
 ) -> list[View]:
-    """The views of a sample that the pipeline takes, for Pillow to make."""
+    """Returns the views that the pipeline takes of a sample, for Pillow to make."""
 
     def plan(placed: PlacedRecord) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         example = parse_example(placed.record, tf.int64.max)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -10,45 +9,12 @@ import pytest
 from PIL import Image
 
 from benchmarks import pillow_loader, pipeline
-from benchmarks.pipeline_turns import Speed, stream_side, take_turns
+from benchmarks.rounds import Speed
 from common.errors import DataError
 from tests.preprocessing.image_shards import encode, example, photographs, write_split
 
 WITHOUT_PIL = ["view / decode", "pipeline / decode"]
 WITH_PIL = ["view / PIL", "pipeline / PIL", "pipeline / PIL, files"]
-
-
-def test_speed_of_a_known_iterator(monkeypatch):
-    """By the clocks a batch of 32 takes 10 ms, and 4 ms of a processor."""
-    wall, processor = [0.0], [0.0]
-
-    def batches():
-        while True:
-            wall[0] += 0.01
-            processor[0] += 0.004
-            yield None
-
-    monkeypatch.setattr(time, "perf_counter", lambda: wall[0])
-    monkeypatch.setattr(time, "process_time", lambda: processor[0])
-    speed = stream_side(batches(), batch_size=32)(1.0)
-    assert speed.per_sec == pytest.approx(3200)
-    assert speed.per_core == pytest.approx(8000)
-    assert 1.0 <= wall[0] <= 1.03
-
-
-def test_turns_begin_with_another_side_in_every_round():
-    order = []
-
-    def side(name):
-        def turn(secs):
-            order.append(name)
-            return Speed(len(order), secs)
-
-        return turn
-
-    speeds = take_turns({name: side(name) for name in "abc"}, rounds=4, secs=0.5)
-    assert "".join(order) == "abc" + "abc" + "bca" + "cab" + "abc"  # the first is not counted
-    assert [speed.per_sec for speed in speeds["b"]] == [5, 7, 12, 14]
 
 
 def test_shares_are_differences_between_stages():
@@ -71,7 +37,7 @@ def test_shares_are_differences_between_stages():
         pytest.param(["--augment=color"], WITHOUT_PIL, marks=pytest.mark.slow),
     ],
 )
-def test_a_row_for_every_side(tmp_path, capsys, arguments, ratios):
+def test_a_row_for_every_candidate(tmp_path, capsys, arguments, ratios):
     images = [example(encoded, 1) for encoded in photographs(40)]
     write_split(tmp_path, "train", images, 2)
     write_split(tmp_path, "validation", images, 1)
@@ -90,9 +56,9 @@ def test_a_row_for_every_side(tmp_path, capsys, arguments, ratios):
     subset = "validation" if arguments == ["--eval"] else "train"
     assert heading.startswith(f"imagenet, {subset}: 32 px, batch 8")
     assert columns.split() == ["median", "lowest", "highest"] * 2
-    sides = ["read", "decode", "view", "pipeline"]
-    sides += ["PIL", "PIL, files"] if "view / PIL" in ratios else []
-    assert [re.split(r"\s{2,}", row)[0] for row in rows] == sides + ratios
+    names = ["read", "decode", "view", "pipeline"]
+    names += ["PIL", "PIL, files"] if "view / PIL" in ratios else []
+    assert [re.split(r"\s{2,}", row)[0] for row in rows] == names + ratios
     for row in rows:
         values = [float(word) for word in row.split()[-6:]]
         for median, lowest, highest in (values[:3], values[3:]):
@@ -103,7 +69,7 @@ def test_a_row_for_every_side(tmp_path, capsys, arguments, ratios):
 
 
 def test_views_by_pillow():
-    """A window of a lossless image, enlarged twofold in Pillow, cut in the middle, mirrored."""
+    """A window of a lossless image, enlarged twice, center-cropped and mirrored."""
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     view = pillow_loader.View(encode(pixels, "PNG"), (5, 7, 8, 10), (16, 20), flipped=True)
     part = Image.fromarray(pixels[5:13, 7:17]).resize((20, 16), Image.Resampling.BILINEAR)
@@ -147,18 +113,18 @@ def break_an_image(path):
 
 
 @pytest.mark.parametrize("damage", [cut_a_record, break_an_image])
-def test_damaged_data_are_named_in_a_line(tmp_path, capsys, damage):
+def test_damaged_data_is_named_in_one_line(tmp_path, capsys, damage):
     (path,) = write_split(tmp_path, "train", [example(p, 1) for p in photographs(10)], 1)
-    told = damage(path)
+    message = damage(path)
     arguments = [f"--data_dir={tmp_path}", "--data_name=imagenet", "--image_size=32"]
     assert pipeline.main([*arguments, "--batch_size=8", "--seconds=0.1"]) == 3
     errors = capsys.readouterr().err
-    assert f"error: {path}: {told}" in errors
+    assert f"error: {path}: {message}" in errors
     assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
-def test_a_time_that_cannot_be_meant(capsys, seconds):
+def test_an_invalid_time(capsys, seconds):
     with pytest.raises(SystemExit) as caught:
         pipeline.main(["--data_dir=/nowhere", f"--seconds={seconds}"])
     assert caught.value.code == 2
@@ -169,9 +135,9 @@ def test_a_time_that_cannot_be_meant(capsys, seconds):
 def test_a_process_with_pillow_that_has_ended(capfd):
     """Its own message says why."""
     view = pillow_loader.View(b"no image", (0, 0, 8, 8), (8, 8), flipped=False)
-    told = "Pillow cannot decode an image of the sample"
-    with pillow_loader.Workers([view], 8, 1, 1) as workers, pytest.raises(DataError, match=told):
-        workers.turn(0.1)
+    message = "Pillow cannot decode an image of the sample"
+    with pillow_loader.Workers([view], 8, 1, 1) as workers, pytest.raises(DataError, match=message):
+        workers.run(0.1)
     assert "UnidentifiedImageError" in capfd.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""The converter's benchmark runs both sides on the same files, and both convert all of them."""
+"""The converter's benchmark runs both routes on the same files, and both convert all of them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from preprocessing.records.examples import inspect_example
 NUM_IMAGES = 12
 
 
-def test_both_sides_write_the_same_images(tmp_path):
-    """Byte by byte, with their sizes and labels; the order is each side's own."""
+def test_both_routes_write_the_same_images(tmp_path):
+    """Byte by byte, with their sizes and labels; the order is each route's own."""
     raw = tmp_path / "raw"
     converter.write_class_folders(raw, NUM_IMAGES, 20_000)
     contents = []
-    for name, make in (("ours", converter.our_converter), ("theirs", converter.ancestors_route)):
+    for name, make in (("ours", converter.our_converter), ("theirs", converter.tf_imagenet_route)):
         make(str(raw), str(tmp_path / name))()
         (shard,) = (tmp_path / name / "0").glob("train-00000-of-00001")
         contents.append(sorted(map(facts_of, tf.data.TFRecordDataset(str(shard)))))

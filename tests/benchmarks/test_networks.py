@@ -1,4 +1,4 @@
-"""The measurement of all networks: its sizes, its order, and how it is stopped and continued."""
+"""The measurement of all networks: its sizes, its order, and how it is stopped and resumed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_row_shows_another_size_and_what_is_missing():
         "| `keras_resnet50` | 20.0 (10.0-30.0) | 10.0 (10.0-10.0) | 2.00 (1.00-3.00) |",
         "| `keras_xception`, apart | 20.0 (10.0-30.0) | 10.0 (10.0-10.0) | 2.00 (1.00-3.00) |",
         "| `overfeat`, 231 px, batch 8 | 7.0 (7.0-7.0) |  |  |",
-        "| `resnet20`, 32 px | not measured (a side had 8 GiB): ended with exit code -9 |  |  |",
+        "| `resnet20`, 32 px | not measured (limit 8 GiB): ended with exit code -9 |  |  |",
         "| `lenet`, 28 px | not measured yet |  |  |",
     ]
 
@@ -86,10 +86,10 @@ def test_the_speed_of_a_smaller_batch_counts_its_own_images(tmp_path, monkeypatc
 
 
 @pytest.mark.slow  # two processes that build a network of Keras
-def test_sides_that_are_measured_apart_are_never_there_at_the_same_time(monkeypatch):
+def test_candidates_that_are_measured_apart_are_never_there_at_the_same_time(monkeypatch):
     there, most = set(), []
 
-    class RecordedSide(networks.Side):
+    class RecordedProcess(networks.CandidateProcess):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             there.add(self)
@@ -99,7 +99,7 @@ def test_sides_that_are_measured_apart_are_never_there_at_the_same_time(monkeypa
             super().stop()
             there.discard(self)
 
-    monkeypatch.setattr(networks, "Side", RecordedSide)
+    monkeypatch.setattr(networks, "CandidateProcess", RecordedProcess)
     result = networks.measure(registry.get("keras_mobilenet"), 1, 4, apart=True)
     assert result["apart"]
     assert len(result["engine"]) == len(result["fit"]) == 1

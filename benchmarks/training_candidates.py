@@ -1,33 +1,29 @@
 """Ways to train a network on one batch of random images, for the comparisons of this folder.
 
-Each function builds its side and returns a call that takes a few steps: batches of 32 images of
-224 px, unless told otherwise, on the CPU in float32, with Nesterov momentum and weight decay. The
-engine takes the one batch of the synthetic data set over and over, the other sides one batch of
-random pixels with much the same statistics.
-
-One of our networks as a Keras user would write it: with Keras' own layers.
+Each function builds a candidate and returns a call that takes `steps` steps: by default batches of
+32 images of 224 px, on the CPU in float32, with Nesterov momentum and weight decay. The engine
+repeats the one batch of the synthetic data set, the others one batch of random pixels with nearly
+the same statistics. TensorFlow is imported by the process that calls them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from benchmark_cnn.params import validation
-from benchmarks.turns import Turn
-from models.layers.batch_norm import FusedBatchNorm
-from models.layers.depthwise_convolution import DepthwiseConvolution
-from models.layers.dropout import Dropout, StochasticDepth
+if TYPE_CHECKING:
+    import keras
+
+    from benchmarks.rounds import Run
 
 BATCH_SIZE = 32
 IMAGE_SIZE = 224
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 4e-5
 
 
-def bare_loop(model: str, steps: int) -> Turn:
-    """A hand-written training loop over our network: no strategy, no engine."""
+def bare_loop(model: str, steps: int) -> Run:
+    """Trains our network in a hand-written loop: no strategy, no engine."""
     import tensorflow as tf
 
     from models import registry
@@ -66,7 +62,11 @@ def bare_loop(model: str, steps: int) -> Turn:
         step.assign_add(1)
         return loss
 
-    return lambda: [train_step() for _ in range(steps)]
+    def run() -> None:
+        for _ in range(steps):
+            train_step()
+
+    return run
 
 
 def engine(
@@ -76,10 +76,10 @@ def engine(
     *,
     image_size: int = IMAGE_SIZE,
     batch_size: int = BATCH_SIZE,
-) -> Turn:
-    """What train.py runs, from the parameters to the step loop."""
+) -> Run:
+    """Runs what train.py runs, from the parameters to the step loop."""
     from benchmark_cnn import training_setup
-    from benchmark_cnn.distribution import batches as feeding
+    from benchmark_cnn.distribution.batches import training_batches
     from benchmark_cnn.params.validation import make_params
     from benchmark_cnn.step.step_loop import make_step_loop
     from models import registry
@@ -94,21 +94,25 @@ def engine(
         image_size=image_size,
         learning_rate=LEARNING_RATE,
     )
-    run = training_setup.set_up(params, registry.get(model), open_dataset())
-    batches = feeding.training_batches(
-        run.manager,
-        run.dataset,
-        batch_size=run.plan.batch_per_tower,
+    setup = training_setup.set_up(params, registry.get(model), open_dataset())
+    batches = training_batches(
+        setup.manager,
+        setup.dataset,
+        batch_size=setup.plan.batch_per_tower,
         image_size=image_size,
         seed=1,
     )
-    loop = make_step_loop(run.step, batches, micro_batches=1)
-    return lambda: [loop(1, False) for _ in range(steps)]
+    loop = make_step_loop(setup.step, batches, micro_batches=1)
+
+    def run() -> None:
+        for _ in range(steps):
+            loop(1, False)
+
+    return run
 
 
-def fit_with_keras_layers(model: str, steps: int) -> Turn:
-    """Our network with Keras' own batch norm and dropout, trained by `fit`."""
-    pass
+def fit_with_keras_layers(model: str, steps: int) -> Run:
+    """Trains our network, with Keras' own batch norm and dropout, by `fit`."""
     from models import registry
 
     _prepare_cpu()
@@ -118,8 +122,8 @@ def fit_with_keras_layers(model: str, steps: int) -> Turn:
 
 def fit_of_keras_applications(
     application: str, steps: int, *, image_size: int = IMAGE_SIZE, batch_size: int = BATCH_SIZE
-) -> Turn:
-    """A network of keras.applications as it is, trained by `fit`."""
+) -> Run:
+    """Trains a network of keras.applications as it is by `fit`."""
     import keras
 
     _prepare_cpu()
@@ -129,7 +133,7 @@ def fit_of_keras_applications(
     return _fit(model, steps, image_size, batch_size)
 
 
-def _fit(model: Any, steps: int, image_size: int, batch_size: int) -> Turn:
+def _fit(model: Any, steps: int, image_size: int, batch_size: int) -> Run:
     import keras
     import tensorflow as tf
 
@@ -140,19 +144,24 @@ def _fit(model: Any, steps: int, image_size: int, batch_size: int) -> Turn:
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
-    # A call of fit ends an iterator. Where tf.data tunes it, that can wait seconds for the tuning
-    # thread: little beside an epoch, but a multiple of the few steps that are measured here.
+    # Every call of fit deletes an iterator, which can wait seconds for tf.data's autotuning thread:
+    # little compared with an epoch, but a multiple of the few steps that are measured here.
     options = tf.data.Options()
     options.autotune.enabled = False
     batch = _batch(image_size, batch_size)
     data = tf.data.Dataset.from_tensors(batch).repeat().with_options(options)
-    return lambda: model.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+
+    def run() -> None:
+        model.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+
+    return run
 
 
 def _prepare_cpu(num_towers: int = 1) -> None:
     from benchmark_cnn.distribution import devices
+    from benchmark_cnn.params.validation import make_params
 
-    devices.prepare(validation.make_params(device="cpu", num_gpus=num_towers).hardware)
+    devices.prepare(make_params(device="cpu", num_gpus=num_towers).hardware)
 
 
 def _batch(image_size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -162,14 +171,22 @@ def _batch(image_size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def with_keras_layers(model: keras.Model) -> keras.Model:
-    """A clone with `keras.layers` in place of ours; weights are initialized anew.
+    """Returns a clone with `keras.layers` in place of ours; weights are initialized again.
 
     Stochastic depth becomes dropout of whole examples, which is what it is.
     """
+    import keras
+
     return keras.models.clone_model(model, clone_function=_clone)
 
 
 def _clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+    import keras
+
+    from models.layers.batch_norm import FusedBatchNorm
+    from models.layers.depthwise_convolution import DepthwiseConvolution
+    from models.layers.dropout import Dropout, StochasticDepth
+
     name = layer.name
     if isinstance(layer, FusedBatchNorm):
         return keras.layers.BatchNormalization(
