@@ -40,7 +40,7 @@ def _convert(options: argparse.Namespace) -> int:
     try:
         from download_and_convert_imagenet import command
     except ImportError as error:
-        print(f"error: {error}: install pillow, numpy and rich", file=sys.stderr)
+        print(f"error: {error}: install pillow and numpy", file=sys.stderr)
         return 3
     try:
         code = command.run(options)

@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
             num_shards,
             num_processes=options.num_processes,
             max_corrupt_images=options.max_corrupt_images,
-            display=progress,
+            progress=progress,
         )
     _print_summary(source, result, options)
     if result.is_accepted:
@@ -98,7 +98,7 @@ def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageS
             directories=(raw_dir, scratch_dir),
             scratch_dir=scratch_dir,
             data_dir=options.data_dir,
-            notice=progress.notice,
+            log=progress.log,
             progress=progress.download,
         )
         with_boxes = options.bounding_boxes != NO_BOXES
@@ -125,7 +125,7 @@ def _cifar10(raw_dir: Path, scratch_dir: Path, progress: ConversionProgress) -> 
     for directory in (raw_dir, scratch_dir):
         if directory.name in names or any((directory / name).exists() for name in names):
             return cifar10.cifar10_source(directory)
-    progress.notice(f"downloading {CIFAR10_PYTHON.url}")
+    progress.log(f"downloading {CIFAR10_PYTHON.url}")
     path = download(CIFAR10_PYTHON, scratch_dir, progress=progress.download)
     return cifar10.cifar10_source(path)
 
@@ -136,7 +136,7 @@ def _tell_missing_images(source: ImageSource, progress: ConversionProgress) -> N
         return
     for split, images in source.splits.items():
         if len(images) != IMAGENET_IMAGES[split]:
-            progress.notice(
+            progress.log(
                 f"{len(images):,} {split} images are here, ImageNet has {IMAGENET_IMAGES[split]:,}"
             )
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from download_and_convert_imagenet.data_directory import DataDirectory, Splits
 from download_and_convert_imagenet.journal import (
@@ -16,24 +15,9 @@ from download_and_convert_imagenet.journal import (
     write_image_lists,
 )
 from download_and_convert_imagenet.plan import ShardTask, plan_conversion
+from download_and_convert_imagenet.progress import ConversionProgress
 from download_and_convert_imagenet.sources.image_source import ImageSource
 from download_and_convert_imagenet.workers import ConversionError, Event, ImagesRead, run_tasks
-
-
-class ConversionDisplay(Protocol):
-    """What a conversion tells while it runs."""
-
-    def notice(self, text: str) -> None:
-        """Something to know, in one line."""
-        ...
-
-    def start(self, num_images: int, num_bytes: int) -> None:
-        """So much is to be read from now on."""
-        ...
-
-    def advance(self, num_images: int, num_bytes: int) -> None:
-        """So much more was read."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +43,7 @@ def convert(
     *,
     num_processes: int,
     max_corrupt_images: int,
-    display: ConversionDisplay,
+    progress: ConversionProgress,
 ) -> ConversionResult:
     """Write the shards of all splits of a source, and the manifest when nothing is amiss.
 
@@ -82,9 +66,9 @@ def convert(
     other_splits = directory.other_splits(source)
     directory.remove_partial_files()
     journal = ConversionJournal(data_dir)
-    finished, pending = _make_ready(directory, journal, tasks, source, other_splits, display)
+    finished, pending = _make_ready(directory, journal, tasks, source, other_splits, progress)
     try:
-        finished += _write(pending, data_dir, journal, num_processes, display)
+        finished += _write(pending, data_dir, journal, num_processes, progress)
     finally:
         directory.remove_partial_files()
     write_image_lists(data_dir, [*journal.finished_besides(source.splits), *finished])
@@ -104,7 +88,7 @@ def _make_ready(
     tasks: Sequence[ShardTask],
     source: ImageSource,
     other_splits: Splits,
-    display: ConversionDisplay,
+    progress: ConversionProgress,
 ) -> tuple[list[FinishedShard], list[ShardTask]]:
     """Shards that are kept, and tasks that remain; what is replaced is no longer in the manifest.
 
@@ -121,12 +105,12 @@ def _make_ready(
     for path in surplus:
         path.unlink()
     if outdated or surplus:
-        display.notice(
+        progress.log(
             "the images or the options are not those of the last conversion; "
             f"finished shards that are converted anew: {len(outdated) + len(surplus)}"
         )
     if done:
-        display.notice(f"{len(done)} of {len(tasks)} shards are finished already and kept")
+        progress.log(f"{len(done)} of {len(tasks)} shards are finished already and kept")
     return finished, pending
 
 
@@ -155,7 +139,7 @@ def _write(
     data_dir: Path,
     journal: ConversionJournal,
     num_processes: int,
-    display: ConversionDisplay,
+    progress: ConversionProgress,
 ) -> list[FinishedShard]:
     """Write shards; each is recorded as soon as it is there, what it replaces is void before."""
     finished = []
@@ -166,13 +150,13 @@ def _write(
             if event.file in recorded:
                 journal.void(event.file)
         elif isinstance(event, ImagesRead):
-            display.advance(event.num_images, event.num_bytes)
+            progress.advance(event.num_images, event.num_bytes)
         else:
             journal.append(event)
             finished.append(event)
 
     if pending:
         num_images = sum(len(task.images) for task in pending)
-        display.start(num_images, sum(task.num_source_bytes for task in pending))
+        progress.start(num_images, sum(task.num_source_bytes for task in pending))
         run_tasks(pending, data_dir, num_processes, on_event)
     return finished

@@ -1,103 +1,76 @@
-"""How far a conversion is: a bar on a terminal, a line from time to time elsewhere."""
+"""Progress of a conversion: a line that is rewritten on a terminal, a line at times elsewhere."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from types import TracebackType
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-
+_SECONDS_BETWEEN_UPDATES = 0.2
 _SECONDS_BETWEEN_LINES = 10.0
+_CLEAR_LINE = "\r\x1b[K"
 
 
 class ConversionProgress:
-    """Images, images/s, MB/s and the time that is left; a context manager."""
+    """Prints images, images/s, MB/s and the time left to standard output; a context manager."""
 
     def __init__(self) -> None:
-        """Write to standard output."""
-        self._console = Console(highlight=False, soft_wrap=True)
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._is_terminal = sys.stdout.isatty()
+        self._line = ""  # shown on the terminal now
         self._num_images = self._num_bytes = 0
         self._total_images = self._total_bytes = 0
-        self._started = self._last_line = 0.0
+        self._started = self._last_update = 0.0
 
     def __enter__(self) -> ConversionProgress:
-        """Nothing is shown before `start`."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Give the terminal back."""
-        if self._bar is not None:
-            self._bar.stop()
+    def __exit__(self, *_) -> None:
+        self._clear()
 
-    def notice(self, text: str) -> None:
-        """A line of text."""
-        self._console.print(text, markup=False)
-        sys.stdout.flush()
+    def log(self, text: str) -> None:
+        """Prints a line that stays."""
+        self._clear()
+        print(text, flush=True)
 
     def download(self, num_bytes: int, total_bytes: int | None) -> None:
-        """So much of a file has arrived."""
-        now = time.monotonic()
-        if now - self._last_line >= _SECONDS_BETWEEN_LINES or num_bytes == total_bytes:
-            self._last_line = now
-            total = f" of {total_bytes / 1e6:,.1f}" if total_bytes else ""
-            self.notice(f"{num_bytes / 1e6:,.1f}{total} MB")
+        """Shows how much of a file has arrived; `total_bytes` is None if unknown."""
+        total = f" of {total_bytes / 1e6:,.1f}" if total_bytes else ""
+        self._update(f"{num_bytes / 1e6:,.1f}{total} MB", is_last=num_bytes == total_bytes)
 
     def start(self, num_images: int, num_bytes: int) -> None:
-        """So much is to be read from now on."""
+        """Sets what there is to read, and starts the clock."""
         self._total_images, self._total_bytes = num_images, num_bytes
-        self._started = self._last_line = time.monotonic()
-        self.notice(f"converting {num_images:,} images, {num_bytes / 1e6:,.1f} MB")
-        if self._console.is_terminal:
-            self._bar = Progress(
-                BarColumn(),
-                TextColumn("{task.percentage:.0f}%"),
-                TextColumn("{task.fields[images]}"),
-                TextColumn("{task.fields[speed]}"),
-                TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
-            )
-            # Bytes, not images, are what takes the time.
-            self._task = self._bar.add_task("", total=num_bytes, images="", speed="")
-            self._bar.start()
+        self._started = self._last_update = time.monotonic()
+        self.log(f"converting {num_images:,} images, {num_bytes / 1e6:,.1f} MB")
 
     def advance(self, num_images: int, num_bytes: int) -> None:
-        """So much more was read."""
+        """Adds what was read since the last call."""
         self._num_images += num_images
         self._num_bytes += num_bytes
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        # Bytes, not images, are what takes the time.
+        left = round((self._total_bytes / max(self._num_bytes, 1) - 1) * seconds)
+        self._update(
+            f"{self._num_images:,} of {self._total_images:,} images, "
+            f"{self._num_images / seconds:,.0f} images/s, "
+            f"{self._num_bytes / 1e6 / seconds:,.0f} MB/s, "
+            f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
+        )
+
+    def _update(self, text: str, *, is_last: bool = False) -> None:
+        """Shows a line, unless the last one is recent."""
         now = time.monotonic()
-        if self._bar is not None and self._task is not None:
-            self._bar.update(
-                self._task, completed=self._num_bytes, images=self._images(), speed=self._speed(now)
-            )
-        elif now - self._last_line >= _SECONDS_BETWEEN_LINES:
-            self._last_line = now
-            self.notice(f"{self._images()}, {self._speed(now)}, {self._time_left(now)} left")
+        wait = _SECONDS_BETWEEN_UPDATES if self._is_terminal else _SECONDS_BETWEEN_LINES
+        if now - self._last_update < wait and not is_last:
+            return
+        self._last_update = now
+        if self._is_terminal:
+            self._line = text[: shutil.get_terminal_size().columns - 1]
+            print(f"{_CLEAR_LINE}{self._line}", end="", flush=True)
+        else:
+            print(text, flush=True)
 
-    def _images(self) -> str:
-        return f"{self._num_images:,} of {self._total_images:,} images"
-
-    def _speed(self, now: float) -> str:
-        seconds = max(now - self._started, 1e-9)
-        megabytes = self._num_bytes / 1e6
-        return f"{self._num_images / seconds:,.0f} images/s, {megabytes / seconds:,.0f} MB/s"
-
-    def _time_left(self, now: float) -> str:
-        remaining = self._total_bytes - self._num_bytes
-        seconds = round(remaining * (now - self._started) / max(self._num_bytes, 1))
-        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    def _clear(self) -> None:
+        if self._line:
+            print(_CLEAR_LINE, end="", flush=True)
+            self._line = ""

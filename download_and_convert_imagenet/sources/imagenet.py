@@ -68,14 +68,14 @@ class ImagenetInput:
         directories: where archives and folders may be.
         scratch_dir: where a file that is downloaded or decompressed goes.
         data_dir: where the shards will go.
-        notice: called with a line for whatever takes long.
+        log: called with a line about each step that takes long.
         progress: of a download.
     """
 
     directories: Sequence[Path]
     scratch_dir: Path
     data_dir: Path
-    notice: Callable[[str], None]
+    log: Callable[[str], None]
     progress: Progress | None = None
 
     def read(self, splits: Sequence[str], boxes: Path | None, *, with_boxes: bool) -> ImageSource:
@@ -120,7 +120,7 @@ class ImagenetInput:
         if place is None:
             assert kaggle is not None
             return kaggle.train if split == TRAIN else kaggle.validation
-        self.notice(f"{split} images: {place}")
+        self.log(f"{split} images: {place}")
         if place.is_dir():
             return list_train_folder(place) if split == TRAIN else list_validation_folder(place)
         return list_train_archive(place) if split == TRAIN else list_validation_archive(place)
@@ -131,21 +131,21 @@ class ImagenetInput:
         if compressed is not None and (path is None or _is_newer(compressed, path)):
             num_bytes = sum(_ARCHIVES[split].num_bytes or 0 for split in splits)
             shards = ShardsToCome(self.data_dir, splits, num_bytes)
-            path = decompress(compressed, self.scratch_dir, shards, self.notice)
+            path = decompress(compressed, self.scratch_dir, shards, self.log)
         if path is None:
             return None
-        self.notice(f"images: {path}")
+        self.log(f"images: {path}")
         return list_kaggle_archive(path)
 
     def _boxes(self, path: Path | None, kaggle: KaggleImages | None) -> Boxes:
         path = path or self._find(_BOX_PATHS)
         if path is None and kaggle is not None and kaggle.annotations:
-            self.notice("bounding boxes: in the same archive")
+            self.log("bounding boxes: in the same archive")
             return kaggle.boxes()
         if path is None:
-            self.notice(f"downloading {IMAGENET_BOXES.url}")
+            self.log(f"downloading {IMAGENET_BOXES.url}")
             path = download(IMAGENET_BOXES, self.scratch_dir, progress=self.progress)
-        self.notice(f"bounding boxes: {path}")
+        self.log(f"bounding boxes: {path}")
         return read_boxes(path)
 
     def _find(self, names: Sequence[str]) -> Path | None:

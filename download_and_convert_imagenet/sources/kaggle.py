@@ -106,7 +106,7 @@ class ShardsToCome(NamedTuple):
 
 
 def decompress(
-    path: Path, directory: Path, shards: ShardsToCome, notice: Callable[[str], None]
+    path: Path, directory: Path, shards: ShardsToCome, log: Callable[[str], None]
 ) -> Path:
     """Make the plain tar file of a .tar.gz in `directory`; returns its path.
 
@@ -122,7 +122,7 @@ def decompress(
     partial.unlink(missing_ok=True)
     num_bytes = path.stat().st_size
     _check_free_space(path, num_bytes, target, shards)
-    notice(f"decompressing {path}, {num_bytes / 1e9:,.2f} GB, to {target} (once)")
+    log(f"decompressing {path}, {num_bytes / 1e9:,.2f} GB, to {target} (once)")
     try:
         with naming(target), partial.open("wb") as plain:
             plain.writelines(_decompressed(path))

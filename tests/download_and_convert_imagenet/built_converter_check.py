@@ -1,7 +1,7 @@
 """Converts a few images with the built converter: `built_converter_check.py CONVERTER CHECKER`.
 
-Run by `bazel build conversion_check` on whatever Python is there. Without Pillow, numpy and rich
-the converter cannot run: then it has to say so.
+Run by `bazel build conversion_check` on whatever Python is there. Without Pillow and NumPy the
+converter cannot run: then it has to say so.
 """
 
 from __future__ import annotations

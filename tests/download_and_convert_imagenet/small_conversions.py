@@ -14,15 +14,15 @@ NUM_SHARDS = {"train": 4, "validation": 2}
 CLASSES = ("cat", "dog", "gnu")
 
 
-class Told:
-    """A display that remembers."""
+class RecordedProgress:
+    """A progress display that remembers its lines."""
 
     def __init__(self):
-        self.notices = []
+        self.lines = []
         self.total = self.advanced = (0, 0)
 
-    def notice(self, text):
-        self.notices.append(text)
+    def log(self, text):
+        self.lines.append(text)
 
     def start(self, num_images, num_bytes):
         self.total = num_images, num_bytes
@@ -52,21 +52,21 @@ def make_source(directory, splits=("train", "validation")):
 
 
 def run(source, data_dir, num_shards=None, max_corrupt_images=0):
-    told = Told()
+    progress = RecordedProgress()
     result = convert(
         source,
         data_dir,
         num_shards or NUM_SHARDS,
         num_processes=1,
         max_corrupt_images=max_corrupt_images,
-        display=told,
+        progress=progress,
     )
-    return result, told
+    return result, progress
 
 
-def num_kept(told):
+def num_kept(progress):
     """Shards that a conversion kept, as it said."""
-    lines = [line for line in told.notices if line.endswith("finished already and kept")]
+    lines = [line for line in progress.lines if line.endswith("finished already and kept")]
     return int(lines[0].partition(" of ")[0]) if lines else 0
 
 

@@ -24,7 +24,7 @@ from tests.download_and_convert_imagenet.small_conversions import (
 
 def test_every_image_is_in_one_shard_as_it_was(raw, data_dir):
     source = make_source(raw)
-    _, told = run(source, data_dir)
+    _, progress = run(source, data_dir)
     for split, images in source.splits.items():
         count = NUM_SHARDS[split]
         paths = [data_dir / f"{split}-{i:05d}-of-{count:05d}" for i in range(count)]
@@ -39,9 +39,9 @@ def test_every_image_is_in_one_shard_as_it_was(raw, data_dir):
             assert features["image/class/synset"].bytes_list.value[0] == image.synset.encode()
             assert features["image/height"].int64_list.value[0] == 30
             assert len(features["image/object/bbox/xmin"].float_list.value) == len(image.boxes)
-    assert told.total == told.advanced
-    assert told.total[0] == 30
-    assert told.total[1] == sum(path.stat().st_size for path in raw.iterdir())
+    assert progress.total == progress.advanced
+    assert progress.total[0] == 30
+    assert progress.total[1] == sum(path.stat().st_size for path in raw.iterdir())
 
 
 def test_classes_are_mixed_and_the_order_goes_by_names_alone(raw, data_dir, tmp_path):
@@ -79,10 +79,10 @@ def test_corrupt_images_are_left_out_and_listed_after_everything_else(raw, data_
     (raw / "train_3.jpg").write_bytes(b"")
     (raw / "validation_2.jpg").write_bytes((raw / "validation_2.jpg").read_bytes()[:-30])
     source = make_source(raw)
-    result, told = run(source, data_dir, max_corrupt_images=1)
+    result, progress = run(source, data_dir, max_corrupt_images=1)
     assert not result.is_accepted
     assert sum(shard.shard.num_examples for shard in result.shards) == 28
-    assert told.advanced == told.total
+    assert progress.advanced == progress.total
     assert read_manifest(data_dir) is None
     assert (data_dir / "corrupt_images.txt").read_text().splitlines() == [
         "train train_3.jpg is empty (0 bytes)",
@@ -158,7 +158,7 @@ def test_more_shards_than_images_is_an_error(raw, data_dir):
         run(make_source(raw), data_dir, {"train": 4, "validation": 8})
 
 
-def test_a_disk_that_is_too_small_is_told_first(raw, data_dir, monkeypatch):
+def test_a_disk_that_is_too_small_is_reported_first(raw, data_dir, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
     with pytest.raises(ConversionError, match=r"need about .* where 0\.0 GB are free"):

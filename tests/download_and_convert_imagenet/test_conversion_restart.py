@@ -28,22 +28,22 @@ from tests.download_and_convert_imagenet.small_conversions import (
 def test_finished_shards_are_kept(raw, data_dir):
     run(make_source(raw), data_dir)
     before = identities(data_dir)
-    result, told = run(make_source(raw), data_dir)
+    result, progress = run(make_source(raw), data_dir)
     assert identities(data_dir) == before
     assert result.num_images_now == 0
-    assert told.notices == ["6 of 6 shards are finished already and kept"]
+    assert progress.lines == ["6 of 6 shards are finished already and kept"]
 
 
 def test_one_changed_image_costs_one_shard(raw, data_dir):
     run(make_source(raw), data_dir)
     before = identities(data_dir)
     (raw / "train_5.jpg").write_bytes(encode(picture(99, 77)))
-    _, told = run(make_source(raw), data_dir)
+    _, progress = run(make_source(raw), data_dir)
     after = identities(data_dir)
     (changed,) = [name for name in after if after[name] != before[name]]
     names = {f["image/filename"].bytes_list.value[0] for f in read_examples(data_dir / changed)}
     assert b"train_5.jpg" in names
-    assert "finished shards that are converted anew: 1" in told.notices[0]
+    assert "finished shards that are converted anew: 1" in progress.lines[0]
     assert read_manifest(data_dir) is not None
 
 
@@ -61,9 +61,9 @@ def test_a_shard_that_is_not_as_recorded_is_written_again(raw, data_dir, damage)
     else:
         lines = [line for line in journal.read_text().splitlines() if path.name not in line]
         journal.write_text("\n".join(lines))
-    _, told = run(make_source(raw), data_dir)
+    _, progress = run(make_source(raw), data_dir)
     assert path.read_bytes() == content
-    assert num_kept(told) == 5
+    assert num_kept(progress) == 5
     after = identities(data_dir)
     assert {name for name in after if after[name] == before[name]} == set(after) - {path.name}
 
@@ -79,12 +79,12 @@ def test_a_record_that_was_cut_off_harms_no_other(raw, data_dir):
 def test_another_number_of_shards_replaces_the_old_ones(raw, data_dir):
     run(make_source(raw), data_dir)
     before = identities(data_dir)
-    _, told = run(make_source(raw), data_dir, {"train": 3, "validation": 2})
+    _, progress = run(make_source(raw), data_dir, {"train": 3, "validation": 2})
     names = sorted(path.name for path in data_dir.glob("*-of-*"))
     assert names == [f"train-0000{i}-of-00003" for i in range(3)] + [
         f"validation-0000{i}-of-00002" for i in range(2)
     ]
-    assert "finished shards that are converted anew: 4" in told.notices[0]
+    assert "finished shards that are converted anew: 4" in progress.lines[0]
     assert identities(data_dir)[names[-1]] == before[names[-1]]
 
 
@@ -222,9 +222,11 @@ def test_a_shard_that_was_never_recorded_is_not_taken_for_the_one_before(
     killed_before_recording(second, data_dir)
     (changed,) = [name for name in contents if (data_dir / name).read_bytes() != contents[name]]
     assert (data_dir / changed).stat().st_size == len(contents[changed])
-    _, told = run(first, data_dir)
+    _, progress = run(first, data_dir)
     assert {path.name: path.read_bytes() for path in data_dir.glob("*-of-*")} == contents
-    assert num_kept(told) == 5  # the others, which the second source never came to, are as before
+    assert (
+        num_kept(progress) == 5
+    )  # the others, which the second source never came to, are as before
 
 
 def test_a_shard_that_was_to_be_replaced_is_no_shard_of_others(

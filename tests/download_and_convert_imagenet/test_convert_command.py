@@ -218,7 +218,7 @@ def test_verify_finds_it_intact(raw, tmp_path, capsys):
     assert all(line.endswith("intact") for line in lines)
 
 
-def test_changed_input_is_told_and_converted_anew(reference, raw, tmp_path):
+def test_changed_input_is_reported_and_converted_anew(reference, raw, tmp_path):
     data_dir = tmp_path / "data"
     shutil.copytree(reference[0], data_dir)
     shutil.copytree(raw, tmp_path / "raw")

@@ -115,7 +115,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_a_full_disk_is_told_with_the_file_that_is_written(tmp_path, data_dir, kind):
+def test_a_full_disk_is_reported_with_the_file_that_is_written(tmp_path, data_dir, kind):
     name, write = WRITERS[kind]
     data_dir.mkdir()
     (tmp_path / "kaggle.tar.gz").write_bytes(gzip.compress(b"x" * 100))

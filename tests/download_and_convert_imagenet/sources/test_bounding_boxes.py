@@ -164,7 +164,7 @@ def test_a_part_of_an_archive_is_no_smaller_archive(fake, tmp_path, damaged, mes
 
 
 @pytest.mark.parametrize(("compress", "program"), [(bz2.compress, "bzip2"), (lzma.compress, "xz")])
-def test_an_archive_of_another_compression_is_told(fake, tmp_path, compress, program):
+def test_an_archive_of_another_compression_is_reported(fake, tmp_path, compress, program):
     archive = write_archives(fake, tmp_path) / BOX_ARCHIVE
     archive.write_bytes(compress(gzip.decompress(archive.read_bytes())))
     with pytest.raises(SourceError, match=f"is compressed: .* .{program} -d {archive}"):
@@ -199,6 +199,6 @@ def test_an_annotation_that_is_none_is_named_with_its_archive(tmp_path):
         read_boxes(archive)
 
 
-def test_a_folder_that_cannot_be_listed_is_told(tmp_path):
+def test_a_folder_that_cannot_be_listed_is_reported(tmp_path):
     with folder_too_deep_to_list(tmp_path), pytest.raises(OSError, match="File name too long"):
         read_boxes(tmp_path)

@@ -76,7 +76,7 @@ def test_all_forms_give_the_same_images(archives, tmp_path):
         assert cifar10_source(path) == expected, path
 
 
-def test_locations_are_told_apart_by_their_pixels(archives):
+def test_locations_are_reported_apart_by_their_pixels(archives):
     images = cifar10_source(archives["python"]).splits["train"]
     assert len({image.location.fingerprint for image in images}) == len(images)
     again = pickle.loads(pickle.dumps(images[3].location))

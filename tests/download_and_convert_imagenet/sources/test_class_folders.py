@@ -75,7 +75,7 @@ def test_a_fraction_is_chosen_by_the_hash_of_the_name(tmp_path):
     assert {name for name in grown if "new" not in name} == expected
 
 
-def test_a_tenth_is_for_validation_unless_told_otherwise(tmp_path):
+def test_a_tenth_is_for_validation_by_default(tmp_path):
     write(tmp_path, *(f"train/a/{number}.jpg" for number in range(400)))
     sizes = Counter()
     for fraction in (None, 0.1, 0.0):
@@ -112,7 +112,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     ]
 
 
-def test_a_folder_that_cannot_be_listed_is_told(tmp_path):
+def test_a_folder_that_cannot_be_listed_is_reported(tmp_path):
     root = write(tmp_path, "a/1.jpg", "b/2.jpg")
     with folder_too_deep_to_list(root / "a"), pytest.raises(OSError, match="File name too long"):
         folder_source(root)

@@ -26,16 +26,16 @@ SPLITS = ("train", "validation")
 
 
 def read(directory, splits=SPLITS, boxes=None, *, with_boxes=True):
-    """Everything that a conversion needs of each image, and what was told on the way."""
-    told: list[str] = []
+    """Everything that a conversion needs of each image, and the lines that were logged."""
+    lines: list[str] = []
     scratch_dir = directory / "raw-data"
-    found = ImagenetInput((directory, scratch_dir), scratch_dir, directory, told.append)
+    found = ImagenetInput((directory, scratch_dir), scratch_dir, directory, lines.append)
     source = found.read(splits, boxes, with_boxes=with_boxes)
     images = {
         split: [(i.name, i.label, i.synset, i.text, i.boxes, i.location.read()) for i in listed]
         for split, listed in source.splits.items()
     }
-    return images, told
+    return images, lines
 
 
 def by_class(fake, directory):
@@ -75,15 +75,15 @@ def test_train_archive_unpacked_once(tmp_path, expected):
 
 def test_kaggles_archive_is_decompressed_once(tmp_path, expected):
     write_kaggle_archive(FAKE, tmp_path)
-    _, told = read(tmp_path)
-    assert any("decompressing" in line for line in told)
-    images, told = read(tmp_path)
-    assert not any("decompressing" in line for line in told)
+    _, lines = read(tmp_path)
+    assert any("decompressing" in line for line in lines)
+    images, lines = read(tmp_path)
+    assert not any("decompressing" in line for line in lines)
     assert images == expected
     later = (tmp_path / "raw-data" / KAGGLE_ARCHIVE[:-3]).stat().st_mtime_ns + 10**9
     os.utime(tmp_path / KAGGLE_ARCHIVE, ns=(later, later))
-    _, told = read(tmp_path)
-    assert any("decompressing" in line for line in told)
+    _, lines = read(tmp_path)
+    assert any("decompressing" in line for line in lines)
 
 
 def test_half_of_kaggles_archive_is_refused_and_leaves_nothing(tmp_path):
@@ -111,7 +111,7 @@ def test_one_split_alone(tmp_path, expected):
     assert images == {"validation": expected["validation"]}
 
 
-def test_missing_archives_are_all_told_at_once(tmp_path):
+def test_missing_archives_are_all_reported_at_once(tmp_path):
     with pytest.raises(SourceError) as caught:
         read(tmp_path)
     for name in (TRAIN_ARCHIVE, VALIDATION_ARCHIVE, "https://image-net.org", "147,897,477,120"):
@@ -140,7 +140,7 @@ def test_a_folder_of_an_unknown_class_is_named(tmp_path):
         read(tmp_path)
 
 
-def test_validation_images_in_folders_of_other_classes_are_told(tmp_path):
+def test_validation_images_in_folders_of_other_classes_are_reported(tmp_path):
     by_class(FAKE, tmp_path)
     image, other = FAKE.validation[0], FAKE.validation[-1]
     folder = tmp_path / "validation"
@@ -151,7 +151,7 @@ def test_validation_images_in_folders_of_other_classes_are_told(tmp_path):
         read(tmp_path)
 
 
-def test_a_validation_image_in_two_places_is_told(tmp_path):
+def test_a_validation_image_in_two_places_is_reported(tmp_path):
     by_class(FAKE, tmp_path)
     image = FAKE.validation[2]
     folder = tmp_path / "validation"
@@ -173,7 +173,7 @@ def test_validation_images_under_other_names_have_the_class_of_their_folder(tmp_
     assert labels["holiday.jpeg"] == image.label
 
 
-def test_an_empty_folder_is_told(tmp_path):
+def test_an_empty_folder_is_reported(tmp_path):
     (tmp_path / "train").mkdir()
     with pytest.raises(SourceError, match="has no folders of classes"):
         list_train_folder(tmp_path / "train")
@@ -194,7 +194,7 @@ def half_unpacked(directory, num_left):
 
 
 @pytest.mark.parametrize("is_begun", [False, True])
-def test_archives_that_were_not_reached_are_told(tmp_path, is_begun):
+def test_archives_that_were_not_reached_are_reported(tmp_path, is_begun):
     left = half_unpacked(tmp_path, num_left=3)
     if is_begun:
         with tarfile.open(left[0]) as archive:
@@ -222,7 +222,7 @@ def test_archives_that_were_kept_beside_their_folders_do_no_harm(tmp_path, expec
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_class_folder_without_images_is_told(tmp_path, split):
+def test_a_class_folder_without_images_is_reported(tmp_path, split):
     by_class(FAKE, tmp_path)
     folder = tmp_path / split / FAKE.train[-1].wnid
     for path in folder.iterdir():

@@ -164,14 +164,14 @@ def test_an_archive_of_an_unknown_class_is_named(tmp_path):
         list_train_archive(path)
 
 
-def test_the_wrong_archive_under_the_name_is_told(archives, tmp_path):
+def test_the_wrong_archive_under_the_name_is_reported(archives, tmp_path):
     path = tmp_path / TRAIN_ARCHIVE
     path.write_bytes((archives / VALIDATION_ARCHIVE).read_bytes())
     with pytest.raises(SourceError, match=r"holds ILSVRC2012_val_\d+\.JPEG, not archives"):
         list_train_archive(path)
 
 
-def test_an_unknown_validation_name_is_told(tmp_path):
+def test_an_unknown_validation_name_is_reported(tmp_path):
     path = tmp_path / VALIDATION_ARCHIVE
     path.write_bytes(tar({"ILSVRC2012_val_00050001.JPEG": b"x"}))
     with pytest.raises(SourceError, match=r"ILSVRC2012_val_00050001\.JPEG .* its class is unknown"):
@@ -187,7 +187,7 @@ def test_an_archive_that_ends_too_early_says_where(archives, tmp_path, share):
         list_train_archive(path)
 
 
-def test_what_is_no_archive_is_told(tmp_path):
+def test_what_is_no_archive_is_reported(tmp_path):
     path = tmp_path / TRAIN_ARCHIVE
     path.write_bytes(b"<html>log in first</html>" * 100)
     with pytest.raises(SourceError, match="is not a tar archive"):
@@ -200,7 +200,7 @@ def test_what_is_no_archive_is_told(tmp_path):
         list_train_archive(path)
 
 
-def test_a_damaged_header_is_told_with_its_place(archives, tmp_path):
+def test_a_damaged_header_is_reported_with_its_place(archives, tmp_path):
     content = bytearray((archives / VALIDATION_ARCHIVE).read_bytes())
     second = 512 + -(-len(first_content(content)) // 512) * 512
     content[second + 5] ^= 1

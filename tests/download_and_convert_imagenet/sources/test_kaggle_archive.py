@@ -65,7 +65,7 @@ def free_space(monkeypatch):
 
 @pytest.fixture
 def large_archive(tmp_path):
-    """160 GB on paper; nothing is in it, which is told when it is decompressed."""
+    """160 GB on paper; nothing is in it, which is reported when it is decompressed."""
     path = tmp_path / "kaggle.tar.gz"
     path.write_bytes(b"nothing")
     os.truncate(path, 160 * GB)
@@ -73,19 +73,19 @@ def large_archive(tmp_path):
 
 
 def test_the_shards_are_counted_before_hours_of_decompressing(tmp_path, large_archive, free_space):
-    told = []
+    lines = []
     scratch, shards = tmp_path / "raw-data", ShardsToCome(tmp_path, ["train"], 150 * GB)
     needed = (
         rf"than 160\.0 GB in {scratch}, and its shards about 150\.0 GB on the same disk, where 309"
     )
     free_space(309 * GB)
     with pytest.raises(SourceError, match=needed):
-        decompress(large_archive, scratch, shards, told.append)
-    assert told == []
+        decompress(large_archive, scratch, shards, lines.append)
+    assert lines == []
     free_space(311 * GB)
     with pytest.raises(SourceError, match="incomplete or damaged"):
-        decompress(large_archive, scratch, shards, told.append)
-    assert told[0].startswith("decompressing")
+        decompress(large_archive, scratch, shards, lines.append)
+    assert lines[0].startswith("decompressing")
 
 
 def test_older_shards_make_room_for_their_successors(tmp_path, large_archive, free_space):
