@@ -1,8 +1,7 @@
 """The best checkpoint of a run by evaluated top-1, kept apart in `best/`.
 
-`best/` is an ordinary checkpoint directory with the run's parameters.json, so that
-`eval.py --train_dir=runs/lite0/best` knows the network, here and wherever it is copied to; and a
-`best.json`.
+`best/` is an ordinary checkpoint directory with a `best.json` and the run's parameters.json, so
+that `eval.py --train_dir=runs/lite0/best` knows the network, also where `best/` is copied to.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 
 from absl import logging
 
-from checkpoints import checksums, commit, store
+from checkpoints import bundle, checksums, commit, store
 
 BEST_DIRECTORY = "best"
 BEST_FILE = "best.json"
@@ -29,22 +28,22 @@ def save_best(
     metrics: Mapping[str, float],
     companions: Iterable[Path] = (),
 ) -> bool:
-    """Keep `prefix` as the best checkpoint if its top-1 is higher than that of the one kept so far.
+    """Keeps `prefix` as the best checkpoint if its top-1 is higher than that of the best so far.
 
     Files are hard links where the file system has them, and copies elsewhere.
 
     Args:
-      train_dir: the run; `best/` is made in it.
-      prefix: the checkpoint that was evaluated.
-      metrics: `top_1` and `top_5` (fractions) and `loss`, written to best.json with the global
-        step.
-      companions: files that are copied into `best/` with the checkpoint, where they exist.
+        train_dir: The run; `best/` is made in it.
+        prefix: The checkpoint that was evaluated.
+        metrics: `top_1` and `top_5` (fractions) and `loss`, written to best.json with the global
+            step.
+        companions: Files that are copied into `best/` with the checkpoint, where they exist.
 
     Returns:
-      Whether `prefix` is the best now. An equal or a NaN top-1 never replaces a checkpoint.
+        Whether `prefix` is the best now. An equal or a NaN top-1 never replaces a checkpoint.
 
     Raises:
-      DataError: the disk is full or unwritable; the best one so far is as it was.
+        DataError: The disk is full or unwritable; the best one so far is unchanged.
     """
     kept = best_metrics(train_dir)
     if math.isnan(metrics["top_1"]) or (kept is not None and metrics["top_1"] <= kept["top_1"]):
@@ -54,16 +53,13 @@ def save_best(
     best = Path(train_dir) / BEST_DIRECTORY
     record = {"checkpoint": source.name, "global_step": step}
     record |= {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-    with (
-        store.failure_in_one_line(best / source.name),
-        commit.staged(best, source.name) as folder,
-    ):
-        for suffix, path in checksums.bundle_files(source).items():
+    with commit.staged(best, source.name) as folder:
+        for suffix, path in bundle.files(source).items():
             _link_or_copy(path, folder / (source.name + suffix))
-        # The manifest goes along unless there is none: a new one would call a damaged file whole.
+        # Existing checksums are kept: new ones would declare a damaged file intact.
         if checksums.read(source):
-            manifest = checksums.path_of(source)
-            _link_or_copy(manifest, folder / manifest.name)
+            path = checksums.path_of(source)
+            _link_or_copy(path, folder / path.name)
         else:
             checksums.write(folder / source.name, step)
         store.write_state(folder, [source.name])
@@ -78,18 +74,18 @@ def save_best(
 
 
 def best_metrics(train_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """What best.json says (checkpoint, global_step, top_1, top_5, loss); None without a best."""
+    """Returns best.json (checkpoint, global_step, top_1, top_5, loss); None without a best."""
     best = Path(train_dir) / BEST_DIRECTORY
     try:
         record = json.loads((best / BEST_FILE).read_text())
-        whole = (best / f"{record['checkpoint']}.index").exists()
+        exists = (best / f"{record['checkpoint']}.index").exists()
         top_1 = float(record["top_1"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         logging.warning("%s cannot be read (%s): starting without a best", best / BEST_FILE, error)
         return None
-    return record | {"top_1": top_1} if whole else None
+    return record | {"top_1": top_1} if exists else None
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

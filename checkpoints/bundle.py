@@ -1,7 +1,8 @@
-"""Reads checkpoints of named tensors: TF1's tensor bundle, and the single file before it (V1).
+"""Reads and writes checkpoints of named tensors, in the format of TF1's Saver: the tensor bundle.
 
-A bundle is `<prefix>.index` with its data files; TF-Slim's checkpoints of 2016 are one file each,
-whose name is the prefix.
+A bundle is `<prefix>.index` and its data files. The one-file format before it (V1) is read as well:
+TF-Slim's checkpoints of 2016 are one file each, whose name is the prefix. Wherever a checkpoint is
+read, a path may be its prefix or any of its files.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import difflib
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,59 +21,66 @@ import tensorflow as tf
 from common.errors import DataError
 
 INDEX_SUFFIX = ".index"
-# Beside checkpoints: a text that names the newest.
+# The text file in a directory of checkpoints that names the newest.
 STATE_FILE = "checkpoint"
-# What V1 checkpoints are usually called; any other name can be one too.
+# What V1 checkpoints are usually called; any other name is possible.
 V1_NAME = re.compile(r".+\.ckpt(-\d+)?")
-# What TensorFlow's reader raises for damaged files: DataLoss is an OpError, a short read an
+# TensorFlow's reader raises these for damaged files: DataLoss is an OpError, a short read an
 # IndexError.
 READ_ERRORS = (tf.errors.OpError, IndexError, ValueError, TypeError, RuntimeError, OSError)
 # The reader's words for a plain file that was never a checkpoint.
 _FOREIGN = ("sstable", "saved tensor slices")
 
-
-def prefix_of(path: str | os.PathLike[str]) -> str:
-    """The prefix that a prefix or one of a checkpoint's files stands for."""
-    return re.sub(r"\.(index|json|meta|data-\d{5}-of-\d{5})$", "", os.fspath(path))
+Tensors = Mapping[str, tf.Tensor | np.ndarray]
 
 
-def exists(prefix: str | os.PathLike[str]) -> bool:
-    """Whether there is a bundle of this prefix, or a plain file that may be a V1 checkpoint."""
-    prefix = os.fspath(prefix)
-    if os.path.exists(prefix + INDEX_SUFFIX):
-        return True
-    return os.path.isfile(prefix) and os.path.basename(prefix) != STATE_FILE
-
-
-def v1_files(directory: str | os.PathLike[str]) -> list[Path]:
-    """The files of a directory that are named as V1 checkpoints are, sorted.
+def write(prefix: str | os.PathLike[str], tensors: Tensors) -> None:
+    """Writes `<prefix>.index` and its data file, in place (`commit.staged`: all or nothing).
 
     Raises:
-      OSError: it cannot be read.
+        OSError: The disk is full or the directory unwritable; `strerror` says why.
     """
-    paths = Path(directory).iterdir()
-    return sorted(path for path in paths if V1_NAME.fullmatch(path.name) and path.is_file())
+    try:
+        with tf.device("CPU:0"):
+            values = [tf.convert_to_tensor(value) for value in tensors.values()]
+            tf.raw_ops.SaveV2(
+                prefix=os.fspath(prefix),
+                tensor_names=list(tensors),
+                shape_and_slices=[""] * len(tensors),
+                tensors=values,
+            )
+    except tf.errors.OpError as error:
+        raise OSError(None, first_line(error)) from error
+    # A full disk may go unnoticed, and the checksums would then describe the truncated file.
+    expected_bytes = sum(
+        value.dtype.size * value.shape.num_elements()
+        for value in values
+        if value.dtype != tf.string
+    )
+    written_bytes = files(Path(prefix))[".data-00000-of-00001"].stat().st_size
+    if written_bytes < expected_bytes:
+        raise OSError(None, f"{written_bytes} of {expected_bytes} bytes were written")
 
 
-def shapes(prefix: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor, sorted by name.
+def shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
+    """Returns name -> shape of every tensor, sorted by name.
 
     Raises:
-      DataError: it cannot be read.
+        DataError: There is no checkpoint, or it is damaged.
     """
-    with _reader(prefix) as reader:
+    with _reader(path) as reader:
         return {n: tuple(s) for n, s in sorted(reader.get_variable_to_shape_map().items())}
 
 
 def read(
-    prefix: str | os.PathLike[str], names: Collection[str] | None = None
+    path: str | os.PathLike[str], names: Collection[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """Name -> value of the tensors `names`, or of all.
+    """Returns name -> value of the tensors `names`, or of all.
 
     Raises:
-      DataError: a name that it does not have, or it cannot be read.
+        DataError: There is no checkpoint or no tensor of that name, or it is damaged.
     """
-    with _reader(prefix) as reader:
+    with _reader(path) as reader:
         present = sorted(reader.get_variable_to_shape_map())
         wanted = present if names is None else list(names)
         absent = sorted(set(wanted) - set(present))
@@ -80,25 +88,60 @@ def read(
             return {name: _as_array(reader.get_tensor(name)) for name in wanted}
     near = difflib.get_close_matches(absent[0], present, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]}?" if len(absent) == 1 and near else ""
-    raise DataError(f"{os.fspath(prefix)} has no tensor {', '.join(absent[:10])}{hint}")
+    raise DataError(f"{os.fspath(path)} has no tensor {', '.join(absent[:10])}{hint}")
+
+
+def prefix_of(path: str | os.PathLike[str]) -> str:
+    """Returns the prefix of a checkpoint, given the prefix or one of its files."""
+    return re.sub(r"\.(index|json|meta|data-\d{5}-of-\d{5})$", "", os.fspath(path))
+
+
+def exists(prefix: str | os.PathLike[str]) -> bool:
+    """Returns whether there is a bundle of this prefix, or a plain file that may be a V1 one."""
+    prefix = os.fspath(prefix)
+    if os.path.exists(prefix + INDEX_SUFFIX):
+        return True
+    return os.path.isfile(prefix) and os.path.basename(prefix) != STATE_FILE
+
+
+def files(prefix: Path) -> dict[str, Path]:
+    """Returns suffix -> path of the index and the data files of a bundle that exist."""
+    pattern = re.compile(re.escape(prefix.name) + r"(\.index|\.data-\d{5}-of-\d{5})")
+    matches = ((pattern.fullmatch(path.name), path) for path in prefix.parent.iterdir())
+    return {match.group(1): path for match, path in matches if match}
+
+
+def v1_files(directory: str | os.PathLike[str]) -> list[Path]:
+    """Returns the files of a directory that are named as V1 checkpoints usually are, sorted.
+
+    Raises:
+        OSError: The directory cannot be read.
+    """
+    paths = Path(directory).iterdir()
+    return sorted(path for path in paths if V1_NAME.fullmatch(path.name) and path.is_file())
 
 
 def first_line(error: Exception) -> str:
-    """The reason in TensorFlow's "{{node ...}} <file>; No space left on device [Op:SaveV2]"."""
+    """Returns the reason in TensorFlow's "{{node ...}} <file>; No space left on device [Op:X]"."""
     text = str(getattr(error, "strerror", None) or getattr(error, "message", None) or error)
     text = (text.strip() or type(error).__name__).splitlines()[0]
     return re.sub(r"\s*\[Op:\w+\].*", "", text).rpartition("; ")[2]
 
 
 @contextlib.contextmanager
-def _reader(prefix: str | os.PathLike[str]) -> Iterator[Any]:
-    prefix = os.fspath(prefix)
+def _reader(path: str | os.PathLike[str]) -> Iterator[Any]:
+    prefix = prefix_of(path)
+    if not exists(prefix):
+        raise DataError(
+            f"no checkpoint {prefix} (neither {prefix}{INDEX_SUFFIX} nor a one-file checkpoint "
+            f"{prefix})"
+        )
     try:
         yield tf.train.load_checkpoint(prefix)
     except READ_ERRORS as error:
         is_bundle = os.path.exists(prefix + INDEX_SUFFIX)
         if not is_bundle and any(words in str(error) for words in _FOREIGN):
-            raise DataError(f"{prefix} is not a checkpoint, or a damaged one") from error
+            raise DataError(f"{prefix} is not a checkpoint, or it is damaged") from error
         raise DataError(f"checkpoint {prefix} cannot be read: {first_line(error)}") from error
 
 

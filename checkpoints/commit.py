@@ -1,4 +1,4 @@
-"""Making the files of a checkpoint appear all at once or not at all, whatever kills the process.
+"""Makes the files of a checkpoint appear all at once or not at all, whatever kills the process.
 
 The scheme is a redo log made of folder names. A new checkpoint is written in `.saving-<name>` and
 flushed to the disk; one rename of that folder to `.committed-<name>` is the commit point; then its
@@ -21,6 +21,8 @@ from pathlib import Path
 
 from absl import logging
 
+from common.errors import DataError
+
 _SAVING = ".saving-"
 _COMMITTED = ".committed-"
 _DELETING = ".deleting-"
@@ -28,35 +30,39 @@ _DELETING = ".deleting-"
 
 @contextlib.contextmanager
 def staged(directory: Path, name: str) -> Iterator[Path]:
-    """Yield an empty folder whose files go to `directory` when the block ends, all or none.
+    """Yields an empty folder whose files go to `directory` when the block ends, all or none.
 
     Args:
-      directory: where the files belong; created when missing.
-      name: what is saved, e.g. "model.ckpt-20".
+        directory: Where the files belong; created when missing.
+        name: What is saved, e.g. "model.ckpt-20".
 
     Raises:
-      OSError: the disk is full or the directory unwritable; no file of `directory` was touched
-        before the commit point.
+        DataError: The disk is full or the directory unwritable. No file of `directory` was touched
+            before the commit point.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    finish_interrupted(directory)
     saving = directory / f"{_SAVING}{name}"
     committed = directory / f"{_COMMITTED}{name}"
     try:
+        directory.mkdir(parents=True, exist_ok=True)
+        finish_interrupted(directory)
         saving.mkdir()
         yield saving
         for path in saving.iterdir():
             flush(path)
         flush(saving)
         os.rename(saving, committed)
-    except BaseException:
+        _move_into_place(committed)
+    except OSError as error:
+        raise DataError(
+            f"cannot save {directory / name}: {error.strerror}; earlier checkpoints are untouched. "
+            "Make room or give another directory, and run the same command again"
+        ) from error
+    finally:
         shutil.rmtree(saving, ignore_errors=True)
-        raise
-    _move_into_place(committed)
 
 
 def finish_interrupted(directory: Path) -> None:
-    """Tidy up after a process that died: complete what was committed, drop what was not."""
+    """Cleans up after a process that died: completes what was committed, drops what was not."""
     for path in sorted(directory.iterdir()):
         if path.name.startswith(_SAVING):
             logging.info("%s: removing what is left of an interrupted save", path)
@@ -69,14 +75,14 @@ def finish_interrupted(directory: Path) -> None:
 
 
 def is_being_moved(directory: Path, name: str) -> bool:
-    """Whether the files of `name` are on their way into `directory`, and not yet all there."""
+    """Returns whether some files of `name` are still on their way into `directory`."""
     return (directory / f"{_COMMITTED}{name}").exists()
 
 
 def remove(directory: Path, name: str) -> None:
-    """Delete the checkpoint `name`, its index first, so that no reader finds half of it.
+    """Deletes the checkpoint `name`, its index first, so that no reader finds half of it.
 
-    What cannot be deleted stays, with a warning: a run does not end for want of tidiness.
+    A failed deletion is logged, not raised: clean-up must not stop training.
     """
     marker = directory / f"{_DELETING}{name}"
     belongs = (f"{name}.index", f"{name}.json", f"{name}.data-")
@@ -91,7 +97,7 @@ def remove(directory: Path, name: str) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have the disk hold what the file or the directory holds (fsync)."""
+    """Flushes a file or a directory to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -113,7 +119,7 @@ def _move_into_place(committed: Path) -> None:
 
 
 def _commit_rank(path: Path, name: str) -> int:
-    """Data, manifest, index, and then the files that point at checkpoints."""
+    """Orders data, checksums, index, and then the files that point at checkpoints."""
     if path.name.startswith(f"{name}.data-"):
         return 0
     return {f"{name}.json": 1, f"{name}.index": 2}.get(path.name, 3)

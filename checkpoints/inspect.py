@@ -28,9 +28,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _all(arguments: argparse.Namespace) -> list[str]:
     """A table of every tensor, then what kinds there are and how many values in each."""
-    from checkpoints import checked_bundle
+    from checkpoints import bundle
 
-    values = checked_bundle.read(_prefix(arguments.prefix))
+    values = bundle.read(_prefix(arguments.prefix))
     rows, counts, sizes = [], Counter(), Counter()
     for name, value in values.items():
         role = tensor_roles.role(name, values)
@@ -52,11 +52,11 @@ def _one(prefix: str, name: str) -> list[str]:
     """One tensor, its values included."""
     import numpy as np
 
-    from checkpoints import checked_bundle
+    from checkpoints import bundle
 
     path = _prefix(prefix)
-    value = checked_bundle.read(path, [name])[name]
-    role = tensor_roles.role(name, checked_bundle.shapes(path))
+    value = bundle.read(path, [name])[name]
+    role = tensor_roles.role(name, bundle.shapes(path))
     return [
         f"{name}  {_shape(value)}  {value.dtype}  {role}  {_statistics(value)}".rstrip(),
         np.array2string(value, threshold=1000, edgeitems=3, max_line_width=100),

@@ -1,4 +1,4 @@
-"""Checkpoints of named tensors: save, verify, find, read and restore.
+"""Saves, verifies, finds and reads the checkpoints of a directory.
 
 The format is TF1's tensor bundle: `tf.train.load_checkpoint` and `tf.compat.v1.train.Saver` read
 what is written here, and theirs are read here, also in the one-file format before it. Keys are the
@@ -10,10 +10,9 @@ Local file systems only: object stores have neither rename nor hard links.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,43 +20,41 @@ import tensorflow as tf
 from absl import logging
 
 from checkpoints import bundle, checksums, commit
-from checkpoints.bundle import STATE_FILE
+from checkpoints.bundle import STATE_FILE, Tensors
 from common.errors import DataError
 
 GLOBAL_STEP = "global_step"
 _BASENAME = "model.ckpt"
 
-Tensors = Mapping[str, tf.Tensor | np.ndarray]
-
 
 def save(directory: str | os.PathLike[str], step: int, tensors: Tensors, *, keep: int = 5) -> str:
-    """Write `model.ckpt-<step>`, whole or not at all, and drop the oldest beyond `keep`.
+    """Writes `model.ckpt-<step>`, all of it or nothing, and drops the oldest beyond `keep`.
 
     Args:
-      directory: created when missing. The caller holds its lock
-        (`run_directory.open_for_training`).
-      step: number of finished updates; also written as the int64 tensor `global_step`.
-      tensors: checkpoint key -> value of any shape and type.
-      keep: how many of the newest checkpoints stay, this one included; 0 keeps all. Only
-        checkpoints written by this function are ever deleted, and never the one just written;
-        `best/` (best_checkpoint.py) is not counted.
+        directory: Created when missing. The caller holds its lock
+            (`run_directory.open_for_training`).
+        step: Number of finished updates; also written as the int64 tensor `global_step`.
+        tensors: Checkpoint key -> value of any shape and type.
+        keep: How many of the newest checkpoints stay, this one included; 0 keeps all. Only
+            checkpoints written by this function are ever deleted, and never the one just written;
+            `best/` (best.py) is not counted.
 
     Returns:
-      The prefix, `<directory>/model.ckpt-<step>`.
+        The prefix, `<directory>/model.ckpt-<step>`.
 
     Raises:
-      DataError: the disk is full or the directory unwritable. Earlier checkpoints are as they were.
+        DataError: The disk is full or the directory unwritable. Earlier checkpoints are unchanged.
     """
     tensors = {GLOBAL_STEP: np.asarray(step, np.int64), **tensors}
     if int(np.asarray(tensors[GLOBAL_STEP])) != step:
         raise ValueError(f"tensors say global_step {tensors[GLOBAL_STEP]}, the file name {step}")
     directory = Path(directory)
     prefix = directory / f"{_BASENAME}-{step}"
-    with failure_in_one_line(prefix), commit.staged(directory, prefix.name) as folder:
+    with commit.staged(directory, prefix.name) as folder:
         earlier = _own_checkpoints_before(directory, step)
         surplus = earlier[: max(0, len(earlier) + 1 - keep)] if keep else []
         kept = [name for name in earlier if name not in surplus]
-        _write_bundle(folder / prefix.name, tensors)
+        bundle.write(folder / prefix.name, tensors)
         checksums.write(folder / prefix.name, step)
         write_state(folder, [*kept, prefix.name])
     for name in surplus:
@@ -66,14 +63,14 @@ def save(directory: str | os.PathLike[str], step: int, tensors: Tensors, *, keep
 
 
 def write_state(directory: Path, names: list[str]) -> None:
-    """Tell `tf.train.latest_checkpoint` which of `names` is the newest: the last."""
+    """Writes the file that names the newest checkpoint to TensorFlow: the last of `names`."""
     lines = [f'model_checkpoint_path: "{names[-1]}"']
     lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
     (directory / STATE_FILE).write_text("\n".join(lines) + "\n")
 
 
 def all_checkpoints(directory: str | os.PathLike[str]) -> list[str]:
-    """Prefixes of the checkpoints in `directory`, by step, oldest first; damaged ones included."""
+    """Returns the prefixes in `directory`, oldest step first; damaged checkpoints are included."""
     directory = Path(directory)
     if not directory.is_dir():
         return []
@@ -82,13 +79,13 @@ def all_checkpoints(directory: str | os.PathLike[str]) -> list[str]:
 
 
 def latest(directory: str | os.PathLike[str]) -> str | None:
-    """Prefix of the newest checkpoint that is whole; None when the directory holds none at all.
+    """Returns the prefix of the newest intact checkpoint; None if the directory holds none at all.
 
     Damaged ones are skipped, each with a warning that names it and says what is wrong.
 
     Raises:
-      DataError: there are checkpoints, but none is whole. (A run must not start again from zero in
-        silence.)
+        DataError: There are checkpoints, and all are damaged. (A run must not silently start again
+            from zero.)
     """
     directory = Path(directory)
     candidates = all_checkpoints(directory) + _without_index(directory)
@@ -101,25 +98,25 @@ def latest(directory: str | os.PathLike[str]) -> str | None:
         damaged.append(reason)
     if damaged:
         raise DataError(
-            f"no checkpoint in {directory} is whole ({'; '.join(damaged)}): "
+            f"every checkpoint in {directory} is damaged ({'; '.join(damaged)}): "
             "restore one from a copy, or move these away to start from zero"
         )
     return None
 
 
 def verify(prefix: str | os.PathLike[str]) -> str | None:
-    """What is wrong with a checkpoint, in one line; None when it is whole.
+    """Returns what is wrong with a checkpoint, in one line; None if it is intact.
 
-    Compares with the manifest; without one (a foreign checkpoint) every tensor is read, which
-    checks its CRC-32C.
+    Its files are compared with their checksums. Without those (a foreign checkpoint) every tensor
+    is read, which checks its CRC-32C.
     """
     path = Path(prefix)
     try:
         if not bundle.exists(path):
             return f"{path.name}.index is missing"
-        manifest = checksums.read(path)
-        if manifest is not None:
-            return checksums.damage(path, manifest)
+        written = checksums.read(path)
+        if written is not None:
+            return checksums.damage(path, written)
         reader = tf.train.load_checkpoint(str(path))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
@@ -129,10 +126,12 @@ def verify(prefix: str | os.PathLike[str]) -> str | None:
 
 
 def resolve(path: str | os.PathLike[str]) -> str:
-    """The prefix meant by a prefix, a directory (its `latest`), or one of the files.
+    """Returns the prefix of a checkpoint, given the prefix, one of its files, or a directory.
+
+    Of a directory it is the `latest`.
 
     Raises:
-      DataError: there is no checkpoint there; the message names those that are.
+        DataError: There is no such checkpoint; the message names those that are there.
     """
     if os.path.isdir(path):
         prefix = latest(path)
@@ -154,34 +153,29 @@ def resolve(path: str | os.PathLike[str]) -> str:
 
 
 def shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
-    """Key -> shape of every tensor in a checkpoint (prefix, directory or file)."""
+    """Returns key -> shape of every tensor in a checkpoint (prefix, directory or file)."""
     return bundle.shapes(resolve(path))
 
 
 def read(
     path: str | os.PathLike[str], names: Collection[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """Key -> value of the tensors `names`, or of all, in a checkpoint (prefix, directory or file).
+    """Returns key -> value of the tensors `names`, or of all (prefix, directory or file).
 
     Raises:
-      DataError: no checkpoint there, a name it does not have, or it is damaged.
+        DataError: There is no checkpoint or no tensor of that name, or it is damaged.
     """
     return bundle.read(resolve(path), names)
 
 
 def read_variables(path: str | os.PathLike[str], plan: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """Variable name -> its value in a checkpoint (prefix, directory or file).
-
-    Args:
-      path: prefix, directory or file.
-      plan: variable name -> key in the checkpoint (`checkpoint_names.restore_plan`).
-    """
+    """Returns variable name -> value, given name -> key in the checkpoint (`restore_plan`)."""
     values = read(path, set(plan.values()))
     return {name: values[key] for name, key in plan.items()}
 
 
 def global_step(path: str | os.PathLike[str]) -> int:
-    """The tensor `global_step`, else the number that ends the name (`ckpt-1243`), else 0."""
+    """Returns the tensor `global_step`, else the number in the name (`ckpt-1243`), else 0."""
     prefix = resolve(path)
     if GLOBAL_STEP in shapes(prefix):
         return int(read(prefix, [GLOBAL_STEP])[GLOBAL_STEP])
@@ -189,46 +183,13 @@ def global_step(path: str | os.PathLike[str]) -> int:
 
 
 def step_in_name(prefix: str) -> int:
-    """The number that ends a prefix, -1 without one: `runs/lite0/model.ckpt-1243` -> 1243."""
+    """Returns the number that ends a prefix, -1 without one: `lite0/model.ckpt-1243` -> 1243."""
     match = re.search(r"-(\d+)$", prefix)
     return int(match.group(1)) if match else -1
 
 
-@contextlib.contextmanager
-def failure_in_one_line(prefix: Path) -> Iterator[None]:
-    """Turn what Python or TensorFlow raise about a full or unwritable disk into a DataError."""
-    try:
-        yield
-    except (OSError, tf.errors.OpError) as error:
-        reason = error.strerror if isinstance(error, OSError) else bundle.first_line(error)
-        raise DataError(
-            f"cannot save {prefix}: {reason}; earlier checkpoints are untouched. Make room or give "
-            "another directory, and run the same command again"
-        ) from error
-
-
-def _write_bundle(prefix: Path, tensors: Tensors) -> None:
-    with tf.device("CPU:0"):
-        values = [tf.convert_to_tensor(value) for value in tensors.values()]
-        tf.raw_ops.SaveV2(
-            prefix=str(prefix),
-            tensor_names=list(tensors),
-            shape_and_slices=[""] * len(tensors),
-            tensors=values,
-        )
-    # The manifest will describe what is on the disk; is that what was to be written?
-    expected_bytes = sum(
-        value.dtype.size * value.shape.num_elements()
-        for value in values
-        if value.dtype != tf.string
-    )
-    data = checksums.bundle_files(prefix)[".data-00000-of-00001"]
-    if data.stat().st_size < expected_bytes:
-        raise OSError(None, f"{data.stat().st_size} of {expected_bytes} bytes were written")
-
-
 def _own_checkpoints_before(directory: Path, step: int) -> list[str]:
-    """Names of what `save` wrote at earlier steps (it has a manifest), oldest first."""
+    """Returns the names that `save` wrote at earlier steps (they have checksums), oldest first."""
     own = re.compile(re.escape(_BASENAME) + r"-\d+")
     names = [Path(prefix).name for prefix in all_checkpoints(directory)]
     return [
@@ -241,7 +202,7 @@ def _own_checkpoints_before(directory: Path, step: int) -> list[str]:
 
 
 def _without_index(directory: Path) -> list[str]:
-    """Prefixes of data files whose index was lost, unless a save is just moving it there."""
+    """Returns prefixes of data files without an index, unless a save is just moving it there."""
     if not directory.is_dir():
         return []
     matches = (

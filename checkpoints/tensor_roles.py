@@ -1,11 +1,9 @@
-"""What a tensor of a TF1 checkpoint is, by its name: weight, average, slot, constant, run state.
-
-Which of its weights a TF1 checkpoint is read for: the raw ones or their moving averages.
-"""
+"""What a tensor of a TF1 checkpoint is, by its name: weight, average, slot, constant, run state."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from common.errors import DataError
 
@@ -15,32 +13,24 @@ RUN_STATE = "run state"
 ROLES = (WEIGHT, AVERAGE, SLOT, CONSTANT, RUN_STATE)
 # Written by tf.train.Checkpoint and Keras, which name tensors by object.
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-# Batch norm's statistics are averages already; TF1 programs gave twins to trainable variables only.
+# Batch norm's statistics are averages already; TF1 programs averaged only trainable variables.
 STATISTICS = ("moving_mean", "moving_variance")
 
 _SLOTS = frozenset(("Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1", "Adagrad", "Ftrl"))
 # Last components of the names of a run's own state, which no network asks for.
-_RUN_STATE = frozenset(
-    (
-        "global_step",
-        "skipped_steps",
-        "in_a_row",
-        "examples_seen",
-        "best_top_1",
-        "loss_scale",
-        "good_steps",
-        "beta1_power",
-        "beta2_power",
-        "save_counter",
-        OBJECT_GRAPH,
-    )
-)
-# Slim's published VGG and ResNet v1 keep the mean that their pixels were less of.
+# fmt: off
+_RUN_STATE = frozenset((
+    "global_step", "skipped_steps", "in_a_row", "examples_seen", "best_top_1", "loss_scale",
+    "good_steps", "beta1_power", "beta2_power", "save_counter", OBJECT_GRAPH,
+))
+# fmt: on
+# Slim's published VGG and ResNet v1 keep the mean that was subtracted from their pixels.
 _CONSTANTS = frozenset(("mean_rgb",))
+_NUM_LISTED = 5
 
 
 def role(name: str, names: Collection[str]) -> str:
-    """The role of `name` in a checkpoint of `names`: one of ROLES.
+    """Returns the role of `name` in a checkpoint of `names`: one of ROLES.
 
     `<weight>/<anything>` is a slot of that weight, whatever the optimizer called it.
     """
@@ -56,19 +46,17 @@ def role(name: str, names: Collection[str]) -> str:
     return WEIGHT
 
 
-_NUM_LISTED = 5
-
-
-def choose(names: Collection[str], weights: str | None) -> dict[str, str]:
-    """Variable name -> name in the checkpoint, of the raw weights or of their moving averages.
+def choose(names: Collection[str], weights: str | None, prefix: str | Path) -> dict[str, str]:
+    """Returns variable name -> name in the checkpoint, of raw weights or their moving averages.
 
     Args:
-      names: all names of the checkpoint.
-      weights: "raw"; "ema", for which batch-norm statistics without an average are read as they
-        are; None for the averages where there are any.
+        names: All names in the checkpoint.
+        weights: "raw"; "ema", where batch-norm statistics without an average are read as they are;
+            None for the averages where there are any.
+        prefix: The checkpoint, which error messages name.
 
     Raises:
-      DataError: the checkpoint does not hold what is asked for.
+        DataError: The checkpoint does not hold these weights.
     """
     names = set(names)
     raw = {name: name for name in sorted(names) if role(name, names) == WEIGHT}
@@ -79,17 +67,17 @@ def choose(names: Collection[str], weights: str | None) -> dict[str, str]:
     }
     if weights == "raw" or (weights is None and not averages):
         if not raw and averages:
-            raise DataError("it holds moving averages only: read them with --weights=ema")
+            raise DataError(f"{prefix} holds moving averages only: read them with --weights=ema")
         return raw
     if not averages:
         raise DataError(
-            f"it has no moving averages (no name ends in /{MOVING_AVERAGE}): "
+            f"{prefix} has no moving averages (no name ends in /{MOVING_AVERAGE}): "
             "read its weights with --weights=raw"
         )
     lacking = [name for name in raw if name not in averages and not name.endswith(STATISTICS)]
     if lacking:
         raise DataError(
-            f"{len(lacking)} of its weights have no moving average, e.g. "
-            f"{', '.join(lacking[:_NUM_LISTED])}: read the plain ones with --weights=raw"
+            f"{len(lacking)} weights in {prefix} have no moving average, e.g. "
+            f"{', '.join(lacking[:_NUM_LISTED])}: read the raw ones with --weights=raw"
         )
     return raw | averages

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmark_cnn.params.params import PARAMETERS_FILE
-from checkpoints import checked_bundle, restore_plan, tensor_roles
+from checkpoints import bundle, restore_plan, tensor_roles
 from checkpoints.best import BEST_DIRECTORY
 from common.errors import DataError
 from models import registry
@@ -45,11 +45,8 @@ class Classifier:
         """
         spec = registry.get(model)
         self.image_size = image_size or spec.image_size
-        shapes = checked_bundle.shapes(prefix)
-        try:
-            chosen = tensor_roles.choose(shapes, weights)
-        except DataError as error:
-            raise DataError(f"{os.fspath(prefix)}: {error}") from error
+        shapes = bundle.shapes(prefix)
+        chosen = tensor_roles.choose(shapes, weights, Path(prefix))
         available = {name: shapes[key] for name, key in chosen.items()}
         network = spec.build(num_classes=1000, image_size=self.image_size)
         num_outputs = _num_outputs(network, available, os.fspath(prefix))
@@ -57,7 +54,7 @@ class Classifier:
             num_classes = num_outputs - int(spec.background_class)
             network = spec.build(num_classes=num_classes, image_size=self.image_size)
         wanted = importing.variable_shapes(network)
-        values = checked_bundle.read(prefix, [chosen[name] for name in wanted if name in chosen])
+        values = bundle.read(prefix, [chosen[name] for name in wanted if name in chosen])
         tensors = {name: values[chosen[name]] for name in wanted if name in chosen}
         importing.check(os.fspath(prefix), tensors, wanted)
         for name, variable in network.variables.items():

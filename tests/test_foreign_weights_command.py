@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import eval as evaluation
-from checkpoints import checked_bundle
+from checkpoints import bundle
 from models.pretrained import ensure, published
 from tests.checkpoints import tf1_saver
 from tests.inference import photograph_records
@@ -44,7 +44,7 @@ def weights(tmp_path_factory):
 def replicated(weights, tmp_path_factory):
     """A TF1 checkpoint of a replicated run: averages are the published weights, raw ones zero."""
     tensors: dict[str, np.ndarray] = {"global_step": np.asarray(218949, np.int64)}
-    for name, value in checked_bundle.read(ensure.prefix(MODEL, weights / "weights")).items():
+    for name, value in bundle.read(ensure.prefix(MODEL, weights / "weights")).items():
         tensors[SCOPE + name] = np.zeros_like(value)
         tensors[f"{SCOPE}{name}/{EMA}"] = value
         if "/moving_" not in name:

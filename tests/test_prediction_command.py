@@ -20,7 +20,7 @@ from PIL import Image
 import prediction
 from benchmark_cnn.params.params import write_parameters
 from benchmark_cnn.params.validation import make_params
-from checkpoints import checked_bundle
+from checkpoints import bundle
 from download_and_convert_imagenet.records.manifest import Manifest, write_manifest
 from inference import answers as photo_answers
 from inference import view as run_data
@@ -40,7 +40,7 @@ def checkpoint(tmp_path_factory):
     (head,) = [name for name, shape in shapes.items() if shape == (10,)]
     tensors[head] = np.arange(10, dtype=np.float32)
     prefix = tmp_path_factory.mktemp("run") / "model.ckpt-7"
-    checked_bundle.write(prefix, tensors)
+    bundle.write(prefix, tensors)
     return prefix
 
 

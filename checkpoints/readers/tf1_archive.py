@@ -1,7 +1,4 @@
-"""Weights of a TF1 checkpoint, given by its prefix or as the .tar.gz it was published in.
-
-TensorFlow wrote `<prefix>.index` and data files, and before that (V1) one file named by the prefix.
-"""
+"""Reads the weights of a TF1 checkpoint, given its prefix or the .tar.gz it was published in."""
 
 from __future__ import annotations
 
@@ -16,26 +13,24 @@ from pathlib import Path
 
 import numpy as np
 
-from checkpoints import bundle as tensor_bundle
-from checkpoints import checked_bundle, tensor_roles
+from checkpoints import bundle, tensor_roles
 from common.errors import DataError
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _CHUNK_BYTES = 1 << 20
-_CHECKPOINT_FILE = re.compile(
-    rf".+\.(index|data-\d{{5}}-of-\d{{5}})|{tensor_bundle.V1_NAME.pattern}"
-)
+_CHECKPOINT_FILE = re.compile(rf".+\.(index|data-\d{{5}}-of-\d{{5}})|{bundle.V1_NAME.pattern}")
 
 
 def read(path: str | os.PathLike[str], weights: str | None = None) -> dict[str, np.ndarray]:
-    """Variable name -> value; optimizer slots and the run's counters are left out.
+    """Returns variable name -> value, without optimizer slots and the run's counters.
 
     Args:
-      path: prefix, one of its files, directory with one checkpoint, or archive with one.
-      weights: "raw", "ema", or None for the moving averages where there are any.
+        path: Prefix, one of its files, directory with one checkpoint, or archive with one.
+        weights: "raw", "ema", or None for the moving averages where there are any.
 
     Raises:
-      DataError: none there, more than one, damaged, or without the weights asked for.
+        DataError: There is no checkpoint or more than one, it is damaged, or it does not have the
+            requested weights.
     """
     path = Path(path)
     if path.name.endswith(ARCHIVE_SUFFIXES):
@@ -48,17 +43,21 @@ def read(path: str | os.PathLike[str], weights: str | None = None) -> dict[str, 
 def only_prefix(
     folder: str | os.PathLike[str], named: str | os.PathLike[str] | None = None
 ) -> Path:
-    """The prefix of the one checkpoint in a directory; errors speak of `named` instead, if given.
+    """Returns the prefix of the only checkpoint in a directory.
+
+    Args:
+        folder: The directory.
+        named: What error messages name instead, if given.
 
     Raises:
-      DataError: it holds none, or several, or cannot be read.
+        DataError: It holds none or several, or cannot be read.
     """
     try:
         files = [path for path in Path(folder).iterdir() if path.is_file()]
-        one_file = tensor_bundle.v1_files(folder)
+        one_file = bundle.v1_files(folder)
     except OSError as error:
         raise DataError(f"{os.fspath(named or folder)} cannot be read: {error.strerror}") from error
-    bundles = {path.with_suffix("") for path in files if path.suffix == checked_bundle.INDEX_SUFFIX}
+    bundles = {path.with_suffix("") for path in files if path.suffix == bundle.INDEX_SUFFIX}
     found = sorted(bundles.union(one_file))
     if len(found) != 1:
         what = ", ".join(path.name for path in found) or "none"
@@ -70,19 +69,16 @@ def only_prefix(
 
 
 def _read_prefix(prefix: Path, weights: str | None) -> dict[str, np.ndarray]:
-    names = checked_bundle.shapes(prefix)
-    try:
-        chosen = tensor_roles.choose(names, weights)
-    except DataError as error:
-        raise DataError(f"{prefix}: {error}") from error
-    values = checked_bundle.read(prefix, chosen.values())
+    names = bundle.shapes(prefix)
+    chosen = tensor_roles.choose(names, weights, prefix)
+    values = bundle.read(prefix, chosen.values())
     return {variable: values[name] for variable, name in chosen.items()}
 
 
 def _extract(archive: Path, folder: Path) -> None:
-    """Copy the checkpoint's files out of an archive, under their last names only.
+    """Copies the checkpoint's files out of an archive, into `folder` whatever their path is.
 
-    An archive may name files outside of the folder, or links; neither is followed.
+    Links are not followed.
     """
     try:
         with tarfile.open(archive) as tar:
@@ -101,6 +97,6 @@ def _extract(archive: Path, folder: Path) -> None:
 
 
 def _read_to_the_end(tar: tarfile.TarFile) -> None:
-    """Have the checksum of a compressed archive compared, which lies behind the last member."""
+    """Makes the decompressor compare its checksum, which comes after the last member."""
     while tar.fileobj is not None and tar.fileobj.read(_CHUNK_BYTES):
         pass

@@ -1,4 +1,4 @@
-"""The pretrained weights of a model as a checkpoint: `weights/<model>/model.ckpt`."""
+"""Writes the pretrained weights of a model as a checkpoint, `weights/<model>/model.ckpt`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,14 @@ ORIGIN_FILE = "weights.json"
 
 
 def prefix(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
-    """Where the checkpoint of a model is, or will be."""
+    """Returns the prefix of a model's checkpoint, which need not exist yet."""
     return Path(directory) / model / "model.ckpt"
 
 
 def view(model: str) -> tuple[str, str]:
-    """`eval_method` and `resize_method` that a model's weights were published with.
+    """Returns `eval_method` and `resize_method` that a model's weights were published with.
 
-    Those of the flags' defaults for weights of which that is not known.
+    If these are not known, they are the defaults of the flags.
     """
     entry = published.entries().get(model)
     if entry is None:
@@ -33,13 +35,13 @@ def view(model: str) -> tuple[str, str]:
 
 
 def ensure(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
-    """The prefix of a model's checkpoint, written from the installed package if it is not there.
+    """Returns the prefix of a model's checkpoint, written from the installed package if absent.
 
-    Weights whose hash is not known are taken as they lie there, and stderr says where from.
+    Weights whose published hash is not known are used as they are, and stderr names their source.
 
     Raises:
-      DataError: no weights are known, the package is not installed, its file is not the
-        published one, or other weights lie in the place of the published ones.
+        DataError: No weights are known, the package is not installed, its file is not the
+            published one, or the directory holds other weights than the published ones.
     """
     path = prefix(model, directory)
     if _is_present(model, path):
@@ -50,9 +52,9 @@ def ensure(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRECTORY) ->
 
 
 def ensure_in_child(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
-    """As `ensure`, with TensorFlow in another process only.
+    """Does the same as `ensure` without starting TensorFlow in this process.
 
-    A run splits its CPU and limits its GPUs' memory before TensorFlow is in use, and not after.
+    A run can split its CPU and limit its GPUs' memory only before TensorFlow has started.
     """
     path = prefix(model, directory)
     if _is_present(model, path):
@@ -84,29 +86,31 @@ def fetch(
     weights: str | None = None,
     num_classes: int | None = None,
 ) -> str:
-    """Write a model's checkpoint, and beside it weights.json, which says where it came from.
+    """Writes a model's checkpoint, with a weights.json next to it that names the source.
 
     Args:
-      source: a file for `imports.read`; None for the package that the manifest names.
-      weights, num_classes: see `imports.read`.
+        model: A name in models.registry.
+        directory: Where `<model>/model.ckpt` is written.
+        source: A file for `importing.read`; None for the package that the manifest names.
+        weights: See `importing.read`.
+        num_classes: See `importing.read`; None for the number in the manifest.
 
     Returns:
-      One line that says what was written.
+        One line that says what was written.
 
     Raises:
-      DataError: see `imports.read` and `packages.weight_file`.
+        DataError: See `importing.read` and `published.weight_file`.
     """
     entry = published.entries().get(model)
     if source is None:
         entry = published.get(model)
         source = published.weight_file(entry)
 
-    from checkpoints import checked_bundle
-    from models.pretrained import importing  # TensorFlow, once the file is known to be good
+    from models.pretrained import importing  # imports TensorFlow, after the file was checked
 
-    tensors = importing.read(
-        source, model, num_classes=_num_classes(entry, num_classes), weights=weights
-    )
+    if num_classes is None:
+        num_classes = 1000 if entry is None else entry.num_classes
+    tensors = importing.read(source, model, num_classes=num_classes, weights=weights)
     num_values = sum(value.size for value in tensors.values())
     origin = {
         "model": model,
@@ -116,12 +120,32 @@ def fetch(
         **_known_origin(source, entry),
     }
     path = prefix(model, directory)
-    checked_bundle.write(path, tensors, beside={ORIGIN_FILE: json.dumps(origin, indent=2) + "\n"})
+    _write(path, tensors, json.dumps(origin, indent=2) + "\n")
     return f"{model}: {len(tensors)} tensors, {num_values:,} values -> {path}"
 
 
+def _write(path: Path, tensors: Mapping[str, Any], origin: str) -> None:
+    """Writes a checkpoint and its weights.json: whenever there is an index, both are old or new.
+
+    (`commit.staged` keeps the old checkpoint until the end, which takes a lock and readers that
+    complete an interrupted save. These files are written and read without either.)
+    """
+    from checkpoints import bundle
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+            bundle.write(Path(folder, path.name), tensors)
+            Path(folder, ORIGIN_FILE).write_text(origin, encoding="utf-8")
+            path.with_name(f"{path.name}.index").unlink(missing_ok=True)
+            for file in sorted(Path(folder).iterdir(), key=lambda file: file.suffix == ".index"):
+                file.replace(path.parent / file.name)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error
+
+
 def _known_origin(source: str | os.PathLike[str], entry: published.Entry | None) -> dict[str, Any]:
-    """The hash of a file, and the manifest's facts where it is the published one by that hash."""
+    """Returns the hash of a file, or the manifest's facts if it is the published file."""
     if not os.path.isfile(source):
         return {}
     sha256 = published.sha256(source)
@@ -131,8 +155,8 @@ def _known_origin(source: str | os.PathLike[str], entry: published.Entry | None)
 
 
 def _is_present(model: str, path: Path) -> bool:
-    """Whether a checkpoint is there; it must be the published one where that has a known hash."""
-    if not path.with_name(path.name + ".index").exists():
+    """Returns whether there is a checkpoint; it must be the published one if its hash is known."""
+    if not path.with_name(f"{path.name}.index").exists():
         return False
     origin = _origin(path.with_name(ORIGIN_FILE))
     source = origin.get("source", "an unknown source")
@@ -142,22 +166,16 @@ def _is_present(model: str, path: Path) -> bool:
     elif origin.get("sha256") != entry.sha256:
         raise DataError(
             f"{path} holds weights from {source}, not the published ones: write those with python "
-            f"-m models.pretrained {model} --directory={path.parents[1]}, or name these by "
+            f"-m models.pretrained {model} --directory={path.parents[1]}, or use these with "
             "--init_checkpoint (train.py) or --train_dir (eval.py, prediction.py)"
         )
     return True
 
 
 def _origin(path: Path) -> dict:
-    """What `fetch` wrote about a checkpoint; empty where that is absent or damaged."""
+    """Returns what `fetch` wrote about a checkpoint; empty if that is absent or damaged."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
-
-
-def _num_classes(entry: published.Entry | None, asked: int | None) -> int:
-    if asked is not None:
-        return asked
-    return 1000 if entry is None else entry.num_classes

@@ -422,8 +422,7 @@ class TestFullDisk:
 KILLED_SAVES = """
 import os, shutil, signal, sys
 import numpy as np
-from checkpoints import best as best_checkpoint
-from checkpoints import store as checkpoints
+from checkpoints import best, bundle, store
 
 ACTIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link")
 
@@ -444,18 +443,18 @@ def save_step_4(directory):
         "net/conv/kernel/Momentum": np.full((1000, 10), -4, np.float16),
         "examples_seen": np.int64(4),
     }
-    checkpoints.save(directory, 4, tensors, keep=1)
+    store.save(directory, 4, tensors, keep=1)
 
 def save_step_2_again(directory):
     # Written beforehand: starting TensorFlow in every process would take most of the time.
     def copy_bundle(prefix, tensors):
         for end in (".index", ".data-00000-of-00001"):
             shutil.copyfile(f"{root}/again/model.ckpt-2{end}", f"{prefix}{end}")
-    checkpoints._write_bundle = copy_bundle
-    checkpoints.save(directory, 2, {}, keep=1)
+    bundle.write = copy_bundle
+    store.save(directory, 2, {}, keep=1)
 
 def save_step_4_as_best(directory):
-    best_checkpoint.save_best(directory, directory + "/model.ckpt-4", {"top_1": 0.75})
+    best.save_best(directory, directory + "/model.ckpt-4", {"top_1": 0.75})
 
 root = sys.argv[1]
 for act in (save_step_4, save_step_2_again, save_step_4_as_best):
@@ -543,8 +542,8 @@ class TestKill:
     def test_killed_while_tensorflow_writes(self, tmp_path):
         save(tmp_path, 2, keep=1)
         program = (
-            "import sys, numpy as np; from checkpoints import store as checkpoints;"
-            "checkpoints.save(sys.argv[1], 4, {'w': np.zeros(50_000_000, np.float32)}, keep=1)"
+            "import sys, numpy as np; from checkpoints import store;"
+            "store.save(sys.argv[1], 4, {'w': np.zeros(50_000_000, np.float32)}, keep=1)"
         )
         child = subprocess.Popen([sys.executable, "-c", program, tmp_path], cwd=ROOT)
         data = tmp_path / ".saving-model.ckpt-4"

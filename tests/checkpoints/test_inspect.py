@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from checkpoints import checked_bundle, inspect
+from checkpoints import bundle, inspect
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def prefix(tmp_path):
         "net/kernel/Momentum": np.asarray([[np.nan, 0], [0, 0]], np.float32),
         "global_step": np.asarray(7, np.int64),
     }
-    checked_bundle.write(tmp_path / "model.ckpt-7", tensors)
+    bundle.write(tmp_path / "model.ckpt-7", tensors)
     return tmp_path / "model.ckpt-7"
 
 
@@ -49,7 +49,7 @@ def test_mistakes(prefix, capsys):
 
 def test_an_integer_has_all_its_digits(tmp_path, capsys):
     tensors = {"global_step": np.asarray(1_751_400, np.int64), "rate": np.asarray(1 / 3)}
-    checked_bundle.write(tmp_path / "model.ckpt", tensors)
+    bundle.write(tmp_path / "model.ckpt", tensors)
     assert inspect.main([str(tmp_path)]) == 0
     step, rate, _ = capsys.readouterr().out.splitlines()
     assert step.endswith("value=1751400")

@@ -11,7 +11,7 @@ import pytest
 
 import eval as evaluation
 import train
-from checkpoints import checked_bundle, inspect, store
+from checkpoints import bundle, inspect, store
 from common.errors import DataError
 from inference.classifier import Classifier
 from models.pretrained import __main__, ensure, importing
@@ -49,7 +49,7 @@ def test_fetch_reads_the_file_its_directory_and_its_archive(published, weights, 
         directory = tmp_path / str(i)
         argv = ["lenet", f"--from={source}", "--num_classes=10", f"--directory={directory}"]
         assert __main__.main(argv) == 0, capsys.readouterr().err
-        assert_same(checked_bundle.read(ensure.prefix("lenet", directory)), weights)
+        assert_same(bundle.read(ensure.prefix("lenet", directory)), weights)
 
 
 def test_the_engine_reads_it(published, weights):
@@ -83,7 +83,7 @@ def test_train_starts_from_it_and_eval_reads_it(published, weights, tmp_path):
 def test_another_file_is_one_line(tmp_path, content):
     path = tmp_path / "photo.ckpt"
     path.write_bytes(content)
-    message = f"{path} is not a checkpoint, or a damaged one"
+    message = f"{path} is not a checkpoint, or it is damaged"
     with pytest.raises(DataError) as caught:
         importing.read(path, "lenet")
     assert str(caught.value) == message

@@ -9,7 +9,7 @@ import pytest
 
 from benchmark_cnn.params.params import write_parameters
 from benchmark_cnn.params.validation import make_params
-from checkpoints import checked_bundle
+from checkpoints import bundle
 from common.errors import DataError
 from inference.classifier import Classifier
 from models import registry
@@ -22,9 +22,7 @@ PLAIN, BACKGROUND = "lenet", "mobilenet_v1_relu"
 def checkpoint(directory, model: str, num_classes: int):
     shapes = importing.network_shapes(model, num_classes)
     prefix = directory / "model.ckpt"
-    checked_bundle.write(
-        prefix, {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
-    )
+    bundle.write(prefix, {name: np.ones(shape, np.float32) for name, shape in shapes.items()})
     return prefix
 
 

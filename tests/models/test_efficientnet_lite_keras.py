@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from checkpoints import checked_bundle
+from checkpoints import bundle
 from common.errors import DataError
 from models import registry
 from models.efficientnet_lite import (
@@ -57,7 +57,7 @@ def network():
 @pytest.fixture(scope="module")
 def checkpoint(network, tmp_path_factory) -> Path:
     prefix = tmp_path_factory.mktemp("checkpoint") / "model.ckpt"
-    checked_bundle.write(prefix, {name: v.numpy() for name, v in network.variables.items()})
+    bundle.write(prefix, {name: v.numpy() for name, v in network.variables.items()})
     return prefix
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from checkpoints import checked_bundle
+from checkpoints import bundle
 from common.errors import DataError
 from inference import class_names
 from models.pretrained import __main__, ensure, published
@@ -20,7 +20,7 @@ def test_fetch_writes_a_checkpoint_and_its_origin(tmp_path, capsys):
     line = capsys.readouterr().out
     assert "247 tensors, 4,694,024 values" in line  # 4,652,008 parameters and 42,016 statistics
     assert "top-1 75.1%" in line
-    assert len(checked_bundle.shapes(ensure.prefix("efficientnet_lite0", tmp_path))) == 247
+    assert len(bundle.shapes(ensure.prefix("efficientnet_lite0", tmp_path))) == 247
     assert entry.sha256 in (tmp_path / "efficientnet_lite0" / "weights.json").read_text()
 
 

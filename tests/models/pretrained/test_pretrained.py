@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checkpoints import checked_bundle
+from checkpoints import bundle
 from common.errors import DataError
 from models.pretrained import __main__, importing, published
 from models.pretrained import ensure as pretrained
@@ -22,9 +22,7 @@ MODEL = "efficientnet_lite0"
 def own_weights(path: Path, model: str) -> Path:
     """A checkpoint of the network that nobody published."""
     shapes = importing.network_shapes(model, 1000)
-    checked_bundle.write(
-        path, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    )
+    bundle.write(path, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
     return path
 
 
@@ -78,9 +76,7 @@ def test_the_child_leaves_stdout_alone(tmp_path):
 def lenet_of(path: Path, value: float) -> Path:
     """A checkpoint of LeNet for 2 classes, full of one number."""
     shapes = importing.network_shapes("lenet", 2)
-    checked_bundle.write(
-        path, {name: np.full(shape, value, np.float32) for name, shape in shapes.items()}
-    )
+    bundle.write(path, {name: np.full(shape, value, np.float32) for name, shape in shapes.items()})
     return path
 
 
@@ -106,7 +102,7 @@ def test_weights_and_their_origin_change_together(tmp_path, monkeypatch, num_mov
     monkeypatch.undo()
     pretrained.fetch("lenet", tmp_path / "weights", source=tmp_path / "new", num_classes=2)
     assert json.loads(place.with_name("weights.json").read_text())["source"] == "new"
-    assert {value.flat[0] for value in checked_bundle.read(place).values()} == {2}
+    assert {value.flat[0] for value in bundle.read(place).values()} == {2}
 
 
 def test_a_fetch_that_cannot_write_leaves_weights_and_origin_as_they_were(tmp_path):
