@@ -18,14 +18,10 @@ from models.pretrained import ensure
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line `argv` (without the program's name); returns the exit code."""
-    try:
-        evaluate(argv)
-    except (Exception, KeyboardInterrupt) as error:
-        return commands.report_and_exit_code(error, command_line.asks_for_debug(argv))
-    return 0
+    return commands.run(lambda: evaluate(argv), debug=command_line.asks_for_debug(argv))
 
 
-def evaluate(argv: Sequence[str]) -> dict:
+def evaluate(argv: Sequence[str]) -> None:
     """Model and data come from the run's parameters.json, but for what is typed."""
     parsed = command_line.parse(
         "eval.py",
@@ -47,7 +43,7 @@ def evaluate(argv: Sequence[str]) -> dict:
         dataset = preprocessing.registry.open_dataset(**dataclasses.asdict(data))
         from benchmark_cnn import checkpoint_evaluation
 
-    return checkpoint_evaluation.evaluate(
+    checkpoint_evaluation.evaluate(
         params,
         models.registry.get(params.network.model),
         dataset,

@@ -27,13 +27,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str]) -> int:
     """Run the command line `argv` (without the program's name); returns the exit code."""
     arguments = prediction_flags.parser().parse_args(argv)
-    try:
-        return predict(arguments)
-    except BrokenPipeError:  # `| head` has seen enough
-        commands.leave_to_nobody()
-        return 0
-    except (Exception, KeyboardInterrupt) as error:
-        return commands.report_and_exit_code(error, arguments.debug)
+    return commands.run(lambda: predict(arguments), debug=arguments.debug, broken_pipe_code=0)
 
 
 def predict(arguments: argparse.Namespace) -> int:

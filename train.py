@@ -19,14 +19,10 @@ from models.pretrained import ensure
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line `argv` (without the program's name); returns the exit code."""
-    try:
-        train(argv)
-    except (Exception, KeyboardInterrupt) as error:
-        return commands.report_and_exit_code(error, command_line.asks_for_debug(argv))
-    return 0
+    return commands.run(lambda: train(argv), debug=command_line.asks_for_debug(argv))
 
 
-def train(argv: Sequence[str]) -> dict:
+def train(argv: Sequence[str]) -> None:
     """Parse, open the data, train; TensorFlow is imported once the flags are known to be good."""
     parsed = command_line.parse(
         "train.py",
@@ -53,7 +49,7 @@ def train(argv: Sequence[str]) -> dict:
     with process.without_chatter():
         from benchmark_cnn import training
 
-    return training.train(
+    training.train(
         params,
         models.registry.get(params.network.model),
         dataset,

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.rounds import Candidate, measure_speeds, ratios, spread, stream_candidate
-from common.commands import exit_code_of
+from common import commands
 from common.process import quiet_tensorflow
 from preprocessing import registry
 from preprocessing.options import AUGMENTATIONS
@@ -22,20 +22,17 @@ from preprocessing.options import AUGMENTATIONS
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures every augmentation, prints a table, returns the exit code."""
-    summary, details = (__doc__ or "").split("\n\n", 1)
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.augmentation", description=summary, epilog=details
-    )
+    parser = commands.parser("python -m benchmarks.augmentation", __doc__)
     parser.add_argument("--data_dir", required=True, help="directory with TFRecord shards")
     parser.add_argument("--image_size", type=int, default=224, help="in pixels")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7, help="default 7")
     parser.add_argument("--seconds", type=float, default=2.0, help="each a round (default 2)")
     options = parser.parse_args(arguments)
-    return exit_code_of(lambda: _measure(options))
+    return commands.run(lambda: _measure(options))
 
 
-def _measure(options: argparse.Namespace) -> int:
+def _measure(options: argparse.Namespace) -> None:
     quiet_tensorflow()
     candidates = {name: _candidate(options, name) for name in AUGMENTATIONS}
     speeds = measure_speeds(candidates, rounds=options.rounds, secs=options.seconds)
@@ -46,7 +43,6 @@ def _measure(options: argparse.Namespace) -> int:
         median, _, _ = spread(values)
         share = f"{middle:.2f} ({lowest:.2f}, {highest:.2f})"
         print(f"{name:14}{median:22.0f}{share:>30}{1e6 / median:14.0f}")
-    return 0
 
 
 def _candidate(options: argparse.Namespace, augment: str) -> Candidate:

@@ -16,7 +16,6 @@ tf-imagenet's does not), another one uses the core. Images/s of the clock are pr
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import itertools
@@ -32,6 +31,7 @@ import numpy as np
 
 from benchmarks.photo_set import SIZES, encode_to_size, random_part, source_photos
 from benchmarks.rounds import CandidateProcess, ratios, run_rounds, spread
+from common import commands
 
 NUM_CLASSES = 10
 NUM_SHARDS = 1  # ImageNet's shards have 1,251 images
@@ -41,7 +41,7 @@ _SEED = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs both in rounds; prints images/s and their ratios, median and range."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
+    parser = commands.parser("python -m benchmarks.converter", __doc__)
     parser.add_argument("--num_images", type=int, default=1000, help="a round (default 1000)")
     parser.add_argument("--kilobytes", type=float, default=110.0, help="of a file (default 110)")
     parser.add_argument("--rounds", type=int, default=7, help="default 7")
@@ -188,4 +188,4 @@ def tf_imagenet_route(raw: str, output: str) -> Conversion:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(commands.run(main))

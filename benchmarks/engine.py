@@ -9,12 +9,12 @@ benchmarks/rounds.py and, for the images, benchmarks/training_candidates.py).
 
 from __future__ import annotations
 
-import argparse
+import sys
 import time
 
 from benchmarks import training_candidates as training
 from benchmarks.rounds import CandidateProcess, ratios, run_rounds, spread
-from common import process
+from common import commands, process
 
 STEPS_PER_RUN = 3
 MODEL = "efficientnet_lite0"
@@ -35,7 +35,7 @@ RATIOS = {
 
 def main() -> None:
     """Runs all candidates in rounds and prints images/s and ratios with their spread."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
+    parser = commands.parser("python -m benchmarks.engine", __doc__)
     parser.add_argument("--rounds", type=int, default=5, help="default 5")
     rounds = parser.parse_args().rounds
     runs = {}
@@ -68,4 +68,4 @@ def _print(speeds: dict[str, list[float]]) -> None:
 
 if __name__ == "__main__":
     process.restart_with_defaults()
-    main()
+    sys.exit(commands.run(main))

@@ -19,7 +19,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from benchmarks.rounds import CandidateFailed, CandidateProcess, Run, ratios, run_rounds, spread
-from common import process
+from common import commands, process
+from common.errors import DataError
 
 MODEL = "efficientnet_lite0"
 BATCH_SIZE = 32
@@ -31,6 +32,10 @@ SYNTHETIC, RECORDS = "synthetic images", "TFRecords"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints speeds, data-wait shares and the ratio; returns the exit code."""
     options = _parser().parse_args(arguments)
+    return commands.run(lambda: _measure(options))
+
+
+def _measure(options: argparse.Namespace) -> None:
     candidates = {
         name: CandidateProcess(train, options.model, options.image_size, data_dir)
         for name, data_dir in ((SYNTHETIC, None), (RECORDS, options.data_dir))
@@ -40,21 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_rounds(runs, 1)  # the first steps compile
         results = run_rounds(runs, options.rounds)
     except CandidateFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 3
+        raise DataError(str(error)) from error
     finally:
         for candidate in candidates.values():
             candidate.stop()
     _print(results)
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    summary, details = (__doc__ or "").split("\n\n", 1)
-    parser = argparse.ArgumentParser(
+    parser = commands.parser(
         "python -m benchmarks.input_pipeline",
-        description=summary,
-        epilog=details,
+        __doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks import training_candidates
 from benchmarks.rounds import CandidateFailed, CandidateProcess, Run, ratios, run_rounds, spread
-from common import process
+from common import commands, process
 from models import registry
 
 ENGINE, BASELINE = "engine", "fit"
@@ -37,7 +37,7 @@ _SLOW = ("vgg", "152", "201", "convnextbase", "convnextlarge", "convnextxlarge",
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures the networks that are not in the file yet, then prints the table of all."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
+    parser = commands.parser("python -m benchmarks.networks", __doc__)
     parser.add_argument(
         "--models", help="names, separated by commas (default: all, fast ones first)"
     )
@@ -57,11 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="images a step (default 32)",
     )
     options = parser.parse_args(arguments)
-    try:
-        specs = _specs(options.models)
-    except registry.UnknownModelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return commands.run(lambda: _measure_missing(options))
+
+
+def _measure_missing(options: argparse.Namespace) -> None:
+    specs = _specs(options.models)
     results = json.loads(options.file.read_text()) if options.file.exists() else {}
     started = time.perf_counter()
     for spec in specs:
@@ -80,7 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write(options.file, results)
         print(f"{spec.name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
     print("\n".join(table(specs, results)))
-    return 0
 
 
 def _specs(names: str | None) -> list[registry.ModelSpec]:

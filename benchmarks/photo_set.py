@@ -10,7 +10,6 @@ its bytes, not on what it shows. Labels are random, 1 to 1000. Equal arguments g
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from common import commands
 from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
 from download_and_convert_imagenet.records.shard_writer import shard_ranges, write_shard
 from download_and_convert_imagenet.records.tf_example import LabeledImage, encode_image
@@ -33,10 +33,7 @@ _QUALITIES = (50, 98)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the set that the command line asks for; returns the exit code."""
-    summary, details = (__doc__ or "").split("\n\n", 1)
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.photo_set", description=summary, epilog=details, allow_abbrev=False
-    )
+    parser = commands.parser("python -m benchmarks.photo_set", __doc__, allow_abbrev=False)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--num_images", type=int, default=2048, help="training images")
     parser.add_argument("--num_validation", type=int, default=256, help="validation images")
@@ -150,4 +147,4 @@ def _encode(image: Image.Image, quality: int) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(commands.run(main))

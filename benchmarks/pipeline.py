@@ -31,7 +31,8 @@ from benchmarks.rounds import (
     spread,
     stream_candidate,
 )
-from common.commands import above_zero, at_least, exit_code_of
+from common import commands
+from common.commands import above_zero, at_least
 from common.process import num_cores, quiet_tensorflow
 from preprocessing import registry
 from preprocessing.options import ImageOptions
@@ -53,10 +54,10 @@ _OWN_FLAGS = ("train", "eval", "image_size", "batch_size", "seconds")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures what the command line asks for, prints the tables, returns the exit code."""
     options = _parser().parse_args(arguments)
-    return exit_code_of(lambda: _measure(options))
+    return commands.run(lambda: _measure(options))
 
 
-def _measure(options: argparse.Namespace) -> int:
+def _measure(options: argparse.Namespace) -> None:
     quiet_tensorflow()
     import tensorflow as tf
 
@@ -77,14 +78,10 @@ def _measure(options: argparse.Namespace) -> int:
     _print_speeds({name: speeds[name] for name in candidates})
     stage_speeds = {name: speeds[name] for name in stages} | {"batch": speeds["view"]}
     _print_shares(shares(speeds["read"], stage_speeds))
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    summary, details = (__doc__ or "").split("\n\n", 1)
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.pipeline", description=summary, epilog=details, allow_abbrev=False
-    )
+    parser = commands.parser("python -m benchmarks.pipeline", __doc__, allow_abbrev=False)
     parser.add_argument("--data_dir", required=True, help="directory with TFRecord shards")
     parser.add_argument("--data_name", choices=registry.names(), help="guessed when left out")
     split = parser.add_mutually_exclusive_group()

@@ -15,15 +15,13 @@ from common import commands
 def main(argv: Sequence[str]) -> int:
     """Run the command line `argv`; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        lines = _one(arguments.prefix, arguments.tensor) if arguments.tensor else _all(arguments)
-        for line in lines:
-            print(line)
-    except BrokenPipeError:  # `| head` has seen enough
-        commands.leave_to_nobody()
-    except (Exception, KeyboardInterrupt) as error:
-        return commands.report_and_exit_code(error, arguments.debug)
-    return 0
+    return commands.run(lambda: _inspect(arguments), debug=arguments.debug, broken_pipe_code=0)
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    lines = _one(arguments.prefix, arguments.tensor) if arguments.tensor else _all(arguments)
+    for line in lines:
+        print(line)
 
 
 def _all(arguments: argparse.Namespace) -> list[str]:

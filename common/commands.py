@@ -1,8 +1,6 @@
-"""What the commands of this package (`python -m preprocessing.verify` and others) share.
+"""What every command shares: how it ends, what its output may hold, and types of its numbers.
 
-What commands print to: names that are no text, and readers that are gone.
-
-Numbers on the command lines of this package.
+Standard library only; `check_shards` runs it on a bare Python.
 """
 
 from __future__ import annotations
@@ -18,106 +16,114 @@ from collections.abc import Callable
 
 from common.errors import RunError
 
-# As shells have them.
-_INTERRUPTED = 128 + signal.SIGINT
-_PIPE_CLOSED = 128 + 13  # SIGPIPE, which Windows has not
+# As shells report a process that a signal ended.
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_BROKEN_PIPE = 128 + 13  # SIGPIPE, which Windows does not have
 
 
-def at_least(smallest: int) -> Callable[[str], int]:
-    """The type of a command line's whole number that is `smallest` or more."""
+def run(
+    command: Callable[[], int | None],
+    *,
+    debug: bool | None = None,
+    interrupted: str = "interrupted",
+    broken_pipe_code: int = EXIT_BROKEN_PIPE,
+) -> int:
+    """Runs a command and returns the exit code of the process.
 
-    def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
-        if value < smallest:
-            raise argparse.ArgumentTypeError(f"{value}: must be {smallest} or more")
-        return value
+    A `RunError` and Ctrl-C are printed as `error: ` lines on stderr. A reader of stdout that has
+    gone, as with `| head`, ends the command silently.
 
-    return number
-
-
-def above_zero(text: str) -> float:
-    """The type of a command line's number that is larger than zero and finite."""
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: must be above 0 and finite")
-    return value
-
-
-def exit_code_of(command: Callable[[], int]) -> int:
-    """What a command returns; bad data and Ctrl-C are a line, a reader that is gone is nothing.
-
-    What cannot be written in the encoding of the output, as bytes of a name that are no text, is
-    escaped.
+    Args:
+        command: returns an exit code; None stands for 0.
+        debug: the command's --debug. True prints the traceback of every error. False prints an
+            unexpected error as one line. None, for commands without the flag, lets it pass.
+        interrupted: the message after Ctrl-C.
+        broken_pipe_code: the exit code when the reader of stdout has gone.
     """
-    escape_what_is_no_text()
+    escape_undecodable_output()
     try:
-        exit_code = command()
+        exit_code = command() or 0
         sys.stdout.flush()
         return exit_code
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return _INTERRUPTED
     except BrokenPipeError:
-        leave_to_nobody()
-        return _PIPE_CLOSED
+        discard_stdout()
+        return broken_pipe_code
+    except (Exception, KeyboardInterrupt) as error:
+        return _report(error, debug, interrupted)
 
 
-def escape_what_is_no_text() -> None:
-    """Have a byte of a name that is no text printed as an escape, where streams are strict."""
+def escape_undecodable_output() -> None:
+    """Escapes bytes that are not valid text instead of raising UnicodeEncodeError."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def leave_to_nobody() -> None:
-    """After a BrokenPipeError, as `| head` gives it: Python's flush at the end has a reader."""
+def discard_stdout() -> None:
+    """Redirects stdout to /dev/null, so that the interpreter's final flush succeeds.
+
+    For use after a BrokenPipeError.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def positive(text: str) -> int:
-    """A `type` for argparse: a whole number above 0."""
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
+def parser(program: str, doc: str | None, **settings) -> argparse.ArgumentParser:
+    """Returns a parser whose help is a module's docstring.
 
-
-def report_and_exit_code(error: BaseException, debug: bool) -> int:
-    """Print what a person needs to know of `error` on stderr; returns the process's exit code.
-
-    An error with an `exit_code` is one that was foreseen: its lines are printed, and with `debug`
-    the traceback before them; so is Ctrl-C, before a run takes it for a request to stop. Any other
-    is a fault of the program: one line and 1, or with `debug` it is raised again.
+    Its first paragraph comes before the flags, the rest after them.
     """
-    interrupted = _is_interrupt(error)
-    exit_code = _INTERRUPTED if interrupted else getattr(error, "exit_code", None)
-    if isinstance(exit_code, int):
-        if debug:
-            traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
-        text = "interrupted" if interrupted else str(error) or type(error).__name__
-        for line in text.split("\n"):
-            print(f"error: {line}", file=sys.stderr)
-        return exit_code
-    if debug:
+    summary, _, details = (doc or "").partition("\n\n")
+    return argparse.ArgumentParser(program, description=summary, epilog=details, **settings)
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """Returns an argparse type for whole numbers of `smallest` or more."""
+
+    def whole_number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = smallest - 1
+        if value < smallest:
+            message = f"{text!r} is not a whole number of {smallest} or more"
+            raise argparse.ArgumentTypeError(message)
+        return value
+
+    return whole_number
+
+
+def above_zero(text: str) -> float:
+    """Returns the number that `text` stands for: an argparse type for finite ones above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number above 0")
+    return value
+
+
+def _report(error: BaseException, debug: bool | None, interrupted: str) -> int:
+    if _is_interrupt(error):
+        exit_code, text = EXIT_INTERRUPTED, interrupted
+    elif isinstance(error, RunError):
+        exit_code, text = error.exit_code, str(error) or type(error).__name__
+    elif debug is False:
+        line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        hint = "run again with --debug for the traceback"
+        print(f"internal error: {line}; {hint}", file=sys.stderr)
+        return 1
+    else:
         raise error
-    text = " ".join(str(error).split())
-    print(
-        f"internal error: {type(error).__name__}: {text}; run again with --debug for the traceback",
-        file=sys.stderr,
-    )
-    return 1
+    if debug:
+        traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+    for line in text.split("\n"):
+        print(f"error: {line}", file=sys.stderr)
+    return exit_code
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is at the bottom of it: C code may make another error of it in an import."""
+    """Returns whether Ctrl-C caused it: C code can turn it into an ImportError."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from common import commands
+from common.errors import DataError
 from common.process import num_cores
 from download_and_convert_imagenet.sources.image_source import (
     IMAGENET_SHARDS,
@@ -21,37 +22,25 @@ from download_and_convert_imagenet.sources.image_source import (
     VALIDATION,
 )
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-NOBODY_READS = 1  # rich, which writes all lines but the last ones, ends with it, too
+EXIT_BROKEN_PIPE = 1  # scripts may rely on it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; return the exit code."""
     options = parse_options(arguments, _program())
-    commands.escape_what_is_no_text()
-    try:
-        return _convert(options)
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on where this one was", file=sys.stderr)
-        return INTERRUPTED
+    return commands.run(
+        lambda: _convert(options),
+        interrupted="interrupted: the same command resumes the conversion",
+        broken_pipe_code=EXIT_BROKEN_PIPE,
+    )
 
 
 def _convert(options: argparse.Namespace) -> int:
     try:
         from download_and_convert_imagenet import command
     except ImportError as error:
-        print(f"error: {error}: install pillow and numpy", file=sys.stderr)
-        return 3
-    try:
-        code = command.run(options)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # `| head` has seen enough
-        commands.leave_to_nobody()
-        return NOBODY_READS
-    except command.ERRORS as error:
-        print(f"error: {command.describe(error)}", file=sys.stderr)
-        return 3
+        raise DataError(f"{error}: install pillow and numpy") from error
+    return command.run(options)
 
 
 def _program() -> str:
@@ -93,11 +82,14 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
     for split, count in IMAGENET_SHARDS.items():
         parser.add_argument(
             f"--{split}_shards",
-            type=_positive,
+            type=commands.at_least(1),
             help=f"files (default {count}; of other sources as many as hold 100 MB each)",
         )
     parser.add_argument(
-        "--num_processes", type=_positive, default=num_cores(), help="default: one a core"
+        "--num_processes",
+        type=commands.at_least(1),
+        default=num_cores(),
+        help="default: one a core",
     )
     parser.add_argument(
         "--bounding_boxes",
@@ -112,7 +104,7 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
     )
     parser.add_argument(
         "--max_corrupt_images",
-        type=_count,
+        type=commands.at_least(0),
         default=0,
         help="leave out so many images that cannot be decoded without exit code 3 (default 0)",
     )
@@ -130,18 +122,6 @@ def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("is empty")
     return Path(os.path.expanduser(text))  # which leaves the home of nobody as it is
-
-
-def _positive(text: str) -> int:
-    if (value := _count(text)) == 0:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 0 or more")
-    return int(text)
 
 
 def _fraction(text: str) -> float:

@@ -30,30 +30,24 @@ from download_and_convert_imagenet.records.manifest import (
 )
 
 _CHUNK_BYTES = 1 << 20
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check the directory of the command line; the exit code is 0 when all is right, else 3."""
     options = _parser().parse_args(arguments)
-    commands.escape_what_is_no_text()
-    try:
-        return _check(options)
-    except KeyboardInterrupt:
-        print("interrupted: not all shards were looked at", file=sys.stderr)
-        return _INTERRUPTED
+    return commands.run(
+        lambda: _check(options), interrupted="interrupted: not all shards were checked"
+    )
 
 
 def _check(options: argparse.Namespace) -> int:
     try:
         manifest = read_manifest(options.data_dir)
     except ManifestError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return DataError.exit_code
+        raise DataError(str(error)) from error
     if manifest is None:
         where = options.data_dir / FILE_NAME
-        print(f"error: {where} is missing: nothing was converted to the end", file=sys.stderr)
-        return DataError.exit_code
+        raise DataError(f"{where} is missing: no conversion was finished here")
     num_problems = 0
     try:
         for problem in shard_problems(options.data_dir, manifest, options.num_threads):
@@ -61,7 +55,7 @@ def _check(options: argparse.Namespace) -> int:
             print(problem, flush=True)
         print(_summary(manifest, num_problems), flush=True)
     except BrokenPipeError:  # `| head` has seen enough
-        commands.leave_to_nobody()
+        commands.discard_stdout()
     return DataError.exit_code if num_problems else 0
 
 
@@ -135,15 +129,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("data_dir", metavar="DIR", type=Path, help="with the shards")
     parser.add_argument(
-        "--num_threads", type=_positive, default=min(8, os.cpu_count() or 1), help="files at a time"
+        "--num_threads",
+        type=commands.at_least(1),
+        default=min(8, os.cpu_count() or 1),
+        help="files at a time",
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 1 or more")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -30,17 +30,26 @@ from download_and_convert_imagenet.sources.image_source import (
     SourceImage,
 )
 
-ERRORS = (DataError, OSError)
 _BYTES_PER_SHARD = 100e6
 _FEWEST_SHARDS = {TRAIN: 8, VALIDATION: 2}
 
 
 def run(options: argparse.Namespace) -> int:
-    """Convert; return the exit code.
+    """Converts and returns the exit code.
 
     Raises:
-        DataError, OSError: see `describe`.
+        DataError: the images, the directory or the conversion fails; the message is one line.
     """
+    try:
+        return _run(options)
+    except BrokenPipeError:  # stdout's, not a file's
+        raise
+    except OSError as error:
+        line = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise DataError(line) from error
+
+
+def _run(options: argparse.Namespace) -> int:
     data_dir: Path = options.data_dir
     if _is_mistyped(options):
         with ConversionProgress() as progress:
@@ -72,13 +81,6 @@ def run(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return DataError.exit_code
-
-
-def describe(error: BaseException) -> str:
-    """One line for what `run` raises."""
-    if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    return str(error)
 
 
 def _is_mistyped(options: argparse.Namespace) -> bool:

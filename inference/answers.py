@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common import commands
 from common.errors import DataError
 from inference.view import View
 
@@ -34,7 +33,6 @@ def classify(
 
 def report(answers: Iterable[dict[str, Any]], as_json: bool) -> bool:
     """Print each answer as it comes, or all as one JSON list; returns whether none is an error."""
-    commands.escape_what_is_no_text()
     told = []
     for answer in answers:
         told.append(answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from common.commands import positive
+from common.commands import at_least
 from common.errors import UsageError
 from inference.view import WHOLE
 from models.pretrained import ensure
@@ -47,10 +47,15 @@ def parser() -> argparse.ArgumentParser:
         help='JSON, {"0": "tench, Tinca tinca", ...}; default: the class names of the run\'s data '
         "set, ImageNet's words for ImageNet's 1000 classes",
     )
-    add("--image_size", type=positive, help="in pixels; default: the run's or the model's")
+    add("--image_size", type=at_least(1), help="in pixels; default: the run's or the model's")
     add("--eval_method", choices=(*EVAL_METHODS, WHOLE), help="which part of a photo is seen")
     add("--resize_method", choices=[m for m in RESIZE_METHODS if m != "round_robin"])
-    add("--top", type=positive, default=5, help="how many classes are named; default: %(default)s")
+    add(
+        "--top",
+        type=at_least(1),
+        default=5,
+        help="how many classes are named; default: %(default)s",
+    )
     add("--json", action="store_true", help="one JSON list of answers instead of lines")
     add("--debug", action="store_true", help="tracebacks of errors")
     return parser

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import sys
@@ -11,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from common import commands
+from common.errors import UsageError
 from models import registry
 
 INTRODUCTION = """# Networks
@@ -120,27 +121,27 @@ def _check_writable(page: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 2 for an unknown network or a page that cannot be written."""
-    parser = argparse.ArgumentParser(prog="python -m models.describe", description=__doc__)
+    parser = commands.parser("python -m models.describe", __doc__)
     parser.add_argument("--model", help="a network; all of them when left out")
     parser.add_argument("--output", type=Path, help="write a page there, not to the screen")
     options = parser.parse_args(arguments)
     # Before TensorFlow is imported: its start-up lines would come before the table.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     names = registry.names() if options.model is None else (options.model,)
+    return commands.run(lambda: _write(names, options.output))
+
+
+def _write(names: Sequence[str], page: Path | None) -> None:
+    for name in names:
+        registry.get(name)
+    if page is None:
+        print(table(_describe_all(names)), end="")
+        return
     try:
-        for name in names:
-            registry.get(name)
-        if options.output is not None:
-            _check_writable(options.output)  # told before the counting, which takes minutes
-        written = table(_describe_all(names))
-        if options.output is None:
-            print(written, end="")
-        else:
-            options.output.write_text(INTRODUCTION + written, encoding="utf-8")
-    except (registry.UnknownModelError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        _check_writable(page)  # before the counting, which takes minutes
+        page.write_text(INTRODUCTION + table(_describe_all(names)), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from common.commands import at_least, exit_code_of
+from common import commands
+from common.commands import at_least
 from common.errors import DataError
 from preprocessing.images import photos
 from preprocessing.options import BatchOptions, ImageOptions
@@ -36,13 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the sheet that the command line asks for; returns the exit code."""
     options = _parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    return exit_code_of(lambda: _write(options))
+    return commands.run(lambda: _write(options))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m preprocessing.contact_sheet", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = commands.parser("python -m preprocessing.contact_sheet", __doc__)
     parser.add_argument("photos", nargs="+", metavar="PHOTO")
     parser.add_argument("--output", type=_image_file, default=Path("augmentation.png"))
     parser.add_argument("--num_views", type=at_least(1), default=8, help="in each row")
@@ -60,14 +59,13 @@ def _image_file(text: str) -> Path:
     return path
 
 
-def _write(options: argparse.Namespace) -> int:
+def _write(options: argparse.Namespace) -> None:
     pixels = [photos.read(path) for path in options.photos]
     sheet = draw(pixels, options.num_views, options.image_size, options.seed)
     try:
         sheet.quantize(_NUM_COLORS).save(options.output, optimize=True)
     except (OSError, ValueError) as error:  # the disk, or a format without palettes
         raise DataError(f"cannot write {options.output}: {error}") from error
-    return 0
 
 
 def draw(

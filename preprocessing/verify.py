@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.commands import at_least, exit_code_of
+from common import commands
+from common.commands import at_least
 from common.errors import DataError
 from common.process import quiet_tensorflow
 from preprocessing import registry
@@ -42,7 +43,7 @@ _PROGRESS_SECS = 1.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check what the command line names, print what was found, return the exit code."""
     options = _parser().parse_args(arguments)
-    return exit_code_of(lambda: _verify(options))
+    return commands.run(lambda: _verify(options))
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -77,10 +78,7 @@ def _check(data_dir: Path, options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    summary, details = (__doc__ or "").split("\n\n", 1)
-    parser = argparse.ArgumentParser(
-        "python -m preprocessing.verify", description=summary, epilog=details, allow_abbrev=False
-    )
+    parser = commands.parser("python -m preprocessing.verify", __doc__, allow_abbrev=False)
     parser.add_argument("data_dir", help="directory with train-* and validation-* shards")
     parser.add_argument("--data_name", choices=registry.names(), help="guessed when left out")
     parser.add_argument("--split", choices=SUBSETS, help="check this one only")

@@ -275,7 +275,7 @@ def test_numbers_are_above_zero(flag, checkpoint, photo, capsys):
     with pytest.raises(SystemExit) as exit_:
         prediction.main([str(photo), "--model=lenet", f"--train_dir={checkpoint}", flag])
     assert exit_.value.code == 2
-    assert "is not a whole number above 0" in capsys.readouterr().err
+    assert "is not a whole number of 1 or more" in capsys.readouterr().err
 
 
 def test_help_imports_no_tensorflow():

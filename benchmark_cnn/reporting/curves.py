@@ -19,7 +19,8 @@ from typing import Any
 from absl import logging
 
 from benchmark_cnn.reporting import metrics_log
-from common.errors import DataError, RunError
+from common import commands
+from common.errors import DataError
 
 # The smoothed curve averages over about this part of the run.
 _SMOOTHING_SHARE = 0.02
@@ -255,16 +256,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     directory = Path(options.train_dir[0] if len(options.train_dir) == 1 else ".")
     output = Path(options.output or directory / "curves.png")
+    return commands.run(lambda: _compare_and_name(options.train_dir, output))
+
+
+def _compare_and_name(train_dirs: Sequence[str], output: Path) -> None:
     try:
-        compare(options.train_dir, output)
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        compare(train_dirs, output)
     except OSError as error:
-        print(f"error: cannot write {output}: {error.strerror}", file=sys.stderr)
-        return DataError.exit_code
+        raise DataError(f"cannot write {output}: {error.strerror}") from error
     print(output)
-    return 0
 
 
 if __name__ == "__main__":

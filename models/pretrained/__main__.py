@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 
 from common import commands
-from common.commands import positive
 from common.errors import DataError
 from models import registry
 from models.pretrained import ensure, published
@@ -25,19 +24,19 @@ examples:
 def main(argv: Sequence[str]) -> int:
     """Run the command line `argv`; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        for model in _models(arguments):
-            line = ensure.fetch(
-                model,
-                arguments.directory,
-                source=arguments.source,
-                weights=arguments.weights,
-                num_classes=arguments.num_classes,
-            )
-            print(line + _expectation(model, arguments.source), flush=True)
-    except (Exception, KeyboardInterrupt) as error:
-        return commands.report_and_exit_code(error, arguments.debug)
-    return 0
+    return commands.run(lambda: _fetch(arguments), debug=arguments.debug)
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    for model in _models(arguments):
+        line = ensure.fetch(
+            model,
+            arguments.directory,
+            source=arguments.source,
+            weights=arguments.weights,
+            num_classes=arguments.num_classes,
+        )
+        print(line + _expectation(model, arguments.source), flush=True)
 
 
 def _models(arguments: argparse.Namespace) -> list[str]:
@@ -92,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         "weights themselves",
     )
     parser.add_argument(
-        "--num_classes", type=positive, help="of the network in FILE; default: 1000"
+        "--num_classes", type=commands.at_least(1), help="of the network in FILE; default: 1000"
     )
     parser.add_argument("--debug", action="store_true", help="tracebacks of errors")
     return parser

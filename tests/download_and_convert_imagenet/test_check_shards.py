@@ -91,7 +91,7 @@ def test_an_interrupt_is_one_line_and_waits_for_no_shard(data_dir):
     said, message = process.communicate(timeout=TIMEOUT_SECS)
     assert time.monotonic() - interrupted < 10
     assert (process.returncode, said) == (130, "")
-    assert message == "interrupted: not all shards were looked at\n"
+    assert message == "error: interrupted: not all shards were checked\n"
 
 
 @pytest.mark.parametrize("is_damaged", [True, False])
@@ -112,7 +112,7 @@ def test_a_number_of_threads_that_cannot_be_meant(data_dir, capsys, number):
     with pytest.raises(SystemExit) as stopped:
         main([str(data_dir), f"--num_threads={number}"])
     assert stopped.value.code == 2
-    assert f"'{number}' is not a number of 1 or more" in capsys.readouterr().err
+    assert f"'{number}' is not a whole number of 1 or more" in capsys.readouterr().err
 
 
 def test_no_manifest(tmp_path, capsys):

@@ -257,8 +257,8 @@ def test_an_image_for_which_memory_is_short(tmp_path):
     ("arguments", "message"),
     [
         ([], "DATA_DIR"),
-        (["d", "--num_processes=0"], "must be 1 or more"),
-        (["d", "--train_shards=many"], "'many' is not a number"),
+        (["d", "--num_processes=0"], "'0' is not a whole number of 1 or more"),
+        (["d", "--train_shards=many"], "'many' is not a whole number"),
         (["d", "--source=folder"], "needs --raw_dir"),
         (["d", "--source=cifar10", "--bounding_boxes=b"], "option of --source=imagenet"),
         (["d", "--validation_fraction=0.1"], "option of --source=folder"),

@@ -377,7 +377,7 @@ def test_an_interrupt_is_a_line(tmp_path, capsys, monkeypatch):
     write_numbered_split(tmp_path, "train", 4, 1)
     monkeypatch.setattr(shard_check, "verify_shard", interrupted)
     assert verify.main([str(tmp_path), "--data_name=imagenet"]) == 130
-    assert capsys.readouterr() == ("", "interrupted\n")
+    assert capsys.readouterr() == ("", "error: interrupted\n")
 
 
 def test_a_reader_that_is_gone_hears_nothing(tmp_path):

@@ -15,7 +15,6 @@ from benchmark_cnn.flags.suggestions import OURS_BY_PEERS_WORD
 from benchmark_cnn.params import params as params_module
 from benchmark_cnn.params.params import FLAGS, Params
 from benchmark_cnn.params.validation import make_params
-from common import commands, errors
 from common.errors import UsageError
 from common.version import __version__
 
@@ -496,58 +495,3 @@ def test_version_names_what_it_runs_on(capsys):
 def test_version_is_that_of_the_project_file():
     text = (ROOT / "pyproject.toml").read_text()
     assert re.findall(r'^version = "(.*)"$', text, re.MULTILINE) == [__version__]
-
-
-# Errors as a person sees them
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (errors.UsageError("one\ntwo"), 2),
-        (errors.DataError("one\ntwo"), 3),
-        (errors.NonFiniteError("one\ntwo"), 4),
-        (errors.Stopped("one\ntwo"), 75),
-    ],
-)
-def test_a_foreseen_error_is_printed_line_by_line(capsys, error, code):
-    assert commands.report_and_exit_code(error, debug=False) == code
-    captured = capsys.readouterr()
-    assert captured.err == "error: one\nerror: two\n"
-    assert captured.out == ""
-
-
-def test_any_error_with_an_exit_code_counts_as_foreseen(capsys):
-    class ForeignError(Exception):
-        exit_code = 7
-
-    assert commands.report_and_exit_code(ForeignError("no such shard"), debug=False) == 7
-    assert capsys.readouterr().err == "error: no such shard\n"
-
-
-def test_debug_shows_the_traceback_of_a_foreseen_error(capsys):
-    with pytest.raises(UsageError) as caught:
-        train("--num_gpus=x")
-    assert commands.report_and_exit_code(caught.value, debug=True) == 2
-    text = capsys.readouterr().err
-    assert text.startswith("Traceback")
-    assert text.endswith("error: --num_gpus=x is not an integer\n")
-
-
-def test_ctrl_c_is_a_line_whatever_an_import_made_of_it(capsys):
-    error = ImportError("numpy failed to import")
-    error.__context__ = KeyboardInterrupt()
-    for interrupt in (KeyboardInterrupt(), error):
-        assert commands.report_and_exit_code(interrupt, debug=False) == 130
-        assert capsys.readouterr().err == "error: interrupted\n"
-
-
-def test_a_fault_of_the_program_is_one_line_or_with_debug_itself(capsys):
-    error = KeyError("a\nb")
-    assert commands.report_and_exit_code(error, debug=False) == 1
-    line = capsys.readouterr().err
-    assert line.startswith("internal error: KeyError: ")
-    assert line.endswith("; run again with --debug for the traceback\n")
-    assert line.count("\n") == 1
-    with pytest.raises(KeyError):
-        commands.report_and_exit_code(error, debug=True)

@@ -1,0 +1,76 @@
+"""How a command ends: exit codes, and the lines that users see."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from common import commands, errors
+
+
+def run_raising(error, debug=False, **options):
+    def fail():
+        raise error
+
+    return commands.run(fail, debug=debug, **options)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.UsageError("one\ntwo"), 2),
+        (errors.DataError("one\ntwo"), 3),
+        (errors.NonFiniteError("one\ntwo"), 4),
+        (errors.Stopped("one\ntwo"), 75),
+    ],
+)
+def test_a_foreseen_error_is_printed_line_by_line(capsys, error, code):
+    assert run_raising(error) == code
+    assert capsys.readouterr() == ("", "error: one\nerror: two\n")
+
+
+def test_debug_shows_the_traceback_of_a_foreseen_error(capsys):
+    assert run_raising(errors.UsageError("no such flag"), debug=True) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("Traceback")
+    assert text.endswith("error: no such flag\n")
+
+
+def test_ctrl_c_is_a_line_whatever_an_import_made_of_it(capsys):
+    error = ImportError("numpy failed to import")
+    error.__context__ = KeyboardInterrupt()
+    for interrupt in (KeyboardInterrupt(), error):
+        assert run_raising(interrupt) == 130
+        assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_an_unexpected_error_is_one_line_unless_debug_or_no_such_flag_exists(capsys):
+    error = KeyError("a\nb")
+    assert run_raising(error) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("internal error: KeyError: ")
+    assert line.endswith("; run again with --debug for the traceback\n")
+    assert line.count("\n") == 1
+    for debug in (True, None):
+        with pytest.raises(KeyError):
+            run_raising(error, debug=debug)
+
+
+def test_the_exit_code_of_the_command_is_returned():
+    assert commands.run(lambda: None) == 0
+    assert commands.run(lambda: 3) == 3
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", ""])
+def test_whole_numbers_have_a_smallest_value(text):
+    assert commands.at_least(0)("0") == 0
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a whole number of 1 or more"):
+        commands.at_least(1)(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "inf", "nan", ""])
+def test_numbers_above_zero(text):
+    assert commands.above_zero("0.5") == 0.5
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a finite number above 0"):
+        commands.above_zero(text)
