@@ -17,7 +17,7 @@ from preprocessing.options import ImageOptions, ReadingOptions
 from preprocessing.randomness import example_seed
 from preprocessing.record_dataset import RecordDataset, map_in_order, prefetched
 from preprocessing.records.examples import parse_example
-from preprocessing.records.stream import PlacedRecord, untuned
+from preprocessing.records.stream import PlacedRecord, without_autotune
 
 SEED = 1
 SAMPLE_SIZE = 1024
@@ -37,7 +37,7 @@ def all_records(dataset: RecordDataset, *, evaluate: bool) -> tf.data.Dataset:
 
 def in_memory(records: tf.data.Dataset) -> tf.data.Dataset:
     """Reads the first records once and repeats them: no disk, the same for all candidates."""
-    sample = untuned(records.batch(SAMPLE_SIZE).take(1)).get_single_element()
+    sample = without_autotune(records.batch(SAMPLE_SIZE).take(1)).get_single_element()
     return tf.data.Dataset.from_tensor_slices(sample).repeat()
 
 
@@ -134,7 +134,7 @@ def baseline_views(
             size = tf.stack(vgg_resized_shape(window[2], window[3], image_size))
         return example.encoded, window, size
 
-    planned = untuned(sample.take(SAMPLE_SIZE).map(plan, num_parallel_calls=num_cores()))
+    planned = without_autotune(sample.take(SAMPLE_SIZE).map(plan, num_parallel_calls=num_cores()))
     return [
         View(
             encoded, tuple(window.tolist()), tuple(size.tolist()), not evaluate and number % 2 == 0

@@ -12,7 +12,7 @@ from common.errors import DataError
 from common.process import num_cores
 from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 from preprocessing.integrity.diagnosis import explain
-from preprocessing.integrity.skip_damaged import salvaging_reader
+from preprocessing.integrity.skip_damaged import skipping_reader
 from preprocessing.options import ReadingOptions
 from preprocessing.randomness import example_seed
 from preprocessing.records.counts import examples_per_shard, num_examples
@@ -26,7 +26,7 @@ from preprocessing.records.stream import (
     plain_reader,
     records_in_order,
     shuffled_records,
-    untuned,
+    without_autotune,
 )
 
 # What `repeat_cached_sample` keeps in memory: enough images for their mean size to be typical.
@@ -55,7 +55,7 @@ class RecordDataset:
 
     def num_examples(self, subset: str) -> int:
         """Examples of a subset; see `Dataset.num_examples`."""
-        return num_examples(self._shards(subset), tolerate_damage=self._salvages)
+        return num_examples(self._shards(subset))
 
     def train_batches(
         self,
@@ -108,7 +108,7 @@ class RecordDataset:
         check_first_records(shards, paths)
         epoch, position = 0, 0
         if start_example:
-            counts = examples_per_shard(shards, paths, tolerate_damage=self._salvages)
+            counts = examples_per_shard(shards, paths)
             epoch, position = divmod(start_example, sum(counts))
         records = shuffled_records(
             self._reader(shards),
@@ -132,19 +132,13 @@ class RecordDataset:
         """The one line that an error of an iterator comes down to; see `Dataset.explain`."""
         return explain(error, self.data_dir, self.num_classes)
 
-    @property
-    def _salvages(self) -> bool:
-        return self.reading.max_corrupt_records > 0
-
     def _shards(self, subset: str) -> ShardSet:
-        return find_shards(self.data_dir, subset, tolerate_damage=self._salvages)
+        return find_shards(
+            self.data_dir, subset, max_corrupt_records=self.reading.max_corrupt_records
+        )
 
     def _reader(self, shards: ShardSet) -> ShardReader:
-        if self._salvages:
-            return salvaging_reader(
-                shards, self.num_classes, max_corrupt_records=self.reading.max_corrupt_records
-            )
-        return plain_reader
+        return skipping_reader(shards, self.num_classes) if shards.tolerant else plain_reader
 
 
 def map_in_order(
@@ -165,7 +159,7 @@ def prefetched(batches: tf.data.Dataset, reading: ReadingOptions) -> tf.data.Dat
     options.threading.max_intra_op_parallelism = 1
     if reading.num_data_threads:
         options.threading.private_threadpool_size = reading.num_data_threads
-    return untuned(batches.prefetch(PREFETCHED_BATCHES)).with_options(options)
+    return without_autotune(batches.prefetch(PREFETCHED_BATCHES)).with_options(options)
 
 
 def _share_of(shards: ShardSet, shard: tuple[int, int]) -> tuple[Path, ...]:

@@ -95,7 +95,7 @@ def open_dataset(
 
     dataset = _resolve(entry.opener)(directory, images, reading)
     if data_subset is not None:
-        find_shards(directory, data_subset, tolerate_damage=max_corrupt_records > 0)
+        find_shards(directory, data_subset, max_corrupt_records=max_corrupt_records)
     return _augmenting(dataset, batches)
 
 

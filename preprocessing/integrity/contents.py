@@ -1,20 +1,20 @@
-"""What can be read of a shard, and reading it past what is damaged.
+"""The records of a shard that may be damaged: their list, and reading them past the damage.
 
-TensorFlow's reader gives up a file at its first damaged record. The records in front of that one
-come from it, and those behind are fetched singly, by their offsets.
+TensorFlow's reader stops at the first damaged record of a file. It reads the records in front of
+that one; the records after it are read one by one, by their offsets.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from preprocessing.records.stream import Record, plain_reader, printable, untuned
+from preprocessing.records.stream import Record, plain_reader, printable, without_autotune
 from preprocessing.records.tfrecord import (
     FRAME_BYTES,
     HEADER_BYTES,
@@ -24,23 +24,23 @@ from preprocessing.records.tfrecord import (
 )
 
 NumberedSpan = tuple[int, RecordSpan]
-"""A record's number in its file, from 0, and where it lies."""
+"""A record's number in its file, from 0, and its place."""
 
 
 @dataclass(frozen=True)
 class ShardContents:
-    """Every record of a shard in its order; the `problem` of a span says why it is not read."""
+    """Every record of a shard in order; the `problem` of a span says why it cannot be read."""
 
     spans: tuple[RecordSpan, ...]
 
     @property
     def num_leading(self) -> int:
-        """Records in front of the first one with a problem."""
+        """The number of records in front of the first one with a problem."""
         return next((n for n, span in enumerate(self.spans) if span.problem), len(self.spans))
 
     @property
     def others(self) -> tuple[NumberedSpan, ...]:
-        """The records without a problem behind the first one that has one."""
+        """The records without a problem after the first one that has one."""
         return self.intact[self.num_leading :]
 
     @property
@@ -49,28 +49,19 @@ class ShardContents:
         return tuple(record for record in enumerate(self.spans) if not record[1].problem)
 
     @property
-    def lost(self) -> tuple[NumberedSpan, ...]:
+    def damaged(self) -> tuple[NumberedSpan, ...]:
         """The records, or stretches of the file, with a problem."""
         return tuple(record for record in enumerate(self.spans) if record[1].problem)
 
-    def without(self, problems: Mapping[int, str]) -> ShardContents:
-        """The contents when the records of these numbers have these problems, too."""
-        return ShardContents(
-            tuple(
-                replace(span, problem=problems.get(number, span.problem))
-                for number, span in enumerate(self.spans)
-            )
-        )
-
 
 def verify_shard(path: Path) -> ShardContents:
-    """Check the sums of every record; TensorFlow does so at its own speed up to the first damage.
+    """Checks the checksums of every record, with TensorFlow's fast reader up to the first damage.
 
     Raises:
         DataError: the file cannot be read.
     """
     spans = list(walk_records(path))
-    leading = untuned(tf.data.TFRecordDataset(os.fsencode(path)).ignore_errors())
+    leading = without_autotune(tf.data.TFRecordDataset(os.fsencode(path)).ignore_errors())
     num_leading = int(leading.reduce(np.int64(0), lambda count, _: count + 1))
     for number in range(num_leading, len(spans)):
         if not spans[number].problem:
@@ -79,13 +70,13 @@ def verify_shard(path: Path) -> ShardContents:
 
 
 def intact_records(path: Path, contents: ShardContents) -> tf.data.Dataset:
-    """The `Record`s of a shard that can be read."""
+    """Reads the intact `Record`s of a shard."""
     num_leading = tf.constant(contents.num_leading, tf.int64)
     return read_records(tf.constant(os.fsencode(path)), num_leading, rows_of(contents.others))
 
 
 def rows_of(records: Sequence[NumberedSpan], *, is_real: bool = True) -> np.ndarray:
-    """Records that are to be fetched singly, in the form that `read_records` takes.
+    """Converts records that are read one by one to the form that `read_records` takes.
 
     Returns:
         int64 [num_records, 4]: offset and length of the data, number, is_real.
@@ -101,16 +92,16 @@ def read_records(
     path: tf.Tensor,
     num_leading: tf.Tensor,
     rows: np.ndarray | tf.Tensor,
-    left_out: tf.Tensor | None = None,
+    skipped: tf.Tensor | None = None,
 ) -> tf.data.Dataset:
-    """The first `num_leading` `Record`s of a file, then those of `rows`.
+    """Reads the first `num_leading` `Record`s of a file, then those of `rows`.
 
     Args:
-        left_out: int64 [num_left_out], the numbers of leading records that are not to come.
+        skipped: int64 [num_skipped], the numbers of leading records to leave out.
     """
     leading = plain_reader(path).take(num_leading)
-    if left_out is not None:
-        leading = leading.filter(lambda record: tf.reduce_all(record.index != left_out))
+    if skipped is not None:
+        leading = leading.filter(lambda record: tf.reduce_all(record.index != skipped))
     single = tf.data.Dataset.from_tensor_slices(rows).map(lambda row: _fetch(path, row))
     return leading.concatenate(single)
 

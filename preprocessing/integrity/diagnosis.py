@@ -1,4 +1,4 @@
-"""From an error of TensorFlow's iterators to one line that names the file and the record."""
+"""Explains errors of TensorFlow's iterators in one line that names the file and the record."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _MAX_SEARCH_SECS = 60.0
 
 
 def explain(error: tf.errors.OpError, data_dir: Path, num_classes: int) -> DataError:
-    """The line for an error that came out of an iterator over the shards in `data_dir`.
+    """Explains an error of an iterator over the shards in `data_dir`.
 
-    TensorFlow's own messages name no file: a damaged record is found again by its offset, an image
-    that cannot be decoded by decoding the files again, for a minute at most.
+    TensorFlow's messages name no file. A damaged record is found by its offset, an image that
+    cannot be decoded by decoding the files again, for at most a minute.
     """
     message = error.message or str(error)
     if match := _OWN_ERROR.search(message):
@@ -39,15 +39,15 @@ def explain(error: tf.errors.OpError, data_dir: Path, num_classes: int) -> DataE
         return DataError(line)
     first_line = _GRAPH_NODE.sub("", message.splitlines()[0]).strip()
     if "iterator" not in message.lower():
-        return DataError(f"TensorFlow failed, not for its input: {first_line}")
+        return DataError(f"TensorFlow failed, but not because of its input: {first_line}")
     if any(word in message.lower() for word in _DECODER_WORDS):
         return _explain_unreadable(data_dir, num_classes)
     return DataError(f"cannot read the data in {data_dir}: {first_line}")
 
 
 def _explain_damage(data_dir: Path, offset: int) -> DataError:
-    """Find the file whose record at `offset` is damaged; a whole record there clears a file."""
-    # TensorFlow tells the offset of a record whose header is damaged, else that of its data.
+    """Finds the file whose record at `offset` is damaged: in others an intact record is there."""
+    # TensorFlow gives the offset of the record if its header is damaged, else that of its data.
     for path, start in itertools.product(_all_paths(data_dir), (offset, offset - HEADER_BYTES)):
         if 0 <= start < path.stat().st_size and (span := record_at(path, start)).problem:
             index = _number_of_record(path, start)
@@ -55,12 +55,12 @@ def _explain_damage(data_dir: Path, offset: int) -> DataError:
                 return damage_error(path, index, start, span.problem)
     return DataError(
         f"a record at byte {offset} of a shard in {data_dir} cannot be read: the disk or the "
-        "network failed, or the file has changed since"
+        "network failed, or the file has changed"
     )
 
 
 def _number_of_record(path: Path, offset: int) -> int | None:
-    """Which record starts at `offset`; None when `offset` lies within a record."""
+    """Returns which record starts at `offset`, None if `offset` lies within a record."""
     for index, span in enumerate(walk_records(path)):
         if span.offset >= offset:
             return index if span.offset == offset else None
@@ -68,7 +68,7 @@ def _number_of_record(path: Path, offset: int) -> int | None:
 
 
 def _explain_unreadable(data_dir: Path, num_classes: int) -> DataError:
-    """Find the first record that cannot be parsed or whose image cannot be decoded."""
+    """Finds the first record that cannot be parsed or whose image cannot be decoded."""
     deadline = time.monotonic() + _MAX_SEARCH_SECS
     for path in _all_paths(data_dir):
         for checked in check_records(path, verify_shard(path), num_classes, decode_every=1):
@@ -85,7 +85,7 @@ def _explain_unreadable(data_dir: Path, num_classes: int) -> DataError:
 def _all_paths(data_dir: Path) -> Iterator[Path]:
     for subset in SUBSETS:
         try:
-            # Of whatever size: a shard may have been cut since the run has begun to read it.
+            # Of any size: a shard may have been truncated since the run started to read it.
             yield from list_shards(data_dir, subset).paths
         except DataError:
-            continue  # a split that is absent holds no damaged file
+            continue  # an absent split has no damaged file

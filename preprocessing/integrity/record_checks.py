@@ -1,4 +1,4 @@
-"""Records that are whole but give no image and no label: which, and what is wrong with them."""
+"""Checks of records with intact checksums: whether each gives an image and a label."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from preprocessing.records.examples import (
     inspect_example,
     seems_whole,
 )
-from preprocessing.records.stream import Record, untuned
+from preprocessing.records.stream import Record, without_autotune
 from preprocessing.records.tfrecord import FRAME_BYTES, HEADER_BYTES, RecordSpan
 
-# How tf.debugging.Assert writes what `examples.parse_example` gives it.
+# The form of the Assert errors of `examples.parse_example`.
 _LOCATED = re.compile(
     rf"({NOT_AN_EXAMPLE}|{BAD_LABEL}|{NOT_AN_IMAGE})\] \[(.+?)\] \[(\d+)\](?: \[(-?\d+)\])?"
 )
@@ -38,12 +38,12 @@ _NUM_FINGERPRINTS = 1 << 62
 
 
 def describe_problem(path: Path | str, index: int | str, problem: str) -> str:
-    """The one line about a record, in the words that every part of the reader uses."""
+    """Returns the one line about a record; every part of the reader uses these words."""
     return f"{path}: record {index}: {problem}"
 
 
 def located_problem(message: str, num_classes: int) -> str | None:
-    """The line for a TensorFlow error that tells file and record itself, None for another."""
+    """Returns the line for a TensorFlow error that names file and record, None for another."""
     match = _LOCATED.search(message)
     return match and describe_problem(match[2], match[3], _problem_in_words(match, num_classes))
 
@@ -59,10 +59,10 @@ def _describe_label(label: int | str, num_classes: int) -> str:
 
 
 class Checked(NamedTuple):
-    """One record of a file, and what is wrong with it ("" for nothing).
+    """One record of a file and its problem, "" for none.
 
-    `fingerprint` is a 62-bit hash of the encoded image and `name` its file's; both, and the label
-    (from 0 on), mean something for sound records only.
+    `fingerprint` is a 62-bit hash of the encoded image, `name` is the image's file, and `label`
+    counts from 0; all three are meaningful for valid records only.
     """
 
     index: int
@@ -75,20 +75,18 @@ class Checked(NamedTuple):
 def check_records(
     path: Path, contents: ShardContents, num_classes: int, *, decode_every: int
 ) -> Iterator[Checked]:
-    """Try every intact record of a shard, in order and in one pass, however many are unsound.
+    """Checks every intact record of a shard, in order and in one pass.
 
     Args:
-        contents: of the file at `path`.
-        num_classes: labels in the file go from 1 to this.
-        decode_every: decode every so-manieth image of a file, 1 for all, 0 for none. Of the others
-            the first and the last bytes and a JPEG's header are looked at, and those that do not
-            seem whole are decoded, too.
+        contents: those of the file at `path`.
+        num_classes: labels in the file are 1 to this number.
+        decode_every: decode every n-th image (1: all, 0: none). Of the rest, only the signature,
+            the end marker and the JPEG header are checked; images that fail this check are decoded.
     """
-
     check = _checker(num_classes, decode_every)
     results = intact_records(path, contents).map(check, num_parallel_calls=num_cores())
-    # A record that fails is left out, and found by its number to be absent.
-    rows = _rows(untuned(results.ignore_errors().batch(_BATCH_SIZE)))
+    # A record that fails is dropped here; its missing number shows it.
+    rows = _rows(without_autotune(results.ignore_errors().batch(_BATCH_SIZE)))
     row = next(rows, None)
     for index, span in contents.intact:
         if row is None or row.index != index:
@@ -106,7 +104,7 @@ def check_records(
 
 
 class _Row(NamedTuple):
-    """What the pipeline tells of a record: tensors inside of it, NumPy's scalars outside."""
+    """The pipeline's findings about a record: tensors inside it, NumPy scalars outside."""
 
     index: Any
     is_example: Any
@@ -118,13 +116,13 @@ class _Row(NamedTuple):
 
 @functools.cache
 def _checker(num_classes: int, decode_every: int) -> Callable[..., _Row]:
-    """The check of one record; a graph of its own, which is traced once for all files."""
+    """Returns the check of one record, a graph that is traced once for all files."""
 
     def check(record: Record) -> _Row:
         found = inspect_example(record.data, num_classes)
-        is_sound = found.is_example & found.is_labeled & found.is_image
+        is_valid = found.is_example & found.is_labeled & found.is_image
         encoded = found.example.encoded
-        with tf.control_dependencies(_decoded(encoded, record.index, is_sound, decode_every)):
+        with tf.control_dependencies(_decoded(encoded, record.index, is_valid, decode_every)):
             fingerprint = tf.strings.to_hash_bucket_fast(encoded, _NUM_FINGERPRINTS)
         name = _file_name(tf.where(found.is_example, record.data, ""))
         label = found.example.label
@@ -147,7 +145,7 @@ def _problem(row: _Row, num_classes: int) -> str:
 
 
 def _failure(path: Path, span: RecordSpan) -> str:
-    """What is wrong with an intact record that cannot be parsed or decoded."""
+    """Returns the problem of an intact record that cannot be parsed or decoded."""
     with path.open("rb") as file:
         file.seek(span.offset + HEADER_BYTES)
         data = file.read(span.num_bytes - FRAME_BYTES)
@@ -159,16 +157,16 @@ def _failure(path: Path, span: RecordSpan) -> str:
 
 
 def _decoded(
-    encoded: tf.Tensor, index: tf.Tensor, is_sound: tf.Tensor, decode_every: int
+    encoded: tf.Tensor, index: tf.Tensor, is_valid: tf.Tensor, decode_every: int
 ) -> list[tf.Tensor]:
-    """What has to be computed for an image to have been decoded, where it is to be."""
+    """Returns the tensors to compute so that an image has been decoded, if it should be."""
 
     def num_pixels() -> tf.Tensor:
         return tf.size(decode_window(encoded, whole_image))
 
-    is_doubtful = tf.logical_not(tf.cond(is_sound, lambda: seems_whole(encoded), lambda: is_sound))
+    is_doubtful = tf.logical_not(tf.cond(is_valid, lambda: seems_whole(encoded), lambda: is_valid))
     is_sampled = tf.math.floormod(index, decode_every) == 0 if decode_every else tf.constant(False)
-    is_chosen = is_sound & (is_sampled | is_doubtful)
+    is_chosen = is_valid & (is_sampled | is_doubtful)
     return [tf.cond(is_chosen, num_pixels, lambda: tf.constant(0))]
 
 

@@ -70,7 +70,7 @@ def _check_records(
     problem = size_problem(path, listed)
     problems = [problem] if problem else []
     problems += [
-        describe_damage(path, index, span.offset, span.problem) for index, span in contents.lost
+        describe_damage(path, index, span.offset, span.problem) for index, span in contents.damaged
     ]
     sound = []
     for checked in check_records(path, contents, num_classes, decode_every=decode_every):
@@ -117,7 +117,7 @@ def _problems_of_manifest(
     if listed is None:
         return []
     num_intact = len(contents.intact)
-    if listed.num_examples != num_intact + len(contents.lost):
+    if listed.num_examples != num_intact + len(contents.damaged):
         return [f"{path}: {num_intact} intact records, the manifest says {listed.num_examples}"]
     # A file with a damaged record has another checksum, which would tell nothing new.
     if is_sound and listed.sha256 and _sha256(path) != listed.sha256:

@@ -1,14 +1,9 @@
-"""Which files hold a split, and whether the set is complete: checked before anything is read.
-
-Splits that the converter has begun and not finished: some of their shards may be older ones.
-
-The manifest of a data directory against the data set that was asked for.
-"""
+"""The files of a split: found, and checked to be complete, before anything is read."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.errors import DataError
@@ -26,41 +21,49 @@ _NUM_NAMED = 3
 
 @dataclass(frozen=True)
 class ShardSet:
-    """All shards of one split in the order of their numbers, and the manifest beside them."""
+    """All shards of one split in the order of their numbers, with the manifest of the split.
+
+    With `max_corrupt_records` above 0, damaged records are skipped instead of raising errors.
+    """
 
     directory: Path
     subset: str
     paths: tuple[Path, ...]
     manifest: Manifest | None
+    max_corrupt_records: int = 0
+
+    @property
+    def tolerant(self) -> bool:
+        """Whether damaged records are skipped."""
+        return self.max_corrupt_records > 0
 
     @property
     def listed(self) -> dict[str, Shard]:
-        """What the manifest says of the split, by file name; empty without a manifest."""
+        """The manifest's entries of the split by file name; empty without a manifest."""
         listed = self.manifest.splits.get(self.subset, ()) if self.manifest else ()
         return {shard.file: shard for shard in listed}
 
 
-def find_shards(data_dir: Path, subset: str, *, tolerate_damage: bool = False) -> ShardSet:
-    """Find the shards of a split in `data_dir`, or in its sub-folder of the split's name.
+def find_shards(data_dir: Path, subset: str, *, max_corrupt_records: int = 0) -> ShardSet:
+    """Finds the shards of a split in `data_dir`, or in its sub-folder of the split's name.
 
-    With `tolerate_damage` a shard may be shorter than the manifest says: its lost records are
-    counted when it is read.
+    In a tolerant set a shard may be shorter than the manifest says: its missing records are counted
+    when it is read.
 
     Raises:
         DataError: the directory or a shard is missing, a shard is empty or not of the size that the
             manifest says, the conversion was not finished, or there is no such split.
     """
-    shards = list_shards(data_dir, subset)
+    shards = replace(list_shards(data_dir, subset), max_corrupt_records=max_corrupt_records)
     listed = shards.listed
     for path in shards.paths:
-        problem = size_problem(path, listed.get(path.name), tolerate_damage=tolerate_damage)
-        if problem:
+        if problem := size_problem(path, listed.get(path.name), tolerant=shards.tolerant):
             raise DataError(problem)
     return shards
 
 
 def list_shards(data_dir: Path, subset: str) -> ShardSet:
-    """As `find_shards`, but no file is looked at.
+    """Finds the shards of a split as `find_shards` does, without looking at any file.
 
     Raises:
         DataError: the directory or a shard is missing, the conversion was not finished, or there is
@@ -76,17 +79,17 @@ def list_shards(data_dir: Path, subset: str) -> ShardSet:
     for directory in (data_dir, data_dir / subset):
         found = _shards_in(directory, subset)
         if found:
-            _refuse_strangers(data_dir, directory, subset)
+            _refuse_other_split(data_dir, directory, subset)
             paths = _complete_set(directory, subset, found)
-            return ShardSet(directory, subset, paths, _manifest_beside(data_dir, directory, subset))
+            return ShardSet(directory, subset, paths, _manifest_for(data_dir, directory, subset))
     raise DataError(_describe_absence(data_dir, subset))
 
 
-def size_problem(path: Path, listed: Shard | None, *, tolerate_damage: bool = False) -> str:
-    """What is wrong with the size of a shard, "" for nothing; see `find_shards`.
+def size_problem(path: Path, listed: Shard | None, *, tolerant: bool = False) -> str:
+    """Describes what is wrong with the size of a shard, "" if nothing is; see `find_shards`.
 
     Args:
-        listed: what the manifest says of the shard.
+        listed: the manifest's entry of the shard.
     """
     try:
         num_bytes = path.stat().st_size
@@ -96,7 +99,7 @@ def size_problem(path: Path, listed: Shard | None, *, tolerate_damage: bool = Fa
         return f"{path} is empty (0 bytes): copy or convert it again"
     if listed is None or num_bytes == listed.num_bytes:
         return ""
-    if tolerate_damage and num_bytes < listed.num_bytes:
+    if tolerant and num_bytes < listed.num_bytes:
         return ""
     return (
         f"{path} has {num_bytes} bytes, its manifest says {listed.num_bytes}: "
@@ -104,8 +107,63 @@ def size_problem(path: Path, listed: Shard | None, *, tolerate_damage: bool = Fa
     )
 
 
+def refuse_unfinished(data_dir: Path, split: str) -> None:
+    """Refuses a split whose conversion was started in this directory and is not finished.
+
+    The converter removes a split from the manifest before it replaces the first shard, and lists it
+    again after the last one is written and its images are accepted. Other converters keep no
+    journal.
+
+    Raises:
+        DataError: the conversion was stopped or rejected, or its journal cannot be read.
+    """
+    directories = [folder for folder in (data_dir, data_dir / split) if folder.is_dir()]
+    manifests = [manifest_of(directory) for directory in directories]
+    if any(manifest and split in manifest.splits for manifest in manifests):
+        return
+
+    # It imports NumPy, which --help does not need.
+    from download_and_convert_imagenet.journal import ConversionJournal
+
+    for directory in directories:
+        try:
+            begun = ConversionJournal.splits_begun(directory)
+        except OSError as error:
+            raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+        if split in begun:
+            raise DataError(
+                f"the conversion of {split} in {directory} is not complete: repeat the command"
+            )
+
+
+def manifest_of(data_dir: Path) -> Manifest | None:
+    """Reads the manifest of a directory; returns None if there is none.
+
+    Raises:
+        DataError: the manifest cannot be read.
+    """
+    try:
+        return read_manifest(data_dir)
+    except ManifestError as error:
+        raise DataError(str(error)) from error
+
+
+def check_manifest(data_dir: Path, name: str, num_classes: int) -> None:
+    """Refuses a directory whose manifest, if there is one, has another number of classes.
+
+    Raises:
+        DataError: the number differs, or the manifest cannot be read.
+    """
+    manifest = manifest_of(data_dir)
+    if manifest is not None and manifest.num_classes != num_classes:
+        raise DataError(
+            f"{data_dir} holds '{manifest.name}' with {manifest.num_classes} classes, not {name} "
+            f"with {num_classes}: choose another --data_name"
+        )
+
+
 def _shards_in(directory: Path, split: str) -> dict[tuple[int, int], Path]:
-    """(shard count, shard index) -> file, for the files named like shards of the split."""
+    """Maps (shard count, shard index) to the file, for files named like shards of the split."""
     found = {}
     for path in directory.glob(f"{split}-*-of-*"):
         match = _SHARD_NAME.fullmatch(path.name)
@@ -117,6 +175,7 @@ def _shards_in(directory: Path, split: str) -> dict[tuple[int, int], Path]:
 def _complete_set(
     directory: Path, split: str, found: dict[tuple[int, int], Path]
 ) -> tuple[Path, ...]:
+    """Returns the files in order; raises DataError if one is missing or there are several sets."""
     counts = sorted({count for count, _ in found})
     if len(counts) > 1:
         names = " and ".join(f"-of-{count:05d}" for count in counts)
@@ -135,25 +194,25 @@ def _complete_set(
     return tuple(found[count, index] for index in range(count))
 
 
-def _refuse_strangers(data_dir: Path, directory: Path, subset: str) -> None:
-    """A folder that is one split's own holds no other."""
+def _refuse_other_split(data_dir: Path, directory: Path, subset: str) -> None:
+    """Refuses a split's own sub-folder that also holds shards of another split."""
     if directory == data_dir:
         return
     for other in SUBSETS:
-        if other != subset and (strangers := _shards_in(directory, other)):
-            name = strangers[min(strangers)].name
+        if other != subset and (found := _shards_in(directory, other)):
+            name = found[min(found)].name
             raise DataError(f"{directory} holds {name} among its {subset} shards: move it away")
 
 
-def _manifest_beside(data_dir: Path, directory: Path, split: str) -> Manifest | None:
-    """The manifest of either directory, rather the one that lists the split."""
+def _manifest_for(data_dir: Path, directory: Path, split: str) -> Manifest | None:
+    """Returns the manifest of either directory, preferably one that lists the split."""
     manifests = [manifest_of(folder) for folder in (data_dir, directory)]
     found = [manifest for manifest in manifests if manifest is not None]
-    found.sort(key=lambda manifest: split not in manifest.splits)
-    return found[0] if found else None
+    return min(found, key=lambda manifest: split not in manifest.splits, default=None)
 
 
 def _describe_absence(data_dir: Path, subset: str) -> str:
+    """Returns the message for a split without any shard."""
     if not any(data_dir.iterdir()):
         return f"data directory {data_dir} is empty"
     others = [
@@ -170,57 +229,3 @@ def _describe_absence(data_dir: Path, subset: str) -> str:
         f"{data_dir} holds no TFRecord shards ({subset}-00000-of-...): "
         "convert raw images with download_and_convert_imagenet first"
     )
-
-
-def refuse_unfinished(data_dir: Path, split: str) -> None:
-    """Refuse a split that was begun in this directory, or its folder, and is in no manifest.
-
-    The converter takes a split out of the manifest before it replaces its first shard, and lists it
-    when the last one is there and its images are accepted. Sets of others have no such record.
-
-    Raises:
-        DataError: the conversion was stopped or rejected; or its record cannot be read.
-    """
-    directories = [folder for folder in (data_dir, data_dir / split) if folder.is_dir()]
-    manifests = [manifest_of(directory) for directory in directories]
-    if any(manifest and split in manifest.splits for manifest in manifests):
-        return
-
-    # With NumPy, which --help can do without.
-    from download_and_convert_imagenet.journal import ConversionJournal
-
-    for directory in directories:
-        try:
-            begun = ConversionJournal.splits_begun(directory)
-        except OSError as error:
-            raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
-        if split in begun:
-            raise DataError(
-                f"the conversion of {split} in {directory} is not complete: repeat the command"
-            )
-
-
-def manifest_of(data_dir: Path) -> Manifest | None:
-    """The manifest of a directory, None when there is none.
-
-    Raises:
-        DataError: the manifest cannot be read.
-    """
-    try:
-        return read_manifest(data_dir)
-    except ManifestError as error:
-        raise DataError(str(error)) from error
-
-
-def check_manifest(data_dir: Path, name: str, num_classes: int) -> None:
-    """Refuse a directory whose manifest, if it has one, counts other classes.
-
-    Raises:
-        DataError: it does, or cannot be read.
-    """
-    manifest = manifest_of(data_dir)
-    if manifest is not None and manifest.num_classes != num_classes:
-        raise DataError(
-            f"{data_dir} holds '{manifest.name}' with {manifest.num_classes} classes, not {name} "
-            f"with {num_classes}: choose another --data_name"
-        )

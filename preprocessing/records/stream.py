@@ -1,7 +1,4 @@
-"""The order of records: a pure function of (seed, epoch), on any machine and from any position.
-
-Pipelines that run with the parallelism and the buffers that they were given.
-"""
+"""The order of records: a pure function of (seed, epoch), on any machine and from any position."""
 
 from __future__ import annotations
 
@@ -12,17 +9,17 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-# Part of the definition of the order: another value gives another order.
+# Part of the definition of the order: other values give another order.
 _NUM_FILES_AT_ONCE = 16
 _RECORDS_PER_TURN = 4
-READ_BUFFER_BYTES = 4 << 20
+_READ_BUFFER_BYTES = 4 << 20
 
 
 class Record(NamedTuple):
     """One serialized tf.train.Example and where it comes from."""
 
     data: tf.Tensor  # string scalar
-    file: tf.Tensor  # string scalar: the shard's path, for messages: what is no UTF-8 is replaced
+    file: tf.Tensor  # string scalar: the shard's path for messages, as valid UTF-8
     index: tf.Tensor  # int64 scalar: which record of the file, from 0
     is_real: tf.Tensor  # bool scalar: false where it stands in for a damaged record
 
@@ -39,37 +36,6 @@ ShardReader = Callable[[tf.Tensor], tf.data.Dataset]
 """From the path of a shard, a string scalar, to the dataset of its `Record`s."""
 
 
-def plain_reader(path: tf.Tensor) -> tf.data.Dataset:
-    """The `Record`s of a shard by TensorFlow's own reader, which stops at a damaged one."""
-    data = tf.data.TFRecordDataset(path, buffer_size=READ_BUFFER_BYTES)
-    return with_origin(data, path, first_index=tf.constant(0, tf.int64), is_real=tf.constant(True))
-
-
-def with_origin(
-    data: tf.data.Dataset, path: tf.Tensor, first_index: tf.Tensor, is_real: tf.Tensor
-) -> tf.data.Dataset:
-    """Attach to the serialized examples of one file where they come from."""
-    name = printable(path)
-    indices = tf.data.Dataset.range(first_index, tf.int64.max)
-    # A zip costs a fifth of what a map does, and every record of a run comes through here.
-    parts: Any = Record._make((data, _always(name), indices, _always(is_real)))
-    return tf.data.Dataset.zip(parts)
-
-
-def printable(path: tf.Tensor) -> tf.Tensor:
-    """The path as text: Python fails on the message of an error of TensorFlow that is none."""
-    return tf.strings.unicode_transcode(path, "UTF-8", "UTF-8", errors="replace")
-
-
-def _always(value: tf.Tensor) -> tf.data.Dataset:
-    return tf.data.Dataset.from_tensors(value).repeat()
-
-
-def records_in_order(read: ShardReader, paths: Sequence[Path]) -> tf.data.Dataset:
-    """Every `Record` once, file by file: the order of an evaluation."""
-    return tf.data.Dataset.from_tensor_slices(_names(paths)).flat_map(read)
-
-
 def shuffled_records(
     read: ShardReader,
     paths: Sequence[Path],
@@ -79,11 +45,10 @@ def shuffled_records(
     start_epoch: int = 0,
     start_position: int = 0,
 ) -> tf.data.Dataset:
-    """The endless stream of `PlacedRecord`s: each epoch in its own order, one after the other.
+    """Reads the endless stream of `PlacedRecord`s, every epoch in its own order.
 
-    Records before `start_position` are read, since the shuffle buffer needs them, and dropped.
+    Records before `start_position` are read, because the shuffle buffer needs them, and dropped.
     """
-
     names = _names(paths)
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -105,6 +70,32 @@ def shuffled_records(
     return tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(one_epoch)
 
 
+def records_in_order(read: ShardReader, paths: Sequence[Path]) -> tf.data.Dataset:
+    """Reads every `Record` once, file by file: the order of an evaluation."""
+    return tf.data.Dataset.from_tensor_slices(_names(paths)).flat_map(read)
+
+
+def plain_reader(path: tf.Tensor) -> tf.data.Dataset:
+    """Reads the `Record`s of a shard with TensorFlow's reader, which stops at a damaged one."""
+    data = tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER_BYTES)
+    indices = tf.data.Dataset.range(tf.int64.max)
+    # A zip costs a fifth of what a map does, and every record of a run passes through here.
+    parts: Any = Record._make((data, _always(printable(path)), indices, _always(True)))
+    return tf.data.Dataset.zip(parts)
+
+
+def printable(path: tf.Tensor) -> tf.Tensor:
+    """Replaces invalid UTF-8 in a path: Python cannot read a TensorFlow error that contains it."""
+    return tf.strings.unicode_transcode(path, "UTF-8", "UTF-8", errors="replace")
+
+
+def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Disables tf.data autotuning: its thread can delay the deletion of an iterator by a minute."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 def _names(paths: Sequence[Path]) -> tf.Tensor:
     return tf.constant([os.fsencode(path) for path in paths], tf.string)
 
@@ -112,7 +103,7 @@ def _names(paths: Sequence[Path]) -> tf.Tensor:
 def _shuffle(
     records: tf.data.Dataset, buffer_size: int, seed: int, epoch: tf.Tensor
 ) -> tf.data.Dataset:
-    """Shuffle by (seed, epoch) alone; `Dataset.shuffle` mixes TensorFlow's global seed in."""
+    """Shuffles by (seed, epoch) alone; `Dataset.shuffle` also uses TensorFlow's global seed."""
     spec = records.element_spec
     leaves = tf.nest.flatten(spec)
     variant = tf.raw_ops.ShuffleDataset(
@@ -127,12 +118,5 @@ def _shuffle(
     return tf.data.experimental.from_variant(variant, spec)
 
 
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """`dataset` without tf.data's tuning, in whatever iterates over it.
-
-    The tuning thread can miss that its iterator is deleted, and sleep on, for up to a minute, while
-    the deletion waits for it.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
+def _always(value: tf.Tensor | bool) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensors(value).repeat()

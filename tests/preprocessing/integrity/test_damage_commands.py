@@ -239,7 +239,7 @@ def test_losses_that_are_allowed_are_counted(data_dir, run, split):
     done = _command(program, *argv, "--max_corrupt_records=2")
     assert done.returncode == 0, done.stderr
     for path in (first, _shard(data_dir, split)):
-        assert f"1 of the records of {path.name} lost: {path}: record" in done.stderr
+        assert f"skipping 1 of the records of {path.name}: {path}: record" in done.stderr
     if split == "train":
         steps = re.findall(r"^(\d+)\timages/sec", done.stdout, re.MULTILINE)
         assert steps[0] == "1"
@@ -256,7 +256,9 @@ def test_an_unsound_record_that_is_allowed_is_counted(data_dir, run):
     assert done.returncode == 0, done.stderr
     for index, problem in ((0, "image/encoded holds no"), (1, "image/class/label is 1001")):
         path = _shard(data_dir, "validation", index)
-        assert f"1 of the records of {path.name} lost: {path}: record 2: {problem}" in done.stderr
+        assert (
+            f"skipping 1 of the records of {path.name}: {path}: record 2: {problem}" in done.stderr
+        )
     assert f"[{NUM_EXAMPLES - 2} examples]" in done.stdout
 
 
@@ -269,7 +271,7 @@ def test_a_shard_that_is_cut_off_is_counted_by_the_manifest(data_dir, run, capsy
     assert evaluation.main([*argv, "--max_corrupt_records=2"]) == 0
     assert f"[{NUM_EXAMPLES - 2} examples]" in capsys.readouterr().out
     assert evaluation.main([*argv, "--max_corrupt_records=1"]) == 3
-    assert "error: 2 records are lost, --max_corrupt_records=1: " in capsys.readouterr().err
+    assert "error: 2 records are damaged, --max_corrupt_records=1: " in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -281,4 +283,4 @@ def test_one_loss_more_than_allowed(data_dir, run, split):
     program = "train.py" if split == "train" else "eval.py"
     done = _command(program, *_arguments(split, data_dir, run), "--max_corrupt_records=1")
     assert done.returncode == 3, done.stderr
-    assert "error: 2 records are lost, --max_corrupt_records=1: " in done.stderr
+    assert "error: 2 records are damaged, --max_corrupt_records=1: " in done.stderr

@@ -15,7 +15,7 @@ import tensorflow as tf
 from common.errors import DataError
 from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
 from preprocessing.integrity import skip_damaged
-from preprocessing.integrity.skip_damaged import find_losses
+from preprocessing.integrity.skip_damaged import find_damage
 from preprocessing.records.tfrecord import walk_records
 from preprocessing.registry import open_dataset
 from tests.conftest import ROOT
@@ -142,7 +142,9 @@ def test_an_error_of_the_computation_is_not_blamed_on_the_data(data_dir):
     dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet")
     with pytest.raises(tf.errors.OpError) as caught:
         tf.matmul(tf.zeros([2, 3]), tf.zeros([2, 3]))
-    assert str(dataset.explain(caught.value)).startswith("TensorFlow failed, not for its input:")
+    assert str(dataset.explain(caught.value)).startswith(
+        "TensorFlow failed, but not because of its input:"
+    )
 
 
 @pytest.mark.parametrize("crop", ["inception", "efficientnet"])
@@ -189,8 +191,8 @@ def test_training_goes_on_with_everything_else(data_dir, caplog):
         assert sorted(epoch) == sorted([*(set(range(60)) - lost), 0, 0, 20])
     logged = [record.getMessage() for record in caplog.records]
     assert len(logged) == 2
-    assert any("2 of the records of train-00000-of-00003 lost" in line for line in logged)
-    assert any("1 of the records of train-00001-of-00003 lost" in line for line in logged)
+    assert any("skipping 2 of the records of train-00000-of-00003:" in line for line in logged)
+    assert any("skipping 1 of the records of train-00001-of-00003:" in line for line in logged)
 
 
 def test_intact_data_is_the_same_stream_in_either_mode(data_dir):
@@ -214,7 +216,7 @@ def test_evaluation_masks_the_lost(data_dir):
 def test_one_loss_too_many_is_an_error(data_dir):
     damage_three_records(data_dir)
     line = error_line(data_dir, max_corrupt_records=2)
-    assert line.startswith("3 records are lost, --max_corrupt_records=2:")
+    assert line.startswith("3 records are damaged, --max_corrupt_records=2:")
     assert "is damaged" in line
 
 
@@ -238,22 +240,22 @@ def test_unsound_records_are_lost_like_damaged_ones(data_dir, caplog):
     for epoch in (numbers[:60], numbers[60:]):
         assert sorted(epoch) == sorted([*(set(range(60)) - lost), 0, 21, 21, 21, 40])
     logged = sorted(record.getMessage() for record in caplog.records)
-    assert [line.split(f" lost: {data_dir}/")[1] for line in logged] == [
+    assert [line.split(f": {data_dir}/")[1] for line in logged] == [
         "train-00000-of-00003: record 3: image/class/label is 0, not from 1 to 1000",
         "train-00002-of-00003: record 1: it is no tf.train.Example",
         f"{SECOND}: record 0: image/class/label is 1001, not from 1 to 1000",
     ]
     assert error_line(data_dir, max_corrupt_records=4).startswith(
-        "5 records are lost, --max_corrupt_records=4: "
+        "5 records are damaged, --max_corrupt_records=4: "
     )
 
 
 def test_only_what_lies_behind_a_damaged_record_is_fetched_singly(data_dir):
     spoil_four_records(data_dir)
-    first = find_losses(data_dir / "train-00000-of-00003", 1000)
-    assert (first.num_leading, first.unsound.tolist(), len(first.others)) == (20, [3], 0)
-    second = find_losses(data_dir / SECOND, 1000)
-    assert (second.num_leading, second.unsound.tolist()) == (10, [0, 5])
+    first = find_damage(data_dir / "train-00000-of-00003", 1000)
+    assert (first.num_leading, first.invalid.tolist(), len(first.others)) == (20, [3], 0)
+    second = find_damage(data_dir / SECOND, 1000)
+    assert (second.num_leading, second.invalid.tolist()) == (10, [0, 5])
     assert second.others[:, 2].tolist() == list(range(11, 20))
 
 
@@ -369,7 +371,7 @@ def test_an_image_that_cannot_be_decoded_is_lost_like_a_damaged_record(data_dir,
 def test_bytes_behind_the_end_of_an_image_are_no_loss(data_dir):
     for encoded in (encode(NOISE), encode(NOISE, "PNG"), encode(NOISE, "GIF")):
         replace_record(data_dir, 47, example(encoded + bytes(100), 48))
-        assert find_losses(data_dir / "train-00002-of-00003", 1000).num_lost == 0
+        assert find_damage(data_dir / "train-00002-of-00003", 1000).num_damaged == 0
 
 
 def test_an_image_that_is_damaged_between_its_ends_stops_whatever_is_allowed(data_dir):
@@ -404,7 +406,7 @@ def test_records_swallowed_by_a_gap_count_by_the_manifest(data_dir):
     assert len(read_train_numbers(data_dir, 60, max_corrupt_records=1)) == 60
     write_manifest_of(data_dir)
     assert error_line(data_dir, max_corrupt_records=4).startswith(
-        "5 records are lost, --max_corrupt_records=4:"
+        "5 records are damaged, --max_corrupt_records=4:"
     )
     numbers = read_train_numbers(data_dir, 60, max_corrupt_records=5)
     assert sorted(numbers) == sorted([*(set(range(60)) - {24, 25, 26, 27, 28}), *[20] * 5])
@@ -419,7 +421,7 @@ def test_a_shard_that_is_cut_off_loses_what_the_manifest_has_more(data_dir, num_
     lost = {37, 38, 39}
     with pytest.raises(DataError, match="bytes, its manifest says"):
         read_train_numbers(data_dir, 60)
-    assert error_line(data_dir, max_corrupt_records=2).startswith("3 records are lost, ")
+    assert error_line(data_dir, max_corrupt_records=2).startswith("3 records are damaged, ")
     dataset = open_dataset(
         data_dir=str(data_dir), data_name="imagenet", data_subset="train", max_corrupt_records=3
     )
@@ -489,7 +491,7 @@ def test_a_name_that_is_no_text_in_an_error_of_tensorflow(nameless_dir):
     assert error_line(nameless_dir).endswith(f"/caf\ufffd/{told}")
     flip_bit(nameless_dir / SECOND, offset_of(nameless_dir / SECOND, 10) + 40)
     line = error_line(nameless_dir, max_corrupt_records=1)
-    assert line.startswith("2 records are lost, --max_corrupt_records=1: ")
+    assert line.startswith("2 records are damaged, --max_corrupt_records=1: ")
     assert line.endswith(f"/caf?/{told}")
 
 

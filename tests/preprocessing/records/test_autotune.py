@@ -5,14 +5,14 @@ import tensorflow as tf
 
 from preprocessing.integrity.contents import verify_shard
 from preprocessing.integrity.record_checks import check_records
-from preprocessing.records.stream import untuned
+from preprocessing.records.stream import without_autotune
 from preprocessing.registry import open_dataset
 from tests.preprocessing.image_shards import write_numbered_split
 
 
 @pytest.fixture
 def iterated(monkeypatch):
-    """The options of every data set that is gone through meanwhile."""
+    """The options of every data set that is iterated over."""
     options = []
 
     def watch(name):
@@ -29,14 +29,14 @@ def iterated(monkeypatch):
     return options
 
 
-def test_the_check_of_a_shard_is_not_tuned(tmp_path, iterated):
+def test_the_check_of_a_shard_is_not_autotuned(tmp_path, iterated):
     (path,) = write_numbered_split(tmp_path, "train", 10, num_shards=1)
     assert len(list(check_records(path, verify_shard(path), 1000, decode_every=1))) == 10
     assert len(iterated) >= 2
     assert all(options.autotune.enabled is False for options in iterated)
 
 
-def test_batches_are_not_tuned_and_keep_their_order(tmp_path):
+def test_batches_are_not_autotuned_and_keep_their_order(tmp_path):
     write_numbered_split(tmp_path, "train", 10, num_shards=1)
     dataset = open_dataset(data_dir=str(tmp_path), data_name="imagenet", num_data_threads=3)
     shape = {"batch_size": 2, "image_size": 4, "subset": "train"}
@@ -50,6 +50,6 @@ def test_batches_are_not_tuned_and_keep_their_order(tmp_path):
 def test_other_options_are_kept():
     options = tf.data.Options()
     options.deterministic = False
-    dataset = untuned(tf.data.Dataset.range(3).with_options(options))
+    dataset = without_autotune(tf.data.Dataset.range(3).with_options(options))
     assert dataset.options().deterministic is False
     assert dataset.options().autotune.enabled is False
