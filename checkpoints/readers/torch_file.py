@@ -4,9 +4,8 @@ The file is five pickles (magic number, protocol, facts of the machine that wrot
 dict, the keys of the storages), then each storage: its number of elements as int64 and the raw
 elements.
 
-A pickle may call any function of any module, so these are not simply loaded. `restricted_pickle`
-refuses whatever a state dict does not need, and the numbers that describe a tensor are checked
-against its storage before any memory is touched.
+`torch_pickle` refuses whatever a state dict does not need, and the numbers that describe a tensor
+are checked against its storage before any memory is touched.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ _COUNT_BYTES = 8
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Name -> array of every tensor in a state dict, in the file's order.
+    """Returns name -> array of every tensor in a state dict, in the file's order.
 
     Raises:
-      DataError: not such a file, damaged, or it names anything that a state dict does not need.
-        Nothing that the file names is ever run.
+        DataError: It is not such a file, is damaged, or names anything that a state dict does not
+            need. Nothing that the file names is ever run.
     """
     try:
         content = Path(path).read_bytes()
@@ -57,7 +56,7 @@ def _read(file: io.BytesIO, size_bytes: int) -> dict[str, np.ndarray]:
         raise DataError("was not written on a little-endian machine")
     state = torch_pickle.load(file)
     if not isinstance(state, dict):
-        raise DataError("holds no state dict")
+        raise DataError("does not hold a state dict")
     views = {name: view for name, view in state.items() if isinstance(view, TensorView)}
     if len(views) != len(state) or not all(isinstance(name, str) for name in views):
         raise DataError("its state dict holds something that is not a named tensor")
@@ -67,13 +66,13 @@ def _read(file: io.BytesIO, size_bytes: int) -> dict[str, np.ndarray]:
 
 def _expect(what: str, found: Any, wanted: int) -> None:
     if type(found) is not int or found != wanted:
-        raise DataError(f"has another {what}: it is not a file of torch's first format")
+        raise DataError(f"has the wrong {what}: it is not a file of torch's first format")
 
 
 def _read_storages(
     file: io.BytesIO, size_bytes: int, keys: Any, views: dict[str, TensorView]
 ) -> dict[str, np.ndarray]:
-    """Key -> 1-D array, for the storages that tensors use, which must be those in the file."""
+    """Returns key -> 1-D array of every storage; tensors must use all of them and no others."""
     described: dict[str, Storage] = {}
     for view in views.values():
         if described.setdefault(view.storage.key, view.storage) != view.storage:
@@ -98,23 +97,16 @@ def _read_storages(
 
 
 def _array(name: str, view: TensorView, storage: np.ndarray) -> np.ndarray:
-    """The contiguous copy of a strided view, which must lie within its storage."""
+    """Returns the contiguous copy of a strided view, which must lie within its storage."""
     shape, strides = view.shape, view.strides
-    last = view.offset + sum(
-        (n - 1) * stride for n, stride in zip(shape, strides, strict=True) if n > 0
-    )
+    last = view.offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     # The number of elements is bounded as well: a stride of zero repeats one without end.
-    if math.prod(shape) > len(storage) or (0 not in shape and last >= len(storage)):
+    if 0 not in shape and (math.prod(shape) > len(storage) or last >= len(storage)):
         raise DataError(f"tensor {name!r} reaches beyond its storage")
-    if 0 in shape:
-        return _empty(name, shape, storage.dtype)
-    return np.lib.stride_tricks.as_strided(
-        storage[view.offset :], shape, [stride * storage.itemsize for stride in strides]
-    ).copy()
-
-
-def _empty(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     try:
-        return np.zeros(shape, dtype)
-    except ValueError as error:  # NumPy counts the elements that the other axes would have
-        raise DataError(f"tensor {name!r} is empty and too large at once") from error
+        if 0 in shape:
+            return np.zeros(shape, storage.dtype)
+        steps = [stride * storage.itemsize for stride in strides]
+        return np.lib.stride_tricks.as_strided(storage[view.offset :], shape, steps).copy()
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"tensor {name!r} has a size that NumPy does not have: {error}") from error

@@ -1,10 +1,9 @@
-"""Reading torch's first format: good files exactly, and no bad file ever runs anything."""
+"""Torch's first format: good files are read exactly, and no bad file ever runs anything."""
 
 from __future__ import annotations
 
 import os
 import pickle
-import struct
 
 import numpy as np
 import pytest
@@ -102,56 +101,34 @@ def test_the_usual_attack_in_every_protocol(refused, tmp_path, protocol):
 
 
 @pytest.mark.parametrize(
-    ("opcodes", "instruction"),
+    "opcodes",
     [
-        (b"(S'touch x'\nios\nsystem\n.", "INST|STRING"),
-        (b"(cos\nsystem\nX\x01\x00\x00\x00xo.", "names os.system|OBJ"),
-        (b"\x80\x02\x82\x01.", "EXT1"),
-        (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "SHORT_BINUNICODE|STACK_GLOBAL"),
-        (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "NEWOBJ"),
-        (b"\x80\x02ccollections\nOrderedDict\n)}\x92.", "NEWOBJ_EX"),
-        (b"P12\n.", "PERSID"),
-        (b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x7f.", "cut off|BYTEARRAY8"),
+        b"(S'mkdir CANARY'\nios\nsystem\n.",  # INST
+        b"(cos\nsystem\n" + text("mkdir CANARY") + b"o.",  # OBJ
+        b"\x80\x04\x8c\x02os\x8c\x06system\x93" + text("mkdir CANARY") + b"\x85R.",
+        b"\x80\x04cshutil\nos.mkdir\n" + text("CANARY") + b"\x85R.",
     ],
 )
-def test_instructions_that_no_state_dict_needs(refused, opcodes, instruction):
-    refused(contents(opcodes, {}), instruction)
-
-
-def test_a_memo_index_cannot_take_memory(refused):
-    huge = b"\x80\x02}r" + struct.pack("<I", 2**31) + b"."
-    refused(contents(huge, {}), "memo 2147483648")
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        b")" + b"\x85" * 200_000,  # hashed by recursion: the stack overflows
-        b")q\x00" + b"h\x00h\x00\x86q\x00" * 60,  # each holds the one before twice: 2**60 visits
-    ],
-    ids=["deep", "doubled"],
-)
-@pytest.mark.parametrize("use", [b"}%bNs.", b"}(%bNu.", b"ccollections\nOrderedDict\n%b\x85\x85R."])
-def test_a_huge_tuple_is_never_hashed(refused, key, use):
-    refused(contents(b"\x80\x02" + use % key, {}), "nests tuples of more than 10000 parts")
-
-
-def test_the_stand_in_for_a_dict_takes_no_arguments(refused):
-    pairs = b"]" + b"(" + text("w") + b"K\x01ta"
-    refused(contents(b"\x80\x02ccollections\nOrderedDict\n" + pairs + b"\x85R.", {}), "TypeError")
+def test_no_instruction_reaches_a_function(refused, tmp_path, monkeypatch, opcodes):
+    monkeypatch.chdir(tmp_path)
+    for content in (opcodes, contents(opcodes, {})):
+        refused(content, "refused|is not a torch file")
+        assert not (tmp_path / "CANARY").exists()
 
 
 @pytest.mark.parametrize("inside", [b"c__builtin__\ndict\n", b"ctorch\nFloatStorage\n"])
 def test_stand_ins_take_no_state(refused, inside):
     """BUILD with (None, {...}) sets attributes of whatever it is applied to."""
     state = b"N}" + text("dtype") + text("O") + b"s\x86"
-    refused(contents(b"\x80\x02" + inside + state + b"b.", {}), "refused|not a state dict")
+    refused(contents(b"\x80\x02" + inside + state + b"b.", {}), "refused|not a torch file")
 
 
 def test_building_state_onto_the_rebuilder_changes_nothing(tmp_path, refused):
     rebuilder = b"ctorch._utils\n_rebuild_tensor_v2\n"
     state = b"N}" + text("__class__") + b"ccollections\nOrderedDict\n" + b"s\x86"
-    refused(contents(b"\x80\x02" + rebuilder + state + b"b.", {}), "not a state dict")
+    refused(contents(b"\x80\x02" + rebuilder + state + b"b.", {}), "not a torch file")
+    state = b"N}" + text("__defaults__") + text("x") * 3 + b"\x87s\x86"
+    refused(contents(b"\x80\x02" + rebuilder + state + b"b.", {}), "does not hold a state dict")
     good = {"w": VALUES}
     assert torch_file.read(torch_files.write(tmp_path / "good.pth", good)).keys() == good.keys()
 
@@ -180,18 +157,19 @@ def test_a_tensor_stays_within_its_storage(tmp_path, refused, shape, strides, of
 @pytest.mark.parametrize(
     ("shape", "strides", "offset"),
     [
-        *[([-1], [1], 0), ([3], [-1], 3), ([3], [1], -1), ([3], [1, 1], 0), ([1] * 9, [1] * 9, 0)],
+        *[
+            ([-1], [1], 0),
+            ([3], [-1], 3),
+            ([3], [1], -1),
+            ([3], [1, 1], 0),
+            ([1] * 99, [1] * 99, 0),
+        ],
         *[([1], [10**30], 0), ([0, 2**62, 2**62], [1, 1, 1], 0), ([1], [1], 2**62)],
     ],
 )
 def test_numbers_that_describe_no_tensor(refused, shape, strides, offset):
     state = state_dict({"w": tensor(storage("0", 12), shape, strides, offset)})
-    refused(contents(state, {"0": VALUES}), "cannot be")
-
-
-def test_an_empty_tensor_beyond_64_bits_is_refused(refused):
-    state = state_dict({"w": tensor(storage("0", 12), [0, 2**40, 2**40], [1, 1, 1])})
-    refused(contents(state, {"0": VALUES}), "'w' is empty and too large")
+    refused(contents(state, {"0": VALUES}), "cannot exist|'w' has a size that|'w' reaches beyond")
 
 
 def test_storages_must_be_as_described(refused):
@@ -218,7 +196,7 @@ def test_other_files(refused):
     refused(b"\x89PNG\r\n", "not a torch file|refused")
     refused(b"PK\x03\x04rest", "zip format")
     refused(pickle.dumps(1, 2) * 5, "magic number")
-    refused(contents(pickle.dumps(3, 2), {}), "no state dict")
+    refused(contents(pickle.dumps(3, 2), {}), "does not hold a state dict")
     refused(contents(pickle.dumps({"epoch": 3}, 2), {}), "not a named tensor")
 
 
