@@ -22,7 +22,6 @@ from download_and_convert_imagenet.sources.image_source import (
     IMAGENET_IMAGES,
     IMAGENET_SHARDS,
     NO_BOXES,
-    RAW_DATA_DIR,
     TRAIN,
     VALIDATION,
     ImageSource,
@@ -30,6 +29,7 @@ from download_and_convert_imagenet.sources.image_source import (
     SourceImage,
 )
 
+_RAW_DATA_DIR = "raw-data"  # in the data directory; for downloads and decompressed archives
 _BYTES_PER_SHARD = 100e6
 _FEWEST_SHARDS = {TRAIN: 8, VALIDATION: 2}
 
@@ -92,7 +92,7 @@ def _is_mistyped(options: argparse.Namespace) -> bool:
 def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageSource:
     splits = (options.split,) if options.split else (TRAIN, VALIDATION)
     raw_dir = options.raw_dir or options.data_dir
-    scratch_dir = options.data_dir / RAW_DATA_DIR
+    scratch_dir = options.data_dir / _RAW_DATA_DIR
     if options.source == "imagenet":
         from download_and_convert_imagenet.sources.imagenet import ImagenetInput
 

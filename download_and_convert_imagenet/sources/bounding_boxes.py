@@ -1,11 +1,11 @@
-"""ImageNet's bounding boxes, from the annotations as they are published: XML files, one an image.
+"""ImageNet's bounding boxes, from the annotations as they are published: one XML file per image.
 
-A box is divided by the width and height that its file says, which are those at which the image was
-shown to the annotators, not those of the image. Corners in the wrong order are exchanged, what lies
-outside of the image is cut off, and boxes of which nothing is left are dropped. So are boxes of
-another of the 1,000 classes than the image's own; other names stay, since dogs are annotated with
-their breeds ("Scottish_deerhound"). An image is known by the name of its file: the <filename>
-within is "%s" in some.
+A box is divided by the width and height in its file: these are the size at which the image was
+shown to the annotators, not the size of the image. Corners in the wrong order are swapped, boxes
+are clipped to the image, and boxes of which nothing is left are dropped. So are boxes of another of
+the 1,000 classes than the image's own; other names stay, since dogs are annotated with their breeds
+("Scottish_deerhound"). The name of the file identifies the image: the <filename> within is "%s" in
+some files.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class BoxError(ValueError):
-    """An annotation that cannot be understood; the message follows its name."""
+    """An annotation cannot be parsed; the message follows its name."""
 
 
 class _Annotation(NamedTuple):
-    """The content of an annotation file, and the name of its image without suffix."""
+    """The content of an annotation file; `stem` is the name of its image without suffix."""
 
     stem: str
     path: str
@@ -41,16 +41,15 @@ class _Annotation(NamedTuple):
 
 
 def read_boxes(path: Path) -> Boxes:
-    """The boxes of all annotated images of the 1,000 classes, by image name without suffix.
+    """Reads the boxes of all annotated images of the 1,000 classes, by image name without suffix.
 
     Args:
         path: ILSVRC2012_bbox_train_v2.tar.gz or another .tar or .tar.gz of XML files; a folder with
-            XML files at any depth (also Kaggle's Annotations); or a CSV file of the ancestors'
-            form, "n00007846_64193.JPEG,xmin,ymin,xmax,ymax" in fractions.
+            XML files at any depth (also Kaggle's Annotations); or a CSV file as TF-Slim's converter
+            reads it, "n00007846_64193.JPEG,xmin,ymin,xmax,ymax" in fractions.
 
     Raises:
-        SourceError: an archive that is not whole, or a file that cannot be understood, named in the
-            message.
+        SourceError: the archive is incomplete, or a file, which the message names, is invalid.
         OSError: it cannot be read.
     """
     if path.is_dir():
@@ -61,10 +60,13 @@ def read_boxes(path: Path) -> Boxes:
 
 
 def boxes_of_annotation(content: bytes, stem: str) -> tuple[BoundingBox, ...]:
-    """The boxes in one XML file; `stem` is its name without suffix, which starts with its class.
+    """Returns the boxes in one XML file.
+
+    Args:
+        stem: the file's name without suffix; for training images it starts with the class.
 
     Raises:
-        BoxError: it is no such XML.
+        BoxError: the content is not such an XML file.
     """
     labels = labels_by_wnid()
     wnid = stem.partition("_")[0]
@@ -76,10 +78,10 @@ def boxes_of_annotation(content: bytes, stem: str) -> tuple[BoundingBox, ...]:
             for item in root.iter("object")
         ]
     except (ElementTree.ParseError, ValueError) as error:
-        raise BoxError(f"is no annotation of boxes ({error})") from error
+        raise BoxError(f"is not an annotation of boxes ({error})") from error
     if width <= 0 or height <= 0:
         raise BoxError(f"gives an image of {width:g}x{height:g} pixels")
-    # Validation images (ILSVRC2012_val_...) are not named after their class.
+    # Validation images (ILSVRC2012_val_...) are not named after a class.
     boxes = (
         _clipped_box(xmin / width, ymin / height, xmax / width, ymax / height)
         for name, (xmin, ymin, xmax, ymax) in objects
@@ -89,14 +91,14 @@ def boxes_of_annotation(content: bytes, stem: str) -> tuple[BoundingBox, ...]:
 
 
 def _numbers(element: ElementTree.Element | None, tags: Sequence[str]) -> list[float]:
-    """The numbers in the children of an element, by their tags."""
+    """Returns the numbers in the children of an element that have these tags."""
     if element is None:
         raise ValueError(f"no {', '.join(tags)}")
     return [float(element.findtext(tag, "")) for tag in tags]
 
 
 def _clipped_box(x0: float, y0: float, x1: float, y1: float) -> BoundingBox | None:
-    """The part of a box within the image, None when there is none."""
+    """Returns the part of a box within the image, None if there is none."""
     xmin, xmax = sorted(min(max(x, 0.0), 1.0) for x in (x0, x1))
     ymin, ymax = sorted(min(max(y, 0.0), 1.0) for y in (y0, y1))
     return BoundingBox(xmin, ymin, xmax, ymax) if xmin < xmax and ymin < ymax else None
@@ -115,7 +117,7 @@ def _boxes_of(annotations: Iterable[_Annotation]) -> Boxes:
 
 
 def _is_wanted(stem: str) -> bool:
-    """Whether an image may be among those converted: 2,600 other classes are annotated, too."""
+    """Returns whether an image may be converted: 2,600 other classes are annotated as well."""
     wnid = stem.partition("_")[0]
     return wnid in labels_by_wnid() or wnid == "ILSVRC2012"
 
@@ -143,7 +145,7 @@ def _read_csv(path: Path) -> Boxes:
         with naming(path), path.open(newline="", encoding="utf-8") as file:
             return _boxes_in_rows(csv.reader(file), path)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{path} is no CSV file in UTF-8 ({error})") from error
+        raise SourceError(f"{path} is not a CSV file in UTF-8 ({error})") from error
 
 
 def _boxes_in_rows(rows: Iterable[Sequence[str]], path: Path) -> Boxes:

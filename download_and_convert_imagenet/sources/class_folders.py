@@ -1,10 +1,10 @@
-"""Any set of images with one folder a class.
+"""Any set of images with one folder per class.
 
     DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or
     DIR/CLASS/*.jpg, of which a fraction becomes the validation set.
 
-Classes have their labels in the order of their names. Which image is for validation is decided by
-the SHA-256 of its class and name alone: images that are added later move no other.
+Classes are labeled in the order of their names. The SHA-256 of its class and name alone decides
+whether an image is for validation: adding images later moves no other image.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ VALIDATION_FOLDERS = ("validation", "val", "valid", "test")
 _IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 )
-# Data sets that readers treat in their own way, by the name in the manifest.
+# Data sets that readers treat specially, by the name in the manifest.
 _RESERVED_NAMES = frozenset(("imagenet", "cifar10", "digits"))
 _HASH_BYTES = 8
 
 
 def folder_source(root: Path, validation_fraction: float | None = None) -> ImageSource:
-    """The images of class folders.
+    """Lists the images of class folders.
 
     Args:
         root: a directory of one of the two forms above; symbolic links are followed.
-        validation_fraction: 0 to 1, of a set without a validation folder;
-            DEFAULT_VALIDATION_FRACTION when left out. 0 gives a training set alone.
+        validation_fraction: 0 to 1, of a set without a validation folder; None means
+            DEFAULT_VALIDATION_FRACTION, and 0 only a training set.
 
     Raises:
-        SourceError: no class folders, a class without images, a class in validation alone, or a
-            fraction beside a validation folder.
+        SourceError: there are no class folders, a class has no images or only validation images,
+            or there are both a fraction and a validation folder.
         OSError: a folder cannot be read.
     """
     if not root.is_dir():
-        raise SourceError(f"{root} is no directory")
+        raise SourceError(f"{root} is not a directory")
     train = root / "train" if (root / "train").is_dir() else root
     validation = _validation_folder(root)
     classes = _class_folders(train)
@@ -69,7 +69,7 @@ def folder_source(root: Path, validation_fraction: float | None = None) -> Image
 
 
 def _validation_folder(root: Path) -> Path | None:
-    """Where a set keeps its validation images, None when it has one set of images only."""
+    """Returns the folder of validation images, None if there is none."""
     found = [root / name for name in VALIDATION_FOLDERS if (root / name).is_dir()]
     if not found:
         return None
@@ -89,7 +89,7 @@ def _class_folders(folder: Path) -> list[str]:
 
 
 def _images(folder: Path, names: Sequence[str], classes: Sequence[str]) -> list[SourceImage]:
-    """Class by class, by name; `classes` are all classes in the order of their labels."""
+    """Returns images in the order of class and path; `classes` are in the order of their labels."""
     labels = {name: label for label, name in enumerate(classes, start=1)}
     images: list[SourceImage] = []
     for name in names:
@@ -115,17 +115,17 @@ def _images(folder: Path, names: Sequence[str], classes: Sequence[str]) -> list[
 
 
 def _image_files(folder: Path) -> Iterator[ImageFile]:
-    """The images in a folder and below, sorted by their paths; hidden ones are none.
+    """Yields the images in a folder and below, sorted by path, without hidden ones.
 
-    A link to a folder that was walked through already, or to the one that holds all classes, is not
-    followed: it would lead in circles.
+    Links to a folder that was visited already, or to the one that holds all classes, are not
+    followed: they would lead in circles.
     """
-    walked = {_identity(folder.parent)}
+    visited = {_identity(folder.parent)}
     for directory, folders, names in os.walk(folder, followlinks=True, onerror=raise_error):
-        if _identity(directory) in walked:
+        if _identity(directory) in visited:
             folders.clear()
             continue
-        walked.add(_identity(directory))
+        visited.add(_identity(directory))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if os.path.splitext(name)[1].lower() in _IMAGE_SUFFIXES and name[0] != ".":
@@ -135,7 +135,7 @@ def _image_files(folder: Path) -> Iterator[ImageFile]:
 
 
 def _identity(directory: str | os.PathLike[str]) -> tuple[int, int]:
-    """The same of every path to a directory."""
+    """Returns what all paths to a directory have in common."""
     status = os.stat(directory)
     return status.st_dev, status.st_ino
 
@@ -148,12 +148,12 @@ def _split(images: list[SourceImage], fraction: float) -> dict[str, list[SourceI
 
 
 def _position(name: str) -> float:
-    """A number from 0 to 1 that only the name decides, the same everywhere."""
+    """Returns a number from 0 to 1 that depends on the name only, and is the same everywhere."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:_HASH_BYTES], "big") / 2 ** (8 * _HASH_BYTES)
 
 
 def _words(name: str) -> str:
-    """A class in words: WordNet's where the folder is named by one of ImageNet's identifiers."""
+    """Returns the name of a class in words: WordNet's if the folder is named after a WordNet id."""
     label = labels_by_wnid().get(name)
     return name if label is None else synsets()[label - 1].words

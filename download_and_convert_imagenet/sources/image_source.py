@@ -1,9 +1,9 @@
-"""What a source of images tells the converter: every image of every split, and how to read it.
+"""A source of images, as the converter sees it: the images of every split, and how to read them.
 
 A source lists its images cheaply, from directory entries and tar headers; nothing is decoded. The
 bytes are read later, by worker processes, in any order: a location is therefore small, picklable,
-and reads by itself. What exists once an image is a named tuple: a frozen dataclass takes two
-to three times as long to make, which counts a million times.
+and reads by itself. Objects that exist once per image are named tuples: frozen dataclasses take two
+to three times as long to create, which counts for a million images.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from common.files import name_file, naming
 from download_and_convert_imagenet.records.tf_example import BoundingBox
 
 TRAIN, VALIDATION = "train", "validation"
+NO_BOXES = "none"  # instead of a path to bounding boxes
+IMAGENET_SHARDS = {TRAIN: 1024, VALIDATION: 128}
+IMAGENET_IMAGES = {TRAIN: 1_281_167, VALIDATION: 50_000}
 
 
 class SourceError(DataError):
@@ -27,29 +30,25 @@ class SourceError(DataError):
 
 
 def raise_error(error: OSError) -> None:
-    """For os.walk, which leaves out what it cannot list unless told otherwise."""
+    """Raises: an `onerror` for os.walk, which would skip what it cannot list."""
     raise error
 
 
 class ImageLocation(Protocol):
-    """Where the bytes of one image are; picklable."""
+    """The place of one image's bytes; picklable."""
 
     def read(self) -> bytes:
-        """The encoded image, as it is stored.
-
-        Raises:
-            OSError: it cannot be read any more.
-        """
+        """Returns the encoded image as it is stored; OSError if it cannot be read any more."""
         ...
 
     @property
     def num_bytes(self) -> int:
-        """About how much there is to read, known without reading."""
+        """About how many bytes there are to read, known without reading."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Another text whenever the bytes may have changed: a size and a time, for instance."""
+        """A text that changes whenever the bytes may have changed, such as a size and a time."""
         ...
 
 
@@ -62,7 +61,7 @@ class SourceImage(NamedTuple):
         label: from 1 to the number of classes.
         synset: name of its class as the source has it: a WordNet id, or a folder.
         text: name of its class in words.
-        boxes: of objects of its class.
+        boxes: around objects of its class.
     """
 
     name: str
@@ -82,7 +81,7 @@ class ImageSource:
         class_names: in words, label 1 first.
         splits: "train", "validation" or both -> images in a fixed order, class by class; the
             converter shuffles them.
-        keep_png: 8-bit PNG images are stored as they are; otherwise they become JPEG.
+        keep_png: whether 8-bit PNG images are stored as they are; otherwise they become JPEG.
     """
 
     name: str
@@ -92,18 +91,14 @@ class ImageSource:
 
 
 class ImageFile(NamedTuple):
-    """An image that is a file; `mtime_ns` is its time of change."""
+    """An image in a file of its own; `mtime_ns` is the file's time of change."""
 
     path: str
     num_bytes: int
     mtime_ns: int
 
     def read(self) -> bytes:
-        """All of the file, in one call where it has the size that it was listed with.
-
-        Raises:
-            OSError: it cannot be read.
-        """
+        """Returns the whole file, with one system call if its size is the listed one."""
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             content = os.read(descriptor, self.num_bytes + 1)
@@ -119,12 +114,12 @@ class ImageFile(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """Its size and its time."""
+        """The file's size and time."""
         return f"{self.num_bytes} {self.mtime_ns}"
 
 
 class ArchiveRange(NamedTuple):
-    """An image that is a stretch of an uncompressed archive; `mtime_ns` is the archive's."""
+    """An image in an uncompressed archive; `mtime_ns` is the archive's time of change."""
 
     path: str
     offset: int
@@ -132,7 +127,7 @@ class ArchiveRange(NamedTuple):
     mtime_ns: int
 
     def read(self) -> bytes:
-        """The stretch. The archive is opened each time: there may be a thousand of them.
+        """Returns the image. The archive is opened each time: there may be a thousand archives.
 
         Raises:
             OSError: the archive cannot be read, or has become shorter.
@@ -141,11 +136,7 @@ class ArchiveRange(NamedTuple):
             return self.read_from(file.fileno())
 
     def read_from(self, descriptor: int) -> bytes:
-        """The stretch, out of the open archive; its position is not moved.
-
-        Raises:
-            OSError: as of `read`.
-        """
+        """Returns the image out of the open archive, whose position does not move."""
         try:
             content = os.pread(descriptor, self.num_bytes, self.offset)
         except OSError as error:
@@ -158,11 +149,5 @@ class ArchiveRange(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """Its place, its size and the archive's time."""
+        """The image's place and size, and the archive's time."""
         return f"{self.offset} {self.num_bytes} {self.mtime_ns}"
-
-
-RAW_DATA_DIR = "raw-data"
-NO_BOXES = "none"
-IMAGENET_SHARDS = {TRAIN: 1024, VALIDATION: 128}
-IMAGENET_IMAGES = {TRAIN: 1_281_167, VALIDATION: 50_000}

@@ -1,4 +1,4 @@
-"""Which files of ImageNet are there: its archives, Kaggle's, or folders, with the boxes to them."""
+"""Finds ImageNet: its own archives, Kaggle's archive or folders, and the bounding boxes."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from download_and_convert_imagenet.sources.imagenet_tars import (
 from download_and_convert_imagenet.sources.kaggle import (
     KAGGLE_ARCHIVES,
     KaggleImages,
-    ShardsToCome,
+    PlannedShards,
     decompress,
     list_kaggle_archive,
 )
 from download_and_convert_imagenet.sources.synsets import synsets
 
 NAME = "imagenet"
-# Below a directory of raw images, in the order in which they are looked for.
+# Below a directory of raw images, in the order of the search.
 _BOX_PATHS = (
     IMAGENET_BOXES.name,
     "ILSVRC/Annotations/CLS-LOC/train",
@@ -62,14 +62,14 @@ Boxes = Mapping[str, tuple[BoundingBox, ...]]
 
 @dataclass(frozen=True)
 class ImagenetInput:
-    """Directories with raw images, looked through one after the other.
+    """Directories to search for ImageNet, in this order.
 
     Attributes:
         directories: where archives and folders may be.
-        scratch_dir: where a file that is downloaded or decompressed goes.
+        scratch_dir: for downloaded and decompressed files.
         data_dir: where the shards will go.
         log: called with a line about each step that takes long.
-        progress: of a download.
+        progress: called while a download progresses.
     """
 
     directories: Sequence[Path]
@@ -79,15 +79,15 @@ class ImagenetInput:
     progress: Progress | None = None
 
     def read(self, splits: Sequence[str], boxes: Path | None, *, with_boxes: bool) -> ImageSource:
-        """List the images of `splits`.
+        """Lists the images of `splits`.
 
         Args:
             boxes: annotations to read instead of those that are found or downloaded.
-            with_boxes: otherwise no box is read.
+            with_boxes: whether to read any boxes.
 
         Raises:
-            SourceError: something is missing, incomplete or not what its name says.
-            OSError: something cannot be read.
+            SourceError: a file or folder is missing, incomplete or not what its name says.
+            OSError: a file or folder cannot be read.
         """
         places = {split: self._find((_ARCHIVES[split].name, *_FOLDERS[split])) for split in splits}
         kaggle = self._kaggle_archive(splits) if None in places.values() else None
@@ -130,7 +130,7 @@ class ImagenetInput:
         compressed = self._find([f"{name}.gz" for name in KAGGLE_ARCHIVES])
         if compressed is not None and (path is None or _is_newer(compressed, path)):
             num_bytes = sum(_ARCHIVES[split].num_bytes or 0 for split in splits)
-            shards = ShardsToCome(self.data_dir, splits, num_bytes)
+            shards = PlannedShards(self.data_dir, splits, num_bytes)
             path = decompress(compressed, self.scratch_dir, shards, self.log)
         if path is None:
             return None
@@ -149,7 +149,7 @@ class ImagenetInput:
         return read_boxes(path)
 
     def _find(self, names: Sequence[str]) -> Path | None:
-        """The first of `names` that is in one of the directories."""
+        """Returns the path of the first of `names` that is in one of the directories."""
         candidates = (directory / name for name in names for directory in self.directories)
         return next((path for path in candidates if path.exists()), None)
 

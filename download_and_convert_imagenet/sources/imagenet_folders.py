@@ -1,4 +1,4 @@
-"""ImageNet unpacked: folders of classes, validation images flat or in such, Kaggle's layout."""
+"""Lists ImageNet unpacked: class folders, flat validation images, Kaggle's layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from download_and_convert_imagenet.sources.imagenet_labels import ListedImage, l
 from download_and_convert_imagenet.sources.imagenet_tars import list_class_archives
 from download_and_convert_imagenet.sources.synsets import labels_by_wnid
 
-# Below a directory of raw images, in the order in which they are looked for.
+# Below a directory of raw images, in the order of the search.
 TRAIN_FOLDERS = ("ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", "train", "ILSVRC2012_img_train")
 VALIDATION_FOLDERS = (
     "ILSVRC/Data/CLS-LOC/val",
@@ -26,11 +26,11 @@ _NUM_THREADS = 16  # listing folders waits for the disk, not for the processor
 
 
 def list_train_folder(folder: Path) -> list[ListedImage]:
-    """The images of FOLDER/nXXXXXXXX/*.JPEG, or of FOLDER/nXXXXXXXX.tar.
+    """Lists FOLDER/nXXXXXXXX/*.JPEG, or FOLDER/nXXXXXXXX.tar.
 
     Raises:
-        SourceError: a folder or archive of an unknown class, or none at all; a folder without
-            images, or archives beside folders, as an interrupted unpacking leaves them.
+        SourceError: a folder or archive is of an unknown class, or there is none; a folder has no
+            images; or archives lie next to folders, as an interrupted unpacking leaves them.
         OSError: a folder cannot be read.
     """
     classes, archives, _ = _entries(folder)
@@ -38,17 +38,18 @@ def list_train_folder(folder: Path) -> list[ListedImage]:
         return list_class_archives(archives)
     if not classes:
         raise SourceError(f"{folder} has no folders of classes (n01440764, ...)")
-    _refuse_half_unpacked(folder, classes, archives)
+    _check_unpacked(folder, classes, archives)
     return list(_images_of_classes(classes))
 
 
 def list_validation_folder(folder: Path) -> list[ListedImage]:
-    """The images of FOLDER/*.JPEG, or of FOLDER/nXXXXXXXX/*.JPEG.
+    """Lists FOLDER/*.JPEG, or FOLDER/nXXXXXXXX/*.JPEG.
+
+    Class folders may be empty while flat images wait to be moved into them.
 
     Raises:
-        SourceError: a folder of an unknown class, neither images nor folders, an image that is in
-            the folder of its class and beside it, too, or a folder without images where none are
-            beside it, waiting to be moved.
+        SourceError: a folder is of an unknown class; there are no images; an image is both in the
+            folder of its class and outside of it; or a folder is empty and no flat image is left.
         OSError: a folder cannot be read.
     """
     classes, _, images = _entries(folder)
@@ -57,23 +58,23 @@ def list_validation_folder(folder: Path) -> list[ListedImage]:
     for name, _, _ in in_classes:
         if name in listed:
             raise SourceError(
-                f"{listed[name].path} is in the folder of its class, too: remove one of the two"
+                f"{listed[name].path} is in the folder of its class as well: remove one of the two"
             )
     if not listed and not in_classes:
         raise SourceError(f"{folder} has no images")
     return [*(ListedImage(name, None, image) for name, image in listed.items()), *in_classes]
 
 
-def _refuse_half_unpacked(folder: Path, classes: list[Path], archives: list[Path]) -> None:
-    """Archives of some classes only are those that a loop of unpacking and removing did not reach.
+def _check_unpacked(folder: Path, classes: list[Path], archives: list[Path]) -> None:
+    """Refuses archives next to folders when a loop of unpacking and removing was interrupted.
 
-    The first of them may have a folder with a part of its images. Archives of exactly the classes
-    that have folders were kept on purpose.
+    The first archive that the loop did not reach may have a folder with some of its images.
+    Archives of exactly the classes that have folders were kept on purpose.
     """
     packed = [path for path in archives if path.stem in labels_by_wnid()]
     if packed and {path.stem for path in packed} != {path.name for path in classes}:
         raise SourceError(
-            f"{packed[0]} stands beside folders of classes, as when unpacking was interrupted: "
+            f"{packed[0]} lies next to folders of classes, as when unpacking was interrupted: "
             f"unpack each archive that {folder} still holds ({len(packed)}) into a folder of its "
             "name, then remove it"
         )
@@ -93,7 +94,7 @@ def _images_of_classes(folders: list[Path], *, may_be_empty: bool = False) -> It
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path], list[ImageFile]]:
-    """Folders, tar archives and images in a folder, sorted by name; hidden files are none."""
+    """Returns folders, tar archives and images in a folder, sorted by name, without hidden ones."""
     folders, archives, images = [], [], []
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):

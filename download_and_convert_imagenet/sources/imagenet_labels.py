@@ -1,4 +1,4 @@
-"""The class of every ImageNet image: by its folder or archive, or by its number."""
+"""The class of every ImageNet image, from its folder, its archive or its number."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from download_and_convert_imagenet.sources.image_source import (
 from download_and_convert_imagenet.sources.synsets import labels_by_wnid, synsets, validation_labels
 
 _VALIDATION_NAME = re.compile(r"ILSVRC2012_val_(\d{8})(?!\d)", re.IGNORECASE)
-# By which readers tell that a shard is of the wrong split (preprocessing/records/split_check.py).
+# Readers recognize a shard of the wrong split by these (preprocessing/records/split_check.py).
 _NAMES = {TRAIN: re.compile(r"n\d{8}_\d+\b"), VALIDATION: re.compile(r"ILSVRC2012_val_\d+\b")}
 
 
 class ListedImage(NamedTuple):
-    """An image with the label, 1 to 1000, of its place; None where places say nothing."""
+    """An image, and the label, 1 to 1000, of its folder or archive; None without such."""
 
     name: str
     label: int | None
@@ -30,15 +30,15 @@ class ListedImage(NamedTuple):
 
 
 def label_of_wnid(wnid: str, where: str) -> int:
-    """The label of a class.
+    """Returns the label of a class.
 
     Raises:
-        SourceError: ILSVRC 2012 has no such class; `where` says what is named so.
+        SourceError: ILSVRC 2012 has no such class; `where` is what has this name.
     """
     label = labels_by_wnid().get(wnid)
     if label is None:
         raise SourceError(
-            f"{where} is named after no class of ILSVRC 2012: '{wnid}' is not among its 1000 "
+            f"{where} is not named after a class of ILSVRC 2012: '{wnid}' is not among its 1000 "
             "WordNet ids (n01440764, ...); for folders of other classes use --source=folder"
         )
     return label
@@ -47,30 +47,33 @@ def label_of_wnid(wnid: str, where: str) -> int:
 def training_images(
     listed: Iterable[ListedImage], boxes: Mapping[str, tuple[BoundingBox, ...]]
 ) -> list[SourceImage]:
-    """Images in the order of label and name, with the boxes of their names without suffix.
+    """Returns the images in the order of label and name.
+
+    Args:
+        boxes: of each image, by its name without suffix.
 
     Raises:
-        SourceError: an image that is named like those for validation.
+        SourceError: an image is named like those for validation.
     """
     images = []
     for name, label, location in listed:
-        _refuse_other_split(name, TRAIN)
+        _check_split(name, TRAIN)
         assert label is not None  # every training image lies in a folder or archive of its class
         images.append(_source_image(name, label, location, boxes.get(name.rpartition(".")[0], ())))
     return _in_order(images)
 
 
 def validation_images(listed: Iterable[ListedImage]) -> list[SourceImage]:
-    """Images in the order of label and name; the official list says the labels by the numbers.
+    """Returns the images in the order of label and name, labeled by their numbers.
 
     Raises:
-        SourceError: an image without a folder of a class whose name is not one of
-            ILSVRC2012_val_00000001.JPEG to ..._00050000.JPEG, one in a wrong folder, or one that is
-            named like those for training.
+        SourceError: an image outside of class folders is not named ILSVRC2012_val_00000001.JPEG to
+            ..._00050000.JPEG, lies in the folder of another class, or is named like those for
+            training.
     """
     images = []
     for name, folder_label, location in listed:
-        _refuse_other_split(name, VALIDATION)
+        _check_split(name, VALIDATION)
         official = _official_label(name)
         label = folder_label if official is None else official
         if label is None:
@@ -87,8 +90,8 @@ def validation_images(listed: Iterable[ListedImage]) -> list[SourceImage]:
     return _in_order(images)
 
 
-def _refuse_other_split(name: str, split: str) -> None:
-    """Readers would refuse the shards, after hours, for what one of their names tells."""
+def _check_split(name: str, split: str) -> None:
+    """Refuses an image of the other split now: readers would refuse its shard after hours."""
     for other, form in _NAMES.items():
         if other != split and form.match(name):
             raise SourceError(
@@ -98,7 +101,7 @@ def _refuse_other_split(name: str, split: str) -> None:
 
 
 def _official_label(name: str) -> int | None:
-    """The label that the list of the 50,000 images gives to a name, None of other names."""
+    """Returns the label of one of the 50,000 official names, None for other names."""
     match = _VALIDATION_NAME.match(name)
     labels = validation_labels()
     if match is None or not 1 <= int(match[1]) <= len(labels):
@@ -114,5 +117,5 @@ def _source_image(
 
 
 def _in_order(images: list[SourceImage]) -> list[SourceImage]:
-    """By label and name, so that archives and folders of the same images give the same records."""
+    """Sorts by label and name: archives and folders of the same images give the same records."""
     return sorted(images, key=lambda image: (image.label, image.name))

@@ -1,4 +1,4 @@
-"""ImageNet's own archives, read as they are: a tar of a thousand tars, a tar of images."""
+"""Lists ImageNet's own archives as they are: a tar of a thousand tars, and a tar of images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUM_THREADS = 16  # reading 1.28 million headers waits for the disk, not for th
 
 
 def list_train_archive(path: Path) -> list[ListedImage]:
-    """The images of ILSVRC2012_img_train.tar; an inner archive nXXXXXXXX.tar is a class.
+    """Lists ILSVRC2012_img_train.tar, which holds an archive nXXXXXXXX.tar per class.
 
     Raises:
         SourceError: it is incomplete, damaged, or holds an archive of an unknown class.
@@ -46,7 +46,7 @@ def list_train_archive(path: Path) -> list[ListedImage]:
 
 
 def list_class_archives(paths: Sequence[Path]) -> list[ListedImage]:
-    """The images of nXXXXXXXX.tar files, one a class: what unpacking the train archive once gives.
+    """Lists nXXXXXXXX.tar files, one per class: the train archive, unpacked once.
 
     Raises:
         SourceError: one is incomplete, damaged or of an unknown class.
@@ -64,7 +64,7 @@ def list_class_archives(paths: Sequence[Path]) -> list[ListedImage]:
 
 
 def list_validation_archive(path: Path) -> list[ListedImage]:
-    """The images of ILSVRC2012_img_val.tar; their labels are known by their numbers.
+    """Lists ILSVRC2012_img_val.tar; labels follow from the numbers of the images.
 
     Raises:
         SourceError: it is incomplete or damaged.
@@ -78,7 +78,7 @@ def list_validation_archive(path: Path) -> list[ListedImage]:
 def _listed(
     members: Iterable[TarMember], path: str, mtime_ns: int, label: int | None
 ) -> list[ListedImage]:
-    """The images among the members of an archive; `label` is None where the name tells it."""
+    """Lists the images among the members of an archive."""
     return [
         ListedImage(name, label, ArchiveRange(path, member.offset, member.num_bytes, mtime_ns))
         for member in members

@@ -1,8 +1,8 @@
 """Kaggle's archive of ImageNet: images of both splits and annotations in one tar.
 
-It comes compressed, and compressed files can be read from the start only, whereas shards mix the
-classes. It is therefore decompressed once, to one plain tar file of about the same size (JPEG files
-do not compress), and read like ImageNet's own archives from then on.
+It comes compressed. A compressed file can only be read from its start, while shards mix the
+classes. It is therefore decompressed once, to a plain tar file of about the same size (JPEG files
+do not compress), which is then read like ImageNet's own archives.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from download_and_convert_imagenet.sources.image_source import ArchiveRange, Sou
 from download_and_convert_imagenet.sources.imagenet_labels import ListedImage, label_of_wnid
 from download_and_convert_imagenet.sources.tar import TarMember, tar_members
 
-# As they are after decompression.
+# Names after decompression.
 KAGGLE_ARCHIVES = (
     "imagenet_object_localization_patched2019.tar",
     "imagenet_object_localization.tar",
@@ -37,7 +37,7 @@ _CHUNK_BYTES = 16 << 20
 
 @dataclass
 class KaggleImages:
-    """What the archive at `path` lists; `annotations` are the places of XML files by image name."""
+    """The contents of the archive at `path`; `annotations` are XML files, by image name."""
 
     path: Path
     train: list[ListedImage] = field(default_factory=list)
@@ -45,14 +45,14 @@ class KaggleImages:
     annotations: dict[str, ArchiveRange] = field(default_factory=dict)
 
     def boxes(self) -> dict[str, tuple[BoundingBox, ...]]:
-        """The bounding boxes by image name without suffix.
+        """Reads the bounding boxes, by image name without suffix.
 
         Raises:
-            SourceError: an annotation that cannot be understood.
+            SourceError: an annotation is invalid.
             OSError: the archive cannot be read.
         """
         found = {}
-        with self.path.open("rb", buffering=0) as file:  # once: there are half a million of them
+        with self.path.open("rb", buffering=0) as file:  # opened once for half a million files
             for stem, location in self.annotations.items():
                 try:
                     found[stem] = boxes_of_annotation(location.read_from(file.fileno()), stem)
@@ -62,7 +62,7 @@ class KaggleImages:
 
 
 def list_kaggle_archive(path: Path) -> KaggleImages:
-    """List the decompressed archive.
+    """Lists the decompressed archive.
 
     Raises:
         SourceError: it is incomplete, damaged, or holds a folder of an unknown class.
@@ -94,8 +94,8 @@ def _add(listed: KaggleImages, member: TarMember, location: ArchiveRange) -> Non
         listed.validation.append(ListedImage(stem + suffix, None, location))
 
 
-class ShardsToCome(NamedTuple):
-    """What will be written of an archive: splits, of so many bytes at most.
+class PlannedShards(NamedTuple):
+    """The shards to write from an archive: `splits` of at most `num_bytes` into `directory`.
 
     Older shards of these splits in the directory, which exists, will be replaced.
     """
@@ -106,19 +106,19 @@ class ShardsToCome(NamedTuple):
 
 
 def decompress(
-    path: Path, directory: Path, shards: ShardsToCome, log: Callable[[str], None]
+    path: Path, directory: Path, shards: PlannedShards, log: Callable[[str], None]
 ) -> Path:
-    """Make the plain tar file of a .tar.gz in `directory`; returns its path.
+    """Decompresses a .tar.gz to a plain tar file in `directory` and returns its path.
 
     Raises:
-        SourceError: the archive is incomplete or damaged, or the disk cannot hold it; or not the
-            shards as well, which would be told hours later.
+        SourceError: the archive is incomplete or damaged, or the disk cannot hold both the plain
+            file and the shards (found out now, not hours later).
         OSError: it cannot be read, or the directory cannot be written.
     """
     target = directory / path.name.removesuffix(".gz")
     partial = target.with_name(f".{target.name}.partial")
     directory.mkdir(parents=True, exist_ok=True)
-    # A killed command leaves up to the whole of it, which counts as free.
+    # What a killed command left is free space.
     partial.unlink(missing_ok=True)
     num_bytes = path.stat().st_size
     _check_free_space(path, num_bytes, target, shards)
@@ -136,7 +136,7 @@ def decompress(
     return target
 
 
-def _check_free_space(path: Path, num_bytes: int, target: Path, shards: ShardsToCome) -> None:
+def _check_free_space(path: Path, num_bytes: int, target: Path, shards: PlannedShards) -> None:
     free = shutil.disk_usage(target.parent).free
     num_shard_bytes = 0
     if target.parent.stat().st_dev == shards.directory.stat().st_dev:
@@ -155,7 +155,7 @@ def _check_free_space(path: Path, num_bytes: int, target: Path, shards: ShardsTo
 
 
 def _decompressed(path: Path) -> Iterator[bytes]:
-    """The content of a .gz, in chunks."""
+    """Yields the content of a .gz file in chunks."""
     with naming(path), gzip.open(path) as compressed:
         while chunk := compressed.read(_CHUNK_BYTES):
             yield chunk

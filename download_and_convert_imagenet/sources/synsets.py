@@ -1,7 +1,7 @@
 """The 1,000 classes of ILSVRC 2012, and the classes of its 50,000 validation images.
 
-Both files were written for this project; imagenet_data_sources.md says from what, and under which
-license. They are read as package data: this runs from a zip file, too.
+Both lists were written for this project; data/imagenet_data_sources.md says from what, and under
+which license. They are read as package data, so that they are found in a zip file as well.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ class Synset:
 
 @functools.lru_cache(maxsize=1)
 def synsets() -> tuple[Synset, ...]:
-    """All classes in the order of their labels: the one of label 1 first."""
+    """Returns all classes in the order of their labels: the one with label 1 first."""
     lines = _package_text(_SYNSETS_FILE).splitlines()
     return tuple(Synset(*line.split("\t")) for line in lines)
 
 
 @functools.lru_cache(maxsize=1)
 def labels_by_wnid() -> dict[str, int]:
-    """The label, 1 to 1000, of each WordNet identifier."""
+    """Returns the label, 1 to 1000, of each WordNet identifier."""
     return {synset.wnid: label for label, synset in enumerate(synsets(), start=1)}
 
 
 @functools.lru_cache(maxsize=1)
 def validation_labels() -> tuple[int, ...]:
-    """The labels of ILSVRC2012_val_00000001.JPEG, ..._00000002.JPEG and so on, 1 to 1000."""
+    """Returns the labels, 1 to 1000, of ILSVRC2012_val_00000001.JPEG, ..._00000002.JPEG, ..."""
     return tuple(int(line) for line in _package_text(_VALIDATION_FILE).splitlines())
 
 

@@ -181,14 +181,14 @@ def test_nothing_is_made_where_no_directory_is(tmp_path, capsys):
     message = fails_with_one_line(capsys, missing)
     assert f"{missing / TRAIN_ARCHIVE} is missing" in message
     message = fails_with_one_line(capsys, missing, "--source=folder", f"--raw_dir={missing}")
-    assert f"{missing} is no directory" in message
+    assert f"{missing} is not a directory" in message
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_class(tmp_path, capsys):
     (tmp_path / "train" / "n00000001").mkdir(parents=True)
     (tmp_path / "validation").mkdir()
-    assert "train/n00000001 is named after no class" in fails_with_one_line(capsys, tmp_path)
+    assert "train/n00000001 is not named after a class" in fails_with_one_line(capsys, tmp_path)
 
 
 def test_too_many_shards(raw, tmp_path, capsys):

@@ -131,7 +131,7 @@ def test_csv_of_the_ancestors(tmp_path):
 def test_what_is_no_utf8_is_no_csv(tmp_path):
     path = tmp_path / "boxes.csv"
     path.write_bytes(b"n01440764_10.JPEG,0,0,1,1\nn01440764_\xe9.JPEG,0,0,1,1\n")
-    with pytest.raises(SourceError, match=r"boxes\.csv is no CSV file in UTF-8"):
+    with pytest.raises(SourceError, match=r"boxes\.csv is not a CSV file in UTF-8"):
         read_boxes(path)
 
 
@@ -195,7 +195,7 @@ def test_an_annotation_that_is_none_is_named_with_its_archive(tmp_path):
     (tmp_path / "n01440764_7.xml").write_text("no XML")
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "n01440764_7.xml", "n01440764/n01440764_7.xml")
-    with pytest.raises(SourceError, match=r"gz: n01440764/n01440764_7\.xml is no annotation"):
+    with pytest.raises(SourceError, match=r"gz: n01440764/n01440764_7\.xml is not an annotation"):
         read_boxes(archive)
 
 

@@ -104,7 +104,7 @@ def test_incomplete_and_damaged_archives_are_named(archives, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("data_batch_2.bin", bytes(3073 + 5), r"data_batch_2\.bin is no batch"),
+        ("data_batch_2.bin", bytes(3073 + 5), r"data_batch_2\.bin is not a batch"),
         ("test_batch.bin", b"", r"test_batch\.bin has 0 images, not 20"),
         ("test_batch.bin", bytes(3073 * 19), r"test_batch\.bin has 19 images, not 20"),
         ("test_batch.bin", (b"\n" + bytes(3072)) * 20, "labels 10 to 10, not 0 to 9"),
@@ -138,7 +138,7 @@ def test_damaged_pickles(tmp_path):
         )
     ):
         files = python_files() | {"data_batch_4": content}
-        with pytest.raises(SourceError, match=f"data_batch_4 is no batch.*{reason}"):
+        with pytest.raises(SourceError, match=f"data_batch_4 is not a batch.*{reason}"):
             cifar10_source(write_folder(files, tmp_path / str(number)))
 
 

@@ -139,7 +139,7 @@ def test_what_is_no_set_of_class_folders(tmp_path, names, message):
 
 
 def test_a_missing_directory_and_a_needless_fraction(tmp_path):
-    with pytest.raises(SourceError, match="is no directory"):
+    with pytest.raises(SourceError, match="is not a directory"):
         folder_source(tmp_path / "absent")
     with pytest.raises(SourceError, match="leave the fraction out"):
         folder_source(write(tmp_path, "train/a/1.jpg", "val/a/1.jpg"), 0.1)

@@ -136,7 +136,9 @@ def test_boxes_from_elsewhere_and_none(tmp_path, expected):
 def test_a_folder_of_an_unknown_class_is_named(tmp_path):
     write_folders(FAKE, tmp_path)
     (tmp_path / "train" / "tench").mkdir()
-    with pytest.raises(SourceError, match=r"train/tench is named after no class.*--source=folder"):
+    with pytest.raises(
+        SourceError, match=r"train/tench is not named after a class.*--source=folder"
+    ):
         read(tmp_path)
 
 
@@ -199,7 +201,7 @@ def test_archives_that_were_not_reached_are_reported(tmp_path, is_begun):
     if is_begun:
         with tarfile.open(left[0]) as archive:
             archive.extract(archive.getmembers()[0], left[0].with_suffix(""), filter="data")
-    message = rf"^{left[0]} stands beside .* still holds \(3\)"
+    message = rf"^{left[0]} lies next to .* still holds \(3\)"
     with pytest.raises(SourceError, match=message) as caught:
         list_train_folder(tmp_path / "train")
     assert "\n" not in str(caught.value)
@@ -209,11 +211,11 @@ def test_the_last_class_may_be_unpacked_in_part(tmp_path):
     (left,) = half_unpacked(tmp_path, num_left=1)
     with tarfile.open(left) as archive:
         archive.extract(archive.getmembers()[0], left.with_suffix(""), filter="data")
-    with pytest.raises(SourceError, match=f"{left} stands beside folders of classes"):
+    with pytest.raises(SourceError, match=f"{left} lies next to folders of classes"):
         list_train_folder(tmp_path / "train")
 
 
-def test_archives_that_were_kept_beside_their_folders_do_no_harm(tmp_path, expected):
+def test_archives_that_were_kept_next_to_their_folders_do_no_harm(tmp_path, expected):
     half_unpacked(tmp_path, num_left=0)
     with tarfile.open(tmp_path / TRAIN_ARCHIVE) as archive:
         archive.extractall(tmp_path / "train", filter="data")

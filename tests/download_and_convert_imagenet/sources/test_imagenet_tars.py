@@ -160,7 +160,9 @@ def test_validation_images_have_the_labels_of_their_numbers(archives):
 def test_an_archive_of_an_unknown_class_is_named(tmp_path):
     path = tmp_path / TRAIN_ARCHIVE
     path.write_bytes(tar({"n01440764.tar": tar({"a.JPEG": b""}), "n99999999.tar": tar({"b": b""})}))
-    with pytest.raises(SourceError, match=r"n99999999\.tar is named after no class .*'n99999999'"):
+    with pytest.raises(
+        SourceError, match=r"n99999999\.tar is not named after a class .*'n99999999'"
+    ):
         list_train_archive(path)
 
 

@@ -15,7 +15,7 @@ import pytest
 from download_and_convert_imagenet.__main__ import main
 from download_and_convert_imagenet.sources.image_source import SourceError
 from download_and_convert_imagenet.sources.kaggle import (
-    ShardsToCome,
+    PlannedShards,
     decompress,
     list_kaggle_archive,
 )
@@ -45,7 +45,7 @@ def test_what_a_killed_command_left_counts_as_free(tmp_path, monkeypatch):
         return disk(capacity, used, capacity - used)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    shards = ShardsToCome(tmp_path, ["train"], 0)
+    shards = PlannedShards(tmp_path, ["train"], 0)
     assert decompress(path, scratch, shards, print).read_bytes() == CONTENT
     assert not left.exists()
     with pytest.raises(SourceError, match=r"needs more than .* in [^,]*, where .* GB are free"):
@@ -74,7 +74,7 @@ def large_archive(tmp_path):
 
 def test_the_shards_are_counted_before_hours_of_decompressing(tmp_path, large_archive, free_space):
     lines = []
-    scratch, shards = tmp_path / "raw-data", ShardsToCome(tmp_path, ["train"], 150 * GB)
+    scratch, shards = tmp_path / "raw-data", PlannedShards(tmp_path, ["train"], 150 * GB)
     needed = (
         rf"than 160\.0 GB in {scratch}, and its shards about 150\.0 GB on the same disk, where 309"
     )
@@ -92,7 +92,7 @@ def test_older_shards_make_room_for_their_successors(tmp_path, large_archive, fr
     (tmp_path / "train-00000-of-00001").touch()
     os.truncate(tmp_path / "train-00000-of-00001", 40 * GB)
     free_space(280 * GB)
-    shards = ShardsToCome(tmp_path, ["train"], 150 * GB)
+    shards = PlannedShards(tmp_path, ["train"], 150 * GB)
     with pytest.raises(SourceError, match="incomplete or damaged"):
         decompress(large_archive, tmp_path / "raw-data", shards, print)
     with pytest.raises(SourceError, match=r"its shards about 150\.0 GB"):
@@ -106,7 +106,7 @@ def test_shards_on_another_disk_are_not_counted(tmp_path, large_archive, free_sp
         pytest.skip(f"{MEMORY_DISK} is on the disk of temporary files")
     free_space(161 * GB)
     with tempfile.TemporaryDirectory(dir=MEMORY_DISK) as data_dir:
-        shards = ShardsToCome(Path(data_dir), ["train"], 150 * GB)
+        shards = PlannedShards(Path(data_dir), ["train"], 150 * GB)
         with pytest.raises(SourceError, match="incomplete or damaged"):
             decompress(large_archive, tmp_path / "raw-data", shards, print)
 
@@ -132,7 +132,7 @@ def test_the_boxes_are_read_from_an_archive_that_is_opened_once(tmp_path, monkey
     fake = make_fake_imagenet(5, largest_size=(60, 40))
     compressed = write_kaggle_archive(fake, tmp_path) / KAGGLE_ARCHIVE
     path = decompress(
-        compressed, tmp_path / "raw-data", ShardsToCome(tmp_path, ["train"], 0), print
+        compressed, tmp_path / "raw-data", PlannedShards(tmp_path, ["train"], 0), print
     )
     listed = list_kaggle_archive(path)
     opened = []
