@@ -1,22 +1,22 @@
-"""Evaluations of a run's checkpoints: one, all of them, or each new one as it appears."""
+"""Evaluates a run's checkpoints: one, all of them, or each new one as it appears."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from absl import logging
 
-from benchmark_cnn import training_setup, waiting
+from benchmark_cnn import saving, training_setup, waiting
 from benchmark_cnn.evaluation import Evaluator
-from benchmark_cnn.interfaces import Dataset, NetworkSpec
+from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
 from benchmark_cnn.params.params import Params
 from benchmark_cnn.reporting import console
-from benchmark_cnn.reporting.console import HeaderFacts
 from benchmark_cnn.reporting.summaries import EvaluationSummaries
-from benchmark_cnn.run import crosses
+from benchmark_cnn.run import RunPlan, RunSettings, crosses, resolve_settings
 from checkpoints import restore_plan, store
 from common.errors import DataError, Stopped
 from common.process import StopSignal
@@ -27,43 +27,42 @@ RESULT_FILE = "eval.json"
 def evaluate(
     params: Params, spec: NetworkSpec, dataset: Dataset, *, typed: frozenset[str] = frozenset()
 ) -> dict:
-    """Evaluate what `params.checkpoint.train_dir` (a run, or one checkpoint) says.
+    """Evaluates `params.checkpoint.train_dir`: the checkpoints of a run, or one checkpoint.
 
     Returns:
-      The last result: `top_1`, `top_5`, `loss`, `examples`, `global_step`, `checkpoint`; also in
-      eval.json of the evaluation directory.
+        The last result: `top_1`, `top_5`, `loss`, `examples`, `global_step`, `checkpoint`; it is
+        also written to eval.json of the evaluation directory.
 
     Raises:
-      DataError: no checkpoint, one of another model, or damaged data.
-      Stopped: SIGTERM or SIGINT.
+        DataError: no checkpoint, one of another model, or damaged data.
+        Stopped: SIGTERM or SIGINT.
     """
     run_devices, manager = training_setup.make_manager(params, typed)
-    batch_size = params.data.batch_size or spec.batch_size
-    subset = params.data.data_subset or "validation"
+    settings = resolve_settings(params, spec, dataset, default_subset="validation")
+    plan = _plan(settings, manager.num_towers, dataset.num_examples(settings.subset))
     console.log(
-        *console.header_lines(
-            _header_facts(params, spec, dataset, run_devices, batch_size, subset)
-        ),
+        *console.header_lines(params, spec, dataset, run_devices, plan, mode="evaluation"),
         console.GENERATING_EVALUATION_MODEL,
     )
-    network = training_setup.build_network(params, spec, dataset, manager)
+    network = training_setup.build_network(params, spec, dataset, manager, settings)
     evaluator = Evaluator(
         manager,
         network,
         dataset,
-        batch_size=batch_size,
-        image_size=params.network.image_size or spec.image_size,
-        subset=subset,
-        max_lost=params.data.max_corrupt_records,
+        batch_size=settings.batch_size,
+        image_size=settings.image_size,
+        subset=settings.subset,
+        max_skipped=params.data.max_corrupt_records,
     )
     directory = evaluation_directory(params)
     result: dict = {}
     with StopSignal() as stop, EvaluationSummaries(directory) as summaries:
         for prefix in _checkpoints_to_evaluate(params, stop):
-            step = _restore_unless_deleted(network, prefix, params)
+            step = _restore_unless_deleted(network, prefix, params, settings)
             if step is None:
                 continue
-            result = _evaluate_one(evaluator, prefix, step, params, spec, stop)
+            result = _evaluate_one(evaluator, prefix, step, params, stop)
+            result |= _provenance(params, spec, settings, prefix, step)
             summaries.write(step, result)
             _write_json(directory / RESULT_FILE, result)
     if stop.requested:
@@ -74,7 +73,7 @@ def evaluate(
 
 
 def evaluation_directory(params: Params) -> Path:
-    """`--eval_dir`, or `eval` in the run's directory."""
+    """Returns `--eval_dir`, or `eval` in the run's directory."""
     if params.evaluation.eval_dir is not None:
         return Path(params.evaluation.eval_dir)
     train_dir = Path(params.checkpoint.train_dir or ".")
@@ -106,13 +105,12 @@ def _checkpoints_to_evaluate(params: Params, stop: StopSignal) -> Iterator[str]:
         yield store.resolve(train_dir)
 
 
-def _restore_unless_deleted(network, prefix: str, params: Params) -> int | None:
-    """The global step of the weights that `network` now has; None if `prefix` is no longer there.
-
-    A training deletes its older checkpoints while others are evaluated.
-    """
+def _restore_unless_deleted(
+    network: Network, prefix: str, params: Params, settings: RunSettings
+) -> int | None:
+    """Restores `network` and returns the global step, or None if training deleted `prefix`."""
     try:
-        return _restore(network, prefix, params)
+        return _restore(network, prefix, params, settings)
     except DataError:
         evaluates_several = (
             params.evaluation.eval_interval_secs or params.evaluation.all_checkpoints
@@ -123,12 +121,12 @@ def _restore_unless_deleted(network, prefix: str, params: Params) -> int | None:
         return None
 
 
-def _restore(network, prefix: str, params: Params) -> int:
+def _restore(network: Network, prefix: str, params: Params, settings: RunSettings) -> int:
     plan = restore_plan.restore_plan(
-        {name: tuple(variable.shape) for name, variable in network.variables.items()},
+        saving.shapes_of(network.variables),
         store.shapes(prefix),
         ckpt_scope=params.evaluation.ckpt_scope,
-        moving_average=params.optimization.moving_average_decay is not None,
+        moving_average=settings.averages,
         ignore_missing=params.evaluation.ignore_missing_vars,
     )
     values, step = store.read_variables(prefix, plan), store.global_step(prefix)
@@ -137,7 +135,9 @@ def _restore(network, prefix: str, params: Params) -> int:
     return step
 
 
-def _evaluate_one(evaluator: Evaluator, prefix: str, step: int, params: Params, spec, stop) -> dict:
+def _evaluate_one(
+    evaluator: Evaluator, prefix: str, step: int, params: Params, stop: StopSignal
+) -> dict:
     console.log(console.running_evaluation_line(step))
 
     def on_step(number: int, examples_per_sec: float) -> None:
@@ -148,41 +148,28 @@ def _evaluate_one(evaluator: Evaluator, prefix: str, step: int, params: Params, 
 
     result = evaluator.run(on_step)
     console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
-    averaged = params.optimization.moving_average_decay is not None
+    return result
+
+
+def _provenance(
+    params: Params, spec: NetworkSpec, settings: RunSettings, prefix: str, step: int
+) -> dict:
+    """Returns the entries of eval.json that say what was evaluated, and how."""
     return {
-        **result,
         "global_step": step,
         "checkpoint": os.path.basename(prefix),
         "model": spec.name,
-        "weights": "moving average" if averaged else "raw",
-        "subset": evaluator.subset,
-        "image_size": evaluator.image_size,
+        "weights": "moving average" if settings.averages else "raw",
+        "subset": settings.subset,
+        "image_size": settings.image_size,
         "eval_method": params.data.eval_method,
         "resize_method": params.data.resize_method,
     }
 
 
-def _header_facts(params, spec, dataset, run_devices, batch_size, subset) -> HeaderFacts:
-    import tensorflow as tf
-
-    num_towers = len(run_devices.towers)
-    examples = dataset.num_examples(subset)
-    return HeaderFacts(
-        tensorflow_version=tf.__version__,
-        model=spec.name,
-        dataset=dataset.name,
-        synthetic=dataset.synthetic,
-        mode="evaluation",
-        batch_size_per_device=batch_size,
-        num_devices=num_towers,
-        num_batches=-(-examples // (batch_size * num_towers)),
-        num_epochs=1.0,
-        devices=run_devices.towers,
-        data_format=params.network.data_format,
-        optimizer="none",
-        variables=params.hardware.variable_update,
-        all_reduce="none",
-    )
+def _plan(settings: RunSettings, num_towers: int, num_examples: int) -> RunPlan:
+    steps = math.ceil(num_examples / (settings.batch_size * num_towers))
+    return RunPlan(settings.batch_size, num_towers, 1, num_examples, 0, steps)
 
 
 def _write_json(path: Path, result: dict) -> None:

@@ -1,4 +1,4 @@
-"""The evaluation loop: every example once, on any number of towers and any batch size."""
+"""The evaluation loop: every example once, for any number of towers and any batch size."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from benchmark_cnn.distribution import batches as feeding
+from benchmark_cnn.distribution.batches import evaluation_batches
 from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.interfaces import Dataset, Network
 from benchmark_cnn.step import metrics
 from common.errors import DataError, UsageError
 
-# What a damaged record or a missing file raises; other errors of TensorFlow are not the data's.
+# Errors that damaged records and missing files raise.
 INPUT_ERRORS = (
     tf.errors.DataLossError,
     tf.errors.InvalidArgumentError,
@@ -28,8 +28,8 @@ class Evaluator:
     """Evaluates `network` on one subset; keeps its compiled step between evaluations.
 
     Args:
-      batch_size: examples per tower and step; any number gives the same result.
-      max_lost: damaged records that may be missing from the count (`--max_corrupt_records`).
+        batch_size: examples per tower and step; any number gives the same result.
+        max_skipped: damaged records that may be skipped (`--max_corrupt_records`).
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Evaluator:
         batch_size: int,
         image_size: int,
         subset: str = "validation",
-        max_lost: int = 0,
+        max_skipped: int = 0,
     ):
         self.manager = manager
         self.network = network
@@ -49,23 +49,23 @@ class Evaluator:
         self.batch_size = batch_size
         self.image_size = image_size
         self.subset = subset
-        self.max_lost = max_lost
+        self.max_skipped = max_skipped
         self._step = tf.function(self._evaluate_step, autograph=False)
 
     def run(self, on_step: Callable[[int, float], None] = lambda step, speed: None) -> dict:
-        """Count over the whole subset with the network's present weights.
+        """Evaluates the current weights on the whole subset.
 
         Args:
-          on_step: called after each step with its number and its examples per second.
+            on_step: called after each step with its number and its examples per second.
 
         Returns:
-          `top_1` and `top_5` as fractions, mean `loss` (cross entropy), `examples`.
+            `top_1` and `top_5` as fractions, the mean cross entropy `loss`, and `examples`.
 
         Raises:
-          DataError: a damaged record, or a number of examples that is not the data set's.
-          UsageError: out of memory.
+            DataError: a damaged record, or another number of examples than the data set has.
+            UsageError: out of memory.
         """
-        batches = feeding.evaluation_batches(
+        batches = evaluation_batches(
             self.manager,
             self.dataset,
             batch_size=self.batch_size,
@@ -88,7 +88,7 @@ class Evaluator:
             elapsed = max(time.perf_counter() - started, 1e-9)
             on_step(step, self.batch_size * self.manager.num_towers / elapsed)
         result = total.result()
-        if not expected - self.max_lost <= result["examples"] <= expected:
+        if not expected - self.max_skipped <= result["examples"] <= expected:
             raise DataError(
                 f"the {self.subset} subset of {self.dataset.name} gave {result['examples']} "
                 f"examples where {expected} were announced"

@@ -1,12 +1,9 @@
-"""What the engine asks of a network; `models` builds objects of this shape.
-
-What every data set offers to the engine: sizes, an endless training stream, an exact pass.
-"""
+"""What the engine asks of a network and of a data set: protocols, so that it names neither."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -14,11 +11,11 @@ from common.errors import DataError
 
 
 class ForwardResult(Protocol):
-    """logits [B, C] float32, auxiliary logits [B, C] or None, and the batch-norm statistics.
+    """Logits [B, C] float32, auxiliary logits [B, C] or None, and the batch-norm statistics.
 
-    statistics: checkpoint name of a moving statistic -> the value it would take after this batch.
+    `statistics` maps the checkpoint name of each moving statistic to its value after this batch.
     The network assigns none of them: the engine averages them over towers and micro-batches and
-    assigns once a step, so that every tower holds the same and a checkpoint needs one of each.
+    assigns them once a step, so every tower holds the same values and a checkpoint needs one copy.
     """
 
     @property
@@ -34,9 +31,11 @@ class ForwardResult(Protocol):
 class Network(Protocol):
     """A network with its variables by checkpoint name.
 
-    trainable: names of the variables that gradients update; the others are moving statistics.
-    decayed: names of those that weight decay shrinks (conv, depthwise and dense kernels).
-    background_class: output 0 is an unused class, so that label k is output k + 1.
+    Attributes:
+        variables: checkpoint name -> variable.
+        trainable: names of the variables that gradients update; the rest are moving statistics.
+        decayed: names of those that weight decay shrinks (conv, depthwise and dense kernels).
+        background_class: whether output 0 is an unused class, so that label k is output k + 1.
     """
 
     @property
@@ -54,9 +53,12 @@ class Network(Protocol):
     def __call__(
         self, images: tf.Tensor, *, training: bool, seed: tf.Tensor | None = None
     ) -> ForwardResult:
-        """Args:
-        images: [B, H, W, 3] uint8 or float32, RGB, 0..255; the network normalizes them.
-        seed: int32 [2], the key of all randomness of this call.
+        """Runs the network on a batch.
+
+        Args:
+            images: [B, H, W, 3] uint8 or float32, RGB, 0..255; the network normalizes them.
+            training: whether batch norm and dropout behave as in training.
+            seed: int32 [2], the key of all randomness of this call.
         """
         ...
 
@@ -87,35 +89,59 @@ class NetworkSpec(Protocol):
     ) -> Network: ...
 
 
-class Dataset(Protocol):
-    """A labeled image data set, cut into batches for one tower."""
+class MixedLabels(NamedTuple):
+    """Labels of images that are mixtures of two.
 
-    @property
-    def name(self) -> str:
-        """The data set's name, as `--data_name` takes it."""
-        ...
+    Attributes:
+        first, second: integers [B].
+        share_of_first: float32 [B], 0..1; the rest of the target belongs to `second`.
+    """
 
-    @property
-    def synthetic(self) -> bool:
-        """Whether the images are random, and the same in every batch."""
-        ...
+    first: tf.Tensor
+    second: tf.Tensor
+    share_of_first: tf.Tensor
 
-    @property
-    def num_classes(self) -> int:
-        """Real classes, without a background class."""
-        ...
 
-    @property
-    def batch_augmentation(self) -> Any:
-        """What a tower does with every training batch on its device, or None.
+class BatchAugmentation(Protocol):
+    """Changes a training batch on a tower's device, as a function of its arguments alone."""
 
-        A callable from (images and labels as in `train_batches`, key int32 [2]) to (images,
-        (labels, second labels, the first ones' shares float32 [batch])); see `BatchAugmentation`.
+    def __call__(
+        self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor
+    ) -> tuple[tf.Tensor, MixedLabels]:
+        """Returns the changed images, possibly of another type, and their labels.
+
+        Args:
+            images: [B, H, W, 3] uint8 or floating, 0..255.
+            labels: integers [B].
+            key: int32 [2].
         """
         ...
 
+
+class Dataset(Protocol):
+    """A labeled image data set, cut into batches for one tower.
+
+    Attributes:
+        name: the value of `--data_name`.
+        synthetic: whether the images are random, and the same in every batch.
+        num_classes: real classes, without a background class.
+        batch_augmentation: applied by each tower to every training batch, or None.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def synthetic(self) -> bool: ...
+
+    @property
+    def num_classes(self) -> int: ...
+
+    @property
+    def batch_augmentation(self) -> BatchAugmentation | None: ...
+
     def num_examples(self, subset: str) -> int:
-        """Examples in "train" or "validation".
+        """Counts the examples of "train" or "validation".
 
         Raises:
             DataError: the subset is missing, incomplete or damaged.
@@ -132,52 +158,39 @@ class Dataset(Protocol):
         shard: tuple[int, int] = (0, 1),
         subset: str = "train",
     ) -> tf.data.Dataset:
-        """The endless training stream: epoch 0, epoch 1, ..., in batches that cross the borders.
+        """Returns the endless training stream: epoch after epoch, in batches that cross epochs.
 
-        The order and the augmentation are pure functions of (seed, epoch, position). A stream
-        that starts at example n is the stream from 0 without its first n examples; what is left
-        out is not decoded. `shard` is (index, count): the share of one worker, without overlap.
-        `subset` is the one whose examples are trained on.
+        Order and augmentation are pure functions of (seed, epoch, position).
+
+        Args:
+            start_example: number of examples to skip. They are not decoded; the rest equals the
+                tail of the stream from 0.
+            shard: (index, count): the share of one worker. Shares do not overlap.
+            subset: the subset to train on.
 
         Returns:
-            (images uint8 or float32 [batch_size, image_size, image_size, 3] in 0..255 RGB,
-            labels int32 [batch_size] in 0..num_classes-1).
+            Images uint8 or float32 [batch_size, image_size, image_size, 3], RGB, 0..255, and
+            labels int32 [batch_size], 0..num_classes-1.
 
         Raises:
-            DataError: the files of the subset are missing or incomplete.
+            DataError: files of the subset are missing or incomplete.
         """
         ...
 
     def eval_batches(
         self, *, batch_size: int, image_size: int, subset: str = "validation"
     ) -> tf.data.Dataset:
-        """Every example once, in the order of the files; the last batch is padded.
+        """Returns every example once, in the order of the files; the last batch is padded.
 
         Returns:
-            (images as in `train_batches`, labels, is_real bool [batch_size]); where `is_real` is
-            false the image and the label mean nothing.
+            Images and labels as in `train_batches`, and is_real, bool [batch_size]: False marks
+            padding, whose image and label mean nothing.
 
         Raises:
-            DataError: the files of the subset are missing or incomplete.
+            DataError: files of the subset are missing or incomplete.
         """
         ...
 
     def explain(self, error: tf.errors.OpError) -> DataError:
-        """Say in one line what an error that left one of the iterators means, naming the file."""
-        ...
-
-
-class BatchAugmentation(Protocol):
-    """What changes a training batch on a tower's device, as a function of its arguments alone."""
-
-    def __call__(
-        self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor
-    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-        """(images, (labels, second labels, the first ones' shares float32 [B])).
-
-        Args:
-          images: [B, H, W, 3] uint8 or floating, 0..255; these may come back as another type.
-          labels: [B] integers.
-          key: int32 [2].
-        """
+        """Explains in one line, naming the file, an error that one of the iterators raised."""
         ...

@@ -1,4 +1,4 @@
-"""How long a run is and when things happen in it: pure arithmetic on steps, examples, epochs."""
+"""What a run is: its resolved settings, its plan in steps, and the objects it works with."""
 
 from __future__ import annotations
 
@@ -20,11 +20,66 @@ DEFAULT_TRAINING_EPOCHS = 90.0
 
 
 @dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """Everything the training loop works with."""
+
+    params: Params
+    settings: RunSettings
+    dataset: Dataset
+    devices: Devices
+    manager: VariableManager
+    plan: RunPlan
+    state: TrainState
+    step: TrainingStep
+    evaluator: Evaluator
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """Settings that parameters leave to the model or the data set, resolved once.
+
+    Attributes:
+        image_size: pixels.
+        batch_size: examples per tower and micro-batch.
+        num_classes: real classes of the network's output.
+        subset: the subset to train on, or to evaluate.
+        evaluates: whether the training evaluates as it goes.
+        averages: whether there are moving averages of the weights.
+        is_float16: whether gradients can overflow, so that the loss has to be scaled.
+    """
+
+    image_size: int
+    batch_size: int
+    num_classes: int
+    subset: str
+    evaluates: bool
+    averages: bool
+    is_float16: bool
+
+
+def resolve_settings(
+    params: Params, spec: NetworkSpec, dataset: Dataset, *, default_subset: str
+) -> RunSettings:
+    """Resolves the settings that `params` leaves to the model and the data set."""
+    run = params.run
+    return RunSettings(
+        image_size=params.network.image_size or spec.image_size,
+        batch_size=params.data.batch_size or spec.batch_size,
+        num_classes=params.network.num_classes or dataset.num_classes,
+        subset=params.data.data_subset or default_subset,
+        evaluates=run.eval_every_epochs is not None or run.eval_every_steps is not None,
+        averages=params.optimization.moving_average_decay is not None,
+        is_float16=params.network.dtype == "float16",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class RunPlan:
     """Batch sizes in examples, lengths in steps.
 
-    warmup_steps: real training steps that come first and are not timed (benchmarks only).
-    total_steps: all steps, the warm-up's included.
+    Attributes:
+        warmup_steps: real training steps that come first and are not timed (benchmarks only).
+        total_steps: all steps, including the warm-up.
     """
 
     batch_per_tower: int
@@ -47,7 +102,7 @@ class RunPlan:
         return examples_seen / self.examples_per_epoch
 
     def steps_per(self, epochs: float) -> Fraction:
-        """Exact number of steps in `epochs`, which need not be whole."""
+        """Returns the exact number of steps in `epochs`, which need not be whole."""
         return Fraction(str(epochs)) * self.examples_per_epoch / self.global_batch
 
 
@@ -60,13 +115,12 @@ def make_plan(
     synthetic: bool,
     is_kept: bool,
 ) -> RunPlan:
-    """The plan of `run` (RunParams).
-
-    `num_epochs` becomes the number of steps that covers them: ceil(epochs * examples / batch).
+    """Plans a run of `num_batches` steps, or of ceil(epochs * examples / batch) steps.
 
     Args:
-      synthetic: the images are random, so that epochs of them mean nothing.
-      is_kept: there is a run directory; all updates of what is kept count, and none is a warm-up.
+        run: the RunParams.
+        synthetic: the images are random, so that epochs of them mean nothing.
+        is_kept: there is a run directory; then every update counts, and none is a warm-up.
     """
     plan = RunPlan(
         batch_per_tower,
@@ -92,30 +146,5 @@ def make_plan(
 
 
 def crosses(previous: int, current: int, every) -> bool:
-    """Whether a multiple of `every` (steps; None is never) lies in (previous, current]."""
+    """Returns whether a multiple of `every` (None: never) lies in (previous, current], in steps."""
     return every is not None and current // every > previous // every
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingRun:
-    """Everything the training loop works with."""
-
-    params: Params
-    spec: NetworkSpec
-    dataset: Dataset
-    devices: Devices
-    manager: VariableManager
-    plan: RunPlan
-    image_size: int
-    state: TrainState
-    step: TrainingStep
-    evaluator: Evaluator
-
-    @property
-    def subset(self) -> str:
-        return self.params.data.data_subset or "train"
-
-    @property
-    def evaluates(self) -> bool:
-        run = self.params.run
-        return run.eval_every_epochs is not None or run.eval_every_steps is not None

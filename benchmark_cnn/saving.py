@@ -1,4 +1,4 @@
-"""When a training run saves, and how it goes on from what was saved."""
+"""When a training run saves, and how it resumes or starts from saved weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from checkpoints import best, restore_plan, store
 
 
 class Saver:
-    """Saves `state` into `directory` by steps and by time; does nothing without a directory."""
+    """Saves `state` to `directory` by steps and by time; does nothing without a directory."""
 
     def __init__(self, state: TrainState, directory: RunDirectory | None, checkpoint):
         self._state = state
@@ -30,14 +30,14 @@ class Saver:
         self._prefix: str | None = None
 
     def due(self, previous: int, step: int) -> bool:
-        """Whether the steps in (previous, step] end with a checkpoint."""
+        """Returns whether the steps in (previous, step] end with a checkpoint."""
         if self._directory is None:
             return False
         by_time = self._every_secs and time.monotonic() - self._saved_at >= self._every_secs
         return bool(by_time) or crosses(previous, step, self._every_steps)
 
     def save(self, step: int) -> None:
-        """Save the state after `step` steps, once."""
+        """Saves the state after `step` steps, once."""
         if self._directory is None or step == self._saved_step:
             return
         self._prefix = store.save(
@@ -46,22 +46,18 @@ class Saver:
         self._saved_step, self._saved_at = step, time.monotonic()
 
     def keep_if_best(self, metrics: Mapping[str, float]) -> None:
-        """Keep the checkpoint just saved in `best/` if its top-1 is the highest so far."""
+        """Copies the checkpoint just saved to `best/` if its top-1 is the highest so far."""
         if self._prefix is not None and self._directory is not None:
             best.save_best(
                 self._directory.path, self._prefix, metrics, [self._directory.parameters]
             )
 
     def resume(self) -> int:
-        """Restore the newest whole checkpoint of the directory, if any.
-
-        Returns:
-          The number of finished steps; 0 for a run that starts.
-        """
+        """Restores the newest complete checkpoint; returns its step, or 0 without any."""
         prefix = self._directory.checkpoint_to_resume() if self._directory else None
         if prefix is None:
             return 0
-        wanted, available = _shapes(self._state.named_variables()), store.shapes(prefix)
+        wanted, available = shapes_of(self._state.named_variables()), store.shapes(prefix)
         absent = train_state.OPTIONAL - available.keys()
         plan = restore_plan.restore_plan(
             {name: shape for name, shape in wanted.items() if name not in absent},
@@ -76,12 +72,12 @@ class Saver:
 
 
 def initialize(state: TrainState, path: str) -> None:
-    """Start from the weights of another run (`--init_checkpoint`): weights and statistics only.
+    """Restores weights and statistics, nothing else, from another run (`--init_checkpoint`).
 
-    A classifier of another number of classes keeps its initial values, and the console says so.
+    A classifier of another number of classes keeps its initial values, with a message.
     """
     prefix = store.resolve(path)
-    wanted, available = _shapes(state.variables), store.shapes(prefix)
+    wanted, available = shapes_of(state.variables), store.shapes(prefix)
     head = restore_plan.resized_head(wanted, available)
     plan = restore_plan.restore_plan(
         {name: shape for name, shape in wanted.items() if name not in head},
@@ -94,12 +90,12 @@ def initialize(state: TrainState, path: str) -> None:
     if head:
         console.log(
             f"It has {available[head[0]][-1]} classes, the network {wanted[head[0]][-1]}: "
-            f"{', '.join(head)} start anew"
+            f"{', '.join(head)} keep their initial values"
         )
 
 
 def _without_constant_scale(values: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """`values` without the 1 that earlier versions saved as the loss scale of runs without one."""
+    """Drops the loss scale of 1 that earlier versions saved in runs without loss scaling."""
     names = (train_state.LOSS_SCALE, train_state.GOOD_STEPS)
     is_earlier = train_state.SKIPPED_IN_A_ROW not in values
     if not is_earlier or [values.get(name) for name in names] != [1, 0]:
@@ -107,5 +103,6 @@ def _without_constant_scale(values: Mapping[str, np.ndarray]) -> Mapping[str, np
     return {name: value for name, value in values.items() if name not in names}
 
 
-def _shapes(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def shapes_of(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Returns name -> shape."""
     return {name: tuple(variable.shape) for name, variable in variables.items()}

@@ -1,4 +1,4 @@
-"""The training loop: start or resume, then steps, reports, evaluations, checkpoints to the end."""
+"""The training loop: start or resume, then steps, reports, evaluations and checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from benchmark_cnn import evaluation, run_directory, saving, training_setup
-from benchmark_cnn.distribution import batches as feeding
+from benchmark_cnn.distribution.batches import training_batches
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
 from benchmark_cnn.params.params import Params, write_parameters
 from benchmark_cnn.reporting import console
@@ -24,7 +24,7 @@ from benchmark_cnn.step.training_step import REPORT
 from common.errors import NonFiniteError, Stopped, UsageError
 from common.process import StopSignal
 
-# Dynamic loss scaling gets from its highest scale to its lowest in 24 skipped steps.
+# Dynamic loss scaling falls from its highest scale to its lowest in 24 skipped steps.
 _MOST_SKIPPED_IN_A_ROW = 100
 
 
@@ -37,18 +37,18 @@ def train(
     typed: frozenset[str] = frozenset(),
     loss: Callable | None = None,
 ) -> dict:
-    """Train as `params` says; the same call on the same train_dir resumes.
+    """Trains as `params` says; the same call on the same train_dir resumes.
 
     Args:
-      spec, dataset, loss: see training_setup.set_up.
-      command_line: what was typed, for run.json.
+      loss: see training_setup.set_up.
+      command_line: program and arguments, for run.json.
       typed: names of the flags that were typed: a typed flag without effect is an error.
 
     Returns:
-      `global_step`, `images_per_sec`, and the last evaluation's `top_1`, `top_5` and `loss`.
+        `global_step`, `images_per_sec`, and the last evaluation's `top_1`, `top_5` and `loss`.
 
     Raises:
-      RunError: see errors.py; Stopped after SIGTERM or SIGINT, with the state saved.
+        RunError: see errors.py. Stopped comes after SIGTERM or SIGINT, with the state saved.
     """
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopSignal())
@@ -81,7 +81,7 @@ def train(
 
 
 def _with_data_name(params: Params, dataset: Dataset) -> Params:
-    """A name guessed from a directory is written down: others may not see the directory."""
+    """Returns `params` with a data_name guessed from data_dir, which eval.py may not have."""
     if params.data.data_dir is None:
         return params
     return dataclasses.replace(
@@ -97,22 +97,22 @@ def _train(
     profiler: Profiler,
     stop: StopSignal,
 ) -> None:
-    """From `step` to the end of the plan, or until the accuracy asked for is reached."""
+    """Runs from `step` to the end of the plan, or until --stop_at_top_1_accuracy is reached."""
     plan, params = run.plan, run.params.run
-    batches = feeding.training_batches(
+    batches = training_batches(
         run.manager,
         run.dataset,
         batch_size=plan.batch_per_tower,
-        image_size=run.image_size,
+        image_size=run.settings.image_size,
         seed=run.params.hardware.tf_random_seed,
         start_example=int(run.state.examples_seen),
-        subset=run.subset,
+        subset=run.settings.subset,
     )
     step_function = dataclasses.replace(run.step, **reporter.hooks())
     run_steps = make_step_loop(step_function, batches, plan.micro_batches)
     _settle_last_evaluation(run, step, saver, reporter, stop)
     if stop.requested:
-        # A step more would lie behind the evaluation that is still owed.
+        # The pending evaluation belongs to this step: run none before it.
         raise Stopped(_stop_line(run, step, stop))
     while step < plan.total_steps and not reporter.reached(params.stop_at_top_1_accuracy):
         previous, step = step, profiler.end_of_call(step, _end_of_call(run, step))
@@ -147,7 +147,7 @@ def _warn_of_another_batch(run: TrainingRun, step: int) -> None:
 
 
 def _end_of_call(run: TrainingRun, step: int) -> int:
-    """The step after the next call: steps_per_loop on, but not past the warm-up or the end."""
+    """Returns the last step of the next call, which ends at the warm-up's end and at the run's."""
     end = run.plan.warmup_steps if step < run.plan.warmup_steps else run.plan.total_steps
     return min(step + run.params.run.steps_per_loop, end)
 
@@ -157,7 +157,7 @@ def _evaluation_due(run: TrainingRun, previous: int, step: int) -> bool:
     every = params.eval_every_steps
     if params.eval_every_epochs is not None:
         every = plan.steps_per(params.eval_every_epochs)
-    # An evaluation asked for by epochs also closes the run: its last epoch may be cut short.
+    # A run that evaluates also evaluates at its end, which need not be a multiple.
     last = every is not None and step == plan.total_steps
     return last or crosses(previous, step, every)
 
@@ -165,9 +165,9 @@ def _evaluation_due(run: TrainingRun, previous: int, step: int) -> bool:
 def _evaluate(
     run: TrainingRun, step: int, saver: Saver, reporter: Reporter, stop: StopSignal
 ) -> None:
-    """Evaluate the averages if there are any, the weights otherwise; keep the best checkpoint.
+    """Evaluates the averages, or the weights without any, and keeps the best checkpoint.
 
-    A stop that is requested meanwhile abandons it: a resumed run begins with it.
+    A requested stop abandons the evaluation; the resumed run begins with it.
     """
     reporter.before_evaluation(step)
     run.state.swap_averages()
@@ -184,8 +184,8 @@ def _evaluate(
 def _settle_last_evaluation(
     run: TrainingRun, step: int, saver: Saver, reporter: Reporter, stop: StopSignal
 ) -> None:
-    """Make up for an evaluation that a kill came in the way of, after its checkpoint was saved."""
-    if not run.evaluates or not _evaluation_due(
+    """Makes up for an evaluation that a kill prevented after its checkpoint was saved."""
+    if not run.settings.evaluates or not _evaluation_due(
         run, max(0, step - run.params.run.steps_per_loop), step
     ):
         return
@@ -208,7 +208,7 @@ def _raise_if(requested) -> None:
 def _check_finite(run: TrainingRun, step: int, values: dict) -> None:
     if run.params.run.forward_only:
         return
-    if run.step.guards:
+    if run.step.skip_nonfinite:
         _check_skipped(run, step, values)
         return
     broken = [n for n in ("total_loss", "gradient_norm") if not math.isfinite(values[n])]
@@ -216,7 +216,7 @@ def _check_finite(run: TrainingRun, step: int, values: dict) -> None:
         raise NonFiniteError(
             f"{' and '.join(broken)} not finite at step {step} (learning rate "
             f"{values['learning_rate']:g}); lower --learning_rate, set --gradient_clip, or "
-            "--on_nonfinite=skip. No checkpoint was written of it"
+            "--on_nonfinite=skip. This step was not saved"
         )
 
 
@@ -226,19 +226,19 @@ def _check_skipped(run: TrainingRun, step: int, values: dict) -> None:
         raise NonFiniteError(
             f"the last {skipped} steps, up to step {step}, were skipped: none had finite gradients "
             f"(learning rate {values['learning_rate']:g}, loss scale {values['loss_scale']:g}). "
-            f"The weights are those of step {step - skipped}; start anew with a lower "
+            f"The weights are those of step {step - skipped}; start again with a lower "
             "--learning_rate or with --gradient_clip"
         )
 
 
 def _check_weights(run: TrainingRun, step: int) -> None:
-    """Before a save: values may not have been read, and finite gradients can overflow weights."""
+    """Checks the weights before a save, since finite gradients can overflow them."""
     broken = run.state.non_finite_weights()
     if broken:
         more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
         raise NonFiniteError(
             f"{', '.join(broken[:3])}{more} not finite after step {step}; lower --learning_rate or "
-            "set --gradient_clip. No checkpoint was written of it"
+            "set --gradient_clip. This step was not saved"
         )
 
 

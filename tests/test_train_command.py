@@ -340,7 +340,7 @@ def test_a_run_from_published_weights(tmp_path, capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert "Starting from the weights of weights/efficientnet_lite0/model.ckpt" in lines
     heads = [f"efficientnet-lite0/head/dense/{name}" for name in ("kernel", "bias")]
-    told = f"It has 1000 classes, the network 10: {', '.join(heads)} start anew"
+    told = f"It has 1000 classes, the network 10: {', '.join(heads)} keep their initial values"
     assert told in lines
     published = store.read("weights/efficientnet_lite0")
     ours = store.read("run")

@@ -1,1 +1,1 @@
-"""Devices, where variables live, how gradients are reduced, how batches reach the towers."""
+"""Devices, placement of variables, reduction of gradients, and batches for the towers."""

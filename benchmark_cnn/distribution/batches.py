@@ -1,10 +1,8 @@
-"""From a data set to one slice of the batch per tower.
-
-The batches of one pipeline, dealt out to the towers.
-"""
+"""The batches of one pipeline, dealt out to the towers."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,18 +11,7 @@ import tensorflow as tf
 from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.interfaces import Dataset
 
-
-class _SameBatch:
-    """Batches that never change and live on the towers' devices: the benchmark's input."""
-
-    def __init__(self, batch: tuple):
-        self.batch = batch
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return self.batch
+_PREFETCHED_PER_TOWER = 2
 
 
 def training_batches(
@@ -37,15 +24,17 @@ def training_batches(
     start_example: int = 0,
     subset: str = "train",
 ) -> Iterator:
-    """Endless (images, labels) of per-tower values; batch i of the stream goes to tower i % N.
+    """Yields (images, labels) of per-tower values without end.
+
+    Synthetic batches never change and stay on the towers' devices.
 
     Args:
-      batch_size: examples per tower and step.
-      start_example: position in the stream to begin with, for a resumed run.
-      subset: the one to train on.
+        batch_size: examples per tower and step.
+        start_example: position in the stream at which a resumed run continues.
+        subset: the subset to train on.
     """
     if dataset.synthetic:
-        return _SameBatch(_synthetic(manager, dataset, batch_size, image_size, seed))
+        return itertools.repeat(_synthetic(manager, dataset, batch_size, image_size, seed))
     batches = dataset.train_batches(
         batch_size=batch_size,
         image_size=image_size,
@@ -59,9 +48,9 @@ def training_batches(
 def evaluation_batches(
     manager: VariableManager, dataset: Dataset, *, batch_size: int, image_size: int, subset: str
 ) -> Iterator:
-    """(images, labels, is_real) of per-tower values: every example once, then padding for ever.
+    """Yields (images, labels, is_real) of per-tower values: every example once, then padding.
 
-    The padding (is_real all false) keeps every tower busy to the same last step.
+    The endless padding (is_real all False) keeps every tower busy up to the same last step.
     """
     real = dataset.eval_batches(batch_size=batch_size, image_size=image_size, subset=subset)
     spec: Any = real.element_spec
@@ -75,34 +64,27 @@ def evaluation_batches(
     return distribute(manager, endless)
 
 
-def _synthetic(manager, dataset, batch_size, image_size, seed) -> tuple:
-    def value(part: int):
-        def on_tower(context: tf.distribute.ValueContext) -> tf.Tensor:
-            shard = (context.replica_id_in_sync_group, context.num_replicas_in_sync)
-            batches = dataset.train_batches(
-                batch_size=batch_size, image_size=image_size, seed=seed, shard=shard
-            )
-            return next(iter(batches))[part]
-
-        return manager.strategy.experimental_distribute_values_from_function(on_tower)
-
-    return value(0), value(1)
-
-
-_PREFETCHED_PER_TOWER = 2
-
-
 def distribute(manager: VariableManager, batches: tf.data.Dataset) -> Iterator:
-    """Per-tower values: of an endless `batches`, batch i goes to tower i mod N."""
-    batches = _untuned(batches.prefetch(_PREFETCHED_PER_TOWER * manager.num_towers))
+    """Yields per-tower values of an endless `batches`: batch i goes to tower i mod N."""
+    batches = without_autotune(batches.prefetch(_PREFETCHED_PER_TOWER * manager.num_towers))
     if manager.shares_memory:
         return _SharedBatches(manager, batches)
     options = tf.distribute.InputOptions(experimental_fetch_to_device=True)
     return iter(manager.strategy.distribute_datasets_from_function(lambda _: batches, options))
 
 
+def without_autotune(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Disables tf.data autotuning: its thread can delay the deletion of an iterator by a minute.
+
+    The delay would come at the end of an evaluation, for example, with training waiting.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.with_options(options)
+
+
 class _SharedBatches:
-    """For towers that share the host's memory: each takes its batch from where it lies."""
+    """The iterator for towers that share the host's memory: no batch is copied."""
 
     def __init__(self, manager: VariableManager, batches: tf.data.Dataset):
         self._manager = manager
@@ -120,16 +102,19 @@ class _SharedBatches:
     def _take(self):
         if tf.executing_eagerly():
             return next(self._batches)
-        # More than 32 times `next` in one graph is an error to TensorFlow.
+        # TensorFlow rejects more than 32 calls of `next` in one graph.
         return self._batches.get_next_as_optional().get_value()
 
 
-def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """`batches` with the parallelism and the buffers that they were given.
+def _synthetic(manager, dataset, batch_size, image_size, seed) -> tuple:
+    def value(part: int):
+        def on_tower(context: tf.distribute.ValueContext) -> tf.Tensor:
+            shard = (context.replica_id_in_sync_group, context.num_replicas_in_sync)
+            batches = dataset.train_batches(
+                batch_size=batch_size, image_size=image_size, seed=seed, shard=shard
+            )
+            return next(iter(batches))[part]
 
-    tf.data's tuning thread can miss that its iterator is deleted, and sleep on, for up to a minute,
-    while the deletion waits for it: at the end of an evaluation, say, with training behind it.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return batches.with_options(options)
+        return manager.strategy.experimental_distribute_values_from_function(on_tower)
+
+    return value(0), value(1)

@@ -11,7 +11,13 @@ from common.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """`kind` "gpu" or "cpu"; one tower each in `towers`; where one shared copy would live."""
+    """The devices of a run.
+
+    Attributes:
+        kind: "gpu" or "cpu".
+        towers: TensorFlow's device names, one per tower.
+        parameter_device: where `parameter_server` keeps the variables.
+    """
 
     kind: str
     towers: tuple[str, ...]
@@ -19,10 +25,10 @@ class Devices:
 
 
 def prepare(hardware) -> Devices:
-    """Set up TensorFlow's runtime for `hardware` (HardwareParams). Call before TensorFlow computes.
+    """Configures TensorFlow's runtime for `hardware` (HardwareParams), before its first operation.
 
     Raises:
-      UsageError: more GPUs asked for than visible, or a runtime that is already in use.
+        UsageError: more GPUs requested than visible, or a runtime that is already in use.
     """
     import tensorflow as tf
 
@@ -49,7 +55,7 @@ def _prepare_gpus(hardware, gpus) -> tuple[str, ...]:
         raise UsageError(
             f"--device=gpu: TensorFlow sees no GPU{built}; "
             "`make setup GPU=1` installs the CUDA libraries, --device=cpu runs without, and "
-            "TF_CPP_MIN_LOG_LEVEL=0 in the environment shows what it looked for"
+            "TF_CPP_MIN_LOG_LEVEL=0 in the environment shows which libraries are missing"
         )
     indices = [int(i) for i in hardware.gpu_indices.split(",")] if hardware.gpu_indices else None
     indices = indices or list(range(hardware.num_gpus))
@@ -83,8 +89,8 @@ def _split_cpu(hardware) -> tuple[str, ...]:
                 cpu, [tf.config.LogicalDeviceConfiguration()] * num_towers
             )
             if hardware.num_intra_threads is None and num_towers > (os.cpu_count() or 1):
-                # The towers keep the cores busy by themselves. Each has a thread pool of its own,
-                # and eight pools on two cores cost a tenth of the speed.
+                # The towers alone keep the cores busy. Each has its own thread pool, and eight
+                # pools on two cores cost a tenth of the speed.
                 tf.config.threading.set_intra_op_parallelism_threads(1)
         except RuntimeError as error:
             raise UsageError(

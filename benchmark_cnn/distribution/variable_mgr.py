@@ -1,4 +1,4 @@
-"""Variable managers: where variables live, and how the gradients of the towers meet.
+"""Variable managers: where variables live, and how the towers' gradients are reduced.
 
 A tower is one copy of the network's forward and backward pass on one device. tf.distribute places
 the variables and runs the towers; a manager adds what `--variable_update` means:
@@ -9,14 +9,12 @@ the variables and runs the towers; a manager adds what `--variable_update` means
 | `parameter_server` | one copy, towers read it      | averaged, the one copy updated       |
 | `independent`      | a copy on every tower         | not exchanged: the scaling ceiling   |
 
-Whatever the kind, a gradient is the mean over the global batch (the ancestors summed in some
-modes, so that the learning rate depended on the mode).
+In every kind a gradient is the mean over the global batch (tf_cnn_benchmarks sums in some modes,
+so that the learning rate depends on the mode).
 
-`--all_reduce_spec`: how the gradients of replicated towers meet.
-
-A spec is `ALGORITHM` or `ALGORITHM:BYTES`. The algorithms are those tf.distribute offers, under
-the names tf_cnn_benchmarks gave them; BYTES (suffix K, M or G, powers of 1024) packs consecutive
-gradients into buffers of at most that size, so that small tensors travel together.
+`--all_reduce_spec` is `ALGORITHM` or `ALGORITHM:BYTES`. The algorithms are those of tf.distribute,
+under tf_cnn_benchmarks' names; BYTES (suffix K, M or G, powers of 1024) packs consecutive gradients
+into buffers of at most that size, so that small tensors are reduced together.
 """
 
 from __future__ import annotations
@@ -29,22 +27,26 @@ import tensorflow as tf
 from benchmark_cnn.params.values import AllReduceSpec
 from common.errors import RunError
 
-SELF_CHECK_SIZE = 1027  # odd, and larger than one cache line: a wrong split shows
+_SELF_CHECK_SIZE = 1027  # odd, and larger than one cache line: reveals a wrong split
 
 
 class VariableManager:
-    """A tf.distribute strategy, and whether the towers exchange what they compute."""
+    """A tf.distribute strategy, and how the towers exchange what they compute.
+
+    Args:
+        exchanges: whether gradients are averaged over the towers.
+        shares_memory: whether all towers are on one CPU.
+        pack_bytes: size of the buffers that gradients are packed into; 0 packs none.
+    """
 
     def __init__(
         self,
-        kind: str,
         strategy: tf.distribute.Strategy,
         *,
         exchanges: bool,
         shares_memory: bool = False,
         pack_bytes: int = 0,
     ):
-        self.kind = kind
         self.strategy = strategy
         self.exchanges = exchanges
         self.shares_memory = shares_memory
@@ -55,20 +57,20 @@ class VariableManager:
         return self.strategy.num_replicas_in_sync
 
     def scope(self) -> contextlib.AbstractContextManager:
-        """Variables created inside live where this manager wants them."""
+        """Returns a context in which variables are created where this manager places them."""
         return self.strategy.scope()
 
-    def create_beside(self, variable, initial_value, name: str):
-        """A non-trainable variable with the placement of `variable`: a slot or an average."""
+    def create_colocated(self, variable, initial_value, name: str):
+        """Creates a non-trainable variable (slot or average) on the devices of `variable`."""
         with self.scope(), self.strategy.extended.colocate_vars_with(variable):
             return tf.Variable(initial_value, trainable=False, name=name)
 
     def run_towers(self, tower: Callable, args: tuple):
-        """Run `tower` once per device; `args` are per-tower values or shared tensors."""
+        """Runs `tower` once per device; `args` are per-tower values or shared tensors."""
         return self.strategy.run(tower, args=args)
 
     def aggregate(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Mean of each tensor over the towers, on every tower. Called inside a tower."""
+        """Averages each tensor over the towers. Called inside a tower."""
         if not self.exchanges or self.num_towers == 1:
             return list(tensors)
         context = tf.distribute.get_replica_context()
@@ -79,35 +81,34 @@ class VariableManager:
         return unpack(buffers, tensors, self.pack_bytes)
 
     def computed_once(self, values: Sequence) -> list:
-        """`values` that all towers computed alike, from tower 0 alone. Called between the towers.
+        """Takes `values` that are equal on all towers from tower 0. Called between the towers.
 
-        Only where the towers share one memory: there a tensor passes between devices without being
-        copied, and what the other towers would compute is left out of the graph. Between GPUs it is
-        cheaper that each computes for itself.
+        On one CPU a tensor passes between devices without a copy, and the other towers' identical
+        computations drop out of the graph. Between GPUs it is cheaper that each computes them.
         """
         if not (self.exchanges and self.shares_memory):
             return list(values)
         return [self.local_results(value)[0] for value in values]
 
     def update(self, variable, function: Callable, args: tuple):
-        """Call `function(copy, *args)` for each copy of `variable`. Called between the towers.
+        """Calls `function(copy, *args)` for each copy of `variable`. Called between the towers.
 
-        Per-tower values in `args` arrive as the tensor of that copy's tower.
+        Per-tower values in `args` become the tensor of that copy's tower.
         """
         return self.strategy.extended.update(variable, function, args=args, group=True)
 
     def local_results(self, value) -> tuple:
-        """The values of a tower's result, first tower first."""
+        """Returns the values of a per-tower result, first tower first."""
         return self.strategy.experimental_local_results(value)
 
     def read(self, variable) -> tf.Tensor:
-        """The value that is saved: the first copy's (all copies are equal but in `independent`)."""
+        """Returns the first copy, which is saved. Copies differ only in `independent`."""
         return self.local_results(variable)[0].read_value()
 
     def check_sum(self) -> None:
-        """Average known tensors over the towers, and stop if any tower sees a wrong mean.
+        """Averages known tensors over the towers, and raises RunError if a mean is wrong.
 
-        A broken peer-to-peer link or collective library shows as silent NaN or drift otherwise.
+        A broken peer-to-peer link or collective library would otherwise cause silent NaN or drift.
         """
         if not self.exchanges or self.num_towers == 1:
             return
@@ -117,14 +118,14 @@ class VariableManager:
             def tower():
                 context = tf.distribute.get_replica_context()
                 number = tf.cast(context.replica_id_in_sync_group + 1, tf.float32)
-                ramp = tf.range(SELF_CHECK_SIZE, dtype=tf.float32)
+                ramp = tf.range(_SELF_CHECK_SIZE, dtype=tf.float32)
                 return tuple(self.aggregate([number * ramp, number * tf.ones([3, 5])]))
 
             return [self.local_results(part) for part in self.run_towers(tower, ())]
 
         mean = (self.num_towers + 1) / 2
         ramps, ones = averages()
-        ramp = tf.range(SELF_CHECK_SIZE, dtype=tf.float32)
+        ramp = tf.range(_SELF_CHECK_SIZE, dtype=tf.float32)
         for tower, (got_ramp, got_ones) in enumerate(zip(ramps, ones, strict=True)):
             # Small integers and their halves: exact in float32, so any difference is a fault.
             if not (tf.reduce_all(got_ramp == mean * ramp) and tf.reduce_all(got_ones == mean)):
@@ -137,18 +138,17 @@ class VariableManager:
 def make(
     kind: str, devices: Sequence[str], *, parameter_device: str, spec: AllReduceSpec
 ) -> VariableManager:
-    """The manager that `--variable_update=kind` names, over `devices` (one tower each)."""
+    """Makes the manager of `--variable_update=kind` over `devices` (one tower each)."""
     on_cpu = all("CPU" in device for device in devices)
     if kind == "parameter_server":
         strategy = tf.distribute.experimental.CentralStorageStrategy(
             compute_devices=list(devices), parameter_device=parameter_device
         )
-        return VariableManager(kind, strategy, exchanges=True, shares_memory=on_cpu)
+        return VariableManager(strategy, exchanges=True, shares_memory=on_cpu)
     strategy = tf.distribute.MirroredStrategy(
         list(devices), cross_device_ops=cross_device_ops(spec, devices)
     )
     return VariableManager(
-        kind,
         strategy,
         exchanges=kind == "replicated",
         shares_memory=on_cpu,
@@ -157,10 +157,8 @@ def make(
 
 
 def cross_device_ops(spec: AllReduceSpec, devices: Sequence[str]):
-    """The tf.distribute object that carries out `spec` between `devices`."""
-    import tensorflow as tf
-
-    # Our own packing replaces NCCL's, which knows a number of packs but no size.
+    """Makes the tf.distribute object that carries out `spec` between `devices`."""
+    # Our packing by size replaces tf.distribute's packing by number.
     num_packs = 0 if spec.pack_bytes else 1
     if spec.algorithm == "nccl":
         return tf.distribute.NcclAllReduce(num_packs=num_packs)
@@ -171,7 +169,7 @@ def cross_device_ops(spec: AllReduceSpec, devices: Sequence[str]):
 
 
 def pack_groups(byte_sizes: Sequence[int], pack_bytes: int) -> list[list[int]]:
-    """Split indices 0..n-1 into runs of at most `pack_bytes` each; a larger tensor goes alone."""
+    """Groups consecutive indices into at most `pack_bytes` each; a larger tensor stays alone."""
     groups: list[list[int]] = []
     filled = 0
     for index, size in enumerate(byte_sizes):
@@ -185,9 +183,7 @@ def pack_groups(byte_sizes: Sequence[int], pack_bytes: int) -> list[list[int]]:
 
 
 def pack(tensors: Sequence, pack_bytes: int) -> list:
-    """Concatenate `tensors` (static shapes, one dtype) into flat buffers; see `unpack`."""
-    import tensorflow as tf
-
+    """Concatenates `tensors` (static shapes, one dtype) into flat buffers; see `unpack`."""
     return [
         tf.concat([tf.reshape(tensors[i], [-1]) for i in group], 0)
         for group in pack_groups([_num_bytes(t) for t in tensors], pack_bytes)
@@ -195,9 +191,7 @@ def pack(tensors: Sequence, pack_bytes: int) -> list:
 
 
 def unpack(buffers: Sequence, like: Sequence, pack_bytes: int) -> list:
-    """Cut the buffers of `pack` back into tensors with the shapes of `like`."""
-    import tensorflow as tf
-
+    """Splits the buffers of `pack` into tensors with the shapes of `like`."""
     tensors = []
     for buffer, group in zip(
         buffers, pack_groups([_num_bytes(t) for t in like], pack_bytes), strict=True

@@ -156,7 +156,7 @@ class Reporter:
     def finish(self) -> dict:
         """Close the run: totals, curves, run.json."""
         speed = self._speed.report()
-        if self._run.evaluates:
+        if self._run.settings.evaluates:
             console.log(console.DONE_WITH_TRAINING)
         if self._speed.num_steps:
             console.log(*console.total_lines(speed.images_per_sec))
@@ -209,7 +209,7 @@ class Reporter:
         recent = self._speed.report(since=max(0, self._speed.num_steps - 100))
         if not self._run.state.scales_loss:
             values["loss_scale"] = None
-        if self._run.step.guards:
+        if self._run.step.skip_nonfinite:
             values["skipped_steps"] = int(self._run.state.skipped_steps)
         self._summaries.scalars(
             step,

@@ -1,10 +1,8 @@
-"""From the towers' gradients to the one that is applied: aggregate, unscale, check, clip.
+"""From the towers' gradients to the applied one: aggregate, unscale, decay, clip, next loss scale.
 
-The order is the point. Clipping or checking before the towers have met gives results that depend
-on how the batch was divided: two towers with gradients [3, 0] and [0, 4], clipped to norm 1 each
-and then summed, give [1, 1]; the sum clipped to norm 1 is [0.6, 0.8].
-
-Dynamic loss scaling for float16, as pure functions of tensors (arXiv:1710.03740 section 3.2).
+The order matters. Clipping before aggregation gives results that depend on how the batch was
+divided: two towers with gradients [3, 0] and [0, 4], clipped to norm 1 each and then summed, give
+[1, 1]; the sum clipped to norm 1 is [0.6, 0.8].
 """
 
 from __future__ import annotations
@@ -19,9 +17,9 @@ from benchmark_cnn.step.tower import TowerResult
 
 
 def aggregate(manager: VariableManager, result: TowerResult) -> TowerResult:
-    """Mean of everything the towers computed. Called inside a tower.
+    """Averages the towers' results. Called inside a tower.
 
-    The moving statistics and the scalars are many and small: they travel as one buffer.
+    The moving statistics and the scalars are many and small: one buffer carries them all.
     """
     small = [*result.statistics, result.scalars]
     buffer = tf.concat([tf.reshape(tensor, [-1]) for tensor in small], 0)
@@ -34,7 +32,7 @@ def aggregate(manager: VariableManager, result: TowerResult) -> TowerResult:
 
 
 def unscale(gradients: Sequence[tf.Tensor], loss_scale) -> list[tf.Tensor]:
-    """Divide the loss scale out, in float32 (the gradients of float32 variables already are)."""
+    """Divides by the loss scale, in float32, which gradients of float32 variables already are."""
     if loss_scale is None:
         return list(gradients)
     return [gradient / loss_scale for gradient in gradients]
@@ -43,7 +41,7 @@ def unscale(gradients: Sequence[tf.Tensor], loss_scale) -> list[tf.Tensor]:
 def add_weight_decay(
     gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable], weight_decays: Sequence[float]
 ) -> list[tf.Tensor]:
-    """Add the gradient of 0.5 * decay * |v|^2 of each variable: once, whatever the towers."""
+    """Adds the gradient of 0.5 * decay * |v|^2, once, however many towers there are."""
     return [
         gradient + decay * variable if decay else gradient
         for gradient, variable, decay in zip(gradients, variables, weight_decays, strict=True)
@@ -51,17 +49,16 @@ def add_weight_decay(
 
 
 def global_norm(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Euclidean norm over all gradients together; not finite if any element is not."""
+    """Returns the Euclidean norm of all gradients; it is not finite if any element is not."""
     return tf.linalg.global_norm(gradients)
 
 
 def clip(
     gradients: Sequence[tf.Tensor], *, limit: float | None, mode: str, norm
 ) -> list[tf.Tensor]:
-    """`norm`: scale all so that their global norm is at most `limit`; `value`: each element.
+    """Clips the global norm (mode "norm") or each element (mode "value") to `limit`.
 
-    Gradients whose norm is not finite come out as NaN, all of them: a limit would make an infinite
-    one look sound.
+    If the norm is not finite, all gradients become NaN: clipping would hide an infinite element.
     """
     if limit is None:
         return list(gradients)
@@ -73,7 +70,7 @@ def clip(
 
 
 class LossScale(NamedTuple):
-    """`scale`, a float32 scalar, and `good_steps`, int64, finite steps since it last changed."""
+    """`scale`, float32, and `good_steps`, int64: finite steps since the scale last changed."""
 
     scale: tf.Tensor
     good_steps: tf.Tensor
@@ -88,23 +85,20 @@ def next_scale(
     minimum: float = 1.0,
     maximum: float = 2.0**24,
 ) -> LossScale:
-    """The loss scale after a step.
+    """Returns the dynamic loss scale of the next step (arXiv:1710.03740 section 3.2).
 
-    A step with a non-finite gradient on any tower halves the scale; a finite one is counted; a
-    finite one that finds `increase_every` already counted doubles the scale, as in
-    tf_cnn_benchmarks (so doubling takes increase_every + 1 finite steps). Every change starts the
-    count again at zero. Scales are powers of two: scaling and unscaling then round nothing.
+    A step with a non-finite gradient halves the scale. A finite step is counted, unless
+    `increase_every` are counted already: then it doubles the scale, as in tf_cnn_benchmarks (so
+    doubling takes increase_every + 1 finite steps). Every change resets the count. Scales are
+    powers of two, so scaling and unscaling do not round.
 
     Args:
-      scale: float32 scalar the step used.
-      good_steps: int64 scalar, finite steps counted before this one.
-      finite: bool scalar: all gradients of all towers were finite.
-      increase_every: `--fp16_inc_loss_scale_every_n`.
-      minimum, maximum: bounds. float16 ends at 65504, so scales near the upper bound are of use
-        only to losses that are very small.
-
-    Returns:
-      The state for the next step.
+        scale: float32 scalar that the step used.
+        good_steps: int64 scalar, finite steps counted before this one.
+        finite: bool scalar, whether all gradients of all towers were finite.
+        increase_every: `--fp16_inc_loss_scale_every_n`.
+        minimum, maximum: bounds. float16 ends at 65504, so scales near the upper bound help only
+            very small losses.
     """
     scale = tf.convert_to_tensor(scale, tf.float32)
     good_steps = tf.convert_to_tensor(good_steps, tf.int64)

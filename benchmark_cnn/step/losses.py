@@ -1,47 +1,33 @@
-"""The loss of a tower: cross entropy with label smoothing, and weight decay per variable."""
+"""Losses: cross entropy with label smoothing, and weight decay."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 import tensorflow as tf
+
+from benchmark_cnn.interfaces import ForwardResult, MixedLabels
 
 # Weight of the auxiliary classifier's cross entropy (the released TF-Slim Inception and NASNet
 # training code; GoogLeNet, arXiv:1409.4842 section 5, used 0.3).
 AUXILIARY_WEIGHT = 0.4
 
 
-class MixedLabels(NamedTuple):
-    """The labels of images that are mixtures of two.
-
-    first, second: [B] integers.
-    share_of_first: float32 [B], 0..1; the rest is the second's.
-    """
-
-    first: tf.Tensor
-    second: tf.Tensor
-    share_of_first: tf.Tensor
-
-
 def cross_entropy(
     logits: tf.Tensor, labels: tf.Tensor | MixedLabels, label_smoothing: float = 0.0
 ) -> tf.Tensor:
-    """Softmax cross entropy, the mean over the batch.
+    """Computes the mean softmax cross entropy of a batch, in nats, float32.
 
     With smoothing e the target is 1-e on the label plus e spread evenly over all C outputs
     (arXiv:1512.00567 section 7), which is (1-e) * CE + e * mean over classes of -log softmax:
     no [B, C] target is built.
 
     Args:
-      logits: [B, C], any float type; computed in float32.
-      labels: [B] integers in 0..C-1. Outside that range TensorFlow raises on a CPU and gives NaN
-        on a GPU. Of mixed labels each has its share in the target.
-      label_smoothing: e, in 0..1.
-
-    Returns:
-      A float32 scalar.
+        logits: [B, C], any float type; computed in float32.
+        labels: integers [B] in 0..C-1, or a mixture of two. Out of range, TensorFlow raises on a
+            CPU and returns NaN on a GPU.
+        label_smoothing: e, in 0..1.
     """
     logits = tf.cast(logits, tf.float32)
     hard = tf.reduce_mean(_of_each_example(logits, labels))
@@ -52,7 +38,7 @@ def cross_entropy(
 
 
 def _of_each_example(logits: tf.Tensor, labels: tf.Tensor | MixedLabels) -> tf.Tensor:
-    """The cross entropy without smoothing, float32 [B]. It is linear in the target."""
+    """Returns the cross entropy without smoothing, float32 [B]. It is linear in the target."""
     if not isinstance(labels, MixedLabels):
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     share = labels.share_of_first
@@ -61,15 +47,12 @@ def _of_each_example(logits: tf.Tensor, labels: tf.Tensor | MixedLabels) -> tf.T
 
 
 def l2_penalty(tensors: Sequence[tf.Tensor | tf.Variable], weight_decay: float) -> tf.Tensor:
-    """`0.5 * weight_decay * sum of squares` over all tensors; its gradient is `weight_decay * v`.
+    """Computes `0.5 * weight_decay * sum of squares`; its gradient is `weight_decay * v`.
 
     Args:
-      tensors: float32, any shapes; none at all gives 0. The order is the order of summation: hand
-        them in the network's order, since that of a set differs from run to run.
-      weight_decay: the L2 factor.
-
-    Returns:
-      A float32 scalar.
+        tensors: float32, any shapes, summed in this order (which has to be the network's: the
+            order of a set differs from run to run). None at all give 0.
+        weight_decay: the L2 factor.
     """
     if not tensors or not weight_decay:
         return tf.zeros([], tf.float32)
@@ -77,11 +60,11 @@ def l2_penalty(tensors: Sequence[tf.Tensor | tf.Variable], weight_decay: float) 
 
 
 def decayed_names(network_decayed: Iterable[str], exclude_regex: str | None) -> frozenset[str]:
-    """The checkpoint names whose variables decay.
+    """Returns the checkpoint names of the variables that decay.
 
     Args:
-      network_decayed: names of the conv, depthwise and dense kernels, as the network lists them.
-      exclude_regex: names in which it is found (anywhere) do not decay; None excludes nothing.
+        network_decayed: names of the conv, depthwise and dense kernels, as the network lists them.
+        exclude_regex: excludes the names in which it is found, anywhere; None excludes nothing.
     """
     if exclude_regex is None:
         return frozenset(network_decayed)
@@ -90,9 +73,9 @@ def decayed_names(network_decayed: Iterable[str], exclude_regex: str | None) -> 
 
 
 def classification_loss(label_smoothing: float) -> Callable:
-    """Cross entropy of the logits and, where there are any, of the auxiliary logits."""
+    """Returns the cross entropies of the logits and of the auxiliary logits, 0 without any."""
 
-    def loss(output, labels):
+    def loss(output: ForwardResult, labels):
         main = cross_entropy(output.logits, labels, label_smoothing)
         if output.aux_logits is None:
             return main, tf.zeros([])

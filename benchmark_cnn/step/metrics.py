@@ -1,7 +1,7 @@
-"""Exact top-1, top-5 and loss over a data set, whatever the batch size and the number of towers.
+"""Exact top-1, top-5 and loss over a data set, for any batch size and number of towers.
 
-An evaluation counts, and divides once at the end: a mean of batch means weighs a short last batch
-like a full one.
+An evaluation counts, and divides once at the end: a mean of batch means would give a short last
+batch the weight of a full one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _LOSS_RESOLUTION = 2.0**26
 
 
 class Counts(NamedTuple):
-    """Sums over examples; add those of batches and towers, then ask for the `result`.
+    """Sums over examples: `top_1`, `top_5` and `examples` int64, `loss_sum` float64, scalars.
 
-    Scalars: `top_1`, `top_5` and `examples` int64, `loss_sum` float64.
+    Counts of disjoint sets of examples (batches, towers) add up.
     """
 
     top_1: Any
@@ -29,14 +29,13 @@ class Counts(NamedTuple):
     examples: Any
 
     def __add__(self, other: Counts) -> Counts:  # type: ignore[override]
-        """The counts of two disjoint sets of examples together."""
         return Counts(*(a + b for a, b in zip(self, other, strict=True)))
 
     def result(self) -> dict[str, float]:
-        """`top_1` and `top_5` as fractions, mean `loss` (nats), and `examples`.
+        """Returns `top_1` and `top_5` as fractions, the mean `loss` in nats, and `examples`.
 
         Raises:
-          DataError: nothing was counted.
+            DataError: nothing was counted.
         """
         examples = int(self.examples)
         if examples == 0:
@@ -50,27 +49,24 @@ class Counts(NamedTuple):
 
 
 def zero() -> Counts:
-    """The counts of no examples."""
+    """Returns the counts of no examples."""
     nothing = tf.zeros([], tf.int64)
     return Counts(nothing, nothing, tf.zeros([], tf.float64), nothing)
 
 
 def count(logits: tf.Tensor, labels: tf.Tensor, is_real: tf.Tensor | None = None) -> Counts:
-    """Counts a batch.
+    """Counts the real examples of a batch. Their loss is cross entropy without label smoothing.
 
-    An example is right in the top k if fewer than k classes come before its label; among equal
-    logits the lower class comes first, as in `tf.math.argmax` and `tf.math.top_k`.
-    (`tf.math.in_top_k` counts every tie as right: a network that has collapsed to equal logits
+    An example is correct in the top k if fewer than k classes rank before its label; among equal
+    logits the lower class ranks first, as in `tf.math.argmax` and `tf.math.top_k`.
+    (`tf.math.in_top_k` counts every tie as correct: a network that has collapsed to equal logits
     would then be 100% accurate.) A row with a NaN or an infinity is wrong. With 5 classes or fewer
     every other row is in the top 5.
 
     Args:
-      logits: [B, C], any float type; compared as they are, the loss is computed in float64.
-      labels: [B] integers in 0..C-1; those of padding are ignored.
-      is_real: [B] bool, False for padding; None if every row is real.
-
-    Returns:
-      The sums over the real rows. The loss is plain cross entropy, without label smoothing.
+        logits: [B, C], any float type; compared as they are, the loss is computed in float64.
+        labels: integers [B] in 0..C-1; those of padding are ignored.
+        is_real: bool [B], False for padding; None if every row is real.
     """
     if is_real is None:
         is_real = tf.ones_like(labels, tf.bool)
@@ -85,10 +81,10 @@ def count(logits: tf.Tensor, labels: tf.Tensor, is_real: tf.Tensor | None = None
 
 
 def rank(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """How many classes come before the label, int32 [B]; see `count` for ties.
+    """Returns how many classes rank before the label, int32 [B]; see `count` for ties.
 
-    The largest int32 for a row with a NaN or an infinity: the number of classes would place it in
-    the top 5 where there are fewer than five.
+    A row with a NaN or an infinity has the largest int32: with fewer than five classes, their
+    number would place it in the top 5.
     """
     of_label = tf.gather(logits, labels, axis=1, batch_dims=1)[:, tf.newaxis]
     classes = tf.range(tf.shape(logits)[1], dtype=labels.dtype)
@@ -99,7 +95,7 @@ def rank(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """The cross entropy of each example, float64 [B]."""
+    """Returns the cross entropy of each example, float64 [B]."""
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
         labels=labels, logits=tf.cast(logits, tf.float64)
     )

@@ -1,4 +1,4 @@
-"""One tower: forward pass, loss, backward pass of one device's share of the batch."""
+"""A tower's part of a step: forward pass, loss and backward pass of its share of the batch."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from benchmark_cnn.interfaces import BatchAugmentation, Network
+from benchmark_cnn.interfaces import BatchAugmentation, MixedLabels, Network
 from benchmark_cnn.step import losses, metrics
 
 SCALARS = ("cross_entropy", "aux_cross_entropy", "top_1", "top_5")
-# What a batch's augmentation folds into the tower's key, so that no layer draws the same numbers.
+# Folded into the tower's key for its batch augmentation, so that no layer draws the same numbers.
 _AUGMENTATION = 0x6D6978
 _fold_in: Any = tf.random.fold_in  # the stubs say it returns an int
 
 
 class TowerResult(NamedTuple):
-    """What one tower computed, as means over its examples.
+    """Means over the examples of a tower.
 
-    gradients: one float32 tensor per trainable variable, multiplied by the loss scale.
-    statistics: the value each batch-norm moving statistic would take, float32.
-    scalars: float32 [len(SCALARS)].
+    Attributes:
+        gradients: one float32 tensor per trainable variable, multiplied by the loss scale.
+        statistics: the next value of each batch-norm moving statistic, float32.
+        scalars: float32 [len(SCALARS)].
     """
 
     gradients: list[tf.Tensor]
@@ -34,9 +35,10 @@ class TowerResult(NamedTuple):
 class Tower:
     """How every tower runs `network`.
 
-    loss: (ForwardResult, labels) -> (cross entropy, auxiliary cross entropy), scalars. With
-      `augment`, it is given `losses.MixedLabels`.
-    augment: what changes a batch before the forward pass, or None.
+    Attributes:
+        loss: (ForwardResult, labels) -> (cross entropy, auxiliary cross entropy), scalars. With
+            `augment`, the labels are MixedLabels.
+        augment: changes a batch before the forward pass, or None.
     """
 
     network: Network
@@ -51,36 +53,35 @@ class Tower:
 
     @property
     def statistics_names(self) -> list[str]:
-        """Checkpoint names of the moving statistics: all variables that are not trained."""
+        """Checkpoint names of the moving statistics: all variables that are not trainable."""
         trainable = set(self.network.trainable)
         return [name for name in self.network.variables if name not in trainable]
 
     def run(self, micro_batches, *, seed: int, step, loss_scale) -> TowerResult:
-        """Gradients of this tower's mean loss. Called inside a tower.
+        """Computes the gradients of this tower's mean loss. Called inside a tower.
 
         Args:
-          micro_batches: one or more pairs of images [B, H, W, 3] uint8 or float32, 0..255, and
-            labels [B] int32, 0-based; their gradients are averaged.
-          seed, step: with the tower's and the micro-batch's number, the key of all randomness.
-          loss_scale: float32 scalar tensor, or None.
+            micro_batches: one or more pairs of images [B, H, W, 3] uint8 or float32, 0..255, and
+                labels [B] int32, 0-based; their gradients are averaged.
+            seed, step: with the numbers of tower and micro-batch, the key of all randomness.
+            loss_scale: float32 scalar tensor, or None.
         """
         tower = tf.distribute.get_replica_context().replica_id_in_sync_group
         compute = self._forward_backward
         if self.xla_compile:
-            # A function of this tower's own: a shared trace would hold another tower's variables.
+            # One function per tower: a shared trace would hold another tower's variables.
             compute = tf.function(compute, jit_compile=True, autograph=False)
         total: Any = None
         for number, (images, labels) in enumerate(micro_batches):
-            # One micro-batch after the other: their activations must not share the memory.
+            # One micro-batch after the other, so that memory holds the activations of one.
             with tf.control_dependencies([] if total is None else tf.nest.flatten(total)):
                 images = tf.identity(images)
             key = _random_key(seed, step, tower, number)
             if self.network.background_class:
                 labels = labels + 1
             if self.augment is not None:
-                # Out of reach of XLA, whose random numbers are others.
-                images, mixture = self.augment(images, labels, _fold_in(key, _AUGMENTATION))
-                labels = losses.MixedLabels(*mixture)
+                # Outside of the XLA-compiled function: XLA draws other random numbers.
+                images, labels = self.augment(images, labels, _fold_in(key, _AUGMENTATION))
             result = compute(images, labels, key, loss_scale)
             total = result if total is None else tf.nest.map_structure(tf.add, total, result)
         if len(micro_batches) > 1:
@@ -92,9 +93,9 @@ class Tower:
             output = self.network(images, training=not self.forward_only, seed=key)
             cross_entropy, aux_cross_entropy = self.loss(output, labels)
             loss = cross_entropy + losses.AUXILIARY_WEIGHT * aux_cross_entropy
-        # The backward pass begins at the value of the loss. Where a gradient needs only the shape
-        # of what its weight gave, TensorFlow's graph optimizer forgets that the forward pass reads
-        # that weight before it is updated, and the loss is sometimes that of the new weight.
+        # The backward pass starts from the value of the loss. Where a gradient needs only the shape
+        # of a weight's output, TensorFlow's graph optimizer drops the edge that orders the forward
+        # pass before the weight's update, and the loss is sometimes that of the new weight.
         start, cross_entropy, aux_cross_entropy = tf.identity_n(
             [
                 tf.ones([]) if loss_scale is None else loss_scale,
@@ -103,7 +104,7 @@ class Tower:
             ]
         )
         gradients = [] if self.forward_only else self._gradients(tape, loss, start)
-        label = labels.first if isinstance(labels, losses.MixedLabels) else labels
+        label = labels.first if isinstance(labels, MixedLabels) else labels
         rank = metrics.rank(tf.stop_gradient(output.logits), label)
         top_1, top_5 = (tf.reduce_mean(tf.cast(rank < k, tf.float32)) for k in (1, 5))
         scalars = tf.stack([cross_entropy, aux_cross_entropy, top_1, top_5])
@@ -121,6 +122,6 @@ class Tower:
 
 
 def _random_key(seed: int, step, tower, micro_batch: int) -> tf.Tensor:
-    """int32 [2], different for every (step, tower, micro-batch) of a run with `seed`."""
+    """Returns a key, int32 [2], that differs for every step, tower and micro-batch of a run."""
     key = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
     return _fold_in(_fold_in(key, tower), micro_batch)

@@ -1,11 +1,9 @@
-"""Everything a step changes, and its names in a checkpoint.
+"""Everything a step changes, with its names in a checkpoint, and the update of moving averages.
 
-Exponential moving average (EMA) of weights and of batch-norm statistics, as in TF1.
-
+The averages of weights and batch-norm statistics are those of
 `tf.compat.v1.train.ExponentialMovingAverage(decay, num_updates=global_step)`, as the official
-EfficientNet training code uses it: averages start as copies of the variables, trainable variables
-and batch-norm moving statistics are averaged alike, and the decay is smaller early in training so
-that the initial values are forgotten quickly.
+EfficientNet training code uses it: they start as copies of the variables, and the decay is smaller
+early in training so that the initial values are forgotten quickly.
 """
 
 from __future__ import annotations
@@ -21,22 +19,24 @@ from checkpoints.tensor_roles import MOVING_AVERAGE
 
 SKIPPED_IN_A_ROW = "skipped_steps/in_a_row"
 LOSS_SCALE, GOOD_STEPS = "loss_scale", "loss_scale/good_steps"
-# Not in the checkpoints of earlier versions, or of runs in another precision; a run that resumes
-# from those starts with its initial values.
+# Checkpoints of earlier versions and of other precisions lack these; a run that resumes from such a
+# checkpoint keeps their initial values.
 OPTIONAL = frozenset((SKIPPED_IN_A_ROW, LOSS_SCALE, GOOD_STEPS))
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """Weights and moving statistics (the network's), slots, averages, and the counters.
+    """Weights and moving statistics (the network's), slots, averages, and counters (int64).
 
-    slots: checkpoint name of a weight -> slot name -> variable beside it.
-    averages: checkpoint name -> average beside it; empty without a moving average.
-    global_step: int64, batches consumed. skipped_steps: those of them that changed nothing.
-    skipped_in_a_row: int64, how many of those were the last ones.
-    examples_seen: int64, the position in the data, also when the batch size changes on resume.
-    loss_scale, good_steps: of dynamic loss scaling; without it constant, and not saved.
-    scales_loss: whether there is dynamic loss scaling.
+    Attributes:
+        slots: checkpoint name of a weight -> slot name -> variable on the same device.
+        averages: checkpoint name -> average; empty without a moving average.
+        global_step: steps run, including skipped ones.
+        skipped_steps: steps whose update was skipped because a gradient was not finite.
+        skipped_in_a_row: skipped steps since the last update.
+        examples_seen: position in the data, also when the batch size changes on resume.
+        loss_scale, good_steps: see gradients.next_scale; constant and not saved without scaling.
+        scales_loss: whether the loss is scaled.
     """
 
     manager: VariableManager
@@ -52,7 +52,7 @@ class TrainState:
     scales_loss: bool
 
     def named_variables(self) -> dict[str, tf.Variable]:
-        """Checkpoint name -> variable, of everything that a resumed run needs."""
+        """Returns checkpoint name -> variable for everything that a resumed run needs."""
         named = dict(self.variables)
         for name, slots in self.slots.items():
             named |= {f"{name}/{slot}": variable for slot, variable in slots.items()}
@@ -67,11 +67,11 @@ class TrainState:
         }
 
     def tensors(self) -> dict[str, tf.Tensor]:
-        """Checkpoint name -> value to save."""
+        """Returns checkpoint name -> value to save."""
         return {name: self.manager.read(v) for name, v in self.named_variables().items()}
 
     def non_finite_weights(self) -> list[str]:
-        """Checkpoint names of the weights and moving statistics that hold a NaN or an infinity."""
+        """Returns the names of weights and moving statistics that hold a NaN or an infinity."""
         return [
             name
             for name, variable in self.variables.items()
@@ -79,18 +79,18 @@ class TrainState:
         ]
 
     def restore(self, values: Mapping[str, np.ndarray]) -> None:
-        """Assign `values` (checkpoint name -> array) to every copy of every variable named."""
+        """Assigns `values` (checkpoint name -> array) to every copy of the named variables."""
         named = self.named_variables()
         for name, value in values.items():
             named[name].assign(value)
 
     def start_averages(self) -> None:
-        """Let every average begin at the present value of what it follows."""
+        """Sets every average to the current value of its variable."""
         for name, average in self.averages.items():
             average.assign(self.manager.read(self.variables[name]))
 
     def swap_averages(self) -> None:
-        """Exchange weights and averages in place: evaluate, then call again. Exact, no memory."""
+        """Exchanges weights and averages in place, exactly; evaluate, then call it again."""
         for name, average in self.averages.items():
             self.manager.update(self.variables[name], _swap, (average,))
 
@@ -108,16 +108,15 @@ def create(
     with_averages: bool,
     initial_loss_scale: float | None = None,
 ) -> TrainState:
-    """The state of a fresh run of `network`, whose variables exist already.
-
-    Averages start at the weights they follow, as tf.train.ExponentialMovingAverage does.
+    """Creates the state of a new run of `network`, whose variables exist already.
 
     Args:
-      initial_loss_scale: where dynamic loss scaling starts; None where there is none.
+        slot_values: name of each slot -> the value it is filled with.
+        initial_loss_scale: start of dynamic loss scaling; None for no scaling.
     """
     slots = {
         name: {
-            slot: manager.create_beside(
+            slot: manager.create_colocated(
                 network.variables[name],
                 lambda v=network.variables[name], fill=fill: tf.fill(
                     v.shape, tf.cast(fill, v.dtype)
@@ -131,7 +130,7 @@ def create(
     averages = {}
     if with_averages:
         averages = {
-            name: manager.create_beside(
+            name: manager.create_colocated(
                 variable, manager.read(variable), f"{name}/{MOVING_AVERAGE}"
             )
             for name, variable in network.variables.items()
@@ -162,28 +161,25 @@ def _counter(name: str) -> tf.Variable:
 
 
 def decay_at(num_updates: tf.Tensor | int, decay: float) -> tf.Tensor:
-    """`min(decay, (1 + num_updates) / (10 + num_updates))`.
+    """Returns `min(decay, (1 + num_updates) / (10 + num_updates))` as a float32 scalar.
 
     Args:
-      num_updates: how many updates of the weights are finished, the one just made included: 1 after
-        the first. The official code applies its averages under a control dependency on the train
-        op, which has by then added one to the global step it reads.
-      decay: the ceiling, such as 0.9999.
-
-    Returns:
-      A float32 scalar; `1 - decay` is taken from it in float32, as TF1 does.
+        num_updates: finished updates of the weights, including the current one: 1 after the
+            first. (The official code applies its averages under a control dependency on the train
+            op, which has added one to the global step by then.)
+        decay: the ceiling, such as 0.9999.
     """
     num_updates = tf.cast(num_updates, tf.float32)
     return tf.minimum(tf.constant(decay, tf.float32), (1.0 + num_updates) / (10.0 + num_updates))
 
 
 def update(average: tf.Variable, value: tf.Tensor | tf.Variable, decay: tf.Tensor) -> tf.Operation:
-    """`average -= (1 - decay) * (average - value)`: one subtraction and one fused update.
+    """Applies `average -= (1 - decay) * (average - value)`: a subtraction and a fused update.
 
     Args:
-      average: a float32 resource variable on one device.
-      value: float32, the shape of `average`, read after the optimizer's update.
-      decay: float32 scalar, from `decay_at`.
+        average: float32 resource variable on one device.
+        value: float32, the shape of `average`, read after the optimizer's update.
+        decay: float32 scalar, from `decay_at`; `1 - decay` is computed in float32, as in TF1.
     """
     return tf.raw_ops.ResourceApplyGradientDescent(
         var=average.handle,

@@ -1,4 +1,4 @@
-"""One training step: towers, aggregate, unscale, check, clip, update, average - in this order."""
+"""One training step: towers, aggregate, unscale, decay, clip, update, average, in this order."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from benchmark_cnn.distribution.variable_mgr import VariableManager
-from benchmark_cnn.step import gradients as gradient_steps
-from benchmark_cnn.step import gradients as loss_scaling
-from benchmark_cnn.step import losses, optimizers, train_state
+from benchmark_cnn.params.training_params import OptimizationParams
+from benchmark_cnn.step import gradients, losses, optimizers, train_state
 from benchmark_cnn.step.tower import SCALARS, Tower
 from benchmark_cnn.step.train_state import TrainState
 
-# What a step reports, in the order of its vector. Where nobody asked, those that cost a pass over
-# all weights (weight_decay, and gradient_norm without clipping) are NaN.
+# The values of a step, in the order of its vector. Those that cost a pass over all weights
+# (weight_decay, and gradient_norm without clipping) are NaN unless a report was requested.
 REPORT = (
     "total_loss",
     *SCALARS,
@@ -28,12 +27,13 @@ REPORT = (
 
 @dataclasses.dataclass(frozen=True)
 class TrainingStep:
-    """The arithmetic of a step; every field is decided before the first one.
+    """The arithmetic of a step.
 
-    decayed: checkpoint names of the variables that `weight_decay` applies to.
-    on_gradients, on_images: called in summarized steps, inside the graph, with the number of the
-      finished step and the gradients by name or the first tower's images.
-    guards: keep a step with a non-finite gradient from changing anything (skip it).
+    Attributes:
+        decayed: checkpoint names of the variables that weight decay applies to.
+        skip_nonfinite: skip the update when a gradient is not finite.
+        on_gradients, on_images: called in summarized steps, inside the graph, with the number of
+            the finished step and the gradients by name, or the first tower's images.
     """
 
     manager: VariableManager
@@ -41,29 +41,24 @@ class TrainingStep:
     state: TrainState
     optimizer: optimizers.Optimizer
     schedule: Callable
-    weight_decay: float
+    optimization: OptimizationParams
     decayed: frozenset[str]
-    decoupled_weight_decay: bool
-    gradient_clip: float | None
-    gradient_clip_mode: str
-    moving_average_decay: float | None
     global_batch: int
     seed: int
-    guards: bool
-    increase_loss_scale_every: int
+    skip_nonfinite: bool
     on_gradients: Callable | None = None
     on_images: Callable | None = None
 
     def __call__(self, micro_batches, report, summarize) -> tf.Tensor:
-        """Run a step.
+        """Runs a step.
 
         Args:
-          micro_batches: pairs (images, labels) of per-tower values; see Tower.run.
-          report: bool scalar tensor, whether the caller will read the result.
-          summarize: bool scalar tensor, whether to call the hooks.
+            micro_batches: pairs (images, labels) of per-tower values; see Tower.run.
+            report: bool scalar tensor, whether the caller will read the result.
+            summarize: bool scalar tensor, whether to call the hooks.
 
         Returns:
-          float32 [len(REPORT)].
+            float32 [len(REPORT)].
         """
         state = self.state
         step = state.global_step.read_value()
@@ -85,21 +80,24 @@ class TrainingStep:
 
     def _tower(self, micro_batches, report, summarize, step, learning_rate, scale):
         result = self.tower.run(micro_batches, seed=self.seed, step=step, loss_scale=scale)
-        result = gradient_steps.aggregate(self.manager, result)
+        result = gradients.aggregate(self.manager, result)
         nothing = tf.constant(float("nan"))
         if self.tower.forward_only:
             return tf.concat([result.scalars, [0.0]], 0), nothing
         variables = self.tower.trainable
-        finished = gradient_steps.unscale(result.gradients, scale)
-        if not (self.decoupled_weight_decay or self.optimizer.includes_weight_decay):
-            finished = gradient_steps.add_weight_decay(finished, variables, self._weight_decays)
+        finished = gradients.unscale(result.gradients, scale)
+        if not self._decay_is_separate:
+            finished = gradients.add_weight_decay(finished, variables, self._weight_decays)
         if self._always_needs_norm:
-            norm = gradient_steps.global_norm(finished)
+            norm = gradients.global_norm(finished)
         else:
-            norm = tf.cond(report, lambda: gradient_steps.global_norm(finished), lambda: nothing)
+            norm = tf.cond(report, lambda: gradients.global_norm(finished), lambda: nothing)
         decay_loss = tf.cond(report, self._decay_loss, lambda: nothing)
-        finished = gradient_steps.clip(
-            finished, limit=self.gradient_clip, mode=self.gradient_clip_mode, norm=norm
+        finished = gradients.clip(
+            finished,
+            limit=self.optimization.gradient_clip,
+            mode=self.optimization.gradient_clip_mode,
+            norm=norm,
         )
         tf.distribute.get_replica_context().merge_call(
             self._apply, args=(finished, result.statistics, norm, step, learning_rate, summarize)
@@ -107,32 +105,38 @@ class TrainingStep:
         return tf.concat([result.scalars, [decay_loss]], 0), norm
 
     @property
+    def _decay_is_separate(self) -> bool:
+        """Whether weight decay is no part of the gradient that is clipped and applied."""
+        decoupled = self.optimization.decoupled_weight_decay
+        return decoupled or self.optimizer.includes_weight_decay
+
+    @property
     def _always_needs_norm(self) -> bool:
-        return self.guards or self.gradient_clip is not None
+        return self.skip_nonfinite or self.optimization.gradient_clip is not None
 
     @property
     def _weight_decays(self) -> list[float]:
         names = self.tower.network.trainable
-        return [self.weight_decay if name in self.decayed else 0.0 for name in names]
+        return [self.optimization.weight_decay if name in self.decayed else 0.0 for name in names]
 
     def _decay_loss(self):
-        if self.decoupled_weight_decay or self.optimizer.includes_weight_decay:
+        if self._decay_is_separate:
             return tf.zeros([])
         weights = zip(self.tower.trainable, self._weight_decays, strict=True)
         decayed = [variable for variable, decay in weights if decay]
-        return losses.l2_penalty(decayed, self.weight_decay)
+        return losses.l2_penalty(decayed, self.optimization.weight_decay)
 
     def _apply(
         self, _strategy, gradients, statistics, norm, step, learning_rate, summarize
     ) -> None:
-        """Between the towers: update every copy of every variable."""
+        """Updates every copy of every variable. Called between the towers."""
         learning_rate, step = self._shared(learning_rate), self._shared(step)
         gradients = self.manager.computed_once(gradients)
         statistics = self.manager.computed_once(statistics)
         if self.on_gradients is not None:
             named = zip(self.tower.network.trainable, map(self._shared, gradients), strict=True)
             self._hand_out(self.on_gradients, self._shared(summarize), step, dict(named))
-        if not self.guards:
+        if not self.skip_nonfinite:
             self._update_all(gradients, statistics, step, learning_rate)
             return
         tf.cond(
@@ -156,18 +160,20 @@ class TrainingStep:
         return tf.reduce_all([tf.math.is_finite(value) for value in norms])
 
     def _shared(self, value):
-        """The one value of a tensor that every tower holds alike."""
+        """Returns a value that is the same on every tower."""
         return self.manager.local_results(value)[0]
 
     def _update_all(self, gradients, statistics, step, learning_rate) -> None:
-        state = self.state
-        averaging = train_state.decay_at(step + 1, self.moving_average_decay or 0.0)
+        state, weight_decay = self.state, self.optimization.weight_decay
+        average_decay = train_state.decay_at(
+            step + 1, self.optimization.moving_average_decay or 0.0
+        )
         for name, gradient in zip(self.tower.network.trainable, gradients, strict=True):
 
             def update(variable, gradient, slots, average, decayed=name in self.decayed):
-                if decayed and self.decoupled_weight_decay:
+                if decayed and self.optimization.decoupled_weight_decay:
                     optimizers.decay_decoupled(
-                        variable, weight_decay=self.weight_decay, learning_rate=learning_rate
+                        variable, weight_decay=weight_decay, learning_rate=learning_rate
                     )
                 self.optimizer.apply(
                     variable,
@@ -178,7 +184,7 @@ class TrainingStep:
                     decayed=decayed,
                 )
                 if average is not None:
-                    train_state.update(average, variable, averaging)
+                    train_state.update(average, variable, average_decay)
 
             self.manager.update(
                 state.variables[name],
@@ -190,25 +196,24 @@ class TrainingStep:
             def assign(variable, value, average):
                 variable.assign(value)
                 if average is not None:
-                    train_state.update(average, value, averaging)
+                    train_state.update(average, value, average_decay)
 
             self.manager.update(state.variables[name], assign, (value, state.averages.get(name)))
 
     def _count(self, norm) -> None:
-        """Advance the counters, and the loss scale after a good or a skipped step."""
+        """Advances the counters and the loss scale."""
         state = self.state
-        # A forward pass alone has no gradient, and leaves out nothing.
-        if self.guards and not self.tower.forward_only:
+        if self.skip_nonfinite and not self.tower.forward_only:
             finite = self._all_finite(norm)
             state.skipped_steps.assign_add(tf.cast(~finite, tf.int64))
             in_a_row = state.skipped_in_a_row.read_value() + 1
             state.skipped_in_a_row.assign(tf.where(finite, tf.zeros_like(in_a_row), in_a_row))
             if state.scales_loss:
-                scale, good_steps = loss_scaling.next_scale(
+                scale, good_steps = gradients.next_scale(
                     state.loss_scale,
                     state.good_steps,
                     finite,
-                    increase_every=self.increase_loss_scale_every,
+                    increase_every=self.optimization.fp16_inc_loss_scale_every_n,
                 )
                 state.loss_scale.assign(scale)
                 state.good_steps.assign(good_steps)

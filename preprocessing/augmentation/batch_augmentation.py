@@ -9,13 +9,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from preprocessing.augmentation.mixup import (
-    MixedLabels,
-    cutmix,
-    mixed_labels,
-    mixup,
-    mixup_or_cutmix,
-)
+from benchmark_cnn.interfaces import MixedLabels
+from preprocessing.augmentation.mixup import cutmix, mixed_labels, mixup, mixup_or_cutmix
 from preprocessing.augmentation.random_erasing import erase
 from preprocessing.options import BatchOptions
 

@@ -7,20 +7,9 @@ shuffled. Sources: Zhang et al. 2018, arXiv:1710.09412 (mixup); Yun et al. 2019,
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import tensorflow as tf
 
-
-class MixedLabels(NamedTuple):
-    """The labels of mixtures: `share_of_first` float32 [batch] of `first`, the rest of `second`.
-
-    `first` and `second` are integers [batch].
-    """
-
-    first: tf.Tensor
-    second: tf.Tensor
-    share_of_first: tf.Tensor
+from benchmark_cnn.interfaces import MixedLabels
 
 
 def mixup(images: tf.Tensor, key: tf.Tensor, alpha: float) -> tuple[tf.Tensor, tf.Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmark_cnn import training_setup
-from benchmark_cnn.distribution import batches as feeding
+from benchmark_cnn.distribution.batches import training_batches
 from benchmark_cnn.params.validation import make_params
 from benchmark_cnn.step.step_loop import make_step_loop
 from benchmark_cnn.step.training_step import REPORT
@@ -24,11 +24,11 @@ def run_steps(build_network, dataset, *, steps, global_batch, loss=None, prepare
     run = training_setup.set_up(params, Spec(build_network), dataset, loss=loss)
     if prepare:
         prepare(run)
-    batches = feeding.training_batches(
+    batches = training_batches(
         run.manager,
         dataset,
         batch_size=run.plan.batch_per_tower,
-        image_size=run.image_size,
+        image_size=run.settings.image_size,
         seed=params.hardware.tf_random_seed,
         start_example=int(run.state.examples_seen),
     )

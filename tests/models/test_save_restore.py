@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from benchmark_cnn import training_setup
-from benchmark_cnn.distribution import batches as feeding
+from benchmark_cnn.distribution.batches import training_batches
 from benchmark_cnn.params.validation import make_params
 from benchmark_cnn.run import TrainingRun
 from benchmark_cnn.step.step_loop import make_step_loop
@@ -57,14 +57,19 @@ def set_up(name: str, seed: int) -> TrainingRun:
 
 
 def train_one_step(run: TrainingRun) -> None:
-    batches = feeding.training_batches(
-        run.manager, run.dataset, batch_size=2, image_size=run.image_size, seed=1, start_example=0
+    batches = training_batches(
+        run.manager,
+        run.dataset,
+        batch_size=2,
+        image_size=run.settings.image_size,
+        seed=1,
+        start_example=0,
     )
     make_step_loop(run.step, batches, 1)(1, False)
 
 
 def logits_of(run: TrainingRun) -> np.ndarray:
-    shape = [2, run.image_size, run.image_size, 3]
+    shape = [2, run.settings.image_size, run.settings.image_size, 3]
     images = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
     return run.evaluator.network(tf.constant(images), training=False).logits.numpy()
 

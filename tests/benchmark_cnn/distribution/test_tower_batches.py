@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmark_cnn.distribution import batches as tower_batches
 from benchmark_cnn.distribution import variable_mgr
+from benchmark_cnn.distribution.batches import distribute
 from benchmark_cnn.params import values
 from tests.benchmark_cnn.engine import run_steps
 from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, random_examples
@@ -30,7 +30,7 @@ def manager_of(num_towers, kind, *, shares_memory):
 def test_batch_i_goes_to_tower_i_mod_n(kind, shares_memory):
     manager = manager_of(3, kind, shares_memory=shares_memory)
     numbers = tf.data.Dataset.range(1000)
-    batches = tower_batches.distribute(manager, tf.data.Dataset.zip((numbers, numbers)))
+    batches = distribute(manager, tf.data.Dataset.zip((numbers, numbers)))
 
     @tf.function(autograph=False)
     def in_graph():

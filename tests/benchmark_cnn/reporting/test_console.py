@@ -5,42 +5,36 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from benchmark_cnn.distribution.devices import Devices
+from benchmark_cnn.params.validation import make_params
 from benchmark_cnn.reporting import console
-from benchmark_cnn.reporting.console import HeaderFacts
 from benchmark_cnn.reporting.speed import SpeedReport
+from benchmark_cnn.run import RunPlan
 
 ROOT = Path(__file__).resolve().parents[3]
 SPEED = SpeedReport(146.64, 0.349, 0.6, 0.02)
 
 
-def facts(**changes):
-    return HeaderFacts(
-        **{
-            "tensorflow_version": "2.21.0",
-            "model": "resnet50",
-            "dataset": "imagenet",
-            "synthetic": True,
-            "mode": "training",
-            "batch_size_per_device": 64,
-            "num_devices": 2,
-            "num_batches": 100,
-            "num_epochs": 100 * 128 / 1281167,
-            "devices": ("/device:GPU:0", "/device:GPU:1"),
-            "data_format": "NCHW",
-            "optimizer": "sgd",
-            "variables": "replicated",
-            "all_reduce": "nccl",
-        }
-        | changes
+def header(mode="training", *, synthetic=True, gpus=True, accumulation=1, steps=100, **flags):
+    flags = {"optimizer": "sgd", "all_reduce_spec": "nccl", **flags}
+    kind = "GPU" if gpus else "CPU"
+    return console.header_lines(
+        make_params(data_format="NCHW", num_gpus=2, **flags),
+        SimpleNamespace(name="resnet50"),
+        SimpleNamespace(name="imagenet", synthetic=synthetic),
+        Devices(kind.lower(), (f"/device:{kind}:0", f"/device:{kind}:1"), "/device:CPU:0"),
+        RunPlan(64, 2, accumulation, 1281167, warmup_steps=10, total_steps=10 + steps),
+        mode=mode,
     )
 
 
 class TestHeader:
     def test_it_is_the_published_one(self):
-        assert "\n".join(console.header_lines(facts())) == (
+        assert "\n".join(header()) == (
             "TensorFlow:  2.21\n"
             "Model:       resnet50\n"
             "Dataset:     imagenet (synthetic)\n"
@@ -60,34 +54,34 @@ class TestHeader:
         )
 
     def test_real_data(self):
-        assert "Dataset:     imagenet" in console.header_lines(facts(synthetic=False))
+        assert "Dataset:     imagenet" in header(synthetic=False)
 
-    def test_an_all_reduce_that_was_not_chosen(self):
-        assert "AllReduce:   None" in console.header_lines(facts(all_reduce=None))
+    @pytest.mark.parametrize(("gpus", "algorithm"), [(True, "nccl"), (False, "pscpu")])
+    def test_an_all_reduce_that_was_not_chosen(self, gpus, algorithm):
+        assert f"AllReduce:   {algorithm}" in header(gpus=gpus, all_reduce_spec=None)
 
     @pytest.mark.parametrize("variables", ["parameter_server", "independent"])
     def test_no_all_reduce_where_nothing_is_reduced(self, variables):
-        lines = console.header_lines(facts(variables=variables))
+        lines = header(variable_update=variables, all_reduce_spec=None)
         assert not [line for line in lines if "AllReduce" in line]
 
     def test_accumulation_counts_in_the_global_batch(self):
-        lines = console.header_lines(facts(accumulation_steps=3))
+        lines = header(accumulation=3)
         start = lines.index("Batch size:  384 global")
         assert lines[start + 1 : start + 3] == [
             "             64 per device",
             "             3 batches accumulated per update",
         ]
 
-    def test_workers_count_in_the_global_batch(self):
-        lines = console.header_lines(
-            facts(variables="collective_all_reduce", num_workers=4, synchronous=True)
-        )
-        assert "Batch size:  512 global" in lines
-        assert lines[-3:] == ["AllReduce:   nccl", "Sync:        True", "=========="]
+    def test_an_evaluation_is_one_epoch_without_updates(self):
+        lines = header("evaluation", steps=10009)
+        assert "Num batches: 10009" in lines
+        assert "Num epochs:  1.00" in lines
+        assert "Optimizer:   none" in lines
+        assert "AllReduce:   none" in lines
 
-    def test_short_device_names_stay(self):
-        lines = console.header_lines(facts(devices=["/cpu:0", "/job:worker/task:1/device:CPU:3"]))
-        assert "Devices:     ['/cpu:0', '/job:worker/task:1/cpu:3']" in lines
+    def test_device_names_are_short(self):
+        assert "Devices:     ['/cpu:0', '/cpu:1']" in header(gpus=False, all_reduce_spec=None)
 
 
 class TestStepLines:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmark_cnn.interfaces import MixedLabels
 from benchmark_cnn.step import losses
 from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 from preprocessing.options import BatchOptions
@@ -40,7 +41,7 @@ def soft_targets(first, second, shares, smoothing):
 
 
 def mixed_labels(first, second, shares):
-    return losses.MixedLabels(
+    return MixedLabels(
         tf.constant(first, tf.int32), tf.constant(second, tf.int32), tf.constant(shares, tf.float32)
     )
 
@@ -224,7 +225,7 @@ def test_without_augmentation_nothing_is_drawn_and_labels_stay_plain():
     plain, labels = kinds_of_operations(None)
     assert isinstance(labels, tf.Tensor)
     mixing, labels = kinds_of_operations(BatchAugmentation(BatchOptions(**EVERYTHING)))
-    assert isinstance(labels, losses.MixedLabels)
+    assert isinstance(labels, MixedLabels)
     of_mixing = {"ReverseV2", "StatelessRandomGammaV3", "StatelessRandomUniformV2", "SelectV2"}
     assert of_mixing <= mixing
     assert not of_mixing & plain
