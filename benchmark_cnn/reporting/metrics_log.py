@@ -72,11 +72,6 @@ class MetricsLog:
         rows = _whole_rows(self.path)
         self._rewrite([row for row in rows if int(row.split(",")[0]) <= global_step])
 
-    def last_evaluation_step(self) -> int | None:
-        """The last step with an evaluation: a run that was killed before it still owes one."""
-        steps = [row["global_step"] for row in read_rows(self.path) if "eval_top_1" in row]
-        return int(steps[-1]) if steps else None
-
     def sync(self) -> None:
         """Have the disk hold the rows: call it before a checkpoint, for the case of a power cut."""
         with _failure_in_one_line(self.path):

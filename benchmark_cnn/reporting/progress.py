@@ -1,4 +1,4 @@
-"""A progress bar below the printed lines, on a terminal only."""
+"""A progress bar below the printed lines, on terminals only."""
 
 from __future__ import annotations
 
@@ -7,54 +7,29 @@ import math
 import os
 import resource
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
 from benchmark_cnn.reporting import console
 
-# Drawing takes a few milliseconds of Python; twice a second leaves the measured speed alone.
+# Drawing takes a few milliseconds of Python; twice a second does not affect the measured speed.
 _REFRESHES_PER_SEC = 2
+# The time left follows the steps of the last 10 minutes, with their evaluations and checkpoints.
+# The first call, which compiles, only starts the clock.
+_SPEED_PERIOD_SECS = 600
 _BYTES_PER_GIB = 2**30
-
-
-class RemainingTime:
-    """When a run ends, from the steps of this process alone.
-
-    Neither the steps made before a resume nor the first call, which compiles, says how fast the
-    run is now. Evaluations and checkpoints count in, since they come again.
-    """
-
-    def __init__(self, total_steps: int, clock: Callable[[], float] = time.perf_counter):
-        self.total_steps = total_steps
-        self._clock = clock
-        self._first: tuple[int, float] | None = None
-        self._last = (0, 0.0)
-
-    def observe(self, step: int) -> None:
-        """Note that `step` steps are done now."""
-        self._last = (step, self._clock())
-        if self._first is None:
-            self._first = self._last
-
-    def secs(self) -> float | None:
-        """Seconds left; None until two observations have told the speed."""
-        if self._first is None or self._last[0] <= self._first[0]:
-            return None
-        secs_per_step = (self._last[1] - self._first[1]) / (self._last[0] - self._first[0])
-        return max(self.total_steps - self._last[0], 0) * secs_per_step
 
 
 class ProgressBar:
     """A context in which a bar shows step, time left, images/s, data wait and memory.
 
-    Where the stream is no terminal it prints nothing. Lines of `console.log` appear above it.
+    It prints nothing if the stream is not a terminal. Lines of `console.log` appear above it.
 
     Args:
-      total_steps: the step at which the run ends.
-      initial_step: the step at which this process starts, more than 0 when resumed.
-      gpu_memory_bytes: asked at each update; None shows no GPU memory.
-      stream: where to draw, stdout by default.
+        total_steps: the step at which the run ends.
+        initial_step: the step at which this process starts, more than 0 when resumed.
+        gpu_memory_bytes: called at each update; None shows no GPU memory.
+        stream: where to draw, stdout by default.
     """
 
     def __init__(
@@ -69,7 +44,6 @@ class ProgressBar:
         self._initial_step = initial_step
         self._gpu_memory_bytes = gpu_memory_bytes
         self._stream = stream
-        self._remaining = RemainingTime(total_steps)
         self._stack = contextlib.ExitStack()
         self._bar: Any = None
 
@@ -96,13 +70,11 @@ class ProgressBar:
         images_per_sec: float | None = None,
         data_wait_share: float | None = None,
     ) -> None:
-        """Show that `step` steps are done, and the speed of late."""
-        self._remaining.observe(step)
+        """Shows that `step` steps are done, and the recent speed."""
         if self._bar is None:
             return
         gpu_bytes = self._gpu_memory_bytes() if self._gpu_memory_bytes else None
         status = status_text(
-            remaining_secs=self._remaining.secs(),
             images_per_sec=images_per_sec,
             data_wait_share=data_wait_share,
             memory=memory_text(process_memory_bytes(), gpu_bytes),
@@ -112,26 +84,23 @@ class ProgressBar:
     def _print_above(self, line: str) -> None:
         from rich.segment import Segment, Segments
 
-        # A segment is printed as it is: rich would turn tabs into spaces and break long lines.
+        # A segment is printed unchanged: rich would expand tabs and break long lines.
         self._bar.console.print(Segments([Segment(f"{line}\n")]), crop=False, end="")
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a person watches `stream` on something that can move its cursor."""
+    """Returns whether `stream` is a terminal that can move its cursor."""
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 def status_text(
     *,
-    remaining_secs: float | None,
     images_per_sec: float | None,
     data_wait_share: float | None,
     memory: str,
 ) -> str:
-    """What stands to the right of the bar, the most wanted first."""
+    """Returns the text to the right of the time left, most important first."""
     parts = []
-    if remaining_secs is not None:
-        parts.append(f"{duration_text(remaining_secs)} left")
     if images_per_sec is not None and not math.isnan(images_per_sec):
         parts.append(f"{images_per_sec:.1f} images/s")
     if data_wait_share is not None and not math.isnan(data_wait_share):
@@ -146,16 +115,8 @@ def memory_text(process_bytes: int, gpu_bytes: int | None = None) -> str:
     return text
 
 
-def duration_text(seconds: float) -> str:
-    """3725 -> "1:02:05"; with the days in front when there are any."""
-    minutes, secs = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    return (f"{days}d " if days else "") + f"{hours}:{minutes:02}:{secs:02}"
-
-
 def process_memory_bytes() -> int:
-    """Memory that this process has in RAM; at its highest where the system tells no more."""
+    """Returns the resident memory of this process; its peak on systems without /proc."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
@@ -166,19 +127,35 @@ def process_memory_bytes() -> int:
 
 def _make_bar(stream: TextIO):
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        Task,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.table import Column
+    from rich.text import Text
+
+    class Status(TimeRemainingColumn):
+        """The time left, once it is known, and the status."""
+
+        def render(self, task: Task) -> Text:
+            if task.time_remaining is None:
+                return Text(task.fields["status"])
+            return Text.assemble(super().render(task), " left | ", task.fields["status"])
 
     return Progress(
         TextColumn("{task.completed:.0f}/{task.total:.0f}", table_column=Column(no_wrap=True)),
         BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=6)),
         TaskProgressColumn(table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[status]}", table_column=Column(no_wrap=True), markup=False),
+        Status(elapsed_when_finished=True, table_column=Column(no_wrap=True)),
         console=Console(file=stream),
         refresh_per_second=_REFRESHES_PER_SEC,
+        speed_estimate_period=_SPEED_PERIOD_SECS,
         expand=True,
-        # The printed lines say all that should stay.
-        transient=True,
-        # Messages on stderr go above the bar, unless they were sent elsewhere.
+        transient=True,  # the printed lines stay
+        # Messages on stderr appear above the bar, unless stderr is redirected.
         redirect_stderr=sys.stderr.isatty(),
     )

@@ -1,17 +1,9 @@
 """TensorBoard events of a training run and of its evaluations.
 
-TensorBoard's event files of a run that is resumed: each step shows once.
-
-A resumed run goes back to the step of its checkpoint; what the interrupted run wrote after it would
-show beside the new events. Readers differ in what they do about that (TensorBoard 2.21):
-
-- the default, fast loader drops, per tag, what is not before a newly written step;
-- the loader of --load_fast=false goes by SessionLog START, whose step says from where to drop; it
-  ignores the first START of a directory, which merely begins it;
-- `event_accumulator.EventAccumulator`, used in scripts, drops no event of TF 2 at all.
-
-So what came after the checkpoint is taken out of the files, and START is written for a TensorBoard
-that is running and has read it already.
+A resumed run goes back to the step of its checkpoint, and repeats the steps that the interrupted
+run made after it. TensorBoard 2.21 shows each step once: its default loader drops a tag's events
+from a newly written step on, the loader of --load_fast=false those from the step of a SessionLog
+START on, which a run writes when it opens its file.
 """
 
 from __future__ import annotations
@@ -45,20 +37,20 @@ TAGS = {
     "data_wait_share": "data_wait_share",
 }
 _EVALUATION_TAGS = {"top_1": "eval/Accuracy@1", "top_5": "eval/Accuracy@5", "loss": "eval/loss"}
-# Before the first timed step they are NaN, and nothing is wrong.
+# NaN before the first timed step; these NaN are not written.
 _MEASURED = ("images_per_sec", "data_wait_share")
 _EVALUATION_DIRECTORY = "eval"
 _MAX_IMAGES = 8
 
 
 class Summaries:
-    """Writes the training events of a run to `train_dir`.
+    """A context that writes the training events of a run to `train_dir`.
 
     Args:
-      train_dir: None writes nothing.
-      verbosity: 0 writes nothing; 1 scalars; 2 the histogram of all gradients as well; 3 those of
-        each variable, and images, as well.
-      start_step: global step from which the run goes on; 0 for one that starts.
+        train_dir: None writes nothing.
+        verbosity: 0 writes nothing; 1 scalars; 2 also the histogram of all gradients; 3 also
+            histograms of each variable, and images.
+        start_step: global step at which the run starts or resumes.
     """
 
     def __init__(
@@ -79,12 +71,10 @@ class Summaries:
         self.close()
 
     def scalars(self, global_step: int, **values: float | None) -> None:
-        """Write the values named in TAGS; those that are None are left out.
-
-        `epoch` is global_step * batch / num_examples, and becomes `epoch_step`.
+        """Writes the values named in TAGS, except those that are None.
 
         Raises:
-          ValueError: a value that has no tag.
+            ValueError: a value has no tag.
         """
         unknown = set(values) - set(TAGS)
         if unknown:
@@ -94,9 +84,9 @@ class Summaries:
             _write_scalars(self._writer, TAGS, shown, global_step)
 
     def evaluation(self, global_step: int, result: Mapping[str, float]) -> None:
-        """Write an evaluation made by the training itself to `train_dir`/eval.
+        """Writes an evaluation made by the training itself to `train_dir`/eval.
 
-        That directory belongs to eval.py where the training makes none, hence it is opened late.
+        The directory is opened here: if the training never evaluates, it belongs to eval.py.
         """
         if self._train_dir is None or self.verbosity < 1:
             return
@@ -106,10 +96,10 @@ class Summaries:
         self._evaluations.write(global_step, result)
 
     def gradients(self, global_step: int, gradients: Mapping[str, tf.Tensor]) -> None:
-        """Histograms of the gradients by variable name.
+        """Writes histograms of the gradients, given by variable name.
 
-        From verbosity 2 on `log_gradients`, of log|g| over all entries that are not zero; from 3 on
-        `<name>/gradients` too.
+        From verbosity 2: `log_gradients`, log|g| over all entries that are not zero. From 3: also
+        `<name>/gradients`.
         """
         if self.verbosity < 2:
             return
@@ -121,7 +111,7 @@ class Summaries:
         self._writer.flush()
 
     def variables(self, global_step: int, variables: Mapping[str, tf.Tensor]) -> None:
-        """A histogram of each variable, under its name, from verbosity 3 on."""
+        """Writes a histogram of each variable, from verbosity 3."""
         if self.verbosity < 3:
             return
         with self._writer.as_default(step=global_step):
@@ -130,10 +120,10 @@ class Summaries:
         self._writer.flush()
 
     def images(self, global_step: int, images: tf.Tensor) -> None:
-        """The first images of a batch [B, H, W, 3], uint8 or float in 0..255, from verbosity 3."""
+        """Writes the first images of a batch [B, H, W, 3], 0..255, from verbosity 3."""
         if self.verbosity < 3:
             return
-        # The summary takes floats for 0..1.
+        # The summary would take floats to be in 0..1.
         shown = tf.saturate_cast(tf.round(tf.cast(images[:_MAX_IMAGES], tf.float32)), tf.uint8)
         with _own_tags(), self._writer.as_default(step=global_step):
             tf.summary.image("train_images", shown, max_outputs=_MAX_IMAGES)
@@ -147,13 +137,13 @@ class Summaries:
 
 
 class EvaluationSummaries:
-    """Writes results of evaluations to `eval_dir`, each at its checkpoint's step.
+    """A context that writes results of evaluations to `eval_dir`, at their checkpoints' steps.
 
     Args:
-      eval_dir: None writes nothing.
-      verbosity: 0 writes nothing.
-      start_step: for a training that evaluates, the global step from which it goes on: results
-        after it are dropped. None keeps all, as an evaluation of any checkpoint should.
+        eval_dir: None writes nothing.
+        verbosity: 0 writes nothing.
+        start_step: global step at which a training that evaluates starts or resumes. None keeps
+            all earlier results, since eval.py evaluates checkpoints in any order.
     """
 
     def __init__(
@@ -173,7 +163,7 @@ class EvaluationSummaries:
         self.close()
 
     def write(self, global_step: int, result: Mapping[str, float]) -> None:
-        """Write `top_1` and `top_5` (fractions) and `loss` (nats) of a result."""
+        """Writes `top_1` and `top_5` (fractions) and `loss` (nats) of a result."""
         if self._writer is not None:
             values = {name: result[name] for name in _EVALUATION_TAGS}
             _write_scalars(self._writer, _EVALUATION_TAGS, values, global_step)
@@ -184,7 +174,7 @@ class EvaluationSummaries:
 
 
 def _own_tags() -> contextlib.AbstractContextManager:
-    """Inside a graph, tags would begin with the name scopes around them: `while/cond_3/`."""
+    """Resets the name scope: inside a graph, tags would begin with `while/cond_3/`."""
     return tf.name_scope("")
 
 
@@ -198,8 +188,7 @@ def _write_scalars(
         for name, value in values.items():
             if value is not None:
                 tf.summary.scalar(tags[name], value)
-    # What a person watches, and what a kill would lose, should be on the disk.
-    writer.flush()
+    writer.flush()  # a running TensorBoard sees it, and a kill cannot lose it
 
 
 def _is_number(value: float | None) -> bool:
@@ -207,32 +196,25 @@ def _is_number(value: float | None) -> bool:
 
 
 def _log_of_nonzero(gradients: Iterable[tf.Tensor]) -> tf.Tensor:
-    """log|g| of the entries g != 0 of all tensors, as one vector."""
+    """Returns log|g| of the entries g != 0 of all tensors, as one vector."""
     entries = tf.concat([tf.reshape(tf.cast(g, tf.float32), [-1]) for g in gradients], axis=0)
     magnitudes = tf.abs(entries)
     return tf.math.log(tf.boolean_mask(magnitudes, magnitudes > 0))
 
 
-_PATTERN = "events.out.tfevents.*"
-
-
 def open_writer(
     directory: str | os.PathLike[str], start_step: int | None
 ) -> tf.summary.SummaryWriter:
-    """A writer in `directory` for the events after `start_step`; those there already are dropped.
+    """Opens a writer in `directory` that replaces earlier events after `start_step`.
 
     Args:
-      start_step: global step from which the run goes on, 0 for one that starts; None drops nothing.
+        start_step: global step at which the run starts or resumes; None replaces nothing.
 
     Raises:
-      DataError: the directory cannot be made or written to.
+        DataError: the directory cannot be created or written to.
     """
     directory = Path(directory)
     _make_writable(directory)
-    if start_step is not None:
-        for path in sorted(directory.glob(_PATTERN)):
-            _drop_events_after(path, start_step)
-    _wait_until_a_new_name_sorts_last(directory)
     writer = tf.summary.create_file_writer(str(directory))
     if start_step is not None:
         _write_start(writer, start_step + 1)
@@ -261,33 +243,3 @@ def _write_start(writer: tf.summary.SummaryWriter, step: int) -> None:
     # tf.summary has no public way to write an event that is not a summary.
     tf.raw_ops.ImportEvent(writer=writer._resource, event=start.SerializeToString())
     writer.flush()
-
-
-def _drop_events_after(path: Path, step: int) -> None:
-    """Rewrite the file without its later events and without what a kill left of its last one."""
-    # TensorBoard reads any file with "tfevents" in its name.
-    temporary = path.with_name(".events.rewriting")
-    keeps_all = True
-    with tf.io.TFRecordWriter(str(temporary)) as writer:
-        try:
-            for record in map(bytes, tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
-                if tf.compat.v1.Event.FromString(record).step <= step:
-                    writer.write(record)
-                else:
-                    keeps_all = False
-        except tf.errors.DataLossError:
-            keeps_all = False
-    if keeps_all:
-        temporary.unlink()
-    else:
-        os.replace(temporary, path)
-
-
-def _wait_until_a_new_name_sorts_last(directory: Path) -> None:
-    """Readers take the files in the order of their names, which hold seconds since 1970."""
-    newest = max((path.name.split(".")[3] for path in directory.glob(_PATTERN)), default="0")
-    # Longer waits would mean clocks that disagree, and no wait helps there.
-    for _ in range(20):
-        if not newest.isdecimal() or time.time() >= int(newest) + 1:
-            return
-        time.sleep(0.1)

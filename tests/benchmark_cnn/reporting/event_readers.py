@@ -1,4 +1,4 @@
-"""The three ways in which people read TensorBoard events."""
+"""The two loaders of TensorBoard."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 from tensorboard import context
-from tensorboard.backend.event_processing import event_accumulator, plugin_event_accumulator
+from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.data import server_ingester
 from tensorboard.util import grpc_util
 
 Points = dict[str, list[tuple[int, float]]]
-
-
-def read_with_scripts_reader(directory: Path) -> Points:
-    """The class that analysis scripts use."""
-    everything = {event_accumulator.TENSORS: 0}
-    return points_of(event_accumulator.EventAccumulator(str(directory), everything))
 
 
 def read_with_slow_loader(directory: Path) -> Points:

@@ -176,17 +176,6 @@ def test_damage_in_the_middle_is_named(tmp_path, line):
         MetricsLog(path)
 
 
-def test_the_last_evaluation(tmp_path):
-    path = tmp_path / "metrics.csv"
-    with MetricsLog(path) as log:
-        assert log.last_evaluation_step() is None
-    train(path, 1, 13)
-    with MetricsLog(path) as log:
-        assert log.last_evaluation_step() == 10
-        log.rewind(9)
-        assert log.last_evaluation_step() == 5
-
-
 def test_no_file_has_no_rows(tmp_path):
     assert read_rows(tmp_path / "metrics.csv") == []
 

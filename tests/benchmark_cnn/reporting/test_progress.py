@@ -63,8 +63,13 @@ def output():
 class TestTerminal:
     def test_it_shows_step_speed_data_wait_and_memory(self, output):
         text = ESCAPES.sub("", output)
-        assert re.search(r"502/1000 .*50%.* left \| 1234\.6 images/s \| data wait 3% \| ", text)
+        assert re.search(
+            r"502/1000 .*50% 0:0\d:\d\d left \| 1234\.6 images/s \| data wait 3% \| ", text
+        )
         assert re.search(r"memory \d+\.\d GiB, GPU 1\.5 GiB", text)
+
+    def test_the_time_left_is_unknown_after_the_first_call(self, output):
+        assert re.search(r"501/1000 .*50% 1234\.6 images/s", ESCAPES.sub("", output))
 
     def test_it_counts_from_the_resumed_step(self, output):
         assert "500/1000" in output
@@ -116,43 +121,9 @@ def test_an_error_takes_the_bar_down(monkeypatch, capsys):
     assert capsys.readouterr().out == "below\n"
 
 
-class TestRemainingTime:
-    def remaining(self, observations, total=1000):
-        times = iter(secs for _, secs in observations)
-        remaining = progress.RemainingTime(total, clock=lambda: next(times))
-        for step, _ in observations:
-            remaining.observe(step)
-        return remaining.secs()
-
-    def test_unknown_until_two_observations(self):
-        assert self.remaining([]) is None
-        assert self.remaining([(1, 0.0)]) is None
-        assert self.remaining([(1, 0.0), (1, 5.0)]) is None
-
-    def test_the_first_call_does_not_count(self):
-        # 60 s of compilation before step 1, then half a second a step.
-        assert self.remaining([(1, 60.0), (101, 110.0)]) == pytest.approx(899 * 0.5)
-
-    def test_a_resumed_run_goes_by_its_own_steps(self):
-        assert self.remaining([(901, 7.0), (911, 27.0)]) == pytest.approx(89 * 2.0)
-
-    def test_it_never_falls_below_nothing(self):
-        assert self.remaining([(998, 0.0), (1002, 4.0)]) == 0
-
-
 def test_what_is_not_known_yet_is_left_out():
     nothing = {"images_per_sec": float("nan"), "data_wait_share": float("nan")}
-    assert progress.status_text(remaining_secs=None, memory="memory 2.0 GiB", **nothing) == (
-        "memory 2.0 GiB"
-    )
-
-
-@pytest.mark.parametrize(
-    ("secs", "text"),
-    [(0.4, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05"), (86400 + 7322, "1d 2:02:02")],
-)
-def test_durations(secs, text):
-    assert progress.duration_text(secs) == text
+    assert progress.status_text(memory="memory 2.0 GiB", **nothing) == "memory 2.0 GiB"
 
 
 def test_process_memory_grows_by_what_is_allocated():
