@@ -40,7 +40,7 @@ def evaluate(argv: Sequence[str]) -> None:
     params = command_line.evaluation_params(parsed, run if run is not None else parsed.params)
     data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "validation")
     with process.without_chatter():
-        dataset = preprocessing.registry.open_dataset(**dataclasses.asdict(data))
+        dataset = preprocessing.registry.open_dataset(data)
         from benchmark_cnn import checkpoint_evaluation
 
     checkpoint_evaluation.evaluate(

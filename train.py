@@ -37,7 +37,7 @@ def train(argv: Sequence[str]) -> None:
     params = parsed.params
     data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "train")
     with process.without_chatter():
-        dataset = preprocessing.registry.open_dataset(**dataclasses.asdict(data))
+        dataset = preprocessing.registry.open_dataset(data)
     if dataset.synthetic:
         lines = validation.synthetic_data_problems(params, parsed.typed, parsed.from_files)
         if lines:

@@ -13,11 +13,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from benchmark_cnn.params.data_params import DataParams
+from benchmark_cnn.params.params import FLAGS
 from benchmarks.rounds import Candidate, measure_speeds, ratios, spread, stream_candidate
 from common import commands
 from common.process import quiet_tensorflow
 from preprocessing import registry
-from preprocessing.options import AUGMENTATIONS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(options: argparse.Namespace) -> None:
     quiet_tensorflow()
-    candidates = {name: _candidate(options, name) for name in AUGMENTATIONS}
+    candidates = {name: _candidate(options, name) for name in FLAGS["augment"].choices}
     speeds = measure_speeds(candidates, rounds=options.rounds, secs=options.seconds)
     print(f"{'':14}{'images/s per core':>22}{'of none (lowest, highest)':>30}{'us an image':>14}")
     per_core = {name: [speed.per_core for speed in speeds[name]] for name in candidates}
@@ -47,10 +48,12 @@ def _measure(options: argparse.Namespace) -> None:
 
 def _candidate(options: argparse.Namespace, augment: str) -> Candidate:
     dataset = registry.open_dataset(
-        data_dir=options.data_dir,
-        train_crop="efficientnet",
-        augment=augment,
-        datasets_repeat_cached_sample=True,
+        DataParams(
+            data_dir=options.data_dir,
+            train_crop="efficientnet",
+            augment=augment,
+            datasets_repeat_cached_sample=True,
+        )
     )
     batches = dataset.train_batches(
         batch_size=options.batch_size, image_size=options.image_size, seed=1

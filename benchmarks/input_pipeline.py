@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
+from benchmark_cnn.params.data_params import DataParams
 from benchmarks.rounds import CandidateFailed, CandidateProcess, Run, ratios, run_rounds, spread
 from common import commands, process
 from common.errors import DataError
@@ -81,7 +82,9 @@ def train(model: str, image_size: int, data_dir: str | None) -> Run:
         model=model, device="cpu", batch_size=BATCH_SIZE, image_size=image_size, data_dir=data_dir
     )
     devices.prepare(params.hardware)
-    dataset = open_dataset(data_dir=data_dir, data_name="imagenet", shuffle_buffer=BATCH_SIZE)
+    dataset = open_dataset(
+        DataParams(data_dir=data_dir, data_name="imagenet", shuffle_buffer=BATCH_SIZE)
+    )
     setup = training_setup.set_up(params, registry.get(model), dataset)
     batches = training_batches(
         setup.manager, setup.dataset, batch_size=BATCH_SIZE, image_size=image_size, seed=1

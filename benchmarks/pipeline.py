@@ -19,10 +19,11 @@ import functools
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from benchmark_cnn.params.data_params import VIEW_FLAGS, DataParams
+from benchmark_cnn.params.params import FLAGS
 from benchmarks.rounds import (
     Candidate,
     Speed,
@@ -35,7 +36,6 @@ from common import commands
 from common.commands import above_zero, at_least
 from common.process import num_cores, quiet_tensorflow
 from preprocessing import registry
-from preprocessing.options import ImageOptions
 
 if TYPE_CHECKING:
     from preprocessing.record_dataset import RecordDataset
@@ -93,16 +93,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_data_threads", type=int)
     parser.add_argument("--shuffle_buffer", type=int, default=10_000, help="in examples")
     group = parser.add_argument_group("views", "as train.py and eval.py take them")
-    for field in fields(ImageOptions):
-        kind = float if field.default is None else type(field.default)
-        group.add_argument(f"--{field.name}", type=cast("Any", kind), default=field.default)
+    for flag in (FLAGS[name] for name in VIEW_FLAGS):
+        group.add_argument(f"--{flag.name}", type=flag.kind, default=flag.default)
     return parser
 
 
 def _open(options: argparse.Namespace, **replaced: Any) -> RecordDataset:
     data = {name: value for name, value in vars(options).items() if name not in _OWN_FLAGS}
     # With a directory, which is required here, every data set is a RecordDataset.
-    return cast("RecordDataset", registry.open_dataset(**{**data, **replaced}))
+    return cast("RecordDataset", registry.open_dataset(DataParams(**{**data, **replaced})))
 
 
 def _candidates(
@@ -117,7 +116,9 @@ def _candidates(
     sample = parts.in_memory(parts.all_records(sample_of, evaluate=evaluate))
     shape = {"batch_size": batch_size, "image_size": image_size}
     stages = parts.cumulative_stages(dataset, image_size, evaluate=evaluate)
-    batched = functools.partial(parts.batched, batch_size=batch_size, reading=dataset.reading)
+    batched = functools.partial(
+        parts.batched, batch_size=batch_size, num_data_threads=options.num_data_threads
+    )
     streams = {
         "read": batched(parts.all_records(dataset, evaluate=evaluate), parts.read),
         "decode": batched(sample, parts.decode_whole(dataset.num_classes)),

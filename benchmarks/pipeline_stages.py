@@ -8,12 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from benchmark_cnn.params.data_params import DataParams
 from benchmarks.pillow_loader import View
 from common.process import num_cores
 from preprocessing.images.crops import eval_window, train_crop, vgg_resized_shape
 from preprocessing.images.decoding import WindowChooser, decode_window, whole_image
 from preprocessing.images.views import crop_seed, random_view, train_image
-from preprocessing.options import ImageOptions, ReadingOptions
 from preprocessing.randomness import example_seed
 from preprocessing.record_dataset import RecordDataset, map_in_order, prefetched
 from preprocessing.records.examples import parse_example
@@ -42,11 +42,11 @@ def in_memory(records: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def batched(
-    records: tf.data.Dataset, stage: Stage, batch_size: int, reading: ReadingOptions
+    records: tf.data.Dataset, stage: Stage, batch_size: int, num_data_threads: int | None
 ) -> tf.data.Dataset:
     """Maps records through a stage and batches them as `RecordDataset` does."""
-    results = map_in_order(records, stage, reading)
-    return prefetched(results.batch(batch_size, drop_remainder=True), reading)
+    results = map_in_order(records, stage, num_data_threads)
+    return prefetched(results.batch(batch_size, drop_remainder=True), num_data_threads)
 
 
 def _seed(placed: PlacedRecord) -> tf.Tensor:
@@ -98,7 +98,7 @@ def cumulative_stages(
     return stages
 
 
-def photo_options(dataset: RecordDataset) -> ImageOptions | None:
+def photo_options(dataset: RecordDataset) -> DataParams | None:
     """Returns the options of a data set with ImageNet's views; None for another."""
     view = dataset.train_image
     if isinstance(view, functools.partial) and view.func is train_image:
@@ -107,7 +107,7 @@ def photo_options(dataset: RecordDataset) -> ImageOptions | None:
 
 
 def window_of(
-    options: ImageOptions, image_size: int, boxes: tf.Tensor, seed: tf.Tensor, *, evaluate: bool
+    options: DataParams, image_size: int, boxes: tf.Tensor, seed: tf.Tensor, *, evaluate: bool
 ) -> WindowChooser:
     """Returns how the pipeline chooses the part of an image that it decodes."""
     if evaluate:
@@ -119,7 +119,7 @@ def window_of(
 
 
 def baseline_views(
-    options: ImageOptions, sample: tf.data.Dataset, image_size: int, *, evaluate: bool
+    options: DataParams, sample: tf.data.Dataset, image_size: int, *, evaluate: bool
 ) -> list[View]:
     """Returns the views that the pipeline takes of a sample, for Pillow to make."""
 
@@ -144,7 +144,7 @@ def baseline_views(
 
 
 def _photo_stages(
-    options: ImageOptions, num_classes: int, image_size: int, *, evaluate: bool
+    options: DataParams, num_classes: int, image_size: int, *, evaluate: bool
 ) -> dict[str, Stage]:
     def decode(placed: PlacedRecord) -> tf.Tensor:
         example = parse_example(placed.record, num_classes)

@@ -80,6 +80,7 @@ def engine(
     """Runs what train.py runs, from the parameters to the step loop."""
     from benchmark_cnn import training_setup
     from benchmark_cnn.distribution.batches import training_batches
+    from benchmark_cnn.params.data_params import DataParams
     from benchmark_cnn.params.validation import make_params
     from benchmark_cnn.step.step_loop import make_step_loop
     from models import registry
@@ -94,7 +95,7 @@ def engine(
         image_size=image_size,
         learning_rate=LEARNING_RATE,
     )
-    setup = training_setup.set_up(params, registry.get(model), open_dataset())
+    setup = training_setup.set_up(params, registry.get(model), open_dataset(DataParams()))
     batches = training_batches(
         setup.manager,
         setup.dataset,

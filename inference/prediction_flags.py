@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from benchmark_cnn.params.params import FLAGS
 from common.commands import at_least
 from common.errors import UsageError
 from inference.view import WHOLE
 from models.pretrained import ensure
-from preprocessing.options import EVAL_METHODS, RESIZE_METHODS
 
 DEFAULT_MODEL = "efficientnet_lite0"
 _EXAMPLES = """\
@@ -48,8 +48,13 @@ def parser() -> argparse.ArgumentParser:
         "set, ImageNet's words for ImageNet's 1000 classes",
     )
     add("--image_size", type=at_least(1), help="in pixels; default: the run's or the model's")
-    add("--eval_method", choices=(*EVAL_METHODS, WHOLE), help="which part of a photo is seen")
-    add("--resize_method", choices=[m for m in RESIZE_METHODS if m != "round_robin"])
+    add(
+        "--eval_method",
+        choices=(*FLAGS["eval_method"].choices, WHOLE),
+        help="which part of a photo is seen",
+    )
+    methods = FLAGS["resize_method"].choices
+    add("--resize_method", choices=[method for method in methods if method != "round_robin"])
     add(
         "--top",
         type=at_least(1),

@@ -9,25 +9,27 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from benchmark_cnn.params.data_params import DataParams
 from common import commands
 from common.commands import at_least
 from common.errors import DataError
 from preprocessing.images import photos
-from preprocessing.options import BatchOptions, ImageOptions
 
-ROWS: dict[str, ImageOptions | BatchOptions] = {
-    "none": ImageOptions(train_crop="efficientnet"),
-    "color": ImageOptions(train_crop="efficientnet", augment="color"),
-    "autoaugment": ImageOptions(train_crop="efficientnet", augment="autoaugment"),
-    "randaugment": ImageOptions(train_crop="efficientnet", augment="randaugment"),
-    "random_erasing": BatchOptions(random_erasing=1.0),
-    "mixup_alpha": BatchOptions(mixup_alpha=1.0),
-    "cutmix_alpha": BatchOptions(cutmix_alpha=1.0),
+_CROPPED = DataParams(train_crop="efficientnet")
+ROWS = {
+    "none": _CROPPED,
+    "color": replace(_CROPPED, augment="color"),
+    "autoaugment": replace(_CROPPED, augment="autoaugment"),
+    "randaugment": replace(_CROPPED, augment="randaugment"),
+    "random_erasing": replace(_CROPPED, random_erasing=1.0),
+    "mixup_alpha": replace(_CROPPED, mixup_alpha=1.0),
+    "cutmix_alpha": replace(_CROPPED, cutmix_alpha=1.0),
 }
 _LABEL_WIDTH = 100
 _NUM_COLORS = 256  # a palette makes the file a third as large
@@ -79,17 +81,17 @@ def draw(
     size = (_LABEL_WIDTH + num_views * image_size, len(ROWS) * image_size)
     sheet = Image.new("RGB", size, "white")
     writer = ImageDraw.Draw(sheet)
-    for row, (name, options) in enumerate(ROWS.items()):
+    for row, (name, data) in enumerate(ROWS.items()):
         top = row * image_size
         writer.text((4, top + image_size // 2 - 6), name, fill="black")
-        for column, view in enumerate(views(options, pixels, num_views, image_size, seed)):
+        for column, view in enumerate(views(data, pixels, num_views, image_size, seed)):
             left = _LABEL_WIDTH + column * image_size
             sheet.paste(Image.fromarray(view), (left, top))
     return sheet
 
 
 def views(
-    options: ImageOptions | BatchOptions,
+    data: DataParams,
     pixels: Sequence[np.ndarray],
     num_views: int,
     image_size: int,
@@ -103,18 +105,15 @@ def views(
     from preprocessing.randomness import example_seed
     from preprocessing.records.examples import Example
 
-    images = options if isinstance(options, ImageOptions) else ImageOptions("efficientnet")
     batch = []
     for number in range(num_views):
         encoded = tf.io.encode_png(pixels[number % len(pixels)])
         example = Example(encoded, tf.constant(0), tf.zeros([0, 4]))
         position = tf.constant(number, tf.int64)
         own_seed = example_seed(seed, 0, tf.constant(0, tf.int64), position)
-        batch.append(train_image(images, example, image_size, own_seed, position))
-    stacked = tf.stack(batch)
-    if isinstance(options, BatchOptions):
-        key = tf.constant([seed, 0], tf.int32)
-        stacked, _ = BatchAugmentation(options)(stacked, tf.range(num_views), key)
+        batch.append(train_image(data, example, image_size, own_seed, position))
+    key = tf.constant([seed, 0], tf.int32)
+    stacked, _ = BatchAugmentation(data)(tf.stack(batch), tf.range(num_views), key)
     return to_bytes(tf.cast(stacked, tf.float32)).numpy()
 
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from common.errors import DataError
+from benchmark_cnn.params.data_params import VIEW_FLAGS, DataParams
+from benchmark_cnn.params.params import FLAGS
+from common.errors import DataError, UsageError
 from download_and_convert_imagenet.digits import CLASS_NAMES, convert_digits
 from download_and_convert_imagenet.records.manifest import FILE_NAME
 from preprocessing.images.views import (
@@ -22,75 +24,74 @@ from preprocessing.images.views import (
     train_image,
     whole_eval_image,
 )
-from preprocessing.options import ImageOptions, ReadingOptions, refuse_image_options
 from preprocessing.record_dataset import RecordDataset
 from preprocessing.records.shards import check_manifest, manifest_of
 
 IMAGENET_CLASSES = 1000
 
 
-def open_imagenet(data_dir: Path, images: ImageOptions, reading: ReadingOptions) -> RecordDataset:
+def open_imagenet(directory: Path, data: DataParams) -> RecordDataset:
     """ImageNet from the TFRecords that every converter since 2016 writes.
 
     Raises:
         DataError: the manifest beside the shards names another number of classes.
     """
-    check_manifest(data_dir, "imagenet", IMAGENET_CLASSES)
+    check_manifest(directory, "imagenet", IMAGENET_CLASSES)
     return RecordDataset(
         name="imagenet",
         num_classes=IMAGENET_CLASSES,
-        data_dir=data_dir,
-        train_image=functools.partial(train_image, images),
-        eval_image=functools.partial(eval_image, images),
-        reading=reading,
+        data_dir=directory,
+        train_image=functools.partial(train_image, data),
+        eval_image=functools.partial(eval_image, data),
+        data=data,
     )
 
 
 CIFAR10_CLASSES = 10
 
 
-def open_cifar10(data_dir: Path, images: ImageOptions, reading: ReadingOptions) -> RecordDataset:
+def open_cifar10(directory: Path, data: DataParams) -> RecordDataset:
     """CIFAR-10 as TFRecords with ImageNet's keys and labels 1 to 10.
 
     Raises:
         UsageError: an option of ImageNet's crops was given.
         DataError: the manifest beside the shards names another number of classes.
     """
-    refuse_image_options("cifar10", images)
-    check_manifest(data_dir, "cifar10", CIFAR10_CLASSES)
+    _refuse_view_flags("cifar10", data)
+    check_manifest(directory, "cifar10", CIFAR10_CLASSES)
     return RecordDataset(
         name="cifar10",
         num_classes=CIFAR10_CLASSES,
-        data_dir=data_dir,
+        data_dir=directory,
         train_image=cifar_train_image,
         eval_image=whole_eval_image,
-        reading=reading,
+        data=data,
     )
 
 
-def open_folder(data_dir: Path, images: ImageOptions, reading: ReadingOptions) -> RecordDataset:
+def open_folder(directory: Path, data: DataParams) -> RecordDataset:
     """A converted set of class folders, treated as ImageNet's images are.
 
     Raises:
         DataError: there is no manifest, by which alone the number of classes is known.
     """
-    manifest = manifest_of(data_dir)
+    manifest = manifest_of(directory)
     if manifest is None:
         raise DataError(
-            f"{data_dir} has no manifest.json, which tells the number of classes: convert the "
+            f"{directory} has no manifest.json, which tells the number of classes: convert the "
             "class folders with download_and_convert_imagenet"
         )
     return RecordDataset(
         name="folder",
         num_classes=manifest.num_classes,
-        data_dir=data_dir,
-        train_image=functools.partial(train_image, images),
-        eval_image=functools.partial(eval_image, images),
-        reading=reading,
+        data_dir=directory,
+        train_image=functools.partial(train_image, data),
+        eval_image=functools.partial(eval_image, data),
+        data=data,
     )
 
 
-def open_digits(data_dir: Path, images: ImageOptions, reading: ReadingOptions) -> RecordDataset:
+def open_digits(directory: Path, data: DataParams) -> RecordDataset:
     """The digits data set in `data_dir`, converted there if it is not.
 
     Raises:
@@ -98,18 +99,33 @@ def open_digits(data_dir: Path, images: ImageOptions, reading: ReadingOptions) -
         DataError: scikit-learn is missing, or the directory holds other files, is the current one,
             or cannot be written.
     """
-    refuse_image_options("digits", images)
-    if not (data_dir / FILE_NAME).exists():
-        _convert(data_dir)
-    check_manifest(data_dir, "digits", len(CLASS_NAMES))
+    _refuse_view_flags("digits", data)
+    if not (directory / FILE_NAME).exists():
+        _convert(directory)
+    check_manifest(directory, "digits", len(CLASS_NAMES))
     return RecordDataset(
         name="digits",
         num_classes=len(CLASS_NAMES),
-        data_dir=data_dir,
+        data_dir=directory,
         train_image=digit_train_image,
         eval_image=whole_eval_image,
-        reading=reading,
+        data=data,
     )
+
+
+def _refuse_view_flags(name: str, data: DataParams) -> None:
+    """Checks that no flag of ImageNet's views is set for a data set that has its own.
+
+    Raises:
+        UsageError: a flag differs from its default.
+    """
+    for flag in VIEW_FLAGS:
+        value = getattr(data, flag)
+        if value != FLAGS[flag].default:
+            raise UsageError(
+                f"--{flag}={value} has no effect on {name}, which has its own crop and resize: "
+                "leave it out"
+            )
 
 
 def _convert(data_dir: Path) -> None:

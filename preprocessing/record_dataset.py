@@ -8,12 +8,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
 from common.process import num_cores
 from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 from preprocessing.integrity.diagnosis import explain
 from preprocessing.integrity.skip_damaged import skipping_reader
-from preprocessing.options import ReadingOptions
 from preprocessing.randomness import example_seed
 from preprocessing.records.counts import examples_per_shard, num_examples
 from preprocessing.records.examples import Example, parse_example
@@ -29,7 +29,7 @@ from preprocessing.records.stream import (
     without_autotune,
 )
 
-# What `repeat_cached_sample` keeps in memory: enough images for their mean size to be typical.
+# What datasets_repeat_cached_sample keeps in memory: enough for the mean image size to be typical.
 _NUM_CACHED_EXAMPLES = 1024
 # While one is taken, the next is whole already; the engine keeps more, by its number of towers.
 PREFETCHED_BATCHES = 2
@@ -49,7 +49,7 @@ class RecordDataset:
     data_dir: Path
     train_image: TrainImage
     eval_image: EvalImage
-    reading: ReadingOptions
+    data: DataParams
     synthetic: bool = False
     batch_augmentation: BatchAugmentation | None = None
 
@@ -77,8 +77,10 @@ class RecordDataset:
         records = self.train_records(
             seed=seed, start_example=start_example, shard=shard, subset=subset
         )
-        examples = map_in_order(records, to_image, self.reading)
-        return prefetched(examples.batch(batch_size, drop_remainder=True), self.reading)
+        examples = map_in_order(records, to_image, self.data.num_data_threads)
+        return prefetched(
+            examples.batch(batch_size, drop_remainder=True), self.data.num_data_threads
+        )
 
     def eval_batches(
         self, *, batch_size: int, image_size: int, subset: str = "validation"
@@ -91,8 +93,8 @@ class RecordDataset:
             return image, example.label, record.is_real
 
         records = self.eval_records(subset).enumerate()
-        examples = map_in_order(records, to_image, self.reading)
-        return prefetched(_padded_batches(examples, batch_size), self.reading)
+        examples = map_in_order(records, to_image, self.data.num_data_threads)
+        return prefetched(_padded_batches(examples, batch_size), self.data.num_data_threads)
 
     def train_records(
         self,
@@ -114,11 +116,11 @@ class RecordDataset:
             self._reader(shards),
             paths,
             seed=seed,
-            shuffle_buffer=self.reading.shuffle_buffer,
+            shuffle_buffer=self.data.shuffle_buffer,
             start_epoch=epoch,
             start_position=position,
         )
-        if self.reading.repeat_cached_sample:
+        if self.data.datasets_repeat_cached_sample:
             records = records.take(_NUM_CACHED_EXAMPLES).cache().repeat()
         return records
 
@@ -133,23 +135,21 @@ class RecordDataset:
         return explain(error, self.data_dir, self.num_classes)
 
     def _shards(self, subset: str) -> ShardSet:
-        return find_shards(
-            self.data_dir, subset, max_corrupt_records=self.reading.max_corrupt_records
-        )
+        return find_shards(self.data_dir, subset, max_corrupt_records=self.data.max_corrupt_records)
 
     def _reader(self, shards: ShardSet) -> ShardReader:
         return skipping_reader(shards, self.num_classes) if shards.tolerant else plain_reader
 
 
 def map_in_order(
-    examples: tf.data.Dataset, function: Callable, reading: ReadingOptions
+    examples: tf.data.Dataset, function: Callable, num_data_threads: int | None
 ) -> tf.data.Dataset:
     """`function` of each example, one a thread at a time."""
-    num_calls = reading.num_data_threads or num_cores()
+    num_calls = num_data_threads or num_cores()
     return examples.map(function, num_parallel_calls=num_calls, deterministic=True)
 
 
-def prefetched(batches: tf.data.Dataset, reading: ReadingOptions) -> tf.data.Dataset:
+def prefetched(batches: tf.data.Dataset, num_data_threads: int | None) -> tf.data.Dataset:
     """`batches` made ahead of their use: in order, one thread an image, nothing tuned."""
     options = tf.data.Options()
     options.deterministic = True
@@ -157,8 +157,8 @@ def prefetched(batches: tf.data.Dataset, reading: ReadingOptions) -> tf.data.Dat
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     # There are as many images at a time as cores: to divide one among threads only costs.
     options.threading.max_intra_op_parallelism = 1
-    if reading.num_data_threads:
-        options.threading.private_threadpool_size = reading.num_data_threads
+    if num_data_threads:
+        options.threading.private_threadpool_size = num_data_threads
     return without_autotune(batches.prefetch(PREFETCHED_BATCHES)).with_options(options)
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from benchmark_cnn.params.data_params import DataParams
+from benchmark_cnn.params.params import Params, assemble
 from common.errors import DataError, UsageError
-from preprocessing.options import BatchOptions, ImageOptions, ReadingOptions
 from preprocessing.records.shards import SUBSETS, find_shards, manifest_of, refuse_unfinished
 
 if TYPE_CHECKING:
@@ -39,64 +40,28 @@ def names() -> tuple[str, ...]:
     return tuple(_ENTRIES)
 
 
-def open_dataset(
-    *,
-    data_dir: str | None = None,
-    data_name: str | None = None,
-    data_subset: str | None = None,
-    batch_size: int | None = None,
-    train_crop: str = "inception",
-    eval_method: str = "vgg",
-    resize_method: str = "bilinear",
-    resize_kernels: str = "legacy",
-    eval_crop_fraction: float | None = None,
-    augment: str = "none",
-    randaugment_num_layers: int = 2,
-    randaugment_magnitude: int = 10,
-    random_erasing: float = 0.0,
-    mixup_alpha: float = 0.0,
-    cutmix_alpha: float = 0.0,
-    datasets_repeat_cached_sample: bool = False,
-    num_data_threads: int | None = None,
-    shuffle_buffer: int = 10_000,
-    max_corrupt_records: int = 0,
-) -> Dataset:
-    """Open a data set; the arguments are the flags of the same names.
+def open_dataset(data: DataParams) -> Dataset:
+    """Opens a data set.
 
     Without `data_dir` the images are synthetic, with the classes and the size of `data_name`
     (ImageNet's by default), except that `digits` has a directory of its own. Without `data_name`
     the name is guessed from the directory. The files of `data_subset`, if given, are checked here.
 
     Raises:
-        UsageError: an argument that cannot be meant.
+        UsageError: a value that its flag refuses, or that has no effect on this data set.
         DataError: a directory or files that are missing, incomplete or of another data set.
     """
-    del batch_size  # batches are asked for later, this flag is only in the same group
-    if data_name is not None and data_name not in _ENTRIES:
-        raise UsageError(f"unknown data set '{data_name}': choose from {', '.join(_ENTRIES)}")
-    directory = data_directory(data_dir, data_name)
-    batches = BatchOptions(random_erasing, mixup_alpha, cutmix_alpha)
+    assemble(vars(data), Params())
+    if data.data_name is not None and data.data_name not in _ENTRIES:
+        raise UsageError(f"unknown data set '{data.data_name}': choose from {', '.join(_ENTRIES)}")
+    directory = data_directory(data.data_dir, data.data_name)
     if directory is None:
-        return _augmenting(_open_synthetic(data_name or "imagenet"), batches)
-    images = ImageOptions(
-        train_crop=train_crop,
-        eval_method=eval_method,
-        resize_method=resize_method,
-        resize_kernels=resize_kernels,
-        eval_crop_fraction=eval_crop_fraction,
-        augment=augment,
-        randaugment_num_layers=randaugment_num_layers,
-        randaugment_magnitude=randaugment_magnitude,
-    )
-    reading = ReadingOptions(
-        shuffle_buffer, max_corrupt_records, num_data_threads, datasets_repeat_cached_sample
-    )
-    entry = _ENTRIES[data_name or guess_name(directory)]
-
-    dataset = _resolve(entry.opener)(directory, images, reading)
-    if data_subset is not None:
-        find_shards(directory, data_subset, max_corrupt_records=max_corrupt_records)
-    return _augmenting(dataset, batches)
+        return _augmenting(_open_synthetic(data.data_name or "imagenet"), data)
+    entry = _ENTRIES[data.data_name or guess_name(directory)]
+    dataset = _resolve(entry.opener)(directory, data)
+    if data.data_subset is not None:
+        find_shards(directory, data.data_subset, max_corrupt_records=data.max_corrupt_records)
+    return _augmenting(dataset, data)
 
 
 def data_directory(data_dir: str | None, data_name: str | None) -> Path | None:
@@ -142,14 +107,14 @@ def guess_name(directory: Path) -> str:
     )
 
 
-def _augmenting(dataset: Dataset, batches: BatchOptions) -> Dataset:
+def _augmenting(dataset: Dataset, data: DataParams) -> Dataset:
     """The data set, which is a dataclass, with the batch augmentation that was asked for."""
-    if batches.change_nothing:
+    if not (data.random_erasing or data.mixup_alpha or data.cutmix_alpha):
         return dataset
 
     from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 
-    return replace(cast("Any", dataset), batch_augmentation=BatchAugmentation(batches))
+    return replace(cast("Any", dataset), batch_augmentation=BatchAugmentation(data))
 
 
 def _open_synthetic(name: str) -> Dataset:

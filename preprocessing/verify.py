@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark_cnn.params.data_params import DataParams
 from common import commands
 from common.commands import at_least
 from common.errors import DataError
@@ -56,7 +57,7 @@ def _check(data_dir: Path, options: argparse.Namespace) -> int:
     """Print the problems and the summary of every split; returns the number of problems."""
     # The files first: to open a data set may mean to write it.
     splits, incomplete = _splits_in(data_dir, options.split)
-    dataset = registry.open_dataset(data_dir=str(data_dir), data_name=options.data_name)
+    dataset = registry.open_dataset(DataParams(data_dir=str(data_dir), data_name=options.data_name))
     absent = _absent_splits(data_dir) if options.split is None else []
     for line in incomplete + absent:
         print(line)

@@ -18,6 +18,7 @@ import tensorflow as tf
 from PIL import Image
 
 import prediction
+from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import write_parameters
 from benchmark_cnn.params.validation import make_params
 from checkpoints import bundle
@@ -26,7 +27,6 @@ from inference import answers as photo_answers
 from inference import view as run_data
 from models.pretrained import importing
 from preprocessing.images.views import eval_image
-from preprocessing.options import ImageOptions
 from preprocessing.records.examples import Example
 
 ROOT = Path(prediction.__file__).parent
@@ -112,7 +112,7 @@ def test_a_photo_is_seen_as_an_evaluation_sees_it(tmp_path):
     options = {"resize_method": "bicubic", "resize_kernels": "tf2", "eval_crop_fraction": 0.9}
     example = Example(tf.io.encode_png(pixels), tf.constant(0), tf.zeros([0, 4]))
     expected = eval_image(
-        ImageOptions(eval_method="efficientnet", **options), example, 28, tf.constant(0, tf.int64)
+        DataParams(eval_method="efficientnet", **options), example, 28, tf.constant(0, tf.int64)
     )
     shown = []
 

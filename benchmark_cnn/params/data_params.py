@@ -6,6 +6,18 @@ from dataclasses import dataclass
 
 from benchmark_cnn.params.flag import flag
 
+# Data flags that have an effect only on ImageNet's views, not on those of small images.
+VIEW_FLAGS = (
+    "train_crop",
+    "eval_method",
+    "resize_method",
+    "augment",
+    "resize_kernels",
+    "eval_crop_fraction",
+    "randaugment_num_layers",
+    "randaugment_magnitude",
+)
+
 
 @dataclass(frozen=True)
 class NetworkParams:

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from benchmark_cnn.interfaces import MixedLabels
+from benchmark_cnn.params.data_params import DataParams
 from preprocessing.augmentation.mixup import cutmix, mixed_labels, mixup, mixup_or_cutmix
 from preprocessing.augmentation.random_erasing import erase
-from preprocessing.options import BatchOptions
 
 
 @dataclass(frozen=True)
 class BatchAugmentation:
-    """The augmentation that `options` ask for. Images are erased first, then mixed."""
+    """Random erasing, then mixup or CutMix, as the flags of these names ask for."""
 
-    options: BatchOptions
+    data: DataParams
 
     def __call__(
         self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor
@@ -35,18 +35,18 @@ class BatchAugmentation:
             (images, labels). The images keep their type, but that bytes that mixup has added up
             are float32.
         """
-        options = self.options
+        data = self.data
         key_of_erasing, key_of_mixing = tf.unstack(tf.random.split(key, 2))
-        if options.random_erasing:
-            images = erase(images, key_of_erasing, options.random_erasing)
-        if options.mixup_alpha and options.cutmix_alpha:
+        if data.random_erasing:
+            images = erase(images, key_of_erasing, data.random_erasing)
+        if data.mixup_alpha and data.cutmix_alpha:
             images, shares = mixup_or_cutmix(
-                images, key_of_mixing, options.mixup_alpha, options.cutmix_alpha
+                images, key_of_mixing, data.mixup_alpha, data.cutmix_alpha
             )
-        elif options.mixup_alpha:
-            images, shares = mixup(images, key_of_mixing, options.mixup_alpha)
-        elif options.cutmix_alpha:
-            images, shares = cutmix(images, key_of_mixing, options.cutmix_alpha)
+        elif data.mixup_alpha:
+            images, shares = mixup(images, key_of_mixing, data.mixup_alpha)
+        elif data.cutmix_alpha:
+            images, shares = cutmix(images, key_of_mixing, data.cutmix_alpha)
         else:
             shares = tf.ones(tf.shape(labels))
         return images, mixed_labels(labels, shares)

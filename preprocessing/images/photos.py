@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
 from preprocessing.images.views import eval_image, whole_eval_image
-from preprocessing.options import ImageOptions
 from preprocessing.records.examples import Example
 
 SUFFIXES = frozenset(
@@ -140,13 +140,13 @@ def photo_view(pixels: np.ndarray, image_size: int, eval_method: str, **options:
 
     Args:
       pixels: uint8 [height, width, 3], RGB.
-      eval_method: one of `options.EVAL_METHODS`, or "whole" for the image as it is, resized.
-      options: of `ImageOptions`, resize_method, resize_kernels and eval_crop_fraction.
+      eval_method: a value of --eval_method, or "whole" for the image as it is, resized.
+      options: of `DataParams`: resize_method, resize_kernels and eval_crop_fraction.
     """
     # As PNG, which loses nothing, the pixels go exactly the way of the validation images.
     example = Example(tf.io.encode_png(pixels), tf.constant(0), tf.zeros([0, 4]))
     position = tf.constant(0, tf.int64)
     if eval_method == WHOLE:
         return whole_eval_image(example, image_size, position).numpy()
-    images = ImageOptions(eval_method=eval_method, **options)
-    return eval_image(images, example, image_size, position).numpy()
+    data = DataParams(eval_method=eval_method, **options)
+    return eval_image(data, example, image_size, position).numpy()

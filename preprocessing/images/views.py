@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from benchmark_cnn.params.data_params import DataParams
 from preprocessing.augmentation.color import distort_color
 from preprocessing.augmentation.policies import auto_augment, rand_augment
 from preprocessing.images.crops import eval_window, train_crop, vgg_resized_shape
 from preprocessing.images.decoding import decode_window, whole_image
 from preprocessing.images.resize import OVERSHOOTING_METHODS, resize
-from preprocessing.options import ImageOptions
 from preprocessing.randomness import fold_in
 from preprocessing.records.examples import Example
 
@@ -21,37 +21,37 @@ _CROP, _FLIP = 1, 2
 
 
 def train_image(
-    options: ImageOptions, example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
+    data: DataParams, example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
 ) -> tf.Tensor:
     """A random view of an image: uint8 [image_size, image_size, 3].
 
     Bytes cost a quarter of floats on the way to a GPU, and the rounding is far below the changes
     that the crop makes.
     """
-    image = random_view(options, example, image_size, seed, position)
-    if options.resize_method in OVERSHOOTING_METHODS:
+    image = random_view(data, example, image_size, seed, position)
+    if data.resize_method in OVERSHOOTING_METHODS:
         image = tf.clip_by_value(image, 0.0, 255.0)
-    if options.augment == "color":
+    if data.augment == "color":
         image = distort_color(image, seed, position)
     # Bytes are a quarter of the memory to turn round.
     image = tf.image.stateless_random_flip_left_right(to_bytes(image), fold_in(seed, _FLIP))
-    if options.augment == "autoaugment":
+    if data.augment == "autoaugment":
         return auto_augment(image, seed)
-    if options.augment == "randaugment":
+    if data.augment == "randaugment":
         return rand_augment(
             image,
             seed,
-            num_layers=options.randaugment_num_layers,
-            magnitude=options.randaugment_magnitude,
+            num_layers=data.randaugment_num_layers,
+            magnitude=data.randaugment_magnitude,
         )
     return image
 
 
 def random_view(
-    options: ImageOptions, example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
+    data: DataParams, example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
 ) -> tf.Tensor:
     """A random part of an image in the size asked for: float32 [image_size, image_size, 3]."""
-    choose = train_crop(options.train_crop, image_size)
+    choose = train_crop(data.train_crop, image_size)
     cropped = decode_window(
         example.encoded,
         lambda height, width: choose(height, width, example.boxes, crop_seed(seed)),
@@ -59,9 +59,9 @@ def random_view(
     return resize(
         cropped,
         (image_size, image_size),
-        options.resize_method,
+        data.resize_method,
         position=position,
-        half_pixel_centers=options.half_pixel_centers,
+        half_pixel_centers=data.resize_kernels == "tf2",
     )
 
 
@@ -71,14 +71,14 @@ def crop_seed(seed: tf.Tensor) -> tf.Tensor:
 
 
 def eval_image(
-    options: ImageOptions, example: Example, image_size: int, position: tf.Tensor
+    data: DataParams, example: Example, image_size: int, position: tf.Tensor
 ) -> tf.Tensor:
     """The one view of an image that an evaluation takes: float32 [image_size, image_size, 3].
 
     Floats as the resize left them, since published accuracies were measured without rounding.
     """
-    method = options.eval_method
-    fraction = options.eval_crop_fraction
+    method = data.eval_method
+    fraction = data.eval_crop_fraction
     cropped = decode_window(
         example.encoded,
         lambda height, width: eval_window(method, height, width, image_size, fraction),
@@ -90,9 +90,9 @@ def eval_image(
     image = resize(
         cropped,
         shape,
-        options.resize_method,
+        data.resize_method,
         position=position,
-        half_pixel_centers=options.half_pixel_centers,
+        half_pixel_centers=data.resize_kernels == "tf2",
     )
     if method == "vgg":
         y, x = ((side - image_size) // 2 for side in shape)

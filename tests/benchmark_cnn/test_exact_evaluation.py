@@ -9,6 +9,7 @@ import tensorflow as tf
 import preprocessing.registry
 from benchmark_cnn import training_setup
 from benchmark_cnn.evaluation import Evaluator
+from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.validation import make_params
 from common.errors import DataError
 from tests.benchmark_cnn.networks import ArrayData, Output
@@ -107,7 +108,9 @@ def test_rows_that_are_not_finite_are_wrong_and_counted():
 @pytest.mark.parametrize(("towers", "batch_size"), [(1, 7), (3, 32), (2, 1000)])
 def test_records_through_the_input_pipeline(tmp_path, towers, batch_size):
     write_numbered_split(tmp_path, "validation", EXAMPLES, 4)
-    dataset = preprocessing.registry.open_dataset(data_dir=str(tmp_path), data_name="imagenet")
+    dataset = preprocessing.registry.open_dataset(
+        DataParams(data_dir=str(tmp_path), data_name="imagenet")
+    )
     result = evaluate(NumberInColor(), dataset, towers=towers, batch_size=batch_size)
     number = np.arange(EXAMPLES)
     rank_of_label = (number % 1000 - 7 * number) % 1000

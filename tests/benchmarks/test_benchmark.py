@@ -145,4 +145,4 @@ def test_an_option_that_does_not_exist(tmp_path, capsys):
     write_split(tmp_path, "train", [example(photographs(1)[0], 1)], 1)
     arguments = [f"--data_dir={tmp_path}", "--data_name=imagenet", "--train_crop=none"]
     assert pipeline.main(arguments) == 2
-    assert "error: --train_crop=none: choose from inception" in capsys.readouterr().err
+    assert "error: --train_crop=none is not one of inception" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from benchmark_cnn.params.data_params import DataParams
 from download_and_convert_imagenet.__main__ import main
 from download_and_convert_imagenet.records.manifest import read_manifest
 from download_and_convert_imagenet.sources.cifar10 import CLASS_NAMES
@@ -78,7 +79,7 @@ def test_a_batch_without_ten_thousand_images_is_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_every_pixel_arrives(converted, split):
-    dataset = open_dataset(data_dir=str(converted[0]))
+    dataset = open_dataset(DataParams(data_dir=str(converted[0])))
     assert (dataset.name, dataset.num_classes) == ("cifar10", 10)
     expected = images_of(split)
     ((images, labels, is_real),) = dataset.eval_batches(
@@ -92,7 +93,7 @@ def test_every_pixel_arrives(converted, split):
 
 
 def test_training_views_are_windows_of_images_with_four_black_pixels_around(converted):
-    dataset = open_dataset(data_dir=str(converted[0]))
+    dataset = open_dataset(DataParams(data_dir=str(converted[0])))
     labels_of = images_of("train")
     padded = {}
     for content, label in labels_of.items():

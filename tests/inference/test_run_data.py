@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 import train
+from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import read_parameters
 from benchmark_cnn.params.validation import make_params
 from common.errors import DataError
@@ -122,7 +123,7 @@ def test_the_digits_have_names_without_a_data_dir(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = data_of(data_name="digits")
     assert class_names.class_names(10, None, data) == NUMBERS[:10]
-    registry.open_dataset(data_name="digits")
+    registry.open_dataset(DataParams(data_name="digits"))
     names = class_names.class_names(10, None, data)
     assert names == ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 

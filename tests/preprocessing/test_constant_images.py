@@ -9,22 +9,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmark_cnn.params.data_params import DataParams
+from benchmark_cnn.params.params import FLAGS
 from preprocessing.augmentation.color import distort_color
 from preprocessing.augmentation.policies import OPERATIONS, rand_augment
 from preprocessing.images.views import eval_image, train_image
-from preprocessing.options import (
-    EVAL_METHODS,
-    RESIZE_KERNELS,
-    RESIZE_METHODS,
-    TRAIN_CROPS,
-    ImageOptions,
-)
 from preprocessing.records.examples import Example
 from tests.preprocessing.image_shards import encode
 
 VALUE = (201, 128, 3)
 SHAPES = [(1, 1), (1, 60), (60, 1), (2, 3), (50, 40), (20, 70)]
-KERNELS = list(itertools.product(RESIZE_METHODS, RESIZE_KERNELS))
+KERNELS = list(itertools.product(FLAGS["resize_method"].choices, FLAGS["resize_kernels"].choices))
 SIZE = 16
 
 
@@ -34,9 +29,9 @@ def constant_example(height, width):
 
 
 @pytest.mark.parametrize(("resize_method", "resize_kernels"), KERNELS)
-@pytest.mark.parametrize("eval_method", EVAL_METHODS)
+@pytest.mark.parametrize("eval_method", FLAGS["eval_method"].choices)
 def test_evaluation(eval_method, resize_method, resize_kernels):
-    options = ImageOptions(
+    options = DataParams(
         eval_method=eval_method, resize_method=resize_method, resize_kernels=resize_kernels
     )
     # Area and bicubic sum float32 weights.
@@ -48,9 +43,9 @@ def test_evaluation(eval_method, resize_method, resize_kernels):
 
 
 @pytest.mark.parametrize(("resize_method", "resize_kernels"), KERNELS)
-@pytest.mark.parametrize("train_crop", TRAIN_CROPS)
+@pytest.mark.parametrize("train_crop", FLAGS["train_crop"].choices)
 def test_training(train_crop, resize_method, resize_kernels):
-    options = ImageOptions(
+    options = DataParams(
         train_crop=train_crop, resize_method=resize_method, resize_kernels=resize_kernels
     )
     for number, shape in enumerate(SHAPES):

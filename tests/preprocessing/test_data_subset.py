@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import train
+from benchmark_cnn.params.data_params import DataParams
 from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
 from preprocessing.registry import open_dataset
 from tests.preprocessing.image_shards import example, numbered_image, write_split
@@ -30,7 +31,7 @@ def data_dir(tmp_path):
 @pytest.mark.parametrize("name", ["cifar10", "digits", "folder"])
 @pytest.mark.parametrize("subset", ["train", "validation"])
 def test_training_reads_the_subset(data_dir, name, subset):
-    dataset = open_dataset(data_dir=str(data_dir), data_name=name)
+    dataset = open_dataset(DataParams(data_dir=str(data_dir), data_name=name))
     num_examples = dataset.num_examples(subset)
     batches = dataset.train_batches(
         batch_size=num_examples, image_size=8, seed=1, subset=subset, start_example=num_examples
@@ -41,7 +42,7 @@ def test_training_reads_the_subset(data_dir, name, subset):
 
 def test_synthetic_images_take_either_subset():
     streams = [
-        open_dataset(data_name="imagenet").train_batches(
+        open_dataset(DataParams(data_name="imagenet")).train_batches(
             batch_size=2, image_size=4, seed=1, subset=subset
         )
         for subset in LABELS

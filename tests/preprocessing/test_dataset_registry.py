@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError, UsageError
 from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
 from preprocessing import registry
@@ -36,12 +37,12 @@ def test_the_registry_itself_imports_nothing_heavy():
 
 def test_unknown_name():
     with pytest.raises(UsageError, match="unknown data set 'imagnet': choose from imagenet"):
-        registry.open_dataset(data_name="imagnet")
+        registry.open_dataset(DataParams(data_name="imagnet"))
 
 
 def test_missing_directory():
     with pytest.raises(DataError, match="/nowhere does not exist"):
-        registry.open_dataset(data_dir="/nowhere")
+        registry.open_dataset(DataParams(data_dir="/nowhere"))
 
 
 @pytest.mark.parametrize(
@@ -65,10 +66,10 @@ def test_a_folder_further_up_does_not_tell_the_name(tmp_path):
 def test_digits_are_written_for_their_exact_name_alone(tmp_path, folder):
     (tmp_path / folder).mkdir(parents=True)
     with pytest.raises(DataError, match="cannot tell which data set"):
-        registry.open_dataset(data_dir=str(tmp_path / folder))
+        registry.open_dataset(DataParams(data_dir=str(tmp_path / folder)))
     assert list((tmp_path / folder).iterdir()) == []
     with pytest.raises(DataError, match="does not exist"):
-        registry.open_dataset(data_dir=str(tmp_path / folder / "none"))
+        registry.open_dataset(DataParams(data_dir=str(tmp_path / folder / "none")))
     (tmp_path / "digits").mkdir(exist_ok=True)
     assert registry.guess_name(tmp_path / "digits") == "digits"
     assert registry.guess_name(tmp_path / "data" / "digits") == "digits"
@@ -83,14 +84,14 @@ def test_names_of_relative_directories(tmp_path, monkeypatch):
 
 def test_a_user_whom_there_is_not():
     with pytest.raises(DataError, match="data directory ~nosuchuser/data does not exist"):
-        registry.open_dataset(data_dir="~nosuchuser/data")
+        registry.open_dataset(DataParams(data_dir="~nosuchuser/data"))
 
 
 def test_name_by_manifest_goes_before_the_directory(tmp_path):
     directory = tmp_path / "imagenet"
     write_numbered_split(directory, "train", 2, 1)
     write_named_manifest(directory, "flowers", 102)
-    dataset = registry.open_dataset(data_dir=str(directory))
+    dataset = registry.open_dataset(DataParams(data_dir=str(directory)))
     assert (dataset.name, dataset.num_classes) == ("folder", 102)
     assert dataset.num_examples("train") == 2
 
@@ -123,23 +124,25 @@ def test_another_number_of_classes_is_refused(tmp_path):
     write_numbered_split(tmp_path, "train", 2, 1)
     write_named_manifest(tmp_path, "flowers", 102)
     with pytest.raises(DataError, match="'flowers' with 102 classes, not imagenet with 1000"):
-        registry.open_dataset(data_dir=str(tmp_path), data_name="imagenet")
+        registry.open_dataset(DataParams(data_dir=str(tmp_path), data_name="imagenet"))
 
 
 def test_folder_needs_its_manifest(tmp_path):
     write_numbered_split(tmp_path, "train", 2, 1)
     with pytest.raises(DataError, match=r"has no manifest\.json"):
-        registry.open_dataset(data_dir=str(tmp_path), data_name="folder")
+        registry.open_dataset(DataParams(data_dir=str(tmp_path), data_name="folder"))
     with pytest.raises(UsageError, match="--data_name=folder needs --data_dir"):
-        registry.open_dataset(data_name="folder")
+        registry.open_dataset(DataParams(data_name="folder"))
 
 
 def test_the_files_of_the_subset_are_checked_at_once(tmp_path):
     write_numbered_split(tmp_path, "train", 2, 1)
-    registry.open_dataset(data_dir=str(tmp_path), data_name="imagenet", data_subset="train")
+    registry.open_dataset(
+        DataParams(data_dir=str(tmp_path), data_name="imagenet", data_subset="train")
+    )
     with pytest.raises(DataError, match="holds train shards but no validation shards"):
         registry.open_dataset(
-            data_dir=str(tmp_path), data_name="imagenet", data_subset="validation"
+            DataParams(data_dir=str(tmp_path), data_name="imagenet", data_subset="validation")
         )
 
 
@@ -158,38 +161,40 @@ def test_the_files_of_the_subset_are_checked_at_once(tmp_path):
 )
 def test_options_without_effect_are_refused(tmp_path, name, option):
     with pytest.raises(UsageError, match=f"has no effect on {name}") as caught:
-        registry.open_dataset(data_dir=str(tmp_path), data_name=name, **option)
+        registry.open_dataset(DataParams(data_dir=str(tmp_path), data_name=name, **option))
     assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize(
     ("option", "line"),
     [
-        ({"train_crop": "vgg"}, "--train_crop=vgg: choose from inception, efficientnet"),
-        ({"eval_method": "vg"}, "--eval_method=vg: choose from vgg, inception, efficientnet"),
-        ({"resize_method": "lanczos"}, "--resize_method=lanczos: choose from nearest"),
-        ({"augment": "mixup"}, "--augment=mixup: choose from none, color"),
-        ({"resize_kernels": "pil"}, "--resize_kernels=pil: choose from legacy, tf2"),
-        ({"eval_crop_fraction": 1.1}, "--eval_crop_fraction=1.1: must be above 0 and at most 1"),
-        ({"randaugment_num_layers": 0}, "--randaugment_num_layers=0: must be 1 or more"),
-        ({"random_erasing": 1.5}, "--random_erasing=1.5: must be at most 1"),
-        ({"mixup_alpha": -1.0}, "--mixup_alpha=-1.0: must be 0 or more"),
-        ({"shuffle_buffer": 0}, "--shuffle_buffer=0: must be 1 or more"),
-        ({"max_corrupt_records": -1}, "--max_corrupt_records=-1: must be 0 or more"),
-        ({"num_data_threads": 0}, "--num_data_threads=0: must be 1 or more"),
+        ({"train_crop": "vgg"}, "--train_crop=vgg is not one of inception, efficientnet"),
+        ({"eval_method": "vg"}, "--eval_method=vg is not one of vgg, inception, efficientnet"),
+        ({"resize_method": "lanczos"}, "--resize_method=lanczos is not one of nearest"),
+        ({"augment": "mixup"}, "--augment=mixup is not one of none, color"),
+        ({"resize_kernels": "pil"}, "--resize_kernels=pil is not one of legacy, tf2"),
+        ({"eval_crop_fraction": 1.1}, "--eval_crop_fraction=1.1 must be above 0 and at most 1"),
+        ({"randaugment_num_layers": 0}, "--randaugment_num_layers=0 must be at least 1"),
+        ({"random_erasing": 1.5}, "--random_erasing=1.5 must be at least 0 and at most 1"),
+        ({"mixup_alpha": -1.0}, "--mixup_alpha=-1.0 must be at least 0"),
+        ({"shuffle_buffer": 0}, "--shuffle_buffer=0 must be at least 1"),
+        ({"max_corrupt_records": -1}, "--max_corrupt_records=-1 must be at least 0"),
+        ({"num_data_threads": 0}, "--num_data_threads=0 must be at least 1"),
     ],
 )
 def test_options_are_checked(tmp_path, option, line):
     with pytest.raises(UsageError) as caught:
-        registry.open_dataset(data_dir=str(tmp_path), data_name="imagenet", **option)
+        registry.open_dataset(DataParams(data_dir=str(tmp_path), data_name="imagenet", **option))
     assert str(caught.value).startswith(line)
 
 
 @pytest.mark.parametrize("name", ["imagenet", "cifar10", None])
 def test_every_data_set_takes_the_augmentation_of_batches(tmp_path, name):
     write_numbered_split(tmp_path, "train", 2, 1)
-    data = {"data_dir": str(tmp_path), "data_name": name} if name else {}  # synthetic without
-    assert registry.open_dataset(**data).batch_augmentation is None
-    dataset = registry.open_dataset(**data, random_erasing=0.25, mixup_alpha=0.2, cutmix_alpha=1.0)
-    options = dataset.batch_augmentation.options
-    assert (options.random_erasing, options.mixup_alpha, options.cutmix_alpha) == (0.25, 0.2, 1.0)
+    place = {"data_dir": str(tmp_path), "data_name": name} if name else {}  # synthetic without
+    assert registry.open_dataset(DataParams(**place)).batch_augmentation is None
+    dataset = registry.open_dataset(
+        DataParams(**place, random_erasing=0.25, mixup_alpha=0.2, cutmix_alpha=1.0)
+    )
+    data = dataset.batch_augmentation.data
+    assert (data.random_erasing, data.mixup_alpha, data.cutmix_alpha) == (0.25, 0.2, 1.0)

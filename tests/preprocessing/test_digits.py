@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
 from preprocessing import verify
 from preprocessing.registry import open_dataset
@@ -15,7 +16,7 @@ from preprocessing.registry import open_dataset
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("data") / "digits"
-    open_dataset(data_dir=str(directory))
+    open_dataset(DataParams(data_dir=str(directory)))
     return directory
 
 
@@ -23,21 +24,21 @@ def test_first_use_writes_the_records(data_dir):
     names = sorted(path.name for path in data_dir.iterdir())
     assert names[0] == "manifest.json"
     assert len([name for name in names if name.startswith("train-")]) == 8
-    dataset = open_dataset(data_dir=str(data_dir))
+    dataset = open_dataset(DataParams(data_dir=str(data_dir)))
     assert (dataset.name, dataset.num_classes, dataset.synthetic) == ("digits", 10, False)
     assert dataset.num_examples("train") + dataset.num_examples("validation") == 1797
 
 
 def test_without_a_directory_it_goes_to_data_digits(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    open_dataset(data_name="digits")
+    open_dataset(DataParams(data_name="digits"))
     assert (tmp_path / "data" / "digits" / "manifest.json").exists()
 
 
 def test_a_directory_that_is_empty_takes_the_records(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "mine")
-    open_dataset(data_dir=str(tmp_path / "link"), data_name="digits")
+    open_dataset(DataParams(data_dir=str(tmp_path / "link"), data_name="digits"))
     assert (tmp_path / "mine" / "manifest.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "mine"]
 
@@ -48,14 +49,14 @@ def test_files_of_others_stay(tmp_path, monkeypatch, directory):
     (tmp_path / "here" / "digits" / "train-00000-of-00001").write_bytes(b"x")
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(DataError, match=r"holds other files than the digits .*another --data_dir"):
-        open_dataset(data_dir=directory, data_name="digits")
+        open_dataset(DataParams(data_dir=directory, data_name="digits"))
     assert len(list(tmp_path.rglob("*"))) == 3
 
 
 def test_the_current_directory_stays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="cannot take the place of the current directory"):
-        open_dataset(data_dir=".", data_name="digits")
+        open_dataset(DataParams(data_dir=".", data_name="digits"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -71,20 +72,20 @@ def test_a_check_writes_nothing(tmp_path, capsys, data_name):
 
 def test_second_use_writes_nothing(data_dir):
     before = {path: path.stat().st_mtime_ns for path in data_dir.iterdir()}
-    open_dataset(data_dir=str(data_dir), data_name="digits")
+    open_dataset(DataParams(data_dir=str(data_dir), data_name="digits"))
     assert {path: path.stat().st_mtime_ns for path in data_dir.iterdir()} == before
 
 
 def test_missing_scikit_learn_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(DataError, match=r"pip install '\.\[demo\]'") as caught:
-        open_dataset(data_dir=str(tmp_path / "digits"))
+        open_dataset(DataParams(data_dir=str(tmp_path / "digits")))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_every_digit_of_an_epoch_and_its_label(data_dir):
-    dataset = open_dataset(data_dir=str(data_dir))
+    dataset = open_dataset(DataParams(data_dir=str(data_dir)))
     num_train = dataset.num_examples("train")
     batches = dataset.train_batches(batch_size=num_train, image_size=32, seed=1)
     images, labels = next(iter(batches))
@@ -95,7 +96,7 @@ def test_every_digit_of_an_epoch_and_its_label(data_dir):
 
 
 def test_validation_is_exact(data_dir):
-    dataset = open_dataset(data_dir=str(data_dir))
+    dataset = open_dataset(DataParams(data_dir=str(data_dir)))
     num_real = 0
     for images, _, is_real in dataset.eval_batches(batch_size=50, image_size=48):
         assert images.shape == (50, 48, 48, 3)
@@ -108,7 +109,7 @@ def test_nearest_mean_digit_is_mostly_right(data_dir):
 
     On the raw 8x8 pixels a nearest-centroid classifier of this data set is about 90% right.
     """
-    dataset = open_dataset(data_dir=str(data_dir))
+    dataset = open_dataset(DataParams(data_dir=str(data_dir)))
     batches = dataset.train_batches(batch_size=dataset.num_examples("train"), image_size=16, seed=1)
     images, labels = (tensor.numpy() for tensor in next(iter(batches)))
     means = np.stack([images[labels == digit].mean(0).ravel() for digit in range(10)])

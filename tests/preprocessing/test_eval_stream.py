@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from benchmark_cnn.params.data_params import DataParams
 from preprocessing.registry import open_dataset
 from tests.preprocessing.image_shards import (
     encode,
@@ -30,7 +31,7 @@ def numbered_dir(tmp_path_factory):
 
 
 def open_imagenet(directory, **options):
-    return open_dataset(data_dir=str(directory), data_name="imagenet", **options)
+    return open_dataset(DataParams(data_dir=str(directory), data_name="imagenet", **options))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 1000, 1003, 1500])

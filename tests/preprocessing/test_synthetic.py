@@ -5,6 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from benchmark_cnn.params.data_params import DataParams
 from preprocessing.registry import open_dataset
 from preprocessing.synthetic import synthetic_batch
 
@@ -41,7 +42,7 @@ def test_a_batch_is_a_function_of_seed_and_tower():
 
 
 def test_training_hands_out_one_batch_for_ever():
-    dataset = open_dataset()
+    dataset = open_dataset(DataParams())
     assert dataset.synthetic
     assert (dataset.name, dataset.num_classes) == ("imagenet", 1000)
     batches = list(dataset.train_batches(batch_size=4, image_size=8, seed=1).take(3))
@@ -53,7 +54,7 @@ def test_training_hands_out_one_batch_for_ever():
 
 def test_start_example_is_honored():
     def labels(start):
-        batches = open_dataset().train_batches(
+        batches = open_dataset(DataParams()).train_batches(
             batch_size=4, image_size=2, seed=1, start_example=start
         )
         return np.concatenate([batch[1] for batch in batches.take(4)])
@@ -62,7 +63,7 @@ def test_start_example_is_honored():
 
 
 def test_evaluation_counts_as_the_real_set_does():
-    dataset = open_dataset(data_name="cifar10")
+    dataset = open_dataset(DataParams(data_name="cifar10"))
     assert dataset.num_classes == 10
     assert dataset.num_examples("train") == 50_000
     masks = [mask.numpy() for _, _, mask in dataset.eval_batches(batch_size=3000, image_size=1)]

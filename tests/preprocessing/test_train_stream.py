@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
 from preprocessing.registry import open_dataset
 from tests.preprocessing.image_shards import (
@@ -46,7 +47,7 @@ def read(directory, num_batches, batch_size=1, image_size=4, **options):
     """(images, labels) of a stretch of the stream, batches joined."""
     names = ("seed", "start_example", "shard")
     stream = {name: options.pop(name) for name in names if name in options}
-    dataset = open_dataset(data_dir=str(directory), data_name="imagenet", **options)
+    dataset = open_dataset(DataParams(data_dir=str(directory), data_name="imagenet", **options))
     batches = dataset.train_batches(
         batch_size=batch_size, image_size=image_size, **{"seed": 1, **stream}
     )
@@ -201,7 +202,7 @@ def test_cached_sample_repeats_its_records(tmp_path):
 
 
 def test_shapes_and_types(photo_dir):
-    dataset = open_dataset(data_dir=str(photo_dir), data_name="imagenet")
+    dataset = open_dataset(DataParams(data_dir=str(photo_dir), data_name="imagenet"))
     images, labels = dataset.train_batches(batch_size=6, image_size=20, seed=1).element_spec
     assert images.shape == (6, 20, 20, 3)
     assert images.dtype == tf.uint8

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from benchmark_cnn.interfaces import MixedLabels
+from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.step import losses
 from preprocessing.augmentation.batch_augmentation import BatchAugmentation
-from preprocessing.options import BatchOptions
 from tests.benchmark_cnn.engine import run_steps
 from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, Output, random_examples
 
@@ -77,7 +77,7 @@ class Recorder:
     """A batch augmentation that lets what it was given and what it returns out of the graph."""
 
     def __init__(self, **options):
-        self.augmentation, self.calls = BatchAugmentation(BatchOptions(**options)), []
+        self.augmentation, self.calls = BatchAugmentation(DataParams(**options)), []
 
     def __call__(self, images, labels, key):
         mixed, mixture = self.augmentation(images, labels, key)
@@ -174,11 +174,11 @@ def test_every_tower_micro_batch_and_step_draws_its_own_numbers():
 @pytest.mark.parametrize("mode", [{"num_gpus": 1}, {"num_gpus": 2, "xla_compile": True}], ids=str)
 def test_two_runs_are_equal_and_another_seed_is_not(mode):
     mode = {**mode, "dtype": "float16", "fp16_loss_scale": 8.0}
-    runs = [train(BatchAugmentation(BatchOptions(**EVERYTHING)), **mode) for _ in range(2)]
+    runs = [train(BatchAugmentation(DataParams(**EVERYTHING)), **mode) for _ in range(2)]
     assert runs[0][0] == runs[1][0]
     for name, tensor in runs[0][1].items():
         np.testing.assert_array_equal(tensor, runs[1][1][name], err_msg=name)
-    other, _ = train(BatchAugmentation(BatchOptions(**EVERYTHING)), tf_random_seed=5, **mode)
+    other, _ = train(BatchAugmentation(DataParams(**EVERYTHING)), tf_random_seed=5, **mode)
     assert other[0]["total_loss"] != runs[0][0][0]["total_loss"]
 
 
@@ -224,7 +224,7 @@ def kinds_of_operations(augmentation):
 def test_without_augmentation_nothing_is_drawn_and_labels_stay_plain():
     plain, labels = kinds_of_operations(None)
     assert isinstance(labels, tf.Tensor)
-    mixing, labels = kinds_of_operations(BatchAugmentation(BatchOptions(**EVERYTHING)))
+    mixing, labels = kinds_of_operations(BatchAugmentation(DataParams(**EVERYTHING)))
     assert isinstance(labels, MixedLabels)
     of_mixing = {"ReverseV2", "StatelessRandomGammaV3", "StatelessRandomUniformV2", "SelectV2"}
     assert of_mixing <= mixing
@@ -234,7 +234,7 @@ def test_without_augmentation_nothing_is_drawn_and_labels_stay_plain():
 def test_an_evaluation_sees_the_images_as_they_are():
     """A run that mixes everything evaluates its first weights as one that does not."""
     results = []
-    for augmentation in (None, BatchAugmentation(BatchOptions(**EVERYTHING))):
+    for augmentation in (None, BatchAugmentation(DataParams(**EVERYTHING))):
         train(augmentation, steps=1, prepare=lambda run: results.append(run.evaluator.run()))
     assert results[0]["examples"] == 48
     assert results[0] == results[1]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmark_cnn.params.data_params import DataParams
 from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 from preprocessing.augmentation.mixup import symmetric_beta
-from preprocessing.options import BatchOptions
 
 BATCH, HEIGHT, WIDTH = 6, 20, 30
 LABELS = np.arange(BATCH, dtype=np.int32)
@@ -20,7 +20,7 @@ def key(number):
 
 def augmented(images, number, **options):
     """The images and the three parts of the labels, as arrays."""
-    augmentation = tf.function(BatchAugmentation(BatchOptions(**options)), autograph=False)
+    augmentation = tf.function(BatchAugmentation(DataParams(**options)), autograph=False)
     labels = tf.constant(np.arange(len(images), dtype=np.int32))
     images, mixed = augmentation(tf.constant(images), labels, key(number))
     return images, tuple(part.numpy() for part in mixed)
@@ -165,7 +165,7 @@ def test_cutmix_boxes_are_distributed_as_the_papers():
 
 def test_of_both_every_batch_gets_one(images):
     options = {"mixup_alpha": 0.8, "cutmix_alpha": 1.0}
-    augmentation = tf.function(BatchAugmentation(BatchOptions(**options)), autograph=False)
+    augmentation = tf.function(BatchAugmentation(DataParams(**options)), autograph=False)
     flat = np.arange(BATCH, dtype=np.uint8)[:, None, None, None] * np.full(
         (BATCH, HEIGHT, WIDTH, 3), 20, np.uint8
     )

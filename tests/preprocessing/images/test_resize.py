@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmark_cnn.params.params import FLAGS
 from preprocessing.images.resize import resize
-from preprocessing.options import RESIZE_METHODS
 
 
 def image(height, width):
@@ -113,7 +113,7 @@ def test_bilinear_grids_differ_by_what_was_published():
 
 
 @pytest.mark.parametrize("half_pixel_centers", [False, True])
-@pytest.mark.parametrize("method", RESIZE_METHODS)
+@pytest.mark.parametrize("method", FLAGS["resize_method"].choices)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 100), (100, 3), (64, 64)])
 def test_a_constant_image_stays_constant(method, shape, half_pixel_centers):
     pixels = tf.fill([*shape, 3], tf.constant(201, tf.uint8))
@@ -141,5 +141,7 @@ def test_round_robin_takes_the_methods_in_turn():
             position=tf.constant(position, tf.int64),
             half_pixel_centers=False,
         )
-        single = resize(pixels, (16, 16), RESIZE_METHODS[position % 4], half_pixel_centers=False)
+        single = resize(
+            pixels, (16, 16), FLAGS["resize_method"].choices[position % 4], half_pixel_centers=False
+        )
         np.testing.assert_array_equal(turn.numpy(), single.numpy())

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
 from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
 from preprocessing.integrity import skip_damaged
@@ -52,7 +53,7 @@ def flip_bit(path, offset):
 
 def error_line(directory, evaluate=False, **options):
     """What a person reads when the stream over a directory fails."""
-    dataset = open_dataset(data_dir=str(directory), data_name="imagenet", **options)
+    dataset = open_dataset(DataParams(data_dir=str(directory), data_name="imagenet", **options))
     if evaluate:
         batches = dataset.eval_batches(batch_size=10, image_size=4, subset="train")
     else:
@@ -113,7 +114,7 @@ def test_label_out_of_range(data_dir, label, evaluate):
 
 def test_the_largest_label_is_no_error(data_dir):
     replace_record(data_dir, 23, example(numbered_image(23), 1000))
-    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet")
+    dataset = open_dataset(DataParams(data_dir=str(data_dir), data_name="imagenet"))
     batches = dataset.eval_batches(batch_size=60, image_size=4, subset="train")
     ((_, labels, _),) = batches
     assert labels.numpy()[23] == 999
@@ -139,7 +140,7 @@ def test_record_that_is_no_example(data_dir):
 
 
 def test_an_error_of_the_computation_is_not_blamed_on_the_data(data_dir):
-    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet")
+    dataset = open_dataset(DataParams(data_dir=str(data_dir), data_name="imagenet"))
     with pytest.raises(tf.errors.OpError) as caught:
         tf.matmul(tf.zeros([2, 3]), tf.zeros([2, 3]))
     assert str(dataset.explain(caught.value)).startswith(
@@ -161,7 +162,7 @@ def test_images_of_odd_kinds_are_no_error(tmp_path):
     kinds = [("JPEG", "CMYK"), ("JPEG", "L"), ("PNG", "RGBA"), ("PNG", "L"), ("GIF", "RGB")]
     examples = [example(encode(pixels, *kind), 1 + n) for n, kind in enumerate(kinds)]
     write_split(tmp_path, "train", examples, 1)
-    dataset = open_dataset(data_dir=str(tmp_path), data_name="imagenet")
+    dataset = open_dataset(DataParams(data_dir=str(tmp_path), data_name="imagenet"))
     images, labels = next(iter(dataset.train_batches(batch_size=5, image_size=8, seed=1)))
     assert images.shape == (5, 8, 8, 3)
     assert sorted(labels.numpy().tolist()) == [0, 1, 2, 3, 4]
@@ -177,7 +178,7 @@ def damage_three_records(directory):
 
 
 def read_train_numbers(directory, num_examples, **options):
-    dataset = open_dataset(data_dir=str(directory), data_name="imagenet", **options)
+    dataset = open_dataset(DataParams(data_dir=str(directory), data_name="imagenet", **options))
     batches = dataset.train_batches(batch_size=1, image_size=4, seed=1)
     return [numbers_of(images)[0] for images, _ in batches.take(num_examples)]
 
@@ -203,7 +204,9 @@ def test_intact_data_is_the_same_stream_in_either_mode(data_dir):
 
 def test_evaluation_masks_the_lost(data_dir):
     lost = damage_three_records(data_dir)
-    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=3)
+    dataset = open_dataset(
+        DataParams(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=3)
+    )
     real, num_entries = [], 0
     for images, _, is_real in dataset.eval_batches(batch_size=7, image_size=4, subset="train"):
         real += numbers_of(images.numpy()[is_real.numpy()])
@@ -261,7 +264,9 @@ def test_only_what_lies_behind_a_damaged_record_is_fetched_singly(data_dir):
 
 def test_a_stream_past_unsound_records_is_resumed_exactly(data_dir):
     spoil_four_records(data_dir)
-    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=5)
+    dataset = open_dataset(
+        DataParams(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=5)
+    )
 
     def numbers(start, count):
         batches = dataset.train_batches(batch_size=1, image_size=4, seed=1, start_example=start)
@@ -272,7 +277,9 @@ def test_a_stream_past_unsound_records_is_resumed_exactly(data_dir):
 
 def test_evaluation_masks_the_unsound(data_dir):
     lost = spoil_four_records(data_dir)
-    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=5)
+    dataset = open_dataset(
+        DataParams(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=5)
+    )
     real = []
     for images, _, is_real in dataset.eval_batches(batch_size=10, image_size=4, subset="train"):
         real += numbers_of(images.numpy()[is_real.numpy()])
@@ -289,7 +296,9 @@ def test_a_file_is_checked_again_only_when_it_has_changed(data_dir, monkeypatch)
 
     original = skip_damaged.verify_shard
     monkeypatch.setattr(skip_damaged, "verify_shard", verify_shard)
-    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=6)
+    dataset = open_dataset(
+        DataParams(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=6)
+    )
 
     def evaluate():
         batches = dataset.eval_batches(batch_size=10, image_size=4, subset="train")
@@ -313,11 +322,14 @@ def watched(function, *arguments, **keywords):
     ours.extend([function] if function.__module__.startswith("preprocessing") else [])
     return register(function, *arguments, **keywords)
 atexit.register = watched
+from benchmark_cnn.params.data_params import DataParams
 from preprocessing import registry
 numbers = []
 for max_corrupt_records in (0, 0, 1, 1):
     dataset = registry.open_dataset(
-        data_dir=sys.argv[1], data_name="imagenet", max_corrupt_records=max_corrupt_records
+        DataParams(
+            data_dir=sys.argv[1], data_name="imagenet", max_corrupt_records=max_corrupt_records
+        )
     )
     dataset.eval_batches(batch_size=10, image_size=4, subset="train")
     numbers.append(len(ours))
@@ -423,7 +435,9 @@ def test_a_shard_that_is_cut_off_loses_what_the_manifest_has_more(data_dir, num_
         read_train_numbers(data_dir, 60)
     assert error_line(data_dir, max_corrupt_records=2).startswith("3 records are damaged, ")
     dataset = open_dataset(
-        data_dir=str(data_dir), data_name="imagenet", data_subset="train", max_corrupt_records=3
+        DataParams(
+            data_dir=str(data_dir), data_name="imagenet", data_subset="train", max_corrupt_records=3
+        )
     )
     assert dataset.num_examples("train") == NUM_EXAMPLES
     real = []
@@ -452,7 +466,7 @@ def test_a_shard_that_is_cut_while_it_is_read_is_named(data_dir, evaluate):
     """The manifest tells another size then."""
     write_manifest_of(data_dir)
     path = data_dir / SECOND
-    dataset = open_dataset(data_dir=str(data_dir), data_name="imagenet")
+    dataset = open_dataset(DataParams(data_dir=str(data_dir), data_name="imagenet"))
     if evaluate:
         batches = dataset.eval_batches(batch_size=10, image_size=4, subset="train")
     else:

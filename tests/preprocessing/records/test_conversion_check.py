@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
 from download_and_convert_imagenet.journal import ConversionJournal
 from preprocessing import registry, verify
@@ -66,14 +67,14 @@ def test_old_and_new_shards_side_by_side(raw, data_dir, monkeypatch, capsys, num
         with pytest.raises(DataError, match="not complete") as caught:
             find_shards(data_dir, split)
         assert str(caught.value) == refusal(data_dir, split)
-    dataset = registry.open_dataset(data_dir=str(data_dir), data_name="imagenet")
+    dataset = registry.open_dataset(DataParams(data_dir=str(data_dir), data_name="imagenet"))
     with pytest.raises(DataError, match="the conversion of train"):
         dataset.train_batches(batch_size=2, image_size=8, seed=1)
     assert verify.main([str(data_dir), "--data_name=imagenet"]) == 3
     assert refusal(data_dir, "train") in "".join(capsys.readouterr())
 
     run(make_source(raw), data_dir)
-    assert registry.open_dataset(data_dir=str(data_dir)).num_examples("train") == 23
+    assert registry.open_dataset(DataParams(data_dir=str(data_dir))).num_examples("train") == 23
     assert verify.main([str(data_dir)]) == 0
 
 
@@ -91,7 +92,7 @@ def test_the_other_split_can_be_read(raw, data_dir, monkeypatch, capsys):
 def test_a_name_that_cannot_be_guessed_for_it(raw, tmp_path, monkeypatch):
     convert_and_stop(make_source(raw), tmp_path / "pets", monkeypatch, 1)
     with pytest.raises(DataError) as caught:
-        registry.open_dataset(data_dir=str(tmp_path / "pets"))
+        registry.open_dataset(DataParams(data_dir=str(tmp_path / "pets")))
     assert str(caught.value) == refusal(tmp_path / "pets", "train")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
 from download_and_convert_imagenet.__main__ import main as convert
 from preprocessing.registry import open_dataset
@@ -35,7 +36,7 @@ def test_a_part_of_imagenet_s_training_images_may_be_held_out(tmp_path):
     write_images(tmp_path / "raw" / "n01440764", NAMES["train"], 30)
     write_images(tmp_path / "raw" / "n01443537", NAMES["train"], 30, first=30)
     directory = converted(tmp_path / "raw", tmp_path / "set", "--validation_fraction=0.3")
-    dataset = open_dataset(data_dir=str(directory))
+    dataset = open_dataset(DataParams(data_dir=str(directory)))
     num_real = 0
     for _, _, is_real in dataset.eval_batches(batch_size=8, image_size=8):
         num_real += int(is_real.numpy().sum())
@@ -47,7 +48,7 @@ def test_imagenet_s_validation_images_may_be_trained_on(tmp_path):
     write_images(tmp_path / "raw" / "train" / "fish", NAMES["val"], 10, first=1)
     write_images(tmp_path / "raw" / "val" / "fish", NAMES["val"], 5, first=20)
     directory = converted(tmp_path / "raw", tmp_path / "set")
-    dataset = open_dataset(data_dir=str(directory))
+    dataset = open_dataset(DataParams(data_dir=str(directory)))
     _, labels = next(iter(dataset.train_batches(batch_size=10, image_size=8, seed=1)))
     assert labels.numpy().tolist() == [0] * 10
     assert verify([str(directory)]) == 0
@@ -61,7 +62,7 @@ def test_the_names_of_imagenet_itself_tell(tmp_path):
     shutil.rmtree(directory / ".conversion")
     rename_images(directory / "train-00000-of-00002", "ILSVRC2012_val_00000001.JPEG")
     with pytest.raises(DataError, match="train-00000-of-00002: record 0: ILSVRC2012_val_00000001"):
-        open_dataset(data_dir=str(directory), data_name="imagenet").train_batches(
+        open_dataset(DataParams(data_dir=str(directory), data_name="imagenet")).train_batches(
             batch_size=2, image_size=8, seed=1
         )
 
