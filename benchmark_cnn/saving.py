@@ -62,7 +62,7 @@ class Saver:
         plan = restore_plan.restore_plan(
             {name: shape for name, shape in wanted.items() if name not in absent},
             available,
-            advice=restore_plan.RESUMPTION,
+            hints=restore_plan.RESUMPTION,
         )
         self._state.restore(_without_constant_scale(store.read_variables(prefix, plan)))
         step = int(self._state.global_step)
@@ -82,7 +82,7 @@ def initialize(state: TrainState, path: str) -> None:
     plan = restore_plan.restore_plan(
         {name: shape for name, shape in wanted.items() if name not in head},
         available,
-        advice=restore_plan.INITIALIZATION,
+        hints=restore_plan.INITIALIZATION,
     )
     state.restore(store.read_variables(prefix, plan))
     state.start_averages()

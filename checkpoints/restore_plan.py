@@ -1,8 +1,6 @@
-"""Which key of a checkpoint each variable is read from, and why one cannot be.
+"""Plans which key of a checkpoint fills each variable, or explains why one cannot be filled.
 
 No TensorFlow here: names and shapes in, a plan or one error out.
-
-What to do about a checkpoint whose names do not fit, in the flags of the running command.
 """
 
 from __future__ import annotations
@@ -23,13 +21,19 @@ from checkpoints.tensor_roles import (
 )
 from common.errors import DataError, UsageError
 
+# Outputs of networks of ImageNet without and with a class for the background, the first.
+_IMAGENET_OUTPUTS = frozenset((1000, 1001))
+_NUM_LISTED = 10
+
+Shapes = Mapping[str, Sequence[int]]
+
 
 @dataclass(frozen=True)
-class Advice:
-    """Ends of sentences, one for each reason why variables are not found.
+class RestoreHints:
+    """How to fix each kind of restore failure, in flags of the running command.
 
-    averages: the checkpoint holds moving averages only. prefix: its names differ by a prefix;
-    `{scope}` is the --ckpt_scope that fits. otherwise: no reason is known.
+    averages: The checkpoint holds moving averages only. prefix: Its names differ by a prefix;
+    `{scope}` is the --ckpt_scope that fits. otherwise: No reason is known.
     """
 
     averages: str
@@ -37,34 +41,25 @@ class Advice:
     otherwise: str
 
 
-EVALUATION = Advice(
+EVALUATION = RestoreHints(
     averages="read those with --moving_average_decay",
     prefix="try --ckpt_scope={scope}",
     otherwise="give the --model it was trained with, map names with --ckpt_scope=old:new, or leave "
     "them at their initial values with --ignore_missing_vars",
 )
-
 _IMPORT = (
     "write it under the network's names with python -m models.pretrained MODEL --from=CHECKPOINT "
-    "--directory=DIR (and --num_classes where it has not 1000), and give "
+    "--directory=DIR (and --num_classes if it does not have 1000), and give "
     "--init_checkpoint=DIR/MODEL/model.ckpt"
 )
-INITIALIZATION = Advice(
+INITIALIZATION = RestoreHints(
     averages=_IMPORT, prefix=_IMPORT, otherwise="give the --model it was trained with"
 )
-
-RESUMPTION = Advice(
+RESUMPTION = RestoreHints(
     averages="start a new --train_dir",
     prefix="start a new --train_dir",
     otherwise="give the --model it was trained with, or a new --train_dir",
 )
-
-
-# Outputs of networks of ImageNet without and with a class for the background, the first.
-_IMAGENET_OUTPUTS = frozenset((1000, 1001))
-_NUM_LISTED = 10
-
-Shapes = Mapping[str, Sequence[int]]
 
 
 def restore_plan(
@@ -74,32 +69,32 @@ def restore_plan(
     ckpt_scope: str | None = None,
     moving_average: bool = False,
     ignore_missing: bool = False,
-    advice: Advice = EVALUATION,
+    hints: RestoreHints = EVALUATION,
 ) -> dict[str, str]:
-    """Say which key of a checkpoint fills each variable.
+    """Returns which key of a checkpoint fills each variable.
 
     Args:
-      wanted: variable name -> shape.
-      available: key in the checkpoint -> shape (`checkpoints.shapes`).
-      ckpt_scope: `old:new`, see `keys_to_try`.
-      moving_average: read `<key>/ExponentialMovingAverage`. A batch-norm statistic without such a
-        twin is read plain, as TF1's `ExponentialMovingAverage.variables_to_restore` did.
-      ignore_missing: leave out variables that the checkpoint lacks, with a warning, instead of
-        raising.
-      advice: what errors tell to do, in terms of the command that is running.
+        wanted: Variable name -> shape.
+        available: Key in the checkpoint -> shape (`store.shapes`).
+        ckpt_scope: `old:new`, see `keys_to_try`.
+        moving_average: Read `<key>/ExponentialMovingAverage`. A batch-norm statistic without an
+            average is read as it is, as TF1's `variables_to_restore` did.
+        ignore_missing: Leave out variables that the checkpoint lacks, with a warning, instead of
+            raising.
+        hints: How error messages say to fix the failure.
 
     Returns:
-      Variable name -> key, in the order of `wanted`.
+        Variable name -> key, in the order of `wanted`.
 
     Raises:
-      UsageError: `ckpt_scope` is not of the form old:new.
-      DataError: a variable is missing (or all are, even with `ignore_missing`), or has another
-        shape.
+        UsageError: `ckpt_scope` is not of the form old:new.
+        DataError: A variable is missing (or all are, even with `ignore_missing`), or has another
+            shape.
     """
     if moving_average and wanted and not any(role(key, ()) == AVERAGE for key in available):
         raise DataError(
             "the checkpoint has no moving averages (no key ends in "
-            f"/{MOVING_AVERAGE}): leave out --moving_average_decay to use its plain weights"
+            f"/{MOVING_AVERAGE}): leave out --moving_average_decay to use its raw weights"
         )
     plan, missing = {}, []
     for name in wanted:
@@ -110,21 +105,29 @@ def restore_plan(
         else:
             plan[name] = key
     if missing and (not ignore_missing or not plan):
-        raise DataError(_missing_report(missing, wanted, available, plan, moving_average, advice))
+        unused = unused_weights(available, plan.values())
+        reason = _missing_reason(missing, wanted, available, unused, moving_average, hints)
+        lines = [
+            f"{len(missing)} of {len(wanted)} variables are not in the checkpoint: {reason}",
+            f"  missing: {listed(missing)}",
+        ]
+        if unused:
+            lines.append(f"  unused, {len(unused)} in the checkpoint: {listed(unused)}")
+        raise DataError("\n".join(lines))
     _check_shapes(plan, wanted, available)
     if missing:
         logging.warning(
             "%d of %d variables are not in the checkpoint and keep their values: %s",
-            *(len(missing), len(wanted), _listed(missing)),
+            *(len(missing), len(wanted), listed(missing)),
         )
     return plan
 
 
 def resized_head(wanted: Shapes, available: Shapes) -> list[str]:
-    """Variables that the checkpoint has for another number of classes, and that start anew.
+    """Returns the variables to initialize again, as the checkpoint has another number of classes.
 
     They differ in their last axis alone, all by the same change, as the kernel and the bias of a
-    classifier do. None where that change is ImageNet's background class.
+    classifier do. The list is empty if that change is ImageNet's background class.
     """
     differing = [
         name
@@ -138,7 +141,7 @@ def resized_head(wanted: Shapes, available: Shapes) -> list[str]:
 def class_counts(
     differing: Sequence[tuple[Sequence[int], Sequence[int]]],
 ) -> tuple[int, int] | None:
-    """The two numbers of outputs, if nothing but that sets pairs of differing shapes apart.
+    """Returns the two numbers of outputs if these alone explain pairs of differing shapes.
 
     Another number of classes changes the last axis of the last layer, and nothing else. (Another
     width of an inner layer changes another axis of the next one.)
@@ -151,12 +154,12 @@ def class_counts(
 
 
 def is_background_class(theirs: int, ours: int) -> bool:
-    """Whether one of two numbers of outputs has a class for the background, and one has not."""
+    """Returns whether one of two numbers of outputs counts a background class, and one does not."""
     return {theirs, ours} == _IMAGENET_OUTPUTS
 
 
 def background_class_reason(theirs: int, ours: int) -> str:
-    """What to tell where that is so."""
+    """Returns the error message about such a pair."""
     return (
         f"the checkpoint has {theirs} outputs, the network {ours}, so one of them counts a "
         "background class: give the --model it was trained with"
@@ -164,19 +167,19 @@ def background_class_reason(theirs: int, ours: int) -> str:
 
 
 def keys_to_try(name: str, ckpt_scope: str | None) -> list[str]:
-    """Keys that may hold `name` under `--ckpt_scope=old:new`; the first one present counts.
+    """Returns keys that may hold `name` under `--ckpt_scope=old:new`; the first one present counts.
 
-    1. As the ancestor did (tf-imagenet, trainer_utils.py): every occurrence of the plain substring
-       `old` becomes `new`; an empty `new` strips it, and a name without `old` stays as it is.
-    2. The ancestor's own graphs put `v/cg/` before every name and users type
+    1. As in tf-imagenet (trainer_utils.py), every occurrence of the plain substring `old` becomes
+       `new`; an empty `new` strips it, and a name without `old` stays as it is.
+    2. The graphs of tf-imagenet put `v/cg/` before every name, and users type
        `--ckpt_scope=v/cg/:v0/cg/` to read what a replicated run wrote. Our names have no such
-       prefix. A name without `old` is therefore also looked for with `new` before it, so that this
-       very command reads those checkpoints here: `conv0/kernel` finds `v0/cg/conv0/kernel`.
+       prefix. A name without `old` is therefore also searched with `new` before it, so that the
+       same command reads those checkpoints here: `conv0/kernel` finds `v0/cg/conv0/kernel`.
 
     An empty `old` (`:v0/cg/`) puts `new` before every name.
 
     Raises:
-      UsageError: `ckpt_scope` is not of the form old:new (`flag_values.parse_ckpt_scope`).
+        UsageError: `ckpt_scope` is not of the form old:new.
     """
     if ckpt_scope is None:
         return [name]
@@ -190,8 +193,20 @@ def keys_to_try(name: str, ckpt_scope: str | None) -> list[str]:
     return [name, *prefixed] if old else prefixed
 
 
+def parse_ckpt_scope(text: str) -> tuple[str, str]:
+    """Splits "v/cg/:v0/cg/" into old "v/cg/" and new "v0/cg/"; one of them may be empty.
+
+    Raises:
+        ValueError: The text has no such form.
+    """
+    old, colon, new = text.partition(":")
+    if not colon or not (old or new) or ":" in new:
+        raise ValueError("is not old:new, for example v/cg/:v0/cg/")
+    return old, new
+
+
 def unused_weights(available: Collection[str], used: Collection[str]) -> list[str]:
-    """Keys of weights that no variable reads; slots, averages and run state are not weights."""
+    """Returns keys of weights that no variable reads; slots, averages and run state are none."""
     used = set(used)
     return [key for key in sorted(available) if key not in used and role(key, available) == WEIGHT]
 
@@ -208,42 +223,22 @@ def _is_slot(name: str, names: Collection[str]) -> bool:
     return role(name, names) in (SLOT, AVERAGE)
 
 
-def _missing_report(
-    missing: list[str],
-    wanted: Shapes,
-    available: Shapes,
-    plan: Mapping[str, str],
-    moving_average: bool,
-    advice: Advice,
-) -> str:
-    """A first line that says what to do, then what is missing and what was left over."""
-    unused = unused_weights(available, plan.values())
-    lines = [
-        f"{len(missing)} of {len(wanted)} variables are not in the checkpoint: "
-        + _reason_and_advice(missing, wanted, available, unused, moving_average, advice),
-        f"  missing: {_listed(missing)}",
-    ]
-    if unused:
-        lines.append(f"  unused, {len(unused)} in the checkpoint: {_listed(unused)}")
-    return "\n".join(lines)
-
-
-def _reason_and_advice(
+def _missing_reason(
     missing: list[str],
     wanted: Shapes,
     available: Shapes,
     unused: list[str],
     moving_average: bool,
-    advice: Advice,
+    hints: RestoreHints,
 ) -> str:
-    """The likeliest reason, and the way out."""
+    """Returns the likeliest reason and what to do about it."""
     if OBJECT_GRAPH in available:
         return (
-            "it was written by tf.train.Checkpoint or Keras, by object and not by name; only "
+            "it was written by tf.train.Checkpoint or Keras, which name tensors by object; only "
             "checkpoints of named variables can be read"
         )
     if not moving_average and all(f"{name}/{MOVING_AVERAGE}" in available for name in missing):
-        return f"it holds their moving averages only; {advice.averages}"
+        return f"it holds their moving averages only; {hints.averages}"
     if moving_average and all(name in available for name in missing):
         return "it has no moving averages of them; leave out --moving_average_decay"
     if all(_is_slot(name, wanted) for name in missing):
@@ -253,20 +248,20 @@ def _reason_and_advice(
         )
     scope = _scope_that_fits(missing[0], wanted, available, moving_average)
     if scope:
-        return f"its names differ by a prefix; {advice.prefix.format(scope=scope)}"
+        return f"its names differ by a prefix; {hints.prefix.format(scope=scope)}"
     theirs, ours = _roots(unused), _roots(wanted)
     if len(missing) == len(wanted) and theirs and not set(theirs) & set(ours):
         return (
-            f"it is another model's (its names start with {_listed(theirs)}, the network's with "
-            f"{_listed(ours)})"
+            f"it belongs to another model (its names start with {listed(theirs)}, the network's "
+            f"with {listed(ours)})"
         )
-    return advice.otherwise
+    return hints.otherwise
 
 
 def _scope_that_fits(
     missing: str, wanted: Shapes, available: Shapes, moving_average: bool
 ) -> str | None:
-    """The --ckpt_scope that finds every variable, if a prefix is all that differs."""
+    """Returns the --ckpt_scope that finds every variable, if only a prefix differs."""
     plain = {key.removesuffix(f"/{MOVING_AVERAGE}") for key in available}
     added = [
         f":{key.removesuffix(missing)}" for key in sorted(plain) if key.endswith("/" + missing)
@@ -274,7 +269,7 @@ def _scope_that_fits(
     parts = missing.split("/")
     stripped = ["/".join(parts[:i]) + "/:" for i in range(1, len(parts))]
     for scope in added + stripped:
-        if scope.count(":") > 1:  # A prefix with a colon cannot be told as old:new.
+        if scope.count(":") > 1:  # A prefix with a colon cannot be written as old:new.
             continue
         tried = ([*_candidates(name, scope, moving_average)] for name in wanted)
         if all(any(key in available for key in keys) for keys in tried):
@@ -295,7 +290,7 @@ def _check_shapes(plan: Mapping[str, str], wanted: Shapes, available: Shapes) ->
     if not differing:
         return
     lines = [
-        f"  {name}: {_dimensions(theirs)} in the checkpoint, {_dimensions(ours)} in the network"
+        f"  {name}: {dimensions(theirs)} in the checkpoint, {dimensions(ours)} in the network"
         for name, theirs, ours in differing[:_NUM_LISTED]
     ]
     if len(differing) > _NUM_LISTED:
@@ -310,8 +305,8 @@ def _reason_of_shapes(
     change = class_counts(weights)
     if change is None:
         return (
-            f"{num_differing} of {num_read} variables have another shape in the checkpoint: it is "
-            "of another model or size; give the --model it was trained with"
+            f"{num_differing} of {num_read} variables have another shape in the checkpoint, "
+            "which is of another model or size; give the --model it was trained with"
         )
     theirs, ours = change
     if is_background_class(theirs, ours):
@@ -322,18 +317,12 @@ def _reason_of_shapes(
     )
 
 
-def _dimensions(shape: Sequence[int]) -> str:
+def dimensions(shape: Sequence[int]) -> str:
+    """Returns a shape as error messages write it: "3x3x32"."""
     return "x".join(map(str, shape)) or "scalar"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Returns the first names, and how many more there are."""
     more = f" and {len(names) - _NUM_LISTED} more" if len(names) > _NUM_LISTED else ""
     return ", ".join(names[:_NUM_LISTED]) + more
-
-
-def parse_ckpt_scope(text: str) -> tuple[str, str]:
-    """`"v/cg/:v0/cg/"` -> old "v/cg/" and new "v0/cg/"; one of them may be empty."""
-    old, colon, new = text.partition(":")
-    if not colon or not (old or new) or ":" in new:
-        raise ValueError("is not old:new, for example v/cg/:v0/cg/")
-    return old, new

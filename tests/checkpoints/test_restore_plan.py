@@ -2,8 +2,14 @@
 
 import pytest
 
-from checkpoints import restore_plan as checkpoint_advice
-from checkpoints.restore_plan import keys_to_try, resized_head, restore_plan, unused_weights
+from checkpoints.restore_plan import (
+    INITIALIZATION,
+    RESUMPTION,
+    keys_to_try,
+    resized_head,
+    restore_plan,
+    unused_weights,
+)
 from common.errors import DataError, UsageError
 
 TWIN = "/ExponentialMovingAverage"
@@ -72,7 +78,7 @@ def test_statistics_without_a_twin_are_read_plain():
     assert plan == {n: n + TWIN if n in trainable else n for n in WANTED}
 
 
-def test_a_weight_without_a_twin_is_missing_beside_weights_that_have_one():
+def test_a_weight_without_an_average_is_missing_among_weights_that_have_one():
     kernel = "efficientnet-lite0/head/dense/kernel"
     available = with_twins(WANTED)
     del available[kernel + TWIN]
@@ -125,9 +131,9 @@ class TestScope:
 
     @pytest.mark.parametrize("scope", ["v/cg/:v0/cg/", "v/cg:v0/cg", ":v0/cg/", ":v0/cg"])
     @pytest.mark.parametrize("moving_average", [False, True])
-    def test_the_command_for_the_ancestors_replicated_checkpoints(self, scope, moving_average):
-        ancestor = training_checkpoint({f"v0/cg/{n}": s for n, s in WANTED.items()})
-        plan = restore_plan(WANTED, ancestor, ckpt_scope=scope, moving_average=moving_average)
+    def test_the_command_for_replicated_checkpoints_of_tf_imagenet(self, scope, moving_average):
+        theirs = training_checkpoint({f"v0/cg/{n}": s for n, s in WANTED.items()})
+        plan = restore_plan(WANTED, theirs, ckpt_scope=scope, moving_average=moving_average)
         end = TWIN if moving_average else ""
         assert plan == {name: f"v0/cg/{name}{end}" for name in WANTED}
 
@@ -182,7 +188,7 @@ class TestMissing:
 
     def test_another_model_is_recognized_by_its_names(self):
         message = report(WANTED, training_checkpoint(lite0_shapes("efficientnet-lite1")))
-        assert "another model's (its names start with efficientnet-lite1/" in message
+        assert "another model (its names start with efficientnet-lite1/" in message
         assert "the network's with efficientnet-lite0/" in message
 
     def test_an_object_based_checkpoint_is_recognized(self):
@@ -251,7 +257,7 @@ def test_unused_weights_counts_what_a_slot_belongs_to():
     assert unused_weights(keys, ["a/kernel"]) == ["c/bias"]
 
 
-def test_a_head_of_another_class_count_starts_anew_and_nothing_else():
+def test_only_a_head_of_another_class_count_is_initialized_again():
     trunk = {"stem/kernel": (3, 3, 3, 32), "stem/gamma": (32,)}
     thousand = {**trunk, "head/kernel": (1280, 1000), "head/bias": (1000,)}
     ten = {**trunk, "head/kernel": (1280, 10), "head/bias": (10,)}
@@ -268,7 +274,7 @@ def test_a_head_of_another_class_count_starts_anew_and_nothing_else():
     assert resized_head(ten, other_features) == []
 
 
-@pytest.mark.parametrize("advice", [checkpoint_advice.INITIALIZATION, checkpoint_advice.RESUMPTION])
+@pytest.mark.parametrize("hints", [INITIALIZATION, RESUMPTION])
 @pytest.mark.parametrize(
     "available",
     [
@@ -278,7 +284,7 @@ def test_a_head_of_another_class_count_starts_anew_and_nothing_else():
     ],
     ids=["averages", "prefix", "missing"],
 )
-def test_train_is_advised_no_flag_of_eval(advice, available):
-    first = report(WANTED, available, advice=advice).splitlines()[0]
+def test_hints_of_train_name_no_flag_of_eval(hints, available):
+    first = report(WANTED, available, hints=hints).splitlines()[0]
     for flag in ("--ckpt_scope", "--ignore_missing_vars", "--moving_average_decay"):
         assert flag not in first
