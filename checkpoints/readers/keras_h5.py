@@ -1,4 +1,4 @@
-"""Weight files of Keras before version 3 (.h5): layers by name, each with its variables."""
+"""Reads weight files of Keras before version 3 (.h5): layers by name, each with its variables."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 from common.errors import DataError
 
 _WHOLE_MODEL = "model_weights"
-# Deflate, the usual compression, reaches 1032.
+# The largest compression ratio that is believed; deflate, the usual method, reaches 1032.
 _LARGEST_RATIO = 2000
 Layers = dict[str, dict[str, np.ndarray]]
 
 
 def read(path: str | os.PathLike[str]) -> Layers:
-    """Layer -> variable -> array, in the file's order; layers without variables are left out.
+    """Returns layer -> variable -> array, in the file's order, without layers without variables.
 
     A variable's name is the last part of its name in the file, without ":0". Files of weights and
     files of a whole model are read.
 
     Raises:
-      DataError: not such a file, damaged, or of Keras 3, which stores variables by number.
+        DataError: It is not such a file, is damaged, or is of Keras 3, which numbers variables.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -32,7 +32,7 @@ def read(path: str | os.PathLike[str]) -> Layers:
             layers = {name: _variables(_group(root, name)) for name in _names(root, "layer_names")}
     except DataError as error:
         raise DataError(f"{os.fspath(path)}: {error}") from error
-    except Exception as error:  # HDF5 and h5py raise almost any, by what is damaged
+    except Exception as error:  # HDF5 and h5py raise almost any
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{os.fspath(path)} cannot be read as .h5: {reason}") from error
     return {name: variables for name, variables in layers.items() if variables}
@@ -46,7 +46,7 @@ def _group(parent: h5py.Group, name: str) -> h5py.Group:
 
 
 def _item(parent: h5py.Group, path: str) -> Any:
-    """What lies in the file itself: links may name any other file of this machine."""
+    """Returns an item of the file itself, as links may name any other file of this machine."""
     item: Any = parent
     for name in path.split("/"):
         link = item.get(name, getlink=True)
@@ -59,7 +59,7 @@ def _item(parent: h5py.Group, path: str) -> Any:
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
-    """A list of names, which Keras cuts into `<attribute>0`, `1`, ... where it is long."""
+    """Returns a list of names, which Keras splits into `<attribute>0`, `1`, ... if it is long."""
     parts: list[Any] = []
     if attribute in group.attrs:
         parts.append(group.attrs[attribute])
@@ -79,7 +79,7 @@ def _variables(group: h5py.Group) -> dict[str, np.ndarray]:
     for name in _names(group, "weight_names"):
         key = name.rsplit("/", 1)[-1].removesuffix(":0")
         if key in variables:
-            raise DataError(f"layer {group.name!r} is a model of its own; those are not read")
+            raise DataError(f"layer {group.name!r} is a nested model, which is not supported")
         variables[key] = _array(group, name)
     return variables
 

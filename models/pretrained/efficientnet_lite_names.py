@@ -1,7 +1,7 @@
-"""The names of EfficientNet-Lite's variables elsewhere, and ours: the official TF1 names.
+"""Maps the names of EfficientNet-Lite's variables in other packages to the official TF1 names.
 
-In TF1 each scope numbers its layers in the order of creation: conv2d, conv2d_1,
-tpu_batch_normalization, _1, _2. A block without expansion, the first, has one of each less.
+TF1 numbers the layers of a scope in the order of creation: conv2d, conv2d_1,
+tpu_batch_normalization, _1, _2. A block without expansion (the first) has one of each less.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ _BATCH_NORM_FROM_TORCH = {
     "running_mean": "moving_mean",
     "running_var": "moving_variance",
 }
-# Axes in TensorFlow's order: torch has [out, in, height, width], and one filter per input channel
-# in a depthwise kernel.
+# torch has kernels [out, in, height, width]; in a depthwise kernel, `in` is 1.
 _CONVOLUTION_AXES = (2, 3, 1, 0)
 _DEPTHWISE_AXES = (2, 3, 0, 1)
 _UNUSED_IN_TENSORFLOW = "num_batches_tracked"
 _TORCH_NAME = re.compile(r"(?:_blocks\.(\d+)\.)?(_\w+)\.(\w+)")
 _KERAS_BLOCK_LAYER = re.compile(r"block(\d+)([a-z]+)_(\w+)")
 
-# Layer -> its place in a block with expansion, or in stem and head.
+# Layer -> its official name within a block with expansion, or in stem and head.
 _TORCH_LAYERS = {
     "_expand_conv": "conv2d",
     "_bn0": "tpu_batch_normalization",
@@ -68,25 +67,27 @@ _WITHOUT_EXPANSION = {
 
 
 def scope(model: str) -> str:
-    """The scope of a model's variables: efficientnet_lite0 -> efficientnet-lite0."""
+    """Returns the scope of a model's variables: efficientnet_lite0 -> efficientnet-lite0."""
     variant = registry.get(model).options["variant"]
     assert isinstance(variant, int)
     return efficientnet_lite.checkpoint_scope(variant)
 
 
 def from_torch(model: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Official name -> array in TensorFlow's layout, of a state dict of efficientnet-lite-pytorch.
+    """Returns official name -> array in TensorFlow's layout, from efficientnet-lite-pytorch.
+
+    Args:
+        model: A name in models.registry.
+        tensors: The state dict of that package.
 
     Raises:
-      DataError: a name that this network does not have.
+        DataError: This network does not have a variable of that name.
     """
     with_expansion = {name.split("._expand_conv")[0] for name in tensors if "._expand_conv" in name}
     converted = {}
     for name, array in tensors.items():
         match = _TORCH_NAME.fullmatch(name)
-        if match is None:
-            raise DataError(f"{name!r} is no variable of {model}")
-        block, layer, variable = match.groups()
+        block, layer, variable = match.groups() if match else (None, "", "")
         if variable == _UNUSED_IN_TENSORFLOW:
             continue
         if block is None:
@@ -94,7 +95,7 @@ def from_torch(model: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.nd
         else:
             place = _in_block(_TORCH_LAYERS, block, layer, f"_blocks.{block}" in with_expansion)
         if place is None:
-            raise DataError(f"{name!r} is no variable of {model}")
+            raise DataError(f"{model} has no variable {name!r}")
         new_name, value = _convert_from_torch(place, variable, array)
         converted[f"{scope(model)}/{new_name}"] = value
     return converted
@@ -103,12 +104,12 @@ def from_torch(model: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.nd
 def from_efficientnet_lite_keras(
     model: str, layers: Mapping[str, Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Official name -> array, from the layers of a weight file of efficientnet-lite-keras.
+    """Returns official name -> array, from the layers of a file of efficientnet-lite-keras.
 
-    Its blocks are named by stage and letter; sorted, they are the official ones.
+    That package names blocks by stage and letter; in sorted order they are the official blocks.
 
     Raises:
-      DataError: a layer that this network does not have.
+        DataError: This network does not have a layer of that name.
     """
     blocks = {match.groups()[:2] for match in map(_KERAS_BLOCK_LAYER.fullmatch, layers) if match}
     numbers = {block: i for i, block in enumerate(sorted(blocks, key=lambda b: (int(b[0]), b[1])))}
@@ -122,7 +123,7 @@ def from_efficientnet_lite_keras(
             expanded = f"block{stage}{letter}_expand_conv" in layers
             place = _in_block(_KERAS_LAYERS, str(numbers[stage, letter]), kind, expanded)
         if place is None:
-            raise DataError(f"layer {layer!r} is none of {model}")
+            raise DataError(f"{model} has no layer {layer!r}")
         converted |= {f"{scope(model)}/{place}/{key}": value for key, value in variables.items()}
     return converted
 

@@ -1,13 +1,8 @@
-"""Which variable of a network each array of a keras.applications weight file fills.
+"""Reads weight files of the networks of keras.applications: .h5 of Keras 2, .weights.h5 of Keras 3.
 
-By the names of the layers where the file has all of the network's. Layers that Keras numbered when
-they were made (`conv2d_94`) are called differently in every session: then by order, as Keras
-itself loads those files.
-
-Weight files of Keras 3 (.weights.h5) of the networks of keras.applications.
-
-They number layers within each class (`conv2d_3`) and variables within each layer, so that only
-Keras' own network can tell which is which: it is built, loads the file, and is read by name.
+Files of Keras 2 name layers and variables; `assign` matches them with a network's variables. Files
+of Keras 3 number layers within each class (`conv2d_3`) and variables within each layer, so that
+only Keras' own network can map them: `read` builds it, loads the file, and reads it by name.
 """
 
 from __future__ import annotations
@@ -24,6 +19,8 @@ from checkpoints.readers.keras_h5 import Layers
 from common.errors import DataError
 from models import registry
 
+SUFFIX = ".weights.h5"
+_OPTIMIZER = "optimizer"
 # Of keras.layers.Normalization, whose constants our networks have in their own first layer.
 _INPUT_NORMALIZATION = frozenset(("mean", "variance", "count"))
 
@@ -31,14 +28,18 @@ _INPUT_NORMALIZATION = frozenset(("mean", "variance", "count"))
 def assign(
     layers: Mapping[str, Mapping[str, np.ndarray]], wanted: Mapping[str, Sequence[int]]
 ) -> dict[str, np.ndarray]:
-    """Checkpoint name -> array.
+    """Returns checkpoint name -> array.
+
+    Layers are matched by name if the file has all names of the network. Keras numbers some layers
+    as it creates them (`conv2d_94`), differently in every session; then they are matched by order,
+    as Keras itself loads those files.
 
     Args:
-      layers: layer -> variable -> array (`h5_weights.read`).
-      wanted: checkpoint name `<scope>/<layer>/<variable>` -> shape, in the network's order.
+        layers: Layer -> variable -> array (`keras_h5.read`).
+        wanted: Checkpoint name `<scope>/<layer>/<variable>` -> shape, in the network's order.
 
     Raises:
-      DataError: the file has another number of layers, or a layer other variables.
+        DataError: The file has another number of layers, or a layer has other variables.
     """
     groups: dict[str, list[str]] = {}
     for name in wanted:
@@ -64,8 +65,8 @@ def _by_name(groups: Mapping[str, list[str]], layers: Mapping) -> list[tuple[str
 def _by_order(groups: Mapping[str, list[str]], layers: Mapping) -> list[tuple[str, str]]:
     if len(groups) != len(layers):
         raise DataError(
-            f"has {len(layers)} layers with weights, the network {len(groups)}: it is another "
-            "network's, or without the top layer"
+            f"has {len(layers)} layers with weights, the network {len(groups)}: it belongs to "
+            "another network, or has no top layer"
         )
     return list(zip(groups, layers, strict=True))
 
@@ -76,7 +77,7 @@ def _fill(
     variables: Mapping[str, np.ndarray],
     wanted: Mapping[str, Sequence[int]],
 ) -> dict[str, np.ndarray]:
-    """By the variables' names where they agree; else by order (depthwise_kernel became kernel)."""
+    """Matches variables by name if all agree, else by order (depthwise_kernel became kernel)."""
     by_variable = {name.rpartition("/")[2]: name for name in names}
     if set(by_variable) == set(variables):
         filled = {by_variable[key]: value for key, value in variables.items()}
@@ -92,15 +93,12 @@ def _fill(
     return filled
 
 
-SUFFIX = ".weights.h5"
-_OPTIMIZER = "optimizer"
-
-
 def read(path: str | os.PathLike[str], model: str, num_classes: int) -> Layers:
-    """Layer -> variable -> array, in the network's order; layers without variables are left out.
+    """Returns layer -> variable -> array, in the network's order, without layers without variables.
 
     Raises:
-      DataError: not such a file, of another network, or `model` is none of keras.applications.
+        DataError: It is not such a file, it belongs to another network, or `model` is not one of
+            keras.applications.
     """
     application = registry.get(model).options.get("application")
     if application is None:
@@ -113,7 +111,7 @@ def read(path: str | os.PathLike[str], model: str, num_classes: int) -> Layers:
     try:
         _check_count(path, len(network.weights))
         network.load_weights(path)
-    except Exception as error:  # HDF5, h5py and Keras raise almost any, by what is damaged
+    except Exception as error:  # HDF5, h5py and Keras raise almost any
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{os.fspath(path)} does not fit {model}: {reason}") from error
     return {
@@ -124,14 +122,14 @@ def read(path: str | os.PathLike[str], model: str, num_classes: int) -> Layers:
 
 
 def _check_count(path: str | os.PathLike[str], wanted: int) -> None:
-    """Keras leaves unread what the network does not have."""
+    """Checks the number of variables, as Keras ignores those that the network does not have."""
     names: list[str] = []
+
+    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset) and name.split("/")[0] != _OPTIMIZER:
+            names.append(name)
+
     with h5py.File(path, "r") as file:
-        file.visititems(lambda name, item: names.append(name) if _is_array(item) else None)
-    found = sum(name.split("/")[0] != _OPTIMIZER for name in names)
-    if found != wanted:
-        raise ValueError(f"it has {found} variables, the network {wanted}")
-
-
-def _is_array(item: h5py.Group | h5py.Dataset) -> bool:
-    return isinstance(item, h5py.Dataset)
+        file.visititems(add)
+    if len(names) != wanted:
+        raise ValueError(f"it has {len(names)} variables, the network {wanted}")

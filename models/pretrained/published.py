@@ -1,8 +1,6 @@
-"""The pretrained weights that are known: where they come from, their hash, what they reach.
+"""The published weights: their origin, hash and accuracy, and the packages that hold them.
 
-The facts are in manifest.json. No TensorFlow here: the help of a command reads this.
-
-Weight files in installed Python packages, found without importing the packages.
+The facts are in manifest.json. Packages are not imported, and neither is TensorFlow.
 """
 
 from __future__ import annotations
@@ -25,10 +23,10 @@ _MANIFEST_FILE = Path(__file__).with_name("manifest.json")
 class Entry:
     """Weights of one network.
 
-    `package` is the Python package whose `file` holds them, with its SHA-256; None where no package
-    does, then `official_archive` says where the original is. The expected accuracies belong to
-    `image_size` pixels, `eval_method` and `resize_method` (flags of eval.py), on ImageNet's 50,000
-    validation images; `accuracy_source` says who measured them.
+    The Python package `package` has them in `file`, with SHA-256 `sha256`. The three are None if no
+    package has them; the original is at `official_archive`. The expected accuracies are on
+    ImageNet's 50,000 validation images, with `image_size` (pixels), `eval_method` and
+    `resize_method` as in the flags of eval.py; `accuracy_source` says who measured them.
     """
 
     origin: str
@@ -48,20 +46,22 @@ class Entry:
 
 @functools.cache
 def entries() -> dict[str, Entry]:
-    """Model name -> its weights."""
+    """Returns model name -> its weights."""
     facts = json.loads(_MANIFEST_FILE.read_text(encoding="utf-8"))
     return {name: Entry(**entry) for name, entry in facts.items()}
 
 
 def get(model: str) -> Entry:
-    """The weights of a model. Raises DataError where none are known, naming those that are."""
+    """Returns the weights of a model.
+
+    Raises:
+        DataError: None are known; the message names those that are.
+    """
     try:
         return entries()[model]
     except KeyError:
         known = ", ".join(entries())
-        raise DataError(
-            f"no pretrained weights of {model} are known; of {known} they are"
-        ) from None
+        raise DataError(f"no pretrained weights of {model} are known, only of {known}") from None
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -76,18 +76,8 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def check_hash(path: str | os.PathLike[str], expected: str) -> None:
-    """Raises DataError if the file's SHA-256 is not `expected`."""
-    found = sha256(path)
-    if found != expected:
-        raise DataError(
-            f"{os.fspath(path)} has SHA-256 {found}, the manifest says {expected}: it is damaged "
-            "or not the published file; install the package again"
-        )
-
-
 def is_installed(package: str) -> bool:
-    """Whether a package of that name is installed."""
+    """Returns whether a package of that name is installed."""
     try:
         metadata.distribution(package)
     except metadata.PackageNotFoundError:
@@ -96,10 +86,10 @@ def is_installed(package: str) -> bool:
 
 
 def weight_file(entry: Entry) -> Path:
-    """The file of the package that holds these weights, its hash checked.
+    """Returns the file of the installed package that holds these weights, its hash checked.
 
     Raises:
-      DataError: no package holds them, it is not installed, or the file is another one.
+        DataError: No package holds them, it is not installed, or the file is a different one.
     """
     if entry.package is None or entry.sha256 is None:
         raise DataError(
@@ -111,12 +101,17 @@ def weight_file(entry: Entry) -> Path:
     found = [Path(str(file.locate())) for file in files if file.name == entry.file]
     if not found or not found[0].is_file():
         raise DataError(f"package {entry.package} does not hold {entry.file}: install it again")
-    check_hash(found[0], entry.sha256)
+    found_sha256 = sha256(found[0])
+    if found_sha256 != entry.sha256:
+        raise DataError(
+            f"{found[0]} has SHA-256 {found_sha256}, the manifest says {entry.sha256}: it is "
+            "damaged or not the published file; install the package again"
+        )
     return found[0]
 
 
 def require(packages: Sequence[str]) -> None:
-    """Raises DataError, with the command that installs them, if some are not installed."""
+    """Raises a DataError with the command that installs packages, if some are not installed."""
     absent = [package for package in packages if not is_installed(package)]
     if absent:
         raise DataError(
