@@ -1,7 +1,4 @@
-"""Convert raw images to TFRecord shards: `python -m download_and_convert_imagenet DATA_DIR`.
-
-The command line of the converter.
-"""
+"""Converts raw images to TFRecord shards: `python -m download_and_convert_imagenet DATA_DIR`."""
 
 from __future__ import annotations
 
@@ -22,11 +19,18 @@ from download_and_convert_imagenet.sources.image_source import (
     VALIDATION,
 )
 
+SOURCES = ("imagenet", "folder", "cifar10")
+_EPILOG = """\
+DATA_DIR, or DATA_DIR/raw-data, holds ImageNet as it was downloaded: ILSVRC2012_img_train.tar and
+ILSVRC2012_img_val.tar; or train/ and validation/ with one folder per class; or Kaggle's
+imagenet_object_localization_patched2019.tar.gz. The command may be stopped at any time: the same
+command resumes the conversion. Exit codes: 0 done, 2 wrong options, 3 missing or damaged data.
+"""
 EXIT_BROKEN_PIPE = 1  # scripts may rely on it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; return the exit code."""
+    """Runs the command line and returns the exit code."""
     options = parse_options(arguments, _program())
     return commands.run(
         lambda: _convert(options),
@@ -44,69 +48,60 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _program() -> str:
-    """How it was called: as a module, or as one file."""
+    """Returns how the program was called: as a module, or as one file."""
     name = Path(sys.argv[0]).name
     return "python -m download_and_convert_imagenet" if name == "__main__.py" else name
 
 
-SOURCES = ("imagenet", "folder", "cifar10")
-_EPILOG = """\
-DATA_DIR, or DATA_DIR/raw-data, holds ImageNet as it was downloaded: ILSVRC2012_img_train.tar and
-ILSVRC2012_img_val.tar; or train/ and validation/ with a folder a class; or Kaggle's
-imagenet_object_localization_patched2019.tar.gz. The command may be stopped at any time: given
-again, it goes on where it was. Exit codes: 0 done, 2 wrong options, 3 missing or damaged data.
-"""
-
-
 class _OneLineParser(argparse.ArgumentParser):
-    """A parser that answers a mistake with one line, not with the list of options."""
+    """A parser that reports a mistake in one line, without the list of options."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} (--help lists the options)\n")
 
 
 def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Namespace:
-    """The options; ends the program with code 2 and one line where they cannot be meant."""
+    """Parses the command line; exits with code 2 and one line if it is invalid."""
     parser = _OneLineParser(
         program,
         usage="%(prog)s DATA_DIR [options]",
-        description="Raw images to TFRecord shards: ImageNet, class folders, CIFAR-10.",
+        description="Converts raw images to TFRecord shards: ImageNet, class folders, CIFAR-10.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("data_dir", metavar="DATA_DIR", type=_path, help="where the shards go")
+    parser.add_argument("data_dir", metavar="DATA_DIR", type=_path, help="for the shards")
     parser.add_argument("--source", choices=SOURCES, default=SOURCES[0], help="default imagenet")
     parser.add_argument("--raw_dir", type=_path, help="archives or folders, if not in DATA_DIR")
-    parser.add_argument("--split", choices=(TRAIN, VALIDATION), help="convert this one only")
+    parser.add_argument("--split", choices=(TRAIN, VALIDATION), help="convert only this split")
     for split, count in IMAGENET_SHARDS.items():
         parser.add_argument(
             f"--{split}_shards",
             type=commands.at_least(1),
-            help=f"files (default {count}; of other sources as many as hold 100 MB each)",
+            help=f"number of files (default {count}; for other sources, one per 100 MB)",
         )
     parser.add_argument(
         "--num_processes",
         type=commands.at_least(1),
         default=num_cores(),
-        help="default: one a core",
+        help="default: one per core",
     )
     parser.add_argument(
         "--bounding_boxes",
         metavar="PATH",
         type=os.path.expanduser,
-        help=f"annotations of ImageNet, if not in DATA_DIR; '{NO_BOXES}' converts without them",
+        help=f"annotations of ImageNet, if not in DATA_DIR; '{NO_BOXES}' converts without boxes",
     )
     parser.add_argument(
         "--validation_fraction",
         type=_fraction,
-        help="of --source=folder: this share of the images, where no folder holds them (0.1)",
+        help="for --source=folder without a validation folder: this share of the images (0.1)",
     )
     parser.add_argument(
         "--max_corrupt_images",
         type=commands.at_least(0),
         default=0,
-        help="leave out so many images that cannot be decoded without exit code 3 (default 0)",
+        help="succeed although up to this many images cannot be decoded (default 0)",
     )
     options = parser.parse_args(arguments)
     if options.validation_fraction is not None and options.source != "folder":
@@ -114,14 +109,14 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
     if options.bounding_boxes is not None and options.source != "imagenet":
         parser.error("--bounding_boxes is an option of --source=imagenet")
     if options.source == "folder" and options.raw_dir is None:
-        parser.error("--source=folder needs --raw_dir, where the folders of classes are")
+        parser.error("--source=folder needs --raw_dir, the directory of the class folders")
     return options
 
 
 def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("is empty")
-    return Path(os.path.expanduser(text))  # which leaves the home of nobody as it is
+    return Path(os.path.expanduser(text))  # leaves the home of an unknown user as typed
 
 
 def _fraction(text: str) -> float:
@@ -130,7 +125,7 @@ def _fraction(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not from 0 to below 1")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to below 1")
     return value
 
 

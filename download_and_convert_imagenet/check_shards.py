@@ -1,9 +1,9 @@
-"""Compare converted shards with their manifest, without looking into them.
+"""Compares converted shards with their manifest, without reading their records.
 
     python -m download_and_convert_imagenet.check_shards DIR
 
-Sizes and SHA-256 of all files, every difference in a line of its own. It needs nothing but Python:
-for machines that data was copied to. `python -m preprocessing.verify` looks into the records, too.
+Compares sizes and SHA-256 of all files, and prints a line for every difference. It needs only
+Python, for machines that data was copied to. `python -m preprocessing.verify` checks the records.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check the directory of the command line; the exit code is 0 when all is right, else 3."""
+    """Checks the directory on the command line. Returns 0 if the shards are intact, else 3."""
     options = _parser().parse_args(arguments)
     return commands.run(
         lambda: _check(options), interrupted="interrupted: not all shards were checked"
@@ -60,9 +60,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def shard_problems(directory: Path, manifest: Manifest, num_threads: int) -> Iterator[str]:
-    """A line for every shard that is not what the manifest says, or not in it.
+    """Yields a line for every shard that differs from the manifest or is not in it.
 
-    Who asks for no more of them waits for no file either.
+    A caller that stops early does not wait for the remaining files.
     """
     stopped = threading.Event()
     shards = [shard for split in manifest.splits.values() for shard in split]
@@ -77,7 +77,7 @@ def shard_problems(directory: Path, manifest: Manifest, num_threads: int) -> Ite
 
 
 def _unlisted(directory: Path, manifest: Manifest, known: Container[str]) -> Iterator[str]:
-    """A line for every shard beside those of its split, and one for every split that is unknown."""
+    """Yields a line for every surplus shard of a known split, and for every unknown split."""
     others: Counter[str] = Counter()
     for path in sorted(directory.iterdir()):
         split = split_of(path.name)
@@ -88,7 +88,7 @@ def _unlisted(directory: Path, manifest: Manifest, known: Container[str]) -> Ite
         else:
             others[split] += 1
     for split, count in others.items():
-        yield f"{directory}: {split} is not in the manifest, shards of it that are here: {count:,}"
+        yield f"{directory}: {split} is not in the manifest, but {count:,} of its shards are here"
 
 
 def _problem(directory: Path, shard: Shard, stopped: threading.Event) -> str | None:
@@ -123,16 +123,16 @@ def _summary(manifest: Manifest, num_problems: int) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "check_shards",
-        description="Compare converted shards with their manifest.json: sizes and SHA-256.",
-        epilog="Exit codes: 0 all is right, 2 wrong options, 3 missing or damaged files.",
+        description="Compares converted shards with their manifest.json: sizes and SHA-256.",
+        epilog="Exit codes: 0 intact, 2 wrong options, 3 missing or damaged files.",
         allow_abbrev=False,
     )
-    parser.add_argument("data_dir", metavar="DIR", type=Path, help="with the shards")
+    parser.add_argument("data_dir", metavar="DIR", type=Path, help="directory of the shards")
     parser.add_argument(
         "--num_threads",
         type=commands.at_least(1),
         default=min(8, os.cpu_count() or 1),
-        help="files at a time",
+        help="files to read at the same time",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""What the command does: find the images, convert them, say what was done."""
+"""The story of the command: find the images, convert them, print a summary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from download_and_convert_imagenet.sources.image_source import (
     TRAIN,
     VALIDATION,
     ImageSource,
-    SourceError,
     SourceImage,
 )
 
@@ -53,11 +52,11 @@ def _run(options: argparse.Namespace) -> int:
     data_dir: Path = options.data_dir
     if _is_mistyped(options):
         with ConversionProgress() as progress:
-            _source(options, progress)  # tells what is missing, before anything is made
-    # What is downloaded or decompressed goes there, too: nobody else may be at it.
+            _source(options, progress)  # reports what is missing before anything is created
+    # Downloads and decompressed archives go there as well: the lock covers them.
     with locked_directory(data_dir, data_dir / DIRECTORY), ConversionProgress() as progress:
         source = _source(options, progress)
-        _tell_missing_images(source, progress)
+        _report_missing_images(source, progress)
         num_shards = {
             split: getattr(options, f"{split}_shards") or _default_shards(source, split)
             for split in source.splits
@@ -76,15 +75,15 @@ def _run(options: argparse.Namespace) -> int:
     num_corrupt = sum(len(shard.corrupt) for shard in result.shards)
     print(
         f"error: {_count(num_corrupt, 'image')} cannot be decoded, see "
-        f"{data_dir / CORRUPT_IMAGES_FILE}: get them again and repeat the command, or go "
-        f"on without them: --max_corrupt_images={num_corrupt}",
+        f"{data_dir / CORRUPT_IMAGES_FILE}: get them again and repeat the command, or "
+        f"continue without them: --max_corrupt_images={num_corrupt}",
         file=sys.stderr,
     )
     return DataError.exit_code
 
 
 def _is_mistyped(options: argparse.Namespace) -> bool:
-    """Whether images are looked for only where no directory is; CIFAR-10's are downloaded."""
+    """Returns whether no directory with images exists; CIFAR-10 would be downloaded."""
     directories = (options.raw_dir or options.data_dir, options.data_dir)
     return options.source != "cifar10" and not any(path.exists() for path in directories)
 
@@ -114,12 +113,12 @@ def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageS
         source = folder_source(raw_dir, options.validation_fraction)
     chosen = {split: source.splits[split] for split in splits if split in source.splits}
     if options.split and not chosen:
-        raise SourceError(f"{raw_dir} has no {options.split} images")
+        raise DataError(f"{raw_dir} has no {options.split} images")
     return replace(source, splits=chosen)
 
 
 def _cifar10(raw_dir: Path, scratch_dir: Path, progress: ConversionProgress) -> ImageSource:
-    """CIFAR-10 as it is found, else downloaded."""
+    """Finds CIFAR-10, or downloads it."""
     from download_and_convert_imagenet.sources import cifar10
     from download_and_convert_imagenet.sources.downloads import CIFAR10_PYTHON, download
 
@@ -132,8 +131,8 @@ def _cifar10(raw_dir: Path, scratch_dir: Path, progress: ConversionProgress) -> 
     return cifar10.cifar10_source(path)
 
 
-def _tell_missing_images(source: ImageSource, progress: ConversionProgress) -> None:
-    """A line for every split of ImageNet that is not the whole of it, as a torn download is."""
+def _report_missing_images(source: ImageSource, progress: ConversionProgress) -> None:
+    """Logs the splits of ImageNet that have not as many images as the original."""
     if source.name != "imagenet":
         return
     for split, images in source.splits.items():

@@ -1,4 +1,4 @@
-"""A whole conversion: plan, finished shards kept, the others written, the manifest last."""
+"""A whole conversion: finished shards are kept, the others written, and the manifest comes last."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import DataError
 from download_and_convert_imagenet.data_directory import DataDirectory, Splits
 from download_and_convert_imagenet.journal import (
     CORRUPT_IMAGES_FILE,
@@ -17,17 +18,17 @@ from download_and_convert_imagenet.journal import (
 from download_and_convert_imagenet.plan import ShardTask, plan_conversion
 from download_and_convert_imagenet.progress import ConversionProgress
 from download_and_convert_imagenet.sources.image_source import ImageSource
-from download_and_convert_imagenet.workers import ConversionError, Event, ImagesRead, run_tasks
+from download_and_convert_imagenet.workers import Event, ImagesRead, run_tasks
 
 
 @dataclass(frozen=True)
 class ConversionResult:
-    """A finished conversion.
+    """The outcome of a conversion.
 
     Attributes:
-        shards: all of them, those that were kept from an earlier run included.
+        shards: all shards, including those kept from an earlier run.
         num_images_now: images read in this run, in `seconds`.
-        is_accepted: corrupt images are not too many: the manifest was written.
+        is_accepted: whether few enough images are corrupt, so that the manifest was written.
     """
 
     shards: tuple[FinishedShard, ...]
@@ -45,33 +46,33 @@ def convert(
     max_corrupt_images: int,
     progress: ConversionProgress,
 ) -> ConversionResult:
-    """Write the shards of all splits of a source, and the manifest when nothing is amiss.
+    """Writes the shards of all splits of a source, and then the manifest.
 
-    The caller holds the directory, see `locked_directory`.
+    The caller holds the lock of the directory, see `locked_directory`.
 
     Args:
         num_shards: of every split of the source.
-        max_corrupt_images: with more, all shards are written, but these splits are not in the
-            manifest.
+        max_corrupt_images: with more, all shards are written, but the manifest does not list these
+            splits.
 
     Raises:
-        SourceError: the source does not fit the number of shards.
-        ConversionError: the directory holds other data, or the conversion cannot go on.
+        DataError: there are fewer images than shards, the directory holds other data, or the
+            conversion cannot continue.
         OSError: the directory cannot be written.
     """
     tasks = plan_conversion(source, num_shards)
     directory = DataDirectory(data_dir)
-    directory.refuse_shards_of_others(source)
+    directory.check_no_foreign_shards(source)
     started = time.monotonic()
     other_splits = directory.other_splits(source)
     directory.remove_partial_files()
     journal = ConversionJournal(data_dir)
-    finished, pending = _make_ready(directory, journal, tasks, source, other_splits, progress)
+    finished, pending = _prepare(directory, journal, tasks, source, other_splits, progress)
     try:
         finished += _write(pending, data_dir, journal, num_processes, progress)
     finally:
         directory.remove_partial_files()
-    write_image_lists(data_dir, [*journal.finished_besides(source.splits), *finished])
+    write_image_lists(data_dir, [*journal.finished_of_other_splits(source.splits), *finished])
     result = ConversionResult(
         shards=tuple(sorted(finished, key=lambda entry: entry.shard.file)),
         num_images_now=sum(len(task.images) for task in pending),
@@ -82,7 +83,7 @@ def convert(
     return result
 
 
-def _make_ready(
+def _prepare(
     directory: DataDirectory,
     journal: ConversionJournal,
     tasks: Sequence[ShardTask],
@@ -90,9 +91,10 @@ def _make_ready(
     other_splits: Splits,
     progress: ConversionProgress,
 ) -> tuple[list[FinishedShard], list[ShardTask]]:
-    """Shards that are kept, and tasks that remain; what is replaced is no longer in the manifest.
+    """Returns the finished shards and the pending tasks.
 
-    The order matters: a refusal changes nothing, and no manifest lists a shard that is gone.
+    Removes pending splits from the manifest and deletes surplus shards. The order matters: an error
+    changes nothing, and no manifest ever lists a shard that has been deleted.
     """
     finished, outdated = journal.split_finished(tasks)
     done = {entry.shard.file for entry in finished}
@@ -106,8 +108,8 @@ def _make_ready(
         path.unlink()
     if outdated or surplus:
         progress.log(
-            "the images or the options are not those of the last conversion; "
-            f"finished shards that are converted anew: {len(outdated) + len(surplus)}"
+            "the images or the options have changed since the last conversion; "
+            f"finished shards that are converted again: {len(outdated) + len(surplus)}"
         )
     if done:
         progress.log(f"{len(done)} of {len(tasks)} shards are finished already and kept")
@@ -117,10 +119,10 @@ def _make_ready(
 def _finish(
     directory: DataDirectory, source: ImageSource, result: ConversionResult, other_splits: Splits
 ) -> None:
-    """Write the manifest, or take rejected splits out of it.
+    """Writes the manifest, or removes rejected splits from it.
 
     Raises:
-        ConversionError: a shard has no example, which readers take for damage.
+        DataError: a shard has no examples, which readers would report as damage.
     """
     empty = [entry for entry in result.shards if entry.shard.num_examples == 0]
     if result.is_accepted and not empty:
@@ -128,8 +130,8 @@ def _finish(
         return
     directory.forget_splits(source, other_splits)
     if result.is_accepted:
-        raise ConversionError(
-            f"{empty[0].shard.file} is empty, since none of its images can be decoded (see "
+        raise DataError(
+            f"{empty[0].shard.file} is empty because none of its images can be decoded (see "
             f"{CORRUPT_IMAGES_FILE}): use fewer --{empty[0].split}_shards"
         )
 
@@ -141,14 +143,14 @@ def _write(
     num_processes: int,
     progress: ConversionProgress,
 ) -> list[FinishedShard]:
-    """Write shards; each is recorded as soon as it is there, what it replaces is void before."""
+    """Writes shards; records each as soon as it is complete, and invalidates what it replaces."""
     finished = []
     recorded = journal.recorded().keys()
 
     def on_event(event: Event) -> None:
         if isinstance(event, ShardTask):
             if event.file in recorded:
-                journal.void(event.file)
+                journal.invalidate(event.file)
         elif isinstance(event, ImagesRead):
             progress.advance(event.num_images, event.num_bytes)
         else:

@@ -1,4 +1,4 @@
-"""The directory that shards go to: what else lies there, and what must not be mixed."""
+"""The directory that shards are written to, and protection of what it holds already."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
+from common.errors import DataError
 from common.files import file_size
 from download_and_convert_imagenet.journal import ConversionJournal, FinishedShard
 from download_and_convert_imagenet.plan import ShardTask
@@ -20,67 +21,62 @@ from download_and_convert_imagenet.records.manifest import (
     write_manifest,
 )
 from download_and_convert_imagenet.sources.image_source import ImageSource
-from download_and_convert_imagenet.workers import ConversionError
 
-# Of a shard or of the manifest, with the number of the process that wrote it.
+# A shard or the manifest, with the id of the process that wrote it.
 _PARTIAL = re.compile(r"\.(?P<file>.+)\.\d+\.partial")
-# Records are larger than their images by their keys; the rest is for repaired images.
+# Records have keys, and repaired images can grow.
 _SIZE_FACTOR = 1.01
 
 Splits = Mapping[str, tuple[Shard, ...]]
 
 
 class DataDirectory:
-    """A directory that is converted to."""
+    """The data directory of a conversion."""
 
     def __init__(self, path: Path) -> None:
-        """Make the directory when it is missing.
-
-        Raises:
-            OSError: it cannot be made.
-        """
+        """Creates the directory if it is missing."""
         path.mkdir(parents=True, exist_ok=True)
         self._path = path
 
-    def refuse_shards_of_others(self, source: ImageSource) -> None:
-        """Protect what this converter did not write.
+    def check_no_foreign_shards(self, source: ImageSource) -> None:
+        """Protects shards that this converter did not write.
 
         Raises:
-            ConversionError: there are shards of a split, but no trace of a conversion of it.
+            DataError: there are shards of a split, but no record of its conversion.
         """
         begun = ConversionJournal.splits_begun(self._path)
         foreign = self._shards(source.splits.keys() - begun)
         if foreign:
-            raise ConversionError(
+            raise DataError(
                 f"{self._path} holds {foreign[0].name}, but no record of a conversion of "
-                f"the {split_of(foreign[0].name)} split: choose another directory, or remove such "
-                "files"
+                f"the {split_of(foreign[0].name)} split: choose another directory, or remove these "
+                "shards"
             )
 
     def other_splits(self, source: ImageSource) -> Splits:
-        """What the manifest says of splits that are not converted now.
+        """Returns the splits in the manifest that are not converted now.
 
         Raises:
-            ConversionError: they are of another data set, or the manifest is damaged.
+            DataError: they are of another data set, or the manifest is damaged.
         """
         try:
             manifest = read_manifest(self._path)
         except ManifestError as error:
-            raise ConversionError(f"{error}; remove it") from error
+            raise DataError(f"{error}; remove it") from error
         if manifest is None:
             return {}
         others = {
             split: shards for split, shards in manifest.splits.items() if split not in source.splits
         }
         if others and (manifest.name, manifest.class_names) != (source.name, source.class_names):
-            raise ConversionError(
+            raise DataError(
                 f"{self._path} holds '{manifest.name}' with {manifest.num_classes} classes, this "
                 f"is '{source.name}' with {len(source.class_names)}: choose another directory"
             )
         return others
 
     def forget_splits(self, source: ImageSource, other_splits: Splits) -> None:
-        """Take splits that are about to be written out of the manifest."""
+        """Removes the splits of `source` from the manifest."""
         if other_splits:
             write_manifest(self._path, Manifest(source.name, source.class_names, other_splits))
         else:
@@ -89,25 +85,25 @@ class DataDirectory:
     def write_manifest(
         self, source: ImageSource, finished: Sequence[FinishedShard], other_splits: Splits
     ) -> None:
-        """Write down what is there now."""
+        """Writes the manifest of the finished shards and of the other splits."""
         splits = dict(other_splits)
         for split in source.splits:
             splits[split] = tuple(entry.shard for entry in finished if entry.split == split)
         write_manifest(self._path, Manifest(source.name, source.class_names, splits))
 
     def remove_partial_files(self) -> None:
-        """Remove what interrupted conversions left behind."""
+        """Removes files that an interrupted conversion left."""
         for path in self._path.iterdir():
             match = _PARTIAL.fullmatch(path.name)
             if match and (match["file"] == FILE_NAME or split_of(match["file"])):
                 path.unlink(missing_ok=True)
 
     def surplus_shards(self, tasks: Sequence[ShardTask], journal: ConversionJournal) -> list[Path]:
-        """Shards of an earlier conversion of the same splits into another number of shards.
+        """Returns the shards of an earlier conversion of these splits into another shard count.
 
         Raises:
-            ConversionError: a shard that is neither to be written nor recorded. A conversion that
-                was killed between the renaming and the recording of a shard leaves one, too.
+            DataError: a shard is neither planned nor recorded. A conversion that was killed between
+                the renaming and the recording of a shard can leave one as well.
         """
         expected = {task.file for task in tasks}
         written = journal.written()
@@ -115,34 +111,34 @@ class DataDirectory:
         surplus = [path for path in self._shards(splits) if path.name not in expected]
         for path in surplus:
             if path.name not in written:
-                raise ConversionError(
+                raise DataError(
                     f"{path} is of another set of shards and not among those that are recorded as "
                     "finished: remove it, or choose another directory"
                 )
         return surplus
 
     def check_free_space(self, pending: Sequence[ShardTask], surplus: Sequence[Path]) -> None:
-        """Refuse to begin what the disk cannot hold.
+        """Checks that the disk can hold the shards.
 
         Args:
-            pending: shards to write, perhaps in the place of older ones.
-            surplus: files that will be removed before.
+            pending: shards to write; older ones under their names are replaced.
+            surplus: files that will be removed first.
 
         Raises:
-            ConversionError: it cannot, with both figures.
+            DataError: it cannot; the message has both figures.
         """
         needed = sum(task.num_source_bytes for task in pending) * _SIZE_FACTOR
         replaced = [*(self._path / task.file for task in pending), *surplus]
         reused = sum(file_size(path) or 0 for path in replaced)
         free = shutil.disk_usage(self._path).free
         if needed > free + reused:
-            raise ConversionError(
+            raise DataError(
                 f"the shards need about {needed / 1e9:,.1f} GB in {self._path}, where "
                 f"{free / 1e9:,.1f} GB are free"
             )
 
     def _shards(self, splits: Container[str]) -> list[Path]:
-        """Files that are named like shards of the splits."""
+        """Returns the files that are named like shards of the splits."""
         return [
             path
             for path in sorted(self._path.iterdir())

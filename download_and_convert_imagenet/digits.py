@@ -1,10 +1,10 @@
-"""scikit-learn's 1,797 handwritten digits as JPEG TFRecords: real data that needs no download.
+"""scikit-learn's 1,797 handwritten digits as JPEG TFRecords: real data without a download.
 
 The images are 8x8 with 17 gray levels (UCI optical recognition of handwritten digits, test part).
-They are enlarged to 32x32, so that the JPEG blocks and a network's first stride leave something.
+They are enlarged to 32x32, so that detail is left after JPEG blocks and a network's first stride.
 
-The split is fixed: within each class the images are put in the order of the SHA-256 of
-"<seed>/<index>", and the first fifth, rounded, is the validation set.
+The split is fixed: within each class the images are sorted by the SHA-256 of "<seed>/<index>", and
+the first fifth, rounded, is the validation set.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _SPLIT_SEED = 1
 
 
 def convert_digits(directory: Path) -> Manifest:
-    """Write the digits data set to `directory`, which appears only when it is complete.
+    """Writes the digits data set to `directory`, which appears only when it is complete.
 
-    What a killed call left behind is removed.
+    Leftovers of killed calls are removed.
 
     Raises:
-        ImportError: scikit-learn, which carries the images, is not installed.
+        ImportError: scikit-learn, which contains the images, is not installed.
         OSError: the directory cannot be written, or exists.
     """
     from sklearn.datasets import load_digits
@@ -63,27 +63,27 @@ def convert_digits(directory: Path) -> Manifest:
 
 
 def _remove_leftovers(directory: Path) -> None:
-    """Remove the partial directories of processes that are gone."""
+    """Removes the partial directories of processes that have ended."""
     form = re.compile(rf"\.{re.escape(directory.name)}\.(\d+)\.partial")
     for path in directory.parent.iterdir():
         match = form.fullmatch(path.name)
-        if match and not _is_of_another(int(match[1])):
+        if match and not _is_running_elsewhere(int(match[1])):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _is_of_another(process: int) -> bool:
-    """Whether a process with this number runs and is not this one."""
+def _is_running_elsewhere(process: int) -> bool:
+    """Returns whether another process with this id is running."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
         return True
-    return process != os.getpid()  # in a container, the one before had the same number
+    return process != os.getpid()  # in a container, the previous process had the same id
 
 
 def split_indices(labels: np.ndarray) -> dict[str, list[int]]:
-    """Image numbers of the two splits, classes mixed, in the order in which they are written."""
+    """Returns the image numbers of the two splits, classes mixed, in the order of writing."""
     splits: dict[str, list[int]] = {"train": [], "validation": []}
     for label in range(len(CLASS_NAMES)):
         members = sorted(np.flatnonzero(labels == label).tolist(), key=_split_key)
@@ -109,7 +109,7 @@ def _write_split(
 
 
 def _encode_digit(index: int, gray: np.ndarray, digit: int) -> bytes:
-    """One record; `gray` is float [8, 8] in 0..16."""
+    """Returns one record; `gray` is float [8, 8] in 0..16."""
     levels = np.round(gray * (255 / _MAX_GRAY)).astype(np.uint8)
     image = Image.fromarray(levels).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
     encoded = io.BytesIO()

@@ -1,6 +1,6 @@
-"""Finished shards, recorded one by one: an interrupted conversion goes on from there.
+"""The journal of finished shards, from which an interrupted conversion resumes.
 
-Lists beside the shards: images that were encoded anew, and images that were left out.
+From it the lists of repaired and of corrupt images are written next to the shards.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from download_and_convert_imagenet.plan import ShardTask
 from download_and_convert_imagenet.records.manifest import Shard
 
 DIRECTORY = ".conversion"
+CORRUPT_IMAGES_FILE = "corrupt_images.txt"
+REPAIRED_IMAGES_FILE = "repaired_images.txt"
 _FILE = "finished_shards.jsonl"
 _BEGUN, _REPLACED = "begun", "replaced"
 
 
 @dataclass(frozen=True)
 class ImageNote:
-    """What happened to one image, in words that follow its name."""
+    """What was done to one image; the text follows its name in messages."""
 
     name: str
     text: str
@@ -30,12 +32,12 @@ class ImageNote:
 
 @dataclass(frozen=True)
 class FinishedShard:
-    """A shard that is written, and what its images were like.
+    """A shard that is complete, and what was found in its images.
 
     Attributes:
-        fingerprint: of the task that it fulfils.
+        fingerprint: of its task.
         num_boxes: bounding boxes in its records.
-        repaired, corrupt: images that were encoded anew, and those that were left out.
+        repaired, corrupt: images that were re-encoded, and images that were left out.
     """
 
     split: str
@@ -47,35 +49,31 @@ class FinishedShard:
 
 
 class ConversionJournal:
-    """The record of finished shards in a data directory: a line of JSON each, only appended to.
+    """The finished shards in a data directory: a line of JSON each, in a file that only grows.
 
-    Before the first shard of a split is written, a line says that the split is begun; before a
-    shard is written in the place of a recorded one, a line says that its record holds no more.
+    Before the first shard of a split is written, a line says that the split is begun. Before a
+    recorded shard is replaced, a line invalidates its record.
     """
 
     @staticmethod
     def splits_begun(data_dir: Path) -> set[str]:
-        """The splits whose conversion into this directory was begun."""
+        """Returns the splits whose conversion into this directory was begun."""
         contents = _lines(data_dir / DIRECTORY / _FILE)
         begun = (content.get(_BEGUN) or content.get("split") for content in contents)
         return {split for split in begun if isinstance(split, str)}
 
     def __init__(self, data_dir: Path) -> None:
-        """Open the journal of a directory, an empty one where there is none.
-
-        Raises:
-            OSError: the directory cannot be written.
-        """
+        """Opens the journal of a directory, or creates an empty one."""
         self._data_dir = data_dir
         self._path = data_dir / DIRECTORY / _FILE
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch()
 
     def split_finished(self, tasks: Iterable[ShardTask]) -> tuple[list[FinishedShard], list[str]]:
-        """Tasks that are done already, and files whose task has changed since they were written.
+        """Returns the finished shards, and the files whose task has changed since.
 
-        A shard is done when it was recorded with the fingerprint of its task and its file is still
-        there in the recorded size.
+        A shard is finished if it was recorded with the fingerprint of its task and its file still
+        has the recorded size.
         """
         recorded = self.recorded()
         finished, outdated = [], []
@@ -85,56 +83,42 @@ class ConversionJournal:
                 continue
             if entry.fingerprint != task.fingerprint:
                 outdated.append(task.file)
-            elif self._is_there(entry):
+            elif self._is_intact(entry):
                 finished.append(entry)
         return finished, outdated
 
-    def finished_besides(self, splits: Container[str]) -> list[FinishedShard]:
-        """Shards of other splits than these that are still there in the recorded size."""
+    def finished_of_other_splits(self, splits: Container[str]) -> list[FinishedShard]:
+        """Returns the recorded shards of all other splits whose files have the recorded size."""
         entries = self.recorded().values()
-        return [entry for entry in entries if entry.split not in splits and self._is_there(entry)]
+        return [entry for entry in entries if entry.split not in splits and self._is_intact(entry)]
 
     def begin(self, splits: Iterable[str]) -> None:
-        """Record that shards of these splits are going to be written.
-
-        Raises:
-            OSError: as of `append`.
-        """
+        """Records that shards of these splits will be written."""
         for split in sorted(set(splits) - self.splits_begun(self._data_dir)):
             self._append({_BEGUN: split})
 
     def append(self, finished: FinishedShard) -> None:
-        """Record a shard whose file is complete; on return the record is on the disk.
-
-        Raises:
-            OSError: the disk is full, for example.
-        """
+        """Records a shard whose file is complete; on return the record is on the disk."""
         self._append(asdict(finished))
 
-    def void(self, file: str) -> None:
-        """Record that a finished shard is going to be replaced by another one.
+    def invalidate(self, file: str) -> None:
+        """Records that a finished shard will be replaced.
 
-        Otherwise, a run that is killed between the renaming of the new shard and its recording
-        leaves it under the record of the old one, whose size it may have.
-
-        Raises:
-            OSError: as of `append`.
+        Otherwise, a process that is killed after renaming the new shard and before recording it
+        would leave the new shard under the record of the old one, and both may have the same size.
         """
         self._append({_REPLACED: file})
 
     def _append(self, content: dict) -> None:
         line = json.dumps(content).encode() + b"\n"
         with naming(self._path), self._path.open("ab") as file:
-            # The line break in front ends a line that was cut off when the power failed.
+            # The first line break ends a line that was cut off by a power failure.
             file.write(b"\n" + line)
             file.flush()
             os.fsync(file.fileno())
 
     def recorded(self) -> dict[str, FinishedShard]:
-        """Everything that is finished, by file name, the last record of each.
-
-        A line that was cut off is no record, nor is one that says something else.
-        """
+        """Returns the last valid record of every file, by file name."""
         recorded = {}
         for content in _lines(self._path):
             recorded.pop(str(content.get(_REPLACED)), None)
@@ -143,16 +127,16 @@ class ConversionJournal:
         return recorded
 
     def written(self) -> set[str]:
-        """Every file that was ever finished, also where another was to replace it."""
+        """Returns every file that was ever finished, invalidated ones included."""
         entries = map(_parse, _lines(self._path))
         return {entry.shard.file for entry in entries if entry is not None}
 
-    def _is_there(self, entry: FinishedShard) -> bool:
+    def _is_intact(self, entry: FinishedShard) -> bool:
         return file_size(self._data_dir / entry.shard.file) == entry.shard.num_bytes
 
 
 def _lines(path: Path) -> Iterator[dict]:
-    """What the lines of a journal say, one that was cut off excepted; nothing without a file."""
+    """Yields the lines of a journal, except ones that were cut off; nothing without a file."""
     try:
         with naming(path):
             lines = path.read_text(encoding="ascii", errors="replace").splitlines()
@@ -168,7 +152,7 @@ def _lines(path: Path) -> Iterator[dict]:
 
 
 def _parse(content: dict) -> FinishedShard | None:
-    """A record, None of another line; what other versions of this program note is passed over."""
+    """Returns a record, None for other lines. Keys of other versions are ignored."""
     try:
         known = {field.name: content[field.name] for field in fields(FinishedShard)}
         known["shard"] = Shard(**known["shard"])
@@ -179,18 +163,11 @@ def _parse(content: dict) -> FinishedShard | None:
         return None
 
 
-CORRUPT_IMAGES_FILE = "corrupt_images.txt"
-REPAIRED_IMAGES_FILE = "repaired_images.txt"
-
-
 def write_image_lists(data_dir: Path, shards: Iterable[FinishedShard]) -> None:
-    """Write one line an image: its split, its name, what happened to it.
+    """Writes one line per image: its split, its name, what was done to it.
 
     Args:
-        shards: of all splits that are in the directory; a list without a line is removed.
-
-    Raises:
-        OSError: the directory cannot be written.
+        shards: of all splits in the directory. An empty list is not written but removed.
     """
     ordered = sorted(shards, key=lambda entry: entry.shard.file)
     _write(data_dir / REPAIRED_IMAGES_FILE, [(entry.split, entry.repaired) for entry in ordered])

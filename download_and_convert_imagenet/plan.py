@@ -1,4 +1,4 @@
-"""Which image goes to which shard: a function of the images' names alone."""
+"""Plans which image goes to which shard, by the names of the images alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from common.errors import DataError
 from download_and_convert_imagenet.records.manifest import shard_name
 from download_and_convert_imagenet.records.shard_writer import shard_ranges
-from download_and_convert_imagenet.sources.image_source import ImageSource, SourceError, SourceImage
+from download_and_convert_imagenet.sources.image_source import ImageSource, SourceImage
 
-# Goes into every fingerprint: shards of a converter that wrote other bytes are not kept.
-FORMAT = 1
+# Part of every fingerprint. Increase it when the bytes of records change.
+_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class ShardTask:
     """One shard to write.
 
     Attributes:
-        fingerprint: another one whenever the shard's bytes may be others.
+        fingerprint: changes whenever the shard's bytes may change.
     """
 
     split: str
@@ -31,29 +32,29 @@ class ShardTask:
 
     @property
     def file(self) -> str:
-        """The name of the shard."""
+        """The file name of the shard."""
         return shard_name(self.split, self.index, self.num_shards)
 
     @property
     def num_source_bytes(self) -> int:
-        """What there is to read."""
+        """Bytes of its images before conversion."""
         return sum(image.location.num_bytes for image in self.images)
 
 
 def plan_conversion(source: ImageSource, num_shards: Mapping[str, int]) -> list[ShardTask]:
-    """The shards of all splits, in the order in which they are written.
+    """Returns the shards of all splits in the order of writing.
 
-    Images are shuffled within their split, so that every shard holds a mixture of the classes, and
-    cut into ranges whose sizes differ by one at most.
+    Images are shuffled within their split, so that every shard has a mixture of the classes, and
+    divided into ranges whose sizes differ by one at most.
 
     Raises:
-        SourceError: a split has fewer images than shards: a shard may not be empty.
+        DataError: a split has fewer images than shards; a shard must not be empty.
     """
     tasks = []
     for split, images in source.splits.items():
         count = num_shards[split]
         if len(images) < count:
-            raise SourceError(
+            raise DataError(
                 f"{len(images)} {split} images cannot fill {count} shards: "
                 f"set --{split}_shards to {max(1, len(images))} or fewer"
             )
@@ -66,14 +67,14 @@ def plan_conversion(source: ImageSource, num_shards: Mapping[str, int]) -> list[
 
 
 def _shuffle_key(image: SourceImage) -> bytes:
-    """A hash of the name: the order is the same in every Python, today and later."""
+    """Returns a hash of the name, which is the same in every version of Python."""
     return hashlib.sha256(
         f"{image.synset}/{image.name}".encode("utf-8", "surrogateescape")
     ).digest()
 
 
 def _fingerprint(images: Sequence[SourceImage], keep_png: bool) -> str:
-    digest = hashlib.sha256(f"{FORMAT} {keep_png}\n".encode())
+    digest = hashlib.sha256(f"{_FORMAT} {keep_png}\n".encode())
     for image in images:
         described = (
             f"{image.name}\0{image.label}\0{image.synset}\0{image.text}\0{image.boxes}\0"

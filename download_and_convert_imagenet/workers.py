@@ -1,9 +1,7 @@
-"""Shards on several processes: which process writes a shard changes nothing in it.
+"""Converts shards in several processes. Which process writes a shard does not change its bytes.
 
-Workers are started afresh, not forked: nothing of the parent, such as the thread of a progress
-display, is copied half-way. A worker whose parent is gone stops at its next report.
-
-From the images of one shard to the shard: read, checked, repaired where needed, written.
+Workers are spawned, not forked: they do not inherit half of the parent's state. A worker whose
+parent has gone stops at its next report.
 """
 
 from __future__ import annotations
@@ -21,22 +19,15 @@ from typing import NamedTuple
 from common.errors import DataError
 from download_and_convert_imagenet.journal import FinishedShard, ImageNote
 from download_and_convert_imagenet.plan import ShardTask
-from download_and_convert_imagenet.records.image_repair import (
-    CorruptImageError,
-    PreparedImage,
-    prepare_image,
-)
+from download_and_convert_imagenet.records.image_repair import CorruptImageError, prepare_image
 from download_and_convert_imagenet.records.shard_writer import write_shard
 from download_and_convert_imagenet.records.tf_example import LabeledImage, encode_image
-from download_and_convert_imagenet.sources.image_source import SourceImage
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _SECONDS_TO_END = 5.0
 _FEWER_PROCESSES = "use fewer --num_processes"
-
-
-class ConversionError(DataError):
-    """The conversion cannot continue; the message is one line."""
+# A pipe whose other end has closed.
+_HUNG_UP = (EOFError, BrokenPipeError, ConnectionResetError)
 
 
 class ImagesRead(NamedTuple):
@@ -48,11 +39,11 @@ class ImagesRead(NamedTuple):
 
 class _Failure(NamedTuple):
     message: str
-    is_for_memory: bool = False
+    is_out_of_memory: bool = False
 
 
 Event = ShardTask | ImagesRead | FinishedShard
-"""A shard that is going to be written, images that were read, a shard that is there."""
+"""A shard that is about to be written, images that were read, a shard that is complete."""
 
 
 def run_tasks(
@@ -61,21 +52,21 @@ def run_tasks(
     num_processes: int,
     on_event: Callable[[Event], None],
 ) -> None:
-    """Write the shards; `on_event` is called in this process, soon after each thing happened.
+    """Writes the shards; with one process, in this one.
 
-    Of a shard that is going to be written it is called before that. With one process, everything
-    runs in this one.
+    Args:
+        on_event: called in this process soon after each event, but before a shard is written.
 
     Raises:
-        ConversionError: an image cannot be read, a shard cannot be written, a worker was killed.
+        DataError: an image cannot be read, a shard cannot be written, or a worker was killed.
     """
     if num_processes == 1:
         for task in tasks:
             on_event(task)
             result = _run_task(task, data_dir, on_event)
             if isinstance(result, _Failure):
-                advice = ": free some memory" if result.is_for_memory else ""
-                raise ConversionError(result.message + advice)
+                advice = ": free some memory" if result.is_out_of_memory else ""
+                raise DataError(result.message + advice)
             on_event(result)
         return
     processes = multiprocessing.get_context("spawn")
@@ -88,7 +79,7 @@ def run_tasks(
                 worker.start()
                 theirs.close()
                 workers[ours] = worker
-        _distribute(tasks, workers, on_event)
+        _distribute(tasks, list(workers), on_event)
     finally:
         for connection, worker in workers.items():
             connection.close()
@@ -99,7 +90,7 @@ def run_tasks(
 
 @contextlib.contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """What is started within ignores Ctrl-C: the parent gets it too, and ends its workers."""
+    """Makes processes started inside ignore Ctrl-C: the parent receives it and ends them."""
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -108,56 +99,48 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _distribute(
-    tasks: Sequence[ShardTask],
-    workers: dict[Connection, multiprocessing.process.BaseProcess],
-    on_event: Callable[[Event], None],
+    tasks: Sequence[ShardTask], connections: list[Connection], on_event: Callable[[Event], None]
 ) -> None:
-    """Give every worker a task as soon as it has none, until all are done."""
+    """Gives every worker a task as soon as it is idle, until all tasks are done."""
     remaining = iter(tasks)
-    busy: dict[Connection, ShardTask] = {}
+    busy: set[Connection] = set()
 
     def give_task(connection: Connection) -> None:
-        busy.pop(connection, None)
+        busy.discard(connection)
         task = next(remaining, None)
         if task is not None:
-            busy[connection] = task
+            busy.add(connection)
             on_event(task)
             connection.send(task)
 
     try:
-        for connection in workers:
+        for connection in connections:
             give_task(connection)
         while busy:
             for connection in wait(list(busy)):
                 assert isinstance(connection, Connection)
                 event = connection.recv()
                 if isinstance(event, _Failure):
-                    advice = f": {_FEWER_PROCESSES}" if event.is_for_memory else ""
-                    raise ConversionError(event.message + advice)
+                    advice = f": {_FEWER_PROCESSES}" if event.is_out_of_memory else ""
+                    raise DataError(event.message + advice)
                 on_event(event)
                 if isinstance(event, FinishedShard):
                     give_task(connection)
-    except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-        raise ConversionError(
-            "a worker process was ended from outside (by the system, if memory ran out: "
-            f"{_FEWER_PROCESSES})"
+    except _HUNG_UP as error:
+        raise DataError(
+            f"a worker process was killed (by the system, if memory ran out: {_FEWER_PROCESSES})"
         ) from error
 
 
 def _serve(connection: Connection, data_dir: Path) -> None:
-    """A worker: one task after the other, until the parent closes the pipe or is gone."""
-    try:
+    """Runs in a worker: takes tasks until the parent closes the pipe or has gone."""
+    with contextlib.suppress(*_HUNG_UP):
         while True:
-            task = connection.recv()
-            connection.send(_run_task(task, data_dir, connection.send))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
+            connection.send(_run_task(connection.recv(), data_dir, connection.send))
 
 
 def _run_task(
-    task: ShardTask,
-    data_dir: Path,
-    send: Callable[[Event], None],
+    task: ShardTask, data_dir: Path, send: Callable[[Event], None]
 ) -> FinishedShard | _Failure:
     num_images = num_bytes = 0
     last_sent = time.monotonic()
@@ -170,28 +153,26 @@ def _run_task(
             num_images, num_bytes, last_sent = 0, 0, time.monotonic()
 
     try:
-        finished = convert_shard(task, data_dir, report)
-    except (BrokenPipeError, ConnectionResetError):  # the parent is gone
+        finished = _convert_shard(task, data_dir, report)
+    except _HUNG_UP:  # the parent, or whoever reads the progress, has gone
         raise
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else f"{data_dir / task.file}: "
-        return _Failure(f"{where}{error.strerror or error}")
+        return _Failure(f"{error.filename or data_dir / task.file}: {error.strerror or error}")
     except MemoryError:
         message = f"{data_dir / task.file}: memory ran out over one of its images"
-        return _Failure(message, is_for_memory=True)
+        return _Failure(message, is_out_of_memory=True)
     send(ImagesRead(num_images, num_bytes))
     return finished
 
 
-ImageReport = Callable[[int], None]
-"""Called after every image with the number of bytes that were read for it."""
+def _convert_shard(task: ShardTask, data_dir: Path, report: Callable[[int], None]) -> FinishedShard:
+    """Writes a shard: its images are read, checked, repaired where needed, or left out if corrupt.
 
-
-def convert_shard(task: ShardTask, data_dir: Path, report: ImageReport) -> FinishedShard:
-    """Write a shard; images that cannot be decoded are left out and noted.
+    Args:
+        report: called after every image with the number of bytes that were read for it.
 
     Raises:
-        OSError: an image cannot be read at all, the directory cannot be written, the disk is full.
+        OSError: an image cannot be read, the directory cannot be written, or the disk is full.
     """
     repaired: list[ImageNote] = []
     corrupt: list[ImageNote] = []
@@ -210,7 +191,19 @@ def convert_shard(task: ShardTask, data_dir: Path, report: ImageReport) -> Finis
                     note = f"{prepared.repair} encoded anew as {prepared.image_format}"
                     repaired.append(ImageNote(image.name, note))
                 num_boxes += len(image.boxes)
-                yield _encode(image, prepared)
+                yield encode_image(
+                    LabeledImage(
+                        encoded=prepared.encoded,
+                        height=prepared.height,
+                        width=prepared.width,
+                        label=image.label,
+                        filename=image.name,
+                        synset=image.synset,
+                        text=image.text,
+                        boxes=image.boxes,
+                        image_format=prepared.image_format,
+                    )
+                )
             report(len(encoded))
 
     shard = write_shard(data_dir, task.split, task.index, task.num_shards, examples())
@@ -221,20 +214,4 @@ def convert_shard(task: ShardTask, data_dir: Path, report: ImageReport) -> Finis
         num_boxes=num_boxes,
         repaired=tuple(repaired),
         corrupt=tuple(corrupt),
-    )
-
-
-def _encode(image: SourceImage, prepared: PreparedImage) -> bytes:
-    return encode_image(
-        LabeledImage(
-            encoded=prepared.encoded,
-            height=prepared.height,
-            width=prepared.width,
-            label=image.label,
-            filename=image.name,
-            synset=image.synset,
-            text=image.text,
-            boxes=image.boxes,
-            image_format=prepared.image_format,
-        )
     )

@@ -2,11 +2,11 @@
 
     python3 zip_application.py OUTPUT MODULE PACKAGE,PACKAGE,... FILE...
 
-The file is a zip archive with a first line that names the interpreter (PEP 441): Python runs it as
-it is, and `./OUTPUT` does where `python3` is on the PATH. Equal sources give equal bytes: names are
+The file is a zip archive with a first line that names the interpreter (PEP 441): Python can run
+it, and so can the shell if `python3` is on the PATH. Equal sources give equal bytes: names are
 sorted, times are fixed, nothing is compressed.
 
-This runs from a build tool, on its own and on any Python 3.7: it imports nothing of the package.
+A build tool runs this file alone, on any Python from 3.7: it imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def write_zip_application(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write what the command line says."""
+    """Writes the file that the command line describes."""
     if len(arguments) < 4:
         print("usage: zip_application.py OUTPUT MODULE PACKAGE,... FILE...", file=sys.stderr)
         return 2

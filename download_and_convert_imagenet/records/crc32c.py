@@ -1,6 +1,6 @@
-"""CRC-32C, the checksum of TFRecord files, in NumPy: no compiled dependency is needed.
+"""CRC-32C, the checksum of TFRecord files, in NumPy, without a compiled dependency.
 
-Where the package google-crc32c is installed with its compiled part, that does it, in a tenth of the
+The package google-crc32c is used if it is installed with its compiled part: it takes a tenth of the
 time.
 
 A CRC with a zero initial value is the remainder of the data, as a polynomial over GF(2), divided by
@@ -8,9 +8,9 @@ the Castagnoli polynomial P. Two things follow from that.
 
 - P divides x^5685 + x^1362 + x^426 + 1, and so, by squaring three times, the same with eight times
   the exponents, which are whole bytes: a byte may be XORed onto the three bytes 4323, 5259 and 5685
-  places behind it, and be forgotten. Long data are folded like this, thousands of bytes at a time
+  places after it and then dropped. Long data are folded like this, thousands of bytes at a time
   (2 GB/s on one core).
-- Every byte contributes on its own, by its value and its distance from the end. What is left is a
+- Every byte contributes independently, by its value and its distance from the end. The rest is a
   table gather and an XOR reduction for blocks of 512 bytes, which are joined by shifting the state
   over one block.
 """
@@ -41,15 +41,15 @@ _MASK_DELTA = 0xA282EAD8
 
 
 def crc32c(data: bytes) -> int:
-    """The CRC-32C of `data` as an unsigned 32-bit integer."""
-    # Its own fallback in Python is slower than what is here.
+    """Returns the CRC-32C of `data` as an unsigned 32-bit integer."""
+    # The package's own fallback in Python is slower than numpy_crc32c.
     if google_crc32c is not None and google_crc32c.implementation == "c":
         return google_crc32c.value(data)
     return numpy_crc32c(data)
 
 
 def numpy_crc32c(data: bytes) -> int:
-    """`crc32c` without a compiled part."""
+    """Returns `crc32c(data)`, computed in NumPy."""
     if len(data) < _SHORT_BYTES:
         return _crc32c_bytewise(data)
     # Zeros in front of the data do not change a CRC that starts from zero, and the usual start
@@ -74,15 +74,15 @@ def numpy_crc32c(data: bytes) -> int:
 
 
 def masked_crc32c(data: bytes) -> int:
-    """The checksum as TFRecord files store it: rotated right by 15 bits, plus a constant."""
+    """Returns the checksum as TFRecord files store it: rotated by 15 bits, plus a constant."""
     crc = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & _ONES
 
 
 def masked_crc32c_of_windows(data: bytes, window_bytes: int) -> np.ndarray:
-    """`masked_crc32c` of every run of `window_bytes` in `data`: uint32 [len(data) - window + 1].
+    """Returns `masked_crc32c` of every window of `data`: uint32 [len(data) - window_bytes + 1].
 
-    `window_bytes` is at least 4. A reader that lost its place finds the next record header by it.
+    `window_bytes` is at least 4. A reader finds the next record header after damage with it.
     """
     values = np.frombuffer(data, np.uint8)
     num_windows = len(values) - window_bytes + 1
@@ -107,7 +107,7 @@ def _crc32c_bytewise(data: bytes) -> int:
 
 
 def _fold(values: np.ndarray, unit_bytes: int) -> np.ndarray:
-    """The last bytes of uint8 [num_bytes], changed so that they have the CRC from zero of all."""
+    """Returns the last bytes of uint8 [num_bytes], changed to have the CRC from zero of all."""
     distances = [distance * unit_bytes for distance in _FOLD_DISTANCES]
     num_folded = len(values) - max(distances)
     if num_folded <= 0:
@@ -122,7 +122,7 @@ def _fold(values: np.ndarray, unit_bytes: int) -> np.ndarray:
 
 
 def _block_contributions(blocks: np.ndarray) -> list[int]:
-    """CRC from zero of each row of uint8 [num_blocks, _BLOCK_BYTES]."""
+    """Returns the CRC from zero of each row of uint8 [num_blocks, _BLOCK_BYTES]."""
     rows = np.arange(_BLOCK_BYTES, dtype=np.intp) * 256
     gathered = _distance_tables(_BLOCK_BYTES).ravel().take(blocks + rows)
     return np.bitwise_xor.reduce(gathered, axis=1).tolist()
@@ -130,7 +130,7 @@ def _block_contributions(blocks: np.ndarray) -> list[int]:
 
 @functools.lru_cache(maxsize=1)
 def _byte_table() -> np.ndarray:
-    """The CRC from zero of each single byte value: uint32 [256]."""
+    """Returns the CRC from zero of each byte value: uint32 [256]."""
     table = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = np.where(table & 1, (table >> 1) ^ np.uint32(_POLYNOMIAL), table >> 1)
@@ -144,7 +144,7 @@ def _byte_table_list() -> list[int]:
 
 @functools.lru_cache(maxsize=4)
 def _distance_tables(num_bytes: int) -> np.ndarray:
-    """Row i: what each byte value adds to a CRC, `num_bytes - 1 - i` bytes before the end."""
+    """Returns in row i what each byte value, `num_bytes - 1 - i` before the end, adds to a CRC."""
     byte_table = _byte_table()
     tables = np.empty((num_bytes, 256), np.uint32)
     tables[-1] = byte_table
@@ -156,6 +156,6 @@ def _distance_tables(num_bytes: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def _block_shift_tables() -> list[list[int]]:
-    """Four tables, one a byte of the state, that carry the state over one block of zeros."""
+    """Returns four tables, one per byte of the state, that shift it over one block of zeros."""
     # The state is XORed into the four bytes that follow it: the first four of the block.
     return _distance_tables(_BLOCK_BYTES)[:4].tolist()

@@ -1,7 +1,7 @@
-"""The image of a record: as it is where every decoder reads it alike, else encoded anew.
+"""Prepares the image of a record: unchanged if every decoder reads it alike, else re-encoded.
 
-ImageNet's training set has a PNG under a JPEG's name and 22 JPEGs in CMYK. They, and whatever else
-other collections hold, are found by their content; no list of names is needed.
+ImageNet's training set has a PNG under a JPEG's name and 22 JPEGs in CMYK. These, and the oddities
+of other collections, are found by their content; no list of names is needed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KINDS_OF_PIXELS = {"CMYK": "CMYK", "RGBA": "transparent", "LA": "transparent", 
 
 
 class CorruptImageError(ValueError):
-    """An image that cannot be decoded; the message says why, in words that follow its name."""
+    """An image cannot be decoded; the message follows its name."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class PreparedImage:
 
     Attributes:
         image_format: "JPEG" or "PNG".
-        repair: what it was before it was encoded anew, such as "CMYK JPEG"; None for most images,
-            whose bytes are untouched.
+        repair: what it was before it was re-encoded, such as "CMYK JPEG"; None for most images,
+            whose bytes are unchanged.
     """
 
     encoded: bytes
@@ -54,14 +54,15 @@ class PreparedImage:
 
 
 def prepare_image(encoded: bytes, *, keep_png: bool = False) -> PreparedImage:
-    """Check an image by its headers, and encode it anew when it is not what all decoders read.
+    """Checks an image by its headers, and re-encodes it if decoders do not all read it alike.
 
     Args:
-        keep_png: 8-bit PNG images stay, other lossless ones become PNG; else both become JPEG.
+        keep_png: keeps 8-bit PNG images and converts other lossless ones to PNG, instead of
+            converting all of them to JPEG.
 
     Raises:
-        CorruptImageError: it is no image, its pixels are not all there, or it is too large.
-        MemoryError: there is too little memory to decode it.
+        CorruptImageError: it is not an image, it is incomplete, or it is too large.
+        MemoryError: there is not enough memory to decode it.
     """
     try:
         header = read_header(encoded)
@@ -71,10 +72,10 @@ def prepare_image(encoded: bytes, *, keep_png: bool = False) -> PreparedImage:
     if header.is_common and header.is_complete and is_kept_format:
         return PreparedImage(encoded, header.height, header.width, header.image_format)
     target = JPEG if header.image_format in (JPEG, "WebP") or not keep_png else PNG
-    return _encode_anew(encoded, header, target)
+    return _reencode(encoded, header, target)
 
 
-def _encode_anew(encoded: bytes, header: ImageHeader, target: str) -> PreparedImage:
+def _reencode(encoded: bytes, header: ImageHeader, target: str) -> PreparedImage:
     try:
         mode, pixels = _decode(encoded, target)
         options = {"quality": JPEG_QUALITY, "subsampling": 0} if target == JPEG else {}
@@ -84,7 +85,7 @@ def _encode_anew(encoded: bytes, header: ImageHeader, target: str) -> PreparedIm
         raise
     except Image.DecompressionBombError as error:
         raise CorruptImageError(_TOO_MANY_PIXELS) from error
-    except Exception as error:  # Pillow's decoders raise whatever their parser met
+    except Exception as error:  # Pillow's decoders raise errors of many types
         if header.image_format in (JPEG, PNG) and not header.is_complete:
             raise CorruptImageError(f"is a truncated {header.image_format}") from error
         reason = str(error) or type(error).__name__
@@ -94,24 +95,24 @@ def _encode_anew(encoded: bytes, header: ImageHeader, target: str) -> PreparedIm
 
 
 def _decode(encoded: bytes, target: str) -> tuple[str, Image.Image]:
-    """Pillow's mode of the image, and its pixels in RGB."""
+    """Returns Pillow's mode of the image, and its pixels in RGB."""
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow refuses 179 million as a likely attack
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
+        warnings.simplefilter("ignore")  # about odd metadata
         with Image.open(io.BytesIO(encoded)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise CorruptImageError(_TOO_MANY_PIXELS)
             if target == JPEG and max(image.size) > MAX_JPEG_SIDE:
                 raise CorruptImageError(
-                    f"is too large for a JPEG ({image.width:,}x{image.height:,} pixels, a side may "
-                    f"have {MAX_JPEG_SIDE:,})"
+                    f"is too large for a JPEG ({image.width:,}x{image.height:,} pixels; the "
+                    f"limit is {MAX_JPEG_SIDE:,} per side)"
                 )
             image.load()
             return image.mode, _rgb(image)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """The pixels in RGB; 16-bit gray scaled to 8, transparent parts on white."""
+    """Returns the pixels in RGB: 16-bit gray scaled to 8 bits, transparent parts on white."""
     if image.mode in _SIXTEEN_BIT_MODES:
         image = image.convert("I").point(lambda value: value * _SIXTEEN_TO_EIGHT_BITS).convert("L")
     if image.has_transparency_data:

@@ -1,6 +1,6 @@
-"""`manifest.json`, written beside the shards: what a converted data set holds, to the byte.
+"""`manifest.json`, which lists the shards of a converted data set, and the names of shards.
 
-How shards are called: `train-00007-of-01024` is shard 7 of the 1024 of a split.
+`train-00007-of-01024` is shard 7 of the 1024 shards of a split.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from common.files import naming
 
 FILE_NAME = "manifest.json"
 _FORMAT = 1
+_SHARD = re.compile(r"(?P<split>\w+)-\d{5,}-of-\d{5,}")
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot be read; the message is one line that names the file."""
+    """A manifest cannot be read; the message is one line that names the file."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A data set: its name, its classes in label order (label 1 first), its splits' shards."""
+    """A data set: its name, its classes in label order (label 1 first), and its shards by split."""
 
     name: str
     class_names: tuple[str, ...]
@@ -45,18 +46,18 @@ class Manifest:
         return len(self.class_names)
 
     def num_examples(self, split: str) -> int:
-        """Examples of a split; KeyError when the data set has no such split."""
+        """Returns the number of examples in a split; KeyError if there is no such split."""
         return sum(shard.num_examples for shard in self.splits[split])
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> Path:
-    """Write the manifest last: a split that it lists was converted to the end.
+    """Writes the manifest, after the shards: every split that it lists is complete.
 
-    The file is UTF-8 whatever the classes are called: a byte of a folder's name that is not, which
-    Python has as a lone surrogate, is written as JSON's escape of it ("\\udce9") and read as such.
+    The file is always UTF-8: invalid bytes in folder names, which Python represents as lone
+    surrogates, are written as JSON escapes ("\\udce9").
 
     Raises:
-        OSError: the directory cannot be written; what was there stays.
+        OSError: the directory cannot be written; an older manifest stays.
     """
     path = directory / FILE_NAME
     partial = directory / f".{FILE_NAME}.{os.getpid()}.partial"
@@ -77,10 +78,10 @@ def write_manifest(directory: Path, manifest: Manifest) -> Path:
 
 
 def read_manifest(directory: Path) -> Manifest | None:
-    """The manifest of a data directory, None when there is none.
+    """Reads the manifest of a data directory; None if there is none.
 
     Raises:
-        ManifestError: the file is there and is not a manifest.
+        ManifestError: the file is not a valid manifest.
     """
     path = directory / FILE_NAME
     try:
@@ -101,15 +102,12 @@ def read_manifest(directory: Path) -> Manifest | None:
         raise ManifestError(f"{path} is not a manifest of converted shards: {error!r}") from error
 
 
-_SHARD = re.compile(r"(?P<split>\w+)-\d{5,}-of-\d{5,}")
-
-
 def shard_name(split: str, index: int, num_shards: int) -> str:
-    """The name by which readers know shard `index`, from 0, of `num_shards`."""
+    """Returns the file name of shard `index`, from 0, of `num_shards`."""
     return f"{split}-{index:05d}-of-{num_shards:05d}"
 
 
 def split_of(file_name: str) -> str | None:
-    """The split of a file that is named like a shard, None for other files."""
+    """Returns the split of a file that is named like a shard, None for other files."""
     match = _SHARD.fullmatch(file_name)
     return match["split"] if match else None

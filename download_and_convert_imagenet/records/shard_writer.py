@@ -1,4 +1,4 @@
-"""TFRecord shards: framing, and files that are either whole or not there."""
+"""Writes TFRecord shards: the framing of records, and files that are complete or absent."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ _BUFFER_BYTES = 1 << 20
 
 
 def shard_ranges(num_examples: int, num_shards: int) -> list[range]:
-    """Contiguous ranges of example numbers, one a shard, whose sizes differ by one at most."""
+    """Returns one contiguous range of example numbers per shard; sizes differ by at most 1."""
     borders = [num_examples * index // num_shards for index in range(num_shards + 1)]
     return [range(borders[index], borders[index + 1]) for index in range(num_shards)]
 
 
 def frame_record(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """One record as it stands in the file, in three parts that follow each other.
+    """Returns the three parts of a record in a file: header, data, checksum of the data.
 
-    These are the length and its checksum, the data, the checksum of the data.
-
-    The format is that of tensorflow/core/lib/io/record_writer.h: little-endian, masked CRC-32C.
+    The format is that of tensorflow/core/lib/io/record_writer.h: little-endian, masked CRC-32C. The
+    header is the length of the data and the checksum of the length.
     """
     length = struct.pack("<Q", len(data))
     length_crc = struct.pack("<I", masked_crc32c(length))
@@ -36,10 +35,10 @@ def frame_record(data: bytes) -> tuple[bytes, bytes, bytes]:
 def write_shard(
     directory: Path, split: str, index: int, num_shards: int, examples: Iterable[bytes]
 ) -> Shard:
-    """Write serialized examples to one shard, under a temporary name until it is complete.
+    """Writes serialized examples to one shard, under a temporary name until it is complete.
 
-    Equal examples give equal files. What an interrupted call leaves behind starts with a dot and
-    is no shard to any reader.
+    Equal examples give equal files. Leftovers of a killed process start with a dot, and no reader
+    takes them for shards.
 
     Raises:
         OSError: the directory cannot be written, or the disk is full.

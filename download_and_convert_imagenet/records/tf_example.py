@@ -1,8 +1,8 @@
-"""One image as a serialized tf.train.Example with ImageNet's keys, without TensorFlow.
+"""Serializes an image as a tf.train.Example with ImageNet's keys, without TensorFlow.
 
-The message is small and its encoding fixed, so a few lines of the protobuf wire format
+The message is small and its encoding fixed: a few lines of the protobuf wire format
 (protobuf.dev/programming-guides/encoding) replace a dependency of half a gigabyte. Keys are written
-in sorted order: equal images give equal bytes.
+in sorted order, so that equal images give equal bytes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _LIST_VALUE = 1
 _LENGTH_DELIMITED = 2
 _ONE_BYTE = [bytes((value,)) for value in range(0x80)]
 
-# The pieces of an encoded message: an image is copied once, when its record is put together.
 Message = list[bytes]
+"""The parts of an encoded message: an image is copied once, when its record is joined."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class LabeledImage:
 
 
 def encode_image(image: LabeledImage) -> bytes:
-    """The record of one image, with the keys that ImageNet's TFRecords have had since 2016."""
+    """Returns the record of one image, with the keys of TF-Slim's ImageNet TFRecords."""
     parts = (
         _class_entries(image.label, image.synset, image.text),
         *_bytes_entry("image/encoded", image.encoded),
@@ -105,12 +105,12 @@ def _width_entry(width: int) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    """UTF-8, or the bytes of a file name that is not."""
+    """Returns UTF-8, or the original bytes of a file name that is not UTF-8."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def _entries(features: Mapping[str, Message]) -> bytes:
-    """Entries of the map of features, in the order of their keys."""
+    """Returns the entries of the map of features in the order of their keys."""
     return b"".join([part for key in sorted(features) for part in _entry(key, features[key])])
 
 
@@ -119,7 +119,7 @@ def _entry(key: str, feature: Message) -> Message:
 
 
 def _bytes_entry(key: str, value: bytes) -> Message:
-    """`_entry` of one byte string, in half the time: every image has two of its own."""
+    """Returns `_entry` of one byte string in half the time: every image has two of them."""
     head = b""
     for field in (_LIST_VALUE, _BYTES_LIST, _MAP_VALUE):  # from within
         head = _tag(field) + _varint(len(head) + len(value)) + head
@@ -128,19 +128,19 @@ def _bytes_entry(key: str, value: bytes) -> Message:
 
 
 def bytes_feature(values: Iterable[bytes]) -> Message:
-    """A tf.train.Feature that holds byte strings."""
+    """Returns a tf.train.Feature of byte strings."""
     parts = [part for value in values for part in _message(_LIST_VALUE, (value,))]
     return _message(_BYTES_LIST, parts)
 
 
 def float_feature(values: Sequence[float]) -> Message:
-    """A tf.train.Feature that holds 32-bit floats."""
+    """Returns a tf.train.Feature of 32-bit floats."""
     packed = struct.pack(f"<{len(values)}f", *values)
     return _message(_FLOAT_LIST, _message(_LIST_VALUE, (packed,)) if values else ())
 
 
 def int64_feature(values: Sequence[int]) -> Message:
-    """A tf.train.Feature that holds integers; negative ones take ten bytes each."""
+    """Returns a tf.train.Feature of integers; negative ones take ten bytes each."""
     packed = b"".join([_varint(value) for value in values])
     return _message(_INT64_LIST, _message(_LIST_VALUE, (packed,)) if values else ())
 

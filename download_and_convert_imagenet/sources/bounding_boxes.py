@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from common.errors import DataError
 from common.files import naming
 from download_and_convert_imagenet.records.tf_example import BoundingBox
-from download_and_convert_imagenet.sources.image_source import SourceError, raise_error
+from download_and_convert_imagenet.sources.image_source import raise_error
 from download_and_convert_imagenet.sources.synsets import labels_by_wnid
 from download_and_convert_imagenet.sources.tar import tar_files
 
@@ -49,7 +50,7 @@ def read_boxes(path: Path) -> Boxes:
             reads it, "n00007846_64193.JPEG,xmin,ymin,xmax,ymax" in fractions.
 
     Raises:
-        SourceError: the archive is incomplete, or a file, which the message names, is invalid.
+        DataError: the archive is incomplete, or a file, which the message names, is invalid.
         OSError: it cannot be read.
     """
     if path.is_dir():
@@ -110,7 +111,7 @@ def _boxes_of(annotations: Iterable[_Annotation]) -> Boxes:
         try:
             found = boxes_of_annotation(content, stem)
         except BoxError as error:
-            raise SourceError(f"{path} {error}") from error
+            raise DataError(f"{path} {error}") from error
         if found:
             boxes[stem] = found
     return boxes
@@ -145,14 +146,14 @@ def _read_csv(path: Path) -> Boxes:
         with naming(path), path.open(newline="", encoding="utf-8") as file:
             return _boxes_in_rows(csv.reader(file), path)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{path} is not a CSV file in UTF-8 ({error})") from error
+        raise DataError(f"{path} is not a CSV file in UTF-8 ({error})") from error
 
 
 def _boxes_in_rows(rows: Iterable[Sequence[str]], path: Path) -> Boxes:
     boxes: dict[str, list[BoundingBox]] = {}
     for number, row in enumerate(rows, start=1):
         if row == ["ImageId", "PredictionString"]:
-            raise SourceError(
+            raise DataError(
                 f"{path} has boxes in pixels without the images' sizes: give the folder "
                 "ILSVRC/Annotations/CLS-LOC/train of the same archive instead"
             )
@@ -160,7 +161,7 @@ def _boxes_in_rows(rows: Iterable[Sequence[str]], path: Path) -> Boxes:
             name, *corners = row
             xmin, ymin, xmax, ymax = (float(corner) for corner in corners)
         except ValueError:
-            raise SourceError(
+            raise DataError(
                 f"{path}, line {number}: not NAME,xmin,ymin,xmax,ymax in fractions"
             ) from None
         box = _clipped_box(xmin, ymin, xmax, ymax)

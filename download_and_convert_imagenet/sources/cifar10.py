@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from common.errors import DataError
 from common.files import naming
 from download_and_convert_imagenet.sources.image_source import (
     TRAIN,
     VALIDATION,
     ImageSource,
-    SourceError,
     SourceImage,
 )
 from download_and_convert_imagenet.sources.tar import tar_files
@@ -61,7 +61,7 @@ def cifar10_source(path: Path) -> ImageSource:
         path: an archive, a folder of batches, or a directory that holds one of these.
 
     Raises:
-        SourceError: there is no archive and no folder of batches, or it is incomplete or damaged.
+        DataError: there is no archive and no folder of batches, or it is incomplete or damaged.
         OSError: it cannot be read.
     """
     batches = _read_batches(_find(path))
@@ -106,7 +106,7 @@ def _find(path: Path) -> Path:
     for name in (*FOLDERS, *ARCHIVES):
         if (path / name).exists():
             return path / name
-    raise SourceError(
+    raise DataError(
         f"{path} holds neither {' nor '.join(ARCHIVES)} nor what they unpack to "
         f"({', '.join(FOLDERS)})"
     )
@@ -137,7 +137,7 @@ def _read_batches(path: Path) -> dict[str, Batch]:
             batches[name] = _parse_batch(content, f"{path}: {file_name}", is_binary=is_binary)
     missing = [name for name in _BATCHES if name not in batches]
     if missing:
-        raise SourceError(f"{path} is not all of CIFAR-10: {', '.join(missing)} not found")
+        raise DataError(f"{path} is not all of CIFAR-10: {', '.join(missing)} not found")
     return batches
 
 
@@ -158,11 +158,11 @@ def _parse_batch(content: bytes, where: str, *, is_binary: bool) -> Batch:
         pixels, labels = _parse_binary(content) if is_binary else _parse_pickle(content)
     except Exception as error:  # a damaged pickle can raise anything
         reason = str(error) or type(error).__name__
-        raise SourceError(f"{where} is not a batch of CIFAR-10 ({reason})") from error
+        raise DataError(f"{where} is not a batch of CIFAR-10 ({reason})") from error
     if len(labels) != IMAGES_PER_BATCH:
-        raise SourceError(f"{where} has {len(labels):,} images, not {IMAGES_PER_BATCH:,}")
+        raise DataError(f"{where} has {len(labels):,} images, not {IMAGES_PER_BATCH:,}")
     if not 0 <= labels.min() <= labels.max() < len(CLASS_NAMES):
-        raise SourceError(f"{where} has labels {labels.min()} to {labels.max()}, not 0 to 9")
+        raise DataError(f"{where} has labels {labels.min()} to {labels.max()}, not 0 to 9")
     return pixels, labels
 
 

@@ -14,12 +14,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from common.errors import DataError
 from download_and_convert_imagenet.sources.image_source import (
     TRAIN,
     VALIDATION,
     ImageFile,
     ImageSource,
-    SourceError,
     SourceImage,
     raise_error,
 )
@@ -44,12 +44,12 @@ def folder_source(root: Path, validation_fraction: float | None = None) -> Image
             DEFAULT_VALIDATION_FRACTION, and 0 only a training set.
 
     Raises:
-        SourceError: there are no class folders, a class has no images or only validation images,
+        DataError: there are no class folders, a class has no images or only validation images,
             or there are both a fraction and a validation folder.
         OSError: a folder cannot be read.
     """
     if not root.is_dir():
-        raise SourceError(f"{root} is not a directory")
+        raise DataError(f"{root} is not a directory")
     train = root / "train" if (root / "train").is_dir() else root
     validation = _validation_folder(root)
     classes = _class_folders(train)
@@ -59,7 +59,7 @@ def folder_source(root: Path, validation_fraction: float | None = None) -> Image
             validation_fraction = DEFAULT_VALIDATION_FRACTION
         splits = _split(splits[TRAIN], validation_fraction)
     elif validation_fraction is not None:
-        raise SourceError(f"{validation} has the validation images: leave the fraction out")
+        raise DataError(f"{validation} has the validation images: leave the fraction out")
     else:
         splits[VALIDATION] = _images(validation, _class_folders(validation), classes)
     name = root.resolve().name
@@ -74,7 +74,7 @@ def _validation_folder(root: Path) -> Path | None:
     if not found:
         return None
     if not (root / "train").is_dir():
-        raise SourceError(f"{root} has {found[0].name}/ but no train/ with folders of classes")
+        raise DataError(f"{root} has {found[0].name}/ but no train/ with folders of classes")
     return found[0]
 
 
@@ -84,7 +84,7 @@ def _class_folders(folder: Path) -> list[str]:
             entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
         )
     if not names:
-        raise SourceError(f"{folder} has no folders of classes")
+        raise DataError(f"{folder} has no folders of classes")
     return names
 
 
@@ -94,7 +94,7 @@ def _images(folder: Path, names: Sequence[str], classes: Sequence[str]) -> list[
     images: list[SourceImage] = []
     for name in names:
         if name not in labels:
-            raise SourceError(
+            raise DataError(
                 f"{folder / name}: the training images have no class '{name}' "
                 f"(they have {', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})"
             )
@@ -110,7 +110,7 @@ def _images(folder: Path, names: Sequence[str], classes: Sequence[str]) -> list[
             for file in _image_files(folder / name)
         )
         if len(images) == num_before:
-            raise SourceError(f"{folder / name} holds no images")
+            raise DataError(f"{folder / name} holds no images")
     return images
 
 

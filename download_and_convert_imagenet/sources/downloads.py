@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import DataError
 from common.files import naming
-from download_and_convert_imagenet.sources.image_source import SourceError
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECS = 60.0
@@ -25,10 +25,6 @@ _FIRST_SERVER_ERROR = 500
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that have arrived and the bytes of the whole file, None if unknown."""
-
-
-class DownloadError(SourceError):
-    """A file that could not be downloaded; the message names it and says what to do."""
 
 
 def download(
@@ -44,7 +40,7 @@ def download(
     time.
 
     Raises:
-        DownloadError: the file needs an account, the server refuses it or cannot be reached, or
+        DataError: the file needs an account, the server refuses it or cannot be reached, or
             the content has another checksum.
         OSError: the directory cannot be written, or the disk is full.
     """
@@ -52,14 +48,14 @@ def download(
     if path.exists():
         return path
     if file.needs_account:
-        raise DownloadError(missing_file_message(file, directory))
+        raise DataError(missing_file_message(file, directory))
     directory.mkdir(parents=True, exist_ok=True)
     partial = directory / f".{file.name}.partial"
     try:
         _fetch(file, partial, progress, first_pause_secs)
         partial.replace(path)
     except _ConnectionFailed as error:
-        raise DownloadError(
+        raise DataError(
             f"{file.url} could not be downloaded ({error}): run again, or put {file.name} "
             f"(MD5 {file.md5}) into {directory} yourself"
         ) from error
@@ -97,7 +93,7 @@ def _fetch_once(file: RemoteFile, partial: Path, progress: Progress | None) -> N
             if progress is not None:
                 progress(num_bytes, total)
     if digest.hexdigest() != file.md5:
-        raise DownloadError(
+        raise DataError(
             f"{file.url} gave {num_bytes:,} bytes with MD5 {digest.hexdigest()} instead of "
             f"{file.md5}, which were deleted; run again, or get {file.name} from elsewhere"
         )

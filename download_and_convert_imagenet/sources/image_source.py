@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from common.errors import DataError
 from common.files import name_file, naming
 from download_and_convert_imagenet.records.tf_example import BoundingBox
 
@@ -23,10 +22,6 @@ TRAIN, VALIDATION = "train", "validation"
 NO_BOXES = "none"  # instead of a path to bounding boxes
 IMAGENET_SHARDS = {TRAIN: 1024, VALIDATION: 128}
 IMAGENET_IMAGES = {TRAIN: 1_281_167, VALIDATION: 50_000}
-
-
-class SourceError(DataError):
-    """Input that is missing, incomplete or not what it should be; the message is one line."""
 
 
 def raise_error(error: OSError) -> None:

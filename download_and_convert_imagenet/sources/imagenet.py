@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import DataError
 from download_and_convert_imagenet.records.tf_example import BoundingBox
 from download_and_convert_imagenet.sources.bounding_boxes import read_boxes
 from download_and_convert_imagenet.sources.downloads import (
@@ -20,7 +21,6 @@ from download_and_convert_imagenet.sources.image_source import (
     TRAIN,
     VALIDATION,
     ImageSource,
-    SourceError,
 )
 from download_and_convert_imagenet.sources.imagenet_folders import (
     TRAIN_FOLDERS,
@@ -86,13 +86,13 @@ class ImagenetInput:
             with_boxes: whether to read any boxes.
 
         Raises:
-            SourceError: a file or folder is missing, incomplete or not what its name says.
+            DataError: a file or folder is missing, incomplete or not what its name says.
             OSError: a file or folder cannot be read.
         """
         places = {split: self._find((_ARCHIVES[split].name, *_FOLDERS[split])) for split in splits}
         kaggle = self._kaggle_archive(splits) if None in places.values() else None
         if kaggle is None and None in places.values():
-            raise SourceError(self._describe_missing(places))
+            raise DataError(self._describe_missing(places))
         listed = {split: self._list_split(split, place, kaggle) for split, place in places.items()}
         images = {}
         if TRAIN in listed:
@@ -102,9 +102,7 @@ class ImagenetInput:
             images[VALIDATION] = validation_images(listed[VALIDATION])
         for split, found in images.items():
             if not found:
-                raise SourceError(
-                    f"there are no {split} images in {places[split] or 'the archive'}"
-                )
+                raise DataError(f"there are no {split} images in {places[split] or 'the archive'}")
         return ImageSource(NAME, tuple(synset.words for synset in synsets()), images)
 
     def _describe_missing(self, places: Mapping[str, Path | None]) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from download_and_convert_imagenet.sources.image_source import ImageFile, SourceError
+from common.errors import DataError
+from download_and_convert_imagenet.sources.image_source import ImageFile
 from download_and_convert_imagenet.sources.imagenet_labels import ListedImage, label_of_wnid
 from download_and_convert_imagenet.sources.imagenet_tars import list_class_archives
 from download_and_convert_imagenet.sources.synsets import labels_by_wnid
@@ -29,7 +30,7 @@ def list_train_folder(folder: Path) -> list[ListedImage]:
     """Lists FOLDER/nXXXXXXXX/*.JPEG, or FOLDER/nXXXXXXXX.tar.
 
     Raises:
-        SourceError: a folder or archive is of an unknown class, or there is none; a folder has no
+        DataError: a folder or archive is of an unknown class, or there is none; a folder has no
             images; or archives lie next to folders, as an interrupted unpacking leaves them.
         OSError: a folder cannot be read.
     """
@@ -37,7 +38,7 @@ def list_train_folder(folder: Path) -> list[ListedImage]:
     if not classes and archives:
         return list_class_archives(archives)
     if not classes:
-        raise SourceError(f"{folder} has no folders of classes (n01440764, ...)")
+        raise DataError(f"{folder} has no folders of classes (n01440764, ...)")
     _check_unpacked(folder, classes, archives)
     return list(_images_of_classes(classes))
 
@@ -48,7 +49,7 @@ def list_validation_folder(folder: Path) -> list[ListedImage]:
     Class folders may be empty while flat images wait to be moved into them.
 
     Raises:
-        SourceError: a folder is of an unknown class; there are no images; an image is both in the
+        DataError: a folder is of an unknown class; there are no images; an image is both in the
             folder of its class and outside of it; or a folder is empty and no flat image is left.
         OSError: a folder cannot be read.
     """
@@ -57,11 +58,11 @@ def list_validation_folder(folder: Path) -> list[ListedImage]:
     in_classes = list(_images_of_classes(classes, may_be_empty=bool(listed)))
     for name, _, _ in in_classes:
         if name in listed:
-            raise SourceError(
+            raise DataError(
                 f"{listed[name].path} is in the folder of its class as well: remove one of the two"
             )
     if not listed and not in_classes:
-        raise SourceError(f"{folder} has no images")
+        raise DataError(f"{folder} has no images")
     return [*(ListedImage(name, None, image) for name, image in listed.items()), *in_classes]
 
 
@@ -73,7 +74,7 @@ def _check_unpacked(folder: Path, classes: list[Path], archives: list[Path]) -> 
     """
     packed = [path for path in archives if path.stem in labels_by_wnid()]
     if packed and {path.stem for path in packed} != {path.name for path in classes}:
-        raise SourceError(
+        raise DataError(
             f"{packed[0]} lies next to folders of classes, as when unpacking was interrupted: "
             f"unpack each archive that {folder} still holds ({len(packed)}) into a folder of its "
             "name, then remove it"
@@ -85,7 +86,7 @@ def _images_of_classes(folders: list[Path], *, may_be_empty: bool = False) -> It
         label = label_of_wnid(folder.name, str(folder))
         _, _, images = _entries(folder)
         if not images and not may_be_empty:
-            raise SourceError(f"{folder} holds no images")
+            raise DataError(f"{folder} holds no images")
         return [ListedImage(os.path.basename(image.path), label, image) for image in images]
 
     with ThreadPoolExecutor(_NUM_THREADS) as threads:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from common.errors import DataError
 from download_and_convert_imagenet.records.tf_example import BoundingBox
 from download_and_convert_imagenet.sources.image_source import (
     TRAIN,
     VALIDATION,
     ImageLocation,
-    SourceError,
     SourceImage,
 )
 from download_and_convert_imagenet.sources.synsets import labels_by_wnid, synsets, validation_labels
@@ -33,11 +33,11 @@ def label_of_wnid(wnid: str, where: str) -> int:
     """Returns the label of a class.
 
     Raises:
-        SourceError: ILSVRC 2012 has no such class; `where` is what has this name.
+        DataError: ILSVRC 2012 has no such class; `where` is what has this name.
     """
     label = labels_by_wnid().get(wnid)
     if label is None:
-        raise SourceError(
+        raise DataError(
             f"{where} is not named after a class of ILSVRC 2012: '{wnid}' is not among its 1000 "
             "WordNet ids (n01440764, ...); for folders of other classes use --source=folder"
         )
@@ -53,7 +53,7 @@ def training_images(
         boxes: of each image, by its name without suffix.
 
     Raises:
-        SourceError: an image is named like those for validation.
+        DataError: an image is named like those for validation.
     """
     images = []
     for name, label, location in listed:
@@ -67,7 +67,7 @@ def validation_images(listed: Iterable[ListedImage]) -> list[SourceImage]:
     """Returns the images in the order of label and name, labeled by their numbers.
 
     Raises:
-        SourceError: an image outside of class folders is not named ILSVRC2012_val_00000001.JPEG to
+        DataError: an image outside of class folders is not named ILSVRC2012_val_00000001.JPEG to
             ..._00050000.JPEG, lies in the folder of another class, or is named like those for
             training.
     """
@@ -77,12 +77,12 @@ def validation_images(listed: Iterable[ListedImage]) -> list[SourceImage]:
         official = _official_label(name)
         label = folder_label if official is None else official
         if label is None:
-            raise SourceError(
+            raise DataError(
                 f"{name} among the validation images is not named ILSVRC2012_val_00000001.JPEG to "
                 "ILSVRC2012_val_00050000.JPEG: its class is unknown"
             )
         if folder_label not in (None, label):
-            raise SourceError(
+            raise DataError(
                 f"{name} lies in the folder {synsets()[folder_label - 1].wnid}, but ImageNet's "
                 f"list says {synsets()[label - 1].wnid}: the folders are mixed up"
             )
@@ -94,7 +94,7 @@ def _check_split(name: str, split: str) -> None:
     """Refuses an image of the other split now: readers would refuse its shard after hours."""
     for other, form in _NAMES.items():
         if other != split and form.match(name):
-            raise SourceError(
+            raise DataError(
                 f"{name} among the {split} images is named like one of ImageNet's {other} images, "
                 f"which readers refuse there: give the {split} images, or rename it"
             )

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from download_and_convert_imagenet.sources.image_source import ArchiveRange, SourceError
+from common.errors import DataError
+from download_and_convert_imagenet.sources.image_source import ArchiveRange
 from download_and_convert_imagenet.sources.imagenet_labels import ListedImage, label_of_wnid
 from download_and_convert_imagenet.sources.tar import TarMember, tar_members
 
@@ -19,7 +20,7 @@ def list_train_archive(path: Path) -> list[ListedImage]:
     """Lists ILSVRC2012_img_train.tar, which holds an archive nXXXXXXXX.tar per class.
 
     Raises:
-        SourceError: it is incomplete, damaged, or holds an archive of an unknown class.
+        DataError: it is incomplete, damaged, or holds an archive of an unknown class.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
@@ -29,7 +30,7 @@ def list_train_archive(path: Path) -> list[ListedImage]:
         for member in tar_members(descriptor, str(path)):
             wnid, suffix = os.path.splitext(os.path.basename(member.name))
             if suffix != ".tar":
-                raise SourceError(
+                raise DataError(
                     f"{path} holds {member.name}, not archives of classes (n01440764.tar, ...): "
                     "is it another archive under this name?"
                 )
@@ -49,7 +50,7 @@ def list_class_archives(paths: Sequence[Path]) -> list[ListedImage]:
     """Lists nXXXXXXXX.tar files, one per class: the train archive, unpacked once.
 
     Raises:
-        SourceError: one is incomplete, damaged or of an unknown class.
+        DataError: one is incomplete, damaged or of an unknown class.
         OSError: one cannot be read.
     """
 
@@ -67,7 +68,7 @@ def list_validation_archive(path: Path) -> list[ListedImage]:
     """Lists ILSVRC2012_img_val.tar; labels follow from the numbers of the images.
 
     Raises:
-        SourceError: it is incomplete or damaged.
+        DataError: it is incomplete or damaged.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from common.errors import DataError
 from common.files import file_size, naming
 from download_and_convert_imagenet.records.manifest import split_of
 from download_and_convert_imagenet.records.tf_example import BoundingBox
 from download_and_convert_imagenet.sources.bounding_boxes import BoxError, boxes_of_annotation
-from download_and_convert_imagenet.sources.image_source import ArchiveRange, SourceError
+from download_and_convert_imagenet.sources.image_source import ArchiveRange
 from download_and_convert_imagenet.sources.imagenet_labels import ListedImage, label_of_wnid
 from download_and_convert_imagenet.sources.tar import TarMember, tar_members
 
@@ -48,7 +49,7 @@ class KaggleImages:
         """Reads the bounding boxes, by image name without suffix.
 
         Raises:
-            SourceError: an annotation is invalid.
+            DataError: an annotation is invalid.
             OSError: the archive cannot be read.
         """
         found = {}
@@ -57,7 +58,7 @@ class KaggleImages:
                 try:
                     found[stem] = boxes_of_annotation(location.read_from(file.fileno()), stem)
                 except BoxError as error:
-                    raise SourceError(f"{self.path}: {stem}.xml {error}") from error
+                    raise DataError(f"{self.path}: {stem}.xml {error}") from error
         return found
 
 
@@ -65,7 +66,7 @@ def list_kaggle_archive(path: Path) -> KaggleImages:
     """Lists the decompressed archive.
 
     Raises:
-        SourceError: it is incomplete, damaged, or holds a folder of an unknown class.
+        DataError: it is incomplete, damaged, or holds a folder of an unknown class.
         OSError: it cannot be read.
     """
     listed = KaggleImages(path)
@@ -75,7 +76,7 @@ def list_kaggle_archive(path: Path) -> KaggleImages:
             location = ArchiveRange(str(path), member.offset, member.num_bytes, mtime_ns)
             _add(listed, member, location)
     if not listed.train and not listed.validation:
-        raise SourceError(f"{path} holds no images in {_TRAIN} or {_VALIDATION}")
+        raise DataError(f"{path} holds no images in {_TRAIN} or {_VALIDATION}")
     return listed
 
 
@@ -111,7 +112,7 @@ def decompress(
     """Decompresses a .tar.gz to a plain tar file in `directory` and returns its path.
 
     Raises:
-        SourceError: the archive is incomplete or damaged, or the disk cannot hold both the plain
+        DataError: the archive is incomplete or damaged, or the disk cannot hold both the plain
             file and the shards (found out now, not hours later).
         OSError: it cannot be read, or the directory cannot be written.
     """
@@ -130,7 +131,7 @@ def decompress(
             os.fsync(plain.fileno())
         partial.replace(target)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise SourceError(f"{path} is incomplete or damaged ({error}): download it again") from None
+        raise DataError(f"{path} is incomplete or damaged ({error}): download it again") from None
     finally:
         partial.unlink(missing_ok=True)
     return target
@@ -147,7 +148,7 @@ def _check_free_space(path: Path, num_bytes: int, target: Path, shards: PlannedS
         num_shard_bytes = max(0, min(num_bytes, shards.num_bytes) - replaced)
     if num_bytes + num_shard_bytes > free:
         besides = f", and its shards about {num_shard_bytes / 1e9:,.1f} GB on the same disk"
-        raise SourceError(
+        raise DataError(
             f"{path} must be decompressed to be read: this needs more than "
             f"{num_bytes / 1e9:,.1f} GB in {target.parent}{besides if num_shard_bytes else ''}, "
             f"where {free / 1e9:,.1f} GB are free"

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from common.errors import DataError
 from common.files import naming
-from download_and_convert_imagenet.sources.image_source import SourceError
 
 _ZERO_BLOCK = bytes(tarfile.BLOCKSIZE)
 _FILE_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
@@ -60,7 +60,7 @@ def tar_members(
         num_bytes: up to the end of the file when left out.
 
     Raises:
-        SourceError: there is no tar archive there, it is damaged or ends too early.
+        DataError: there is no tar archive there, it is damaged or ends too early.
         OSError: it cannot be read.
     """
     end = os.fstat(descriptor).st_size if num_bytes is None else start + num_bytes
@@ -74,7 +74,7 @@ def tar_files(path: Path) -> Iterator[tuple[str, bytes]]:
     Whether all of it was right is known at the end only, when the checksum of the whole is read.
 
     Raises:
-        SourceError: it is not a tar archive, or it is incomplete or damaged.
+        DataError: it is not a tar archive, or it is incomplete or damaged.
         OSError: it cannot be read.
     """
     with naming(path), path.open("rb") as file:
@@ -95,7 +95,7 @@ def tar_files(path: Path) -> Iterator[tuple[str, bytes]]:
             while file.read(_CHUNK_BYTES):
                 pass
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise SourceError(f"{path} is incomplete or damaged ({error}): download it again") from None
+        raise DataError(f"{path} is incomplete or damaged ({error}): download it again") from None
 
 
 def _members(read_at: ReadAt, path: str, start: int, end: int) -> Iterator[TarMember]:
@@ -133,7 +133,7 @@ def _members(read_at: ReadAt, path: str, start: int, end: int) -> Iterator[TarMe
 
 
 def _parse_header(block: bytes, path: str, position: int) -> tarfile.TarInfo:
-    """Parses the header of a member; SourceError for a wrong checksum or size."""
+    """Parses the header of a member; DataError for a wrong checksum or size."""
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError:
@@ -144,8 +144,8 @@ def _parse_header(block: bytes, path: str, position: int) -> tarfile.TarInfo:
         raise _damaged(path, position)
     for signature, program in _COMPRESSORS.items():
         if block.startswith(signature):
-            raise SourceError(f"{path} is compressed: decompress it first ({program} -d {path})")
-    raise SourceError(
+            raise DataError(f"{path} is compressed: decompress it first ({program} -d {path})")
+    raise DataError(
         f"{path} is not a tar archive: it does not start with the header of a file; download it "
         "again"
     )
@@ -170,24 +170,24 @@ def _parse_pax_records(content: bytes, path: str, position: int) -> dict[str, st
     return records
 
 
-def _damaged(path: str, position: int) -> SourceError:
-    return SourceError(
+def _damaged(path: str, position: int) -> DataError:
+    return DataError(
         f"{path} is damaged at byte {position:,}: no header of a file is there; download it again"
     )
 
 
-def _cut_within_file(path: str, end: int, needed: int) -> SourceError:
-    return SourceError(
+def _cut_within_file(path: str, end: int, needed: int) -> DataError:
+    return DataError(
         f"{path} is incomplete: it ends at byte {end:,}, within a file that extends to byte "
         f"{needed:,}; download it again, or resume the download"
     )
 
 
-def _no_end(path: str, start: int, position: int) -> SourceError:
+def _no_end(path: str, start: int, position: int) -> DataError:
     """An archive ends with a block of zeros: without one, it was cut between two files."""
     if position == start:
-        return SourceError(f"{path} is empty at byte {start:,}, where a tar archive should be")
-    return SourceError(
+        return DataError(f"{path} is empty at byte {start:,}, where a tar archive should be")
+    return DataError(
         f"{path} is incomplete: it ends at byte {position:,} without the zeros that end a tar "
         "archive; download it again, or resume the download"
     )

@@ -62,7 +62,7 @@ def test_shards_of_a_split_that_the_manifest_does_not_list(data_dir, capsys):
     (data_dir / "notes-of-00001").write_text("no shard")
     assert main([str(data_dir)]) == 3
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == (f"{data_dir}: test is not in the manifest, shards of it that are here: 2")
+    assert lines[0] == (f"{data_dir}: test is not in the manifest, but 2 of its shards are here")
     assert lines[1].endswith("problems: 1")
 
 

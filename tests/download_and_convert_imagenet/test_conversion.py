@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from common.errors import DataError
 from download_and_convert_imagenet.records.manifest import read_manifest
-from download_and_convert_imagenet.sources.image_source import SourceError
-from download_and_convert_imagenet.workers import ConversionError
 from tests.download_and_convert_imagenet.records.encoded_images import encode, picture
 from tests.download_and_convert_imagenet.small_conversions import (
     CLASSES,
@@ -133,7 +132,7 @@ def test_a_shard_without_any_example_is_an_error(raw, data_dir):
     source = make_source(raw)
     shards = {"train": 4, "validation": 2}
     assert not run(source, data_dir, shards, max_corrupt_images=5)[0].is_accepted
-    with pytest.raises(ConversionError, match=r"is empty.*use fewer --validation_shards") as caught:
+    with pytest.raises(DataError, match=r"is empty.*use fewer --validation_shards") as caught:
         run(source, data_dir, shards, max_corrupt_images=6)
     assert "\n" not in str(caught.value)
     assert read_manifest(data_dir) is None
@@ -154,13 +153,13 @@ def test_repaired_images_are_listed(raw, data_dir):
 
 
 def test_more_shards_than_images_is_an_error(raw, data_dir):
-    with pytest.raises(SourceError, match="7 validation images cannot fill 8 shards"):
+    with pytest.raises(DataError, match="7 validation images cannot fill 8 shards"):
         run(make_source(raw), data_dir, {"train": 4, "validation": 8})
 
 
 def test_a_disk_that_is_too_small_is_reported_first(raw, data_dir, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
-    with pytest.raises(ConversionError, match=r"need about .* where 0\.0 GB are free"):
+    with pytest.raises(DataError, match=r"need about .* where 0\.0 GB are free"):
         run(make_source(raw), data_dir)
     assert not list(data_dir.glob("*-of-*"))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import DataError
 from common.files import locked_directory
 from download_and_convert_imagenet.journal import ConversionJournal
 from download_and_convert_imagenet.records.manifest import read_manifest
-from download_and_convert_imagenet.workers import ConversionError
 from tests.download_and_convert_imagenet.records.encoded_images import encode, picture
 from tests.download_and_convert_imagenet.small_conversions import (
     NUM_IMAGES,
@@ -43,7 +43,7 @@ def test_one_changed_image_costs_one_shard(raw, data_dir):
     (changed,) = [name for name in after if after[name] != before[name]]
     names = {f["image/filename"].bytes_list.value[0] for f in read_examples(data_dir / changed)}
     assert b"train_5.jpg" in names
-    assert "finished shards that are converted anew: 1" in progress.lines[0]
+    assert "finished shards that are converted again: 1" in progress.lines[0]
     assert read_manifest(data_dir) is not None
 
 
@@ -84,7 +84,7 @@ def test_another_number_of_shards_replaces_the_old_ones(raw, data_dir):
     assert names == [f"train-0000{i}-of-00003" for i in range(3)] + [
         f"validation-0000{i}-of-00002" for i in range(2)
     ]
-    assert "finished shards that are converted anew: 4" in progress.lines[0]
+    assert "finished shards that are converted again: 4" in progress.lines[0]
     assert identities(data_dir)[names[-1]] == before[names[-1]]
 
 
@@ -93,7 +93,7 @@ def test_a_refusal_for_space_leaves_the_data_set_as_it_is(raw, data_dir, monkeyp
     before = identities(data_dir)
     disk = namedtuple("disk", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9, -(10**6)))
-    with pytest.raises(ConversionError, match=r"GB are free"):
+    with pytest.raises(DataError, match=r"GB are free"):
         run(make_source(raw), data_dir, {"train": 3, "validation": 2})
     assert identities(data_dir) == before
     assert read_manifest(data_dir) is not None
@@ -123,7 +123,7 @@ def test_a_manifest_never_lists_shards_that_are_gone(raw, data_dir, monkeypatch)
 def test_an_image_that_cannot_be_read_stops_and_keeps_what_is_finished(raw, data_dir):
     source = make_source(raw)
     shutil.move(raw / "validation_6.jpg", raw / "gone")
-    with pytest.raises(ConversionError, match=r"validation_6\.jpg: No such file"):
+    with pytest.raises(DataError, match=r"validation_6\.jpg: No such file"):
         run(source, data_dir)
     assert not list(data_dir.glob(".*partial"))
     assert read_manifest(data_dir) is None
@@ -140,7 +140,7 @@ def test_splits_one_after_the_other_share_a_manifest(raw, data_dir):
     (raw / "train_5.jpg").unlink()
     source = make_source(raw, ["train"])
     (raw / "train_5.jpg").unlink()
-    with pytest.raises(ConversionError):
+    with pytest.raises(DataError):
         run(source, data_dir)
     manifest = read_manifest(data_dir)
     assert manifest is not None
@@ -150,7 +150,7 @@ def test_splits_one_after_the_other_share_a_manifest(raw, data_dir):
 def test_another_data_set_is_not_mixed_in(raw, data_dir):
     run(make_source(raw, ["validation"]), data_dir)
     other = replace(make_source(raw, ["train"]), class_names=("a", "b", "c"))
-    with pytest.raises(ConversionError, match="holds 'pets' with 3 classes"):
+    with pytest.raises(DataError, match="holds 'pets' with 3 classes"):
         run(other, data_dir)
 
 
@@ -159,13 +159,13 @@ def test_shards_of_others_are_not_touched(raw, data_dir):
     (data_dir / "train-00000-of-00001").write_bytes(b"precious")
     with (
         locked_directory(data_dir, data_dir / ".conversion"),
-        pytest.raises(ConversionError, match="train-00000-of-00001, but no record of a conversion"),
+        pytest.raises(DataError, match="train-00000-of-00001, but no record of a conversion"),
     ):
         run(make_source(raw), data_dir)
     (data_dir / "train-00000-of-00001").unlink()
     run(make_source(raw), data_dir)
     (data_dir / "train-00000-of-00001").write_bytes(b"precious")
-    with pytest.raises(ConversionError, match=r"-of-00001 is of another set .* not among"):
+    with pytest.raises(DataError, match=r"-of-00001 is of another set .* not among"):
         run(make_source(raw), data_dir)
     assert read_manifest(data_dir) is not None
     assert (data_dir / "train-00000-of-00001").read_bytes() == b"precious"
@@ -177,7 +177,7 @@ def test_shards_of_others_in_a_split_that_was_never_converted_are_not_touched(ra
     foreign.write_bytes(b"precious")
     run(make_source(raw, ["train"]), data_dir)
     before = identities(data_dir)
-    with pytest.raises(ConversionError, match=r"-of-00002, but .* of the validation split"):
+    with pytest.raises(DataError, match=r"-of-00002, but .* of the validation split"):
         run(make_source(raw), data_dir)
     assert identities(data_dir) == before
     assert foreign.read_bytes() == b"precious"

@@ -226,7 +226,7 @@ def test_changed_input_is_reported_and_converted_anew(reference, raw, tmp_path):
     arguments = [data_dir, f"--raw_dir={tmp_path / 'raw'}", *SHARDS, "--max_corrupt_images=1"]
     completed = run(*arguments, "--num_processes=1")
     assert completed.returncode == 0, completed.stderr
-    assert "are not those of the last conversion" in completed.stdout
+    assert "have changed since the last conversion" in completed.stdout
     assert shard_bytes(data_dir) == shard_bytes(reference[0])
 
 
@@ -262,7 +262,7 @@ def test_a_killed_worker_and_an_interrupt_are_one_line(tmp_path, victim):
     _, message = process.communicate(timeout=TIMEOUT_SECS)
     assert process.returncode == (130 if victim == "parent" else 3)
     assert message.count("\n") == 1
-    assert "interrupted" in message or "worker process was ended from outside" in message
+    assert "interrupted" in message or "worker process was killed" in message
     wait_until(lambda: not any(map(is_alive, workers)))
 
 

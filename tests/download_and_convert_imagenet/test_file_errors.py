@@ -7,6 +7,7 @@ import gzip
 
 import pytest
 
+from common.errors import DataError
 from common.files import locked_directory, naming
 from download_and_convert_imagenet.journal import (
     REPAIRED_IMAGES_FILE,
@@ -20,9 +21,8 @@ from download_and_convert_imagenet.records.shard_writer import write_shard
 from download_and_convert_imagenet.sources.bounding_boxes import read_boxes
 from download_and_convert_imagenet.sources.cifar10 import cifar10_source
 from download_and_convert_imagenet.sources.image_source import ArchiveRange, ImageFile
-from download_and_convert_imagenet.sources.kaggle import ShardsToCome, decompress
+from download_and_convert_imagenet.sources.kaggle import PlannedShards, decompress
 from download_and_convert_imagenet.sources.tar import tar_members
-from download_and_convert_imagenet.workers import ConversionError
 from tests.download_and_convert_imagenet.bad_disks import full_disk, lose_sectors
 from tests.download_and_convert_imagenet.small_conversions import make_source, run
 
@@ -34,7 +34,7 @@ def list_members(path):
 
 def decompress_beside(path):
     decompress(
-        path, path.parent / "scratch", ShardsToCome(path.parent, ["train"], 10**9), [].append
+        path, path.parent / "scratch", PlannedShards(path.parent, ["train"], 10**9), [].append
     )
 
 
@@ -67,7 +67,7 @@ def test_a_lost_sector_is_of_the_file_that_is_read(tmp_path, kind):
 def test_a_shard_is_not_blamed_for_an_image(raw, data_dir):
     make_source(raw)
     path = lose_sectors(raw / "train_3.jpg")
-    with pytest.raises(ConversionError, match=f"^{path}: Input/output error$"):
+    with pytest.raises(DataError, match=f"^{path}: Input/output error$"):
         run(make_source(raw), data_dir)
 
 
@@ -94,7 +94,7 @@ def lock(data_dir):
 
 
 def decompress_there(data_dir):
-    shards = ShardsToCome(data_dir, ["train"], 10**9)
+    shards = PlannedShards(data_dir, ["train"], 10**9)
     decompress(data_dir.parent / "kaggle.tar.gz", data_dir, shards, [].append)
 
 

@@ -7,13 +7,13 @@ import tarfile
 
 import pytest
 
+from common.errors import DataError
 from download_and_convert_imagenet.records.tf_example import BoundingBox
 from download_and_convert_imagenet.sources.bounding_boxes import (
     BoxError,
     boxes_of_annotation,
     read_boxes,
 )
-from download_and_convert_imagenet.sources.image_source import SourceError
 from tests.download_and_convert_imagenet.fake_imagenet import make_fake_imagenet
 from tests.download_and_convert_imagenet.folders_on_disk import folder_too_deep_to_list
 from tests.download_and_convert_imagenet.imagenet_layouts import (
@@ -121,17 +121,17 @@ def test_csv_of_the_ancestors(tmp_path):
         "n01440764_10": (BoundingBox(0.5, 0.25, 0.75, 1), BoundingBox(0, 0, 1, 1)),
     }
     path.write_text("n01440764_10.JPEG,0,0,1\n")
-    with pytest.raises(SourceError, match="line 1: not NAME"):
+    with pytest.raises(DataError, match="line 1: not NAME"):
         read_boxes(path)
     path.write_text("ImageId,PredictionString\nn01440764_10,n01440764 1 2 3 4\n")
-    with pytest.raises(SourceError, match="give the folder ILSVRC/Annotations"):
+    with pytest.raises(DataError, match="give the folder ILSVRC/Annotations"):
         read_boxes(path)
 
 
 def test_what_is_no_utf8_is_no_csv(tmp_path):
     path = tmp_path / "boxes.csv"
     path.write_bytes(b"n01440764_10.JPEG,0,0,1,1\nn01440764_\xe9.JPEG,0,0,1,1\n")
-    with pytest.raises(SourceError, match=r"boxes\.csv is not a CSV file in UTF-8"):
+    with pytest.raises(DataError, match=r"boxes\.csv is not a CSV file in UTF-8"):
         read_boxes(path)
 
 
@@ -159,7 +159,7 @@ def test_what_is_no_utf8_is_no_csv(tmp_path):
 def test_a_part_of_an_archive_is_no_smaller_archive(fake, tmp_path, damaged, message):
     archive = write_archives(fake, tmp_path) / BOX_ARCHIVE
     archive.write_bytes(damaged(archive.read_bytes()))
-    with pytest.raises(SourceError, match=f"{archive} {message}"):
+    with pytest.raises(DataError, match=f"{archive} {message}"):
         read_boxes(archive)
 
 
@@ -167,7 +167,7 @@ def test_a_part_of_an_archive_is_no_smaller_archive(fake, tmp_path, damaged, mes
 def test_an_archive_of_another_compression_is_reported(fake, tmp_path, compress, program):
     archive = write_archives(fake, tmp_path) / BOX_ARCHIVE
     archive.write_bytes(compress(gzip.decompress(archive.read_bytes())))
-    with pytest.raises(SourceError, match=f"is compressed: .* .{program} -d {archive}"):
+    with pytest.raises(DataError, match=f"is compressed: .* .{program} -d {archive}"):
         read_boxes(archive)
 
 
@@ -176,7 +176,7 @@ def test_a_plain_archive_that_is_cut_in_a_long_name(tmp_path):
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
         tar.addfile(tarfile.TarInfo("folder/" * 200 + "n01440764_7.xml"))
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(SourceError, match="it ends at byte 1,000, within a file"):
+    with pytest.raises(DataError, match="it ends at byte 1,000, within a file"):
         read_boxes(path)
 
 
@@ -195,7 +195,7 @@ def test_an_annotation_that_is_none_is_named_with_its_archive(tmp_path):
     (tmp_path / "n01440764_7.xml").write_text("no XML")
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "n01440764_7.xml", "n01440764/n01440764_7.xml")
-    with pytest.raises(SourceError, match=r"gz: n01440764/n01440764_7\.xml is not an annotation"):
+    with pytest.raises(DataError, match=r"gz: n01440764/n01440764_7\.xml is not an annotation"):
         read_boxes(archive)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import DataError
 from download_and_convert_imagenet.sources.cifar10 import CLASS_NAMES, cifar10_source
-from download_and_convert_imagenet.sources.image_source import SourceError
 from tests.download_and_convert_imagenet.sources.fake_cifar10 import (
     binary_files,
     fake_images,
@@ -84,20 +84,20 @@ def test_locations_are_reported_apart_by_their_pixels(archives):
 
 
 def test_incomplete_and_damaged_archives_are_named(archives, tmp_path):
-    with pytest.raises(SourceError, match=r"holds neither cifar-10-python\.tar\.gz"):
+    with pytest.raises(DataError, match=r"holds neither cifar-10-python\.tar\.gz"):
         cifar10_source(tmp_path)
     cut = tmp_path / PYTHON
     cut.write_bytes(archives["python"].read_bytes()[:20_000])
-    with pytest.raises(SourceError, match=f"{cut} is incomplete or damaged"):
+    with pytest.raises(DataError, match=f"{cut} is incomplete or damaged"):
         cifar10_source(cut)
     changed = bytearray(archives["binary"].read_bytes())
     changed[-8] ^= 1  # of the checksum
     cut.write_bytes(changed)
-    with pytest.raises(SourceError, match=r"is incomplete or damaged \(CRC"):
+    with pytest.raises(DataError, match=r"is incomplete or damaged \(CRC"):
         cifar10_source(cut)
     files = binary_files()
     del files["data_batch_3.bin"]
-    with pytest.raises(SourceError, match="data_batch_3 not found"):
+    with pytest.raises(DataError, match="data_batch_3 not found"):
         cifar10_source(write_folder(files, tmp_path / "missing"))
 
 
@@ -111,7 +111,7 @@ def test_incomplete_and_damaged_archives_are_named(archives, tmp_path):
     ],
 )
 def test_damaged_binary_batches(tmp_path, name, content, message):
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(DataError, match=message):
         cifar10_source(write_folder(binary_files() | {name: content}, tmp_path / "x"))
 
 
@@ -138,7 +138,7 @@ def test_damaged_pickles(tmp_path):
         )
     ):
         files = python_files() | {"data_batch_4": content}
-        with pytest.raises(SourceError, match=f"data_batch_4 is not a batch.*{reason}"):
+        with pytest.raises(DataError, match=f"data_batch_4 is not a batch.*{reason}"):
             cifar10_source(write_folder(files, tmp_path / str(number)))
 
 
@@ -149,6 +149,6 @@ def test_a_pickle_cannot_call_anything(tmp_path):
 
     content = pickle.dumps({"data": Call(), "labels": []}, 2)
     files = python_files() | {"test_batch": content}
-    with pytest.raises(SourceError, match=r"asks for posix\.mkdir"):
+    with pytest.raises(DataError, match=r"asks for posix\.mkdir"):
         cifar10_source(write_folder(files, tmp_path / "x"))
     assert not (tmp_path / "called").exists()

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
+from common.errors import DataError
 from download_and_convert_imagenet.sources.class_folders import folder_source
-from download_and_convert_imagenet.sources.image_source import SourceError
 from tests.download_and_convert_imagenet.folders_on_disk import folder_too_deep_to_list
 
 
@@ -133,13 +133,13 @@ def test_names_with_a_meaning_to_readers_are_not_taken(tmp_path, name):
     ],
 )
 def test_what_is_no_set_of_class_folders(tmp_path, names, message):
-    with pytest.raises(SourceError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         folder_source(write(tmp_path / "set", *names))
     assert str(tmp_path / "set") in str(caught.value)
 
 
 def test_a_missing_directory_and_a_needless_fraction(tmp_path):
-    with pytest.raises(SourceError, match="is not a directory"):
+    with pytest.raises(DataError, match="is not a directory"):
         folder_source(tmp_path / "absent")
-    with pytest.raises(SourceError, match="leave the fraction out"):
+    with pytest.raises(DataError, match="leave the fraction out"):
         folder_source(write(tmp_path, "train/a/1.jpg", "val/a/1.jpg"), 0.1)

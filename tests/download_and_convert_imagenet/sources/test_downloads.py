@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from common.errors import DataError
 from download_and_convert_imagenet.sources import downloads
-from download_and_convert_imagenet.sources.downloads import DownloadError, RemoteFile, download
+from download_and_convert_imagenet.sources.downloads import RemoteFile, download
 from tests.download_and_convert_imagenet.bad_disks import full_disk
 
 CONTENT = np.random.default_rng(7).bytes(3_000_000)
@@ -87,7 +88,7 @@ def test_server_errors_are_tried_again(file, server, tmp_path):
 
 def test_it_gives_up_after_five_attempts(file, server, tmp_path):
     server.bytes_of_responses = [1000] * 9
-    with pytest.raises(DownloadError, match=r"after 1,000 of 3,000,000 bytes.*run ag") as caught:
+    with pytest.raises(DataError, match=r"after 1,000 of 3,000,000 bytes.*run ag") as caught:
         fetch(file, tmp_path)
     assert "\n" not in str(caught.value)
     assert server.num_requests == 5
@@ -96,7 +97,7 @@ def test_it_gives_up_after_five_attempts(file, server, tmp_path):
 
 def test_a_missing_file_is_requested_once(file, server, tmp_path):
     server.statuses = [404] * 9
-    with pytest.raises(DownloadError, match=r"HTTP 404 .*put data\.bin .MD5"):
+    with pytest.raises(DataError, match=r"HTTP 404 .*put data\.bin .MD5"):
         fetch(file, tmp_path)
     assert server.num_requests == 1
 
@@ -112,12 +113,12 @@ def test_ctrl_c_leaves_nothing(file, server, tmp_path):
 
 def test_no_server(file, server, tmp_path):
     absent = replace(file, url="http://127.0.0.1:9/data.bin")
-    with pytest.raises(DownloadError, match="could not be downloaded"):
+    with pytest.raises(DataError, match="could not be downloaded"):
         fetch(absent, tmp_path)
 
 
 def test_content_with_another_checksum_is_deleted(file, server, tmp_path):
-    with pytest.raises(DownloadError, match="3,000,000 bytes with MD5"):
+    with pytest.raises(DataError, match="3,000,000 bytes with MD5"):
         fetch(replace(file, md5="0" * 32), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -131,7 +132,7 @@ def test_the_error_of_a_full_disk_names_the_file(file, server, tmp_path):
 
 def test_files_that_need_an_account(tmp_path):
     for file in (downloads.IMAGENET_TRAIN, downloads.IMAGENET_VALIDATION):
-        with pytest.raises(DownloadError) as caught:
+        with pytest.raises(DataError) as caught:
             fetch(file, tmp_path)
         message = str(caught.value)
         for part in (str(tmp_path / file.name), f"{file.num_bytes:,} bytes", file.md5, "log in at"):

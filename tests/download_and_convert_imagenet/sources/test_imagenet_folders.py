@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from download_and_convert_imagenet.sources.image_source import SourceError
+from common.errors import DataError
 from download_and_convert_imagenet.sources.imagenet import ImagenetInput
 from download_and_convert_imagenet.sources.imagenet_folders import list_train_folder
 from tests.download_and_convert_imagenet.fake_imagenet import make_fake_imagenet
@@ -90,7 +90,7 @@ def test_half_of_kaggles_archive_is_refused_and_leaves_nothing(tmp_path):
     write_kaggle_archive(FAKE, tmp_path)
     path = tmp_path / KAGGLE_ARCHIVE
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(SourceError, match=f"{KAGGLE_ARCHIVE} is incomplete or damaged"):
+    with pytest.raises(DataError, match=f"{KAGGLE_ARCHIVE} is incomplete or damaged"):
         read(tmp_path)
     assert list((tmp_path / "raw-data").iterdir()) == []
 
@@ -100,7 +100,7 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
     for name in (TRAIN_ARCHIVE, VALIDATION_ARCHIVE):
         (tmp_path / name).unlink()
     (tmp_path / KAGGLE_ARCHIVE[:-3]).write_bytes(content)
-    with pytest.raises(SourceError, match="holds no images in ILSVRC/Data"):
+    with pytest.raises(DataError, match="holds no images in ILSVRC/Data"):
         read(tmp_path)
 
 
@@ -112,14 +112,14 @@ def test_one_split_alone(tmp_path, expected):
 
 
 def test_missing_archives_are_all_reported_at_once(tmp_path):
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(DataError) as caught:
         read(tmp_path)
     for name in (TRAIN_ARCHIVE, VALIDATION_ARCHIVE, "https://image-net.org", "147,897,477,120"):
         assert name in str(caught.value)
     assert "\n" not in str(caught.value)
     write_archives(FAKE, tmp_path)
     (tmp_path / VALIDATION_ARCHIVE).unlink()
-    with pytest.raises(SourceError, match=f"{VALIDATION_ARCHIVE} is missing") as caught:
+    with pytest.raises(DataError, match=f"{VALIDATION_ARCHIVE} is missing") as caught:
         read(tmp_path)
     assert TRAIN_ARCHIVE not in str(caught.value)
 
@@ -136,9 +136,7 @@ def test_boxes_from_elsewhere_and_none(tmp_path, expected):
 def test_a_folder_of_an_unknown_class_is_named(tmp_path):
     write_folders(FAKE, tmp_path)
     (tmp_path / "train" / "tench").mkdir()
-    with pytest.raises(
-        SourceError, match=r"train/tench is not named after a class.*--source=folder"
-    ):
+    with pytest.raises(DataError, match=r"train/tench is not named after a class.*--source=folder"):
         read(tmp_path)
 
 
@@ -149,7 +147,7 @@ def test_validation_images_in_folders_of_other_classes_are_reported(tmp_path):
     (folder / image.wnid / "holiday.jpeg").write_bytes(image.content)  # the folder is not empty
     (folder / image.wnid / image.name).rename(folder / other.wnid / image.name)
     message = f"{image.name} lies in the folder {other.wnid}, but .* {image.wnid}"
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(DataError, match=message):
         read(tmp_path)
 
 
@@ -158,7 +156,7 @@ def test_a_validation_image_in_two_places_is_reported(tmp_path):
     image = FAKE.validation[2]
     folder = tmp_path / "validation"
     (folder / image.name).write_bytes(image.content)
-    with pytest.raises(SourceError, match=f"{folder / image.name} is in the folder of its class"):
+    with pytest.raises(DataError, match=f"{folder / image.name} is in the folder of its class"):
         read(tmp_path)
     (folder / image.wnid / image.name).unlink()
     images, _ = read(tmp_path)
@@ -177,7 +175,7 @@ def test_validation_images_under_other_names_have_the_class_of_their_folder(tmp_
 
 def test_an_empty_folder_is_reported(tmp_path):
     (tmp_path / "train").mkdir()
-    with pytest.raises(SourceError, match="has no folders of classes"):
+    with pytest.raises(DataError, match="has no folders of classes"):
         list_train_folder(tmp_path / "train")
 
 
@@ -202,7 +200,7 @@ def test_archives_that_were_not_reached_are_reported(tmp_path, is_begun):
         with tarfile.open(left[0]) as archive:
             archive.extract(archive.getmembers()[0], left[0].with_suffix(""), filter="data")
     message = rf"^{left[0]} lies next to .* still holds \(3\)"
-    with pytest.raises(SourceError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         list_train_folder(tmp_path / "train")
     assert "\n" not in str(caught.value)
 
@@ -211,7 +209,7 @@ def test_the_last_class_may_be_unpacked_in_part(tmp_path):
     (left,) = half_unpacked(tmp_path, num_left=1)
     with tarfile.open(left) as archive:
         archive.extract(archive.getmembers()[0], left.with_suffix(""), filter="data")
-    with pytest.raises(SourceError, match=f"{left} lies next to folders of classes"):
+    with pytest.raises(DataError, match=f"{left} lies next to folders of classes"):
         list_train_folder(tmp_path / "train")
 
 
@@ -229,7 +227,7 @@ def test_a_class_folder_without_images_is_reported(tmp_path, split):
     folder = tmp_path / split / FAKE.train[-1].wnid
     for path in folder.iterdir():
         path.rename(path.with_suffix(".txt"))
-    with pytest.raises(SourceError, match=f"^{folder} holds no images$"):
+    with pytest.raises(DataError, match=f"^{folder} holds no images$"):
         read(tmp_path)
 
 
@@ -238,7 +236,7 @@ def test_a_hold_out_of_training_images_is_refused_before_readers_refuse_it(tmp_p
     image = FAKE.train[4]
     path = tmp_path / "train" / image.wnid / image.name
     held_out = path.rename(tmp_path / "validation" / image.wnid / image.name)
-    with pytest.raises(SourceError, match=f"^{image.name} among the validation .* rename it$"):
+    with pytest.raises(DataError, match=f"^{image.name} among the validation .* rename it$"):
         read(tmp_path)
     held_out.rename(held_out.with_name(f"held_out_{image.name}"))
     images, _ = read(tmp_path)
@@ -249,7 +247,7 @@ def test_validation_images_among_those_for_training_are_refused(tmp_path):
     by_class(FAKE, tmp_path)
     image = FAKE.validation[0]
     (tmp_path / "train" / image.wnid / image.name).write_bytes(image.content)
-    with pytest.raises(SourceError, match=f"^{image.name} among the train images .* rename it$"):
+    with pytest.raises(DataError, match=f"^{image.name} among the train images .* rename it$"):
         read(tmp_path)
 
 

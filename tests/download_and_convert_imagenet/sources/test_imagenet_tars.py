@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from download_and_convert_imagenet.sources.image_source import SourceError
+from common.errors import DataError
 from download_and_convert_imagenet.sources.imagenet_labels import training_images, validation_images
 from download_and_convert_imagenet.sources.imagenet_tars import (
     list_class_archives,
@@ -88,10 +88,10 @@ def test_an_archive_that_is_cut_between_two_files(tmp_path):
     outer = tar({"n01440764.tar": inner, "n01443537.tar": inner})
     for end in (512 + len(inner), 2 * (512 + len(inner)), 2 * (512 + len(inner)) + 511):
         path.write_bytes(outer[:end])
-        with pytest.raises(SourceError, match=f"{path} is incomplete: .* without the zeros"):
+        with pytest.raises(DataError, match=f"{path} is incomplete: .* without the zeros"):
             list_train_archive(path)
     path.write_bytes(tar({"n01440764.tar": inner[:1024], "n01443537.tar": inner}))
-    with pytest.raises(SourceError, match=r"n01440764\.tar is incomplete: .* without the zeros"):
+    with pytest.raises(DataError, match=r"n01440764\.tar is incomplete: .* without the zeros"):
         list_train_archive(path)
 
 
@@ -111,7 +111,7 @@ def test_pax_records_that_are_none(tmp_path, records):
     member.type, member.size = tarfile.XHDTYPE, len(records)
     content = member.tobuf() + records.ljust(512, b"\0") + tar({"a": b"1"})
     (tmp_path / "a.tar").write_bytes(content)
-    with pytest.raises(SourceError, match=r"a\.tar is damaged at byte 0"):
+    with pytest.raises(DataError, match=r"a\.tar is damaged at byte 0"):
         read_members(tmp_path / "a.tar")
 
 
@@ -160,23 +160,21 @@ def test_validation_images_have_the_labels_of_their_numbers(archives):
 def test_an_archive_of_an_unknown_class_is_named(tmp_path):
     path = tmp_path / TRAIN_ARCHIVE
     path.write_bytes(tar({"n01440764.tar": tar({"a.JPEG": b""}), "n99999999.tar": tar({"b": b""})}))
-    with pytest.raises(
-        SourceError, match=r"n99999999\.tar is not named after a class .*'n99999999'"
-    ):
+    with pytest.raises(DataError, match=r"n99999999\.tar is not named after a class .*'n99999999'"):
         list_train_archive(path)
 
 
 def test_the_wrong_archive_under_the_name_is_reported(archives, tmp_path):
     path = tmp_path / TRAIN_ARCHIVE
     path.write_bytes((archives / VALIDATION_ARCHIVE).read_bytes())
-    with pytest.raises(SourceError, match=r"holds ILSVRC2012_val_\d+\.JPEG, not archives"):
+    with pytest.raises(DataError, match=r"holds ILSVRC2012_val_\d+\.JPEG, not archives"):
         list_train_archive(path)
 
 
 def test_an_unknown_validation_name_is_reported(tmp_path):
     path = tmp_path / VALIDATION_ARCHIVE
     path.write_bytes(tar({"ILSVRC2012_val_00050001.JPEG": b"x"}))
-    with pytest.raises(SourceError, match=r"ILSVRC2012_val_00050001\.JPEG .* its class is unknown"):
+    with pytest.raises(DataError, match=r"ILSVRC2012_val_00050001\.JPEG .* its class is unknown"):
         validation_images(list_validation_archive(path))
 
 
@@ -185,20 +183,20 @@ def test_an_archive_that_ends_too_early_says_where(archives, tmp_path, share):
     content = (archives / TRAIN_ARCHIVE).read_bytes()
     path = tmp_path / TRAIN_ARCHIVE
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(SourceError, match=f"{path}.* is (incomplete: it ends at byte|damaged)"):
+    with pytest.raises(DataError, match=f"{path}.* is (incomplete: it ends at byte|damaged)"):
         list_train_archive(path)
 
 
 def test_what_is_no_archive_is_reported(tmp_path):
     path = tmp_path / TRAIN_ARCHIVE
     path.write_bytes(b"<html>log in first</html>" * 100)
-    with pytest.raises(SourceError, match="is not a tar archive"):
+    with pytest.raises(DataError, match="is not a tar archive"):
         list_train_archive(path)
     path.write_bytes(gzip.compress(os.urandom(1000)))
-    with pytest.raises(SourceError, match=f"is compressed: .* .gzip -d {path}"):
+    with pytest.raises(DataError, match=f"is compressed: .* .gzip -d {path}"):
         list_train_archive(path)
     path.write_bytes(b"")
-    with pytest.raises(SourceError, match="is empty at byte 0"):
+    with pytest.raises(DataError, match="is empty at byte 0"):
         list_train_archive(path)
 
 
@@ -208,7 +206,7 @@ def test_a_damaged_header_is_reported_with_its_place(archives, tmp_path):
     content[second + 5] ^= 1
     path = tmp_path / VALIDATION_ARCHIVE
     path.write_bytes(content)
-    with pytest.raises(SourceError, match=f"is damaged at byte {second:,}"):
+    with pytest.raises(DataError, match=f"is damaged at byte {second:,}"):
         list_validation_archive(path)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import DataError
 from download_and_convert_imagenet.__main__ import main
-from download_and_convert_imagenet.sources.image_source import SourceError
 from download_and_convert_imagenet.sources.kaggle import (
     PlannedShards,
     decompress,
@@ -48,7 +48,7 @@ def test_what_a_killed_command_left_counts_as_free(tmp_path, monkeypatch):
     shards = PlannedShards(tmp_path, ["train"], 0)
     assert decompress(path, scratch, shards, print).read_bytes() == CONTENT
     assert not left.exists()
-    with pytest.raises(SourceError, match=r"needs more than .* in [^,]*, where .* GB are free"):
+    with pytest.raises(DataError, match=r"needs more than .* in [^,]*, where .* GB are free"):
         decompress(path, scratch, shards, print)
 
 
@@ -79,11 +79,11 @@ def test_the_shards_are_counted_before_hours_of_decompressing(tmp_path, large_ar
         rf"than 160\.0 GB in {scratch}, and its shards about 150\.0 GB on the same disk, where 309"
     )
     free_space(309 * GB)
-    with pytest.raises(SourceError, match=needed):
+    with pytest.raises(DataError, match=needed):
         decompress(large_archive, scratch, shards, lines.append)
     assert lines == []
     free_space(311 * GB)
-    with pytest.raises(SourceError, match="incomplete or damaged"):
+    with pytest.raises(DataError, match="incomplete or damaged"):
         decompress(large_archive, scratch, shards, lines.append)
     assert lines[0].startswith("decompressing")
 
@@ -93,9 +93,9 @@ def test_older_shards_make_room_for_their_successors(tmp_path, large_archive, fr
     os.truncate(tmp_path / "train-00000-of-00001", 40 * GB)
     free_space(280 * GB)
     shards = PlannedShards(tmp_path, ["train"], 150 * GB)
-    with pytest.raises(SourceError, match="incomplete or damaged"):
+    with pytest.raises(DataError, match="incomplete or damaged"):
         decompress(large_archive, tmp_path / "raw-data", shards, print)
-    with pytest.raises(SourceError, match=r"its shards about 150\.0 GB"):
+    with pytest.raises(DataError, match=r"its shards about 150\.0 GB"):
         decompress(
             large_archive, tmp_path / "raw-data", shards._replace(splits=["validation"]), print
         )
@@ -107,7 +107,7 @@ def test_shards_on_another_disk_are_not_counted(tmp_path, large_archive, free_sp
     free_space(161 * GB)
     with tempfile.TemporaryDirectory(dir=MEMORY_DISK) as data_dir:
         shards = PlannedShards(Path(data_dir), ["train"], 150 * GB)
-        with pytest.raises(SourceError, match="incomplete or damaged"):
+        with pytest.raises(DataError, match="incomplete or damaged"):
             decompress(large_archive, tmp_path / "raw-data", shards, print)
 
 
