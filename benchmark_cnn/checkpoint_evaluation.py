@@ -18,6 +18,7 @@ from benchmark_cnn.reporting import console
 from benchmark_cnn.reporting.summaries import EvaluationSummaries
 from benchmark_cnn.run import RunPlan, RunSettings, crosses, resolve_settings
 from checkpoints import restore_plan, store
+from common import files
 from common.errors import DataError, Stopped
 from common.process import StopSignal
 
@@ -173,12 +174,6 @@ def _plan(settings: RunSettings, num_towers: int, num_examples: int) -> RunPlan:
 
 
 def _write_json(path: Path, result: dict) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with files.write_errors(str(path), "make room, or give another --eval_dir=DIR"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(result, indent=2) + "\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror}; make room, or give another --eval_dir=DIR"
-        ) from error
+        files.write_text(path, json.dumps(result, indent=2) + "\n")

@@ -16,23 +16,18 @@ refused at once.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
-import socket
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from absl import logging
 
 from checkpoints import commit
-from common.errors import DataError, UsageError
+from common import files
+from common.errors import UsageError
 
 _LOCK_FILE = ".lock"
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
 
 
 @dataclass(frozen=True)
@@ -100,8 +95,11 @@ def open_for_training(
       DataError: another process trains there.
     """
     run = RunDirectory(Path(train_dir))
-    _make_writable_directory(run.path)
-    with _lock(run.path):
+    with contextlib.ExitStack() as stack:
+        advice = "give a directory that you may write to"
+        with files.write_errors(f"to --train_dir={run.path}", advice, UsageError):
+            files.make_writable(run.path)
+            stack.enter_context(_lock(run.path))
         for directory in (run.path, run.best):
             if directory.is_dir():
                 commit.finish_interrupted(directory)
@@ -113,56 +111,10 @@ def open_for_training(
         yield run
 
 
-def _make_writable_directory(path: Path) -> None:
-    with _unwritable_in_one_line(path):
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path) as file:
-            file.write(b"x")
-            file.flush()
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold the directory's lock. The kernel releases it when the process ends, however it ends.
-
-    The file stays: deleting it would let two processes lock two files of one name.
-    """
-    with contextlib.ExitStack() as stack:
-        with _unwritable_in_one_line(path):
-            file = stack.enter_context(open(path / _LOCK_FILE, "a+"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(_in_use(path, owner=_text_of(file))) from None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            logging.warning("%s has no file locks: start one training in it only", path)
-        else:
-            # A forked child shares the lock; closing our file alone would leave it held.
-            stack.callback(fcntl.flock, file, fcntl.LOCK_UN)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
-
-
-def _text_of(file: IO[str]) -> str:
-    file.seek(0)
-    return file.read().strip()
-
-
-def _in_use(path: Path, owner: str) -> str:
-    by = f" by {owner}" if owner else ""
-    return f"another training uses {path}{by}: wait for it, stop it, or give another --train_dir"
-
-
-@contextlib.contextmanager
-def _unwritable_in_one_line(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = "it is a file" if path.is_file() else error.strerror
-        raise UsageError(
-            f"cannot write to --train_dir={path}: {reason}; give a directory that you may write to"
-        ) from error
+def _lock(path: Path) -> contextlib.AbstractContextManager[None]:
+    return files.lock(
+        path / _LOCK_FILE,
+        busy=f"another training uses {path}",
+        advice="wait for it, stop it, or give another --train_dir",
+        warn=logging.warning,
+    )

@@ -8,20 +8,18 @@ a missing tail has none.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from checkpoints import bundle
-
-_READ_BYTES = 1 << 20
+from common.files import sha256_of
 
 
 def write(prefix: Path, global_step: int) -> None:
     """Writes `<prefix>.json` for the files of `prefix` as they are now."""
     files = {
-        suffix: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        suffix: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         for suffix, path in bundle.files(prefix).items()
     }
     text = json.dumps({"global_step": global_step, "files": files}, indent=1, sort_keys=True)
@@ -49,7 +47,7 @@ def damage(prefix: Path, checksums: dict[str, Any]) -> str | None:
         if size != expected["bytes"]:
             return f"{name} has {size} bytes, {expected['bytes']} were written"
     for suffix, expected in sorted(checksums["files"].items()):
-        if _sha256(present[suffix]) != expected["sha256"]:
+        if sha256_of(present[suffix]) != expected["sha256"]:
             return f"{prefix.name + suffix} has another SHA-256 than was written"
     return None
 
@@ -57,11 +55,3 @@ def damage(prefix: Path, checksums: dict[str, Any]) -> str | None:
 def path_of(prefix: Path) -> Path:
     """Returns where the checksums of `prefix` belong."""
     return prefix.with_name(prefix.name + ".json")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,26 +1,143 @@
-"""The file to blame: the system names one when it is opened, but not when it is read or written.
-
-One conversion at a time in a data directory.
-"""
+"""Files that are whole or absent, directories that are in use once, and errors that name a file."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import hashlib
 import os
-from collections.abc import Iterator
-from io import FileIO
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
-from common.errors import DataError
+from common.errors import DataError, RunError
+
+_BUFFER_BYTES = 1 << 20
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str], *, per_process: bool = False) -> Iterator[IO[bytes]]:
+    """Opens a hidden file that replaces `path` when the block ends.
+
+    A crash at any time leaves the old file or the new one, and an error the old one. The hidden
+    file is `.NAME.partial`; a crash may leave it, and the next call overwrites it.
+
+    Args:
+        path: a file in a directory that exists.
+        per_process: names the hidden file `.NAME.PID.partial`, for files that two processes may
+            write at the same time.
+
+    Raises:
+        OSError: the file cannot be written; the error names `path`.
+    """
+    path = Path(path)
+    temporary = partial_of(path, os.getpid() if per_process else None)
+    try:
+        with naming(path):
+            with temporary.open("wb", buffering=_BUFFER_BYTES) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # a rename may reach the disk before unflushed data does
+            temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def partial_of(path: Path, process: int | None = None) -> Path:
+    """Returns the hidden file next to `path` that `atomic_file` writes."""
+    return path.with_name(f".{path.name}{'' if process is None else f'.{process}'}.partial")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a whole text file in UTF-8 by `atomic_file`; a lone surrogate becomes an escape."""
+    with atomic_file(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def make_writable(directory: Path) -> None:
+    """Creates the directory if it is missing; raises OSError if no file can be written there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=directory) as file:
+        file.write(b"x")
+        file.flush()
+
+
+@contextlib.contextmanager
+def write_errors(what: str, advice: str, kind: type[RunError] = DataError) -> Iterator[None]:
+    """Turns an OSError of the block into one line: what cannot be written, why, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"cannot write {what}: {error.strerror}; {advice}") from error
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, busy: str, advice: str, warn: Callable[[str], object]) -> Iterator[None]:
+    """Holds an exclusive lock on the file `path` while the block runs.
+
+    The kernel releases it when the process ends, however it ends: there is no stale lock. The file
+    stays, because deleting it would let two processes lock two files of one name.
+
+    Args:
+        path: a file in a directory that exists.
+        busy: what to say of the process that holds the lock: "another training uses DIR".
+        advice: what to do then.
+        warn: called with a line on a file system without locks, where the block runs unprotected.
+
+    Raises:
+        DataError: another process holds the lock.
+        OSError: the file cannot be written.
+    """
+    with path.open("a+b", buffering=0) as file:
+        with naming(path):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read().decode("utf-8", "replace").strip()
+                raise DataError(f"{busy} ({owner or 'owner unknown'}): {advice}") from None
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+                warn(f"{path.parent} has no file locks: do not start a second process in it")
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        try:
+            yield
+        finally:
+            # A forked child shares the lock: closing the file would leave it held.
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def sha256_of(path: str | os.PathLike[str], is_stopped: Callable[[], bool] = lambda: False) -> str:
+    """Returns the SHA-256 of a file in hexadecimal, of its beginning once `is_stopped`."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while not is_stopped() and (chunk := file.read(_BUFFER_BYTES)):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def file_size(path: Path) -> int | None:
+    """Returns the size of a file in bytes, None if it does not exist."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """An error of the system within the block, also of closing its files, says `path`.
+    """Makes every OSError of the block name a file; those that name one already keep it.
 
-    Around the `open` of a file that is written: what is left in a buffer is written as it closes.
-    Blocks may be nested: the innermost is right.
+    The system names a file that cannot be opened, but not one that cannot be read, written or
+    closed. Put the block around the `open`, because closing writes what is left in the buffer.
     """
     try:
         yield
@@ -30,58 +147,9 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def name_file(error: OSError, path: str | os.PathLike[str]) -> None:
-    """The same for one error, where the block would cost more than the reading.
+    """Names the file of one error, where a `naming` block would cost more than the reading.
 
-    An error that names a file already is left alone, and so is one that is not of the system.
+    Errors that the system did not raise, which have no number, stay as they are.
     """
     if error.errno is not None and error.filename is None:
         error.filename = os.fspath(path)
-
-
-_FILE = "lock"
-
-
-@contextlib.contextmanager
-def locked_directory(directory: Path, lock_dir: Path) -> Iterator[None]:
-    """Hold a data directory while the block runs.
-
-    The system lets go of it when the process ends, however it ends: there is no stale lock.
-
-    Args:
-        directory: named in the message, made when missing.
-        lock_dir: where the lock file is, made when missing.
-
-    Raises:
-        DataError: another process holds it.
-        OSError: the directory cannot be written.
-    """
-    directory.mkdir(parents=True, exist_ok=True)  # first: an error names what the caller named
-    lock_dir.mkdir(parents=True, exist_ok=True)
-    path = lock_dir / _FILE
-    with path.open("a+b", buffering=0) as file:
-        with naming(path):
-            _hold(file, directory)
-        yield
-
-
-def _hold(file: FileIO, directory: Path) -> None:
-    """Lock an open file until it is closed, and write down who did."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        process = file.read().decode("ascii", "replace").strip()
-        raise DataError(
-            f"another conversion is writing to {directory} (process {process}): "
-            "wait for it, or stop it first"
-        ) from error
-    file.truncate(0)
-    file.write(str(os.getpid()).encode())
-
-
-def file_size(path: Path) -> int | None:
-    """Bytes of a file; None where there is none."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None

@@ -9,7 +9,6 @@ Python, for machines that data was copied to. `python -m preprocessing.verify` c
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import sys
 import threading
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from common import commands
 from common.errors import DataError
+from common.files import sha256_of
 from download_and_convert_imagenet.records.manifest import (
     FILE_NAME,
     Manifest,
@@ -28,8 +28,6 @@ from download_and_convert_imagenet.records.manifest import (
     read_manifest,
     split_of,
 )
-
-_CHUNK_BYTES = 1 << 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,19 +91,16 @@ def _unlisted(directory: Path, manifest: Manifest, known: Container[str]) -> Ite
 
 def _problem(directory: Path, shard: Shard, stopped: threading.Event) -> str | None:
     path = directory / shard.file
-    digest, num_bytes = hashlib.sha256(), 0
     try:
-        with path.open("rb", buffering=0) as file:
-            while not stopped.is_set() and (chunk := file.read(_CHUNK_BYTES)):
-                digest.update(chunk)
-                num_bytes += len(chunk)
+        num_bytes = path.stat().st_size
+        if num_bytes != shard.num_bytes:
+            return f"{path}: has {num_bytes:,} bytes, the manifest says {shard.num_bytes:,}"
+        sha256 = sha256_of(path, stopped.is_set)
     except FileNotFoundError:
         return f"{path}: is missing"
     except OSError as error:
         return f"{path}: {error.strerror}"
-    if num_bytes != shard.num_bytes:
-        return f"{path}: has {num_bytes:,} bytes, the manifest says {shard.num_bytes:,}"
-    if digest.hexdigest() != shard.sha256:
+    if sha256 != shard.sha256:
         return f"{path}: has the right size, but another content"
     return None
 

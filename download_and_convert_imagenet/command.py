@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import DataError
-from common.files import locked_directory
 from download_and_convert_imagenet.conversion import ConversionResult, convert
+from download_and_convert_imagenet.data_directory import locked
 from download_and_convert_imagenet.journal import (
     CORRUPT_IMAGES_FILE,
-    DIRECTORY,
     REPAIRED_IMAGES_FILE,
     FinishedShard,
 )
@@ -54,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
         with ConversionProgress() as progress:
             _source(options, progress)  # reports what is missing before anything is created
     # Downloads and decompressed archives go there as well: the lock covers them.
-    with locked_directory(data_dir, data_dir / DIRECTORY), ConversionProgress() as progress:
+    with locked(data_dir), ConversionProgress() as progress:
         source = _source(options, progress)
         _report_missing_images(source, progress)
         num_shards = {

@@ -48,7 +48,7 @@ def convert(
 ) -> ConversionResult:
     """Writes the shards of all splits of a source, and then the manifest.
 
-    The caller holds the lock of the directory, see `locked_directory`.
+    The caller holds the lock of the directory, see `data_directory.locked`.
 
     Args:
         num_shards: of every split of the source.

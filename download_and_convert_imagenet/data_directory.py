@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from common.errors import DataError
-from common.files import file_size
-from download_and_convert_imagenet.journal import ConversionJournal, FinishedShard
+from common.files import file_size, lock
+from download_and_convert_imagenet.journal import DIRECTORY, ConversionJournal, FinishedShard
 from download_and_convert_imagenet.plan import ShardTask
 from download_and_convert_imagenet.records.manifest import (
     FILE_NAME,
@@ -22,10 +23,27 @@ from download_and_convert_imagenet.records.manifest import (
 )
 from download_and_convert_imagenet.sources.image_source import ImageSource
 
-# A shard or the manifest, with the id of the process that wrote it.
-_PARTIAL = re.compile(r"\.(?P<file>.+)\.\d+\.partial")
+# A shard or the manifest as `common.files.partial_of` names it, with or without a process id.
+_PARTIAL = re.compile(r"\.(?P<file>.+?)(\.\d+)?\.partial")
 # Records have keys, and repaired images can grow.
 _SIZE_FACTOR = 1.01
+
+
+@contextlib.contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """Reserves a data directory, which is created if missing, while the block runs.
+
+    Raises:
+        DataError: another process converts there.
+        OSError: the directory cannot be written.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)  # first: an error names what the user named
+    (data_dir / DIRECTORY).mkdir(exist_ok=True)
+    busy = f"another conversion is writing to {data_dir}"
+    advice = "wait for it, or stop it first"
+    with lock(data_dir / DIRECTORY / "lock", busy=busy, advice=advice, warn=print):
+        yield
+
 
 Splits = Mapping[str, tuple[Shard, ...]]
 

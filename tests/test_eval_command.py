@@ -350,7 +350,7 @@ def test_a_run_directory_that_cannot_be_written_to(run, capsys):
 
 
 def test_a_full_disk_for_the_result(run, tmp_path, capsys):
-    (tmp_path / "eval.json.tmp").symlink_to("/dev/full")
+    (tmp_path / ".eval.json.partial").symlink_to("/dev/full")
     _, errors = evaluate(capsys, f"--train_dir={run}", f"--eval_dir={tmp_path}", code=3)
     assert f"error: cannot write {tmp_path}/eval.json: No space left on device" in errors[-1]
 

@@ -23,6 +23,7 @@ from benchmark_cnn.params.flag import Flag, Value, flags_of
 from benchmark_cnn.params.hardware_params import HardwareParams
 from benchmark_cnn.params.output_params import CheckpointParams, EvaluationParams, ReportParams
 from benchmark_cnn.params.training_params import LearningRateParams, OptimizationParams, RunParams
+from common import files
 from common.errors import DataError, UsageError
 
 PARAMETERS_FILE = "parameters.json"
@@ -144,14 +145,8 @@ def write_parameters(params: Params, train_dir: str | os.PathLike[str]) -> None:
       DataError: the disk is full or the directory unwritable.
     """
     path = pathlib.Path(train_dir) / PARAMETERS_FILE
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(json.dumps(params.to_dict(), indent=2) + "\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror}; make room, and run the same command again"
-        ) from error
+    with files.write_errors(str(path), "make room, and run the same command again"):
+        files.write_text(path, json.dumps(params.to_dict(), indent=2) + "\n")
 
 
 def read_parameters(

@@ -19,7 +19,7 @@ from typing import Any
 from absl import logging
 
 from benchmark_cnn.reporting import metrics_log
-from common import commands
+from common import commands, files
 from common.errors import DataError
 
 # The smoothed curve averages over about this part of the run.
@@ -238,10 +238,9 @@ def _name(path: str | os.PathLike[str], others: Sequence[str | os.PathLike[str]]
 
 
 def _save(figure, path: Path) -> None:
-    """Write the picture in one move: whoever looks while it is drawn sees the old one."""
-    temporary = path.with_name(f".{path.name}.drawing")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, path)
+    """Replaces the picture atomically: a viewer sees the old one until then."""
+    with files.atomic_file(path) as file:
+        figure.savefig(file, format="png")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

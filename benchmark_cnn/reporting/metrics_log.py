@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from common import files
 from common.errors import DataError
 
 COLUMNS = (
@@ -83,14 +84,9 @@ class MetricsLog:
             self._file.close()
 
     def _rewrite(self, rows: Sequence[str]) -> None:
-        """Replace the file in one move, and go on at its end."""
-        temporary = self.path.with_name(f".{self.path.name}.rewriting")
+        """Replaces the file atomically and continues at its end."""
         with _failure_in_one_line(self.path):
-            with open(temporary, "w", encoding="ascii", newline="\n") as file:
-                file.writelines(f"{line}\n" for line in (_HEADER, *rows))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
+            files.write_text(self.path, "".join(f"{line}\n" for line in (_HEADER, *rows)))
             self._file = open(self.path, "a", encoding="ascii", newline="\n")  # noqa: SIM115
 
 
@@ -108,14 +104,8 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, float]]:
     ]
 
 
-@contextlib.contextmanager
-def _failure_in_one_line(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror}; make room, and run the same command again"
-        ) from error
+def _failure_in_one_line(path: Path) -> contextlib.AbstractContextManager[None]:
+    return files.write_errors(str(path), "make room, and run the same command again")
 
 
 def _whole_rows(path: Path) -> list[str]:

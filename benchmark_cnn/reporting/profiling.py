@@ -24,6 +24,7 @@ import tensorflow as tf
 from absl import logging
 
 from benchmark_cnn.params.values import parse_profile_steps
+from common import files
 from common.errors import UsageError
 
 # The first call of a single step compiles it, the second may still settle caches and algorithms.
@@ -168,17 +169,11 @@ def _write_trace(directory: Path, path: Path) -> None:
 
 
 def _make_writable(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    advice = "give a file in a directory that you may write to"
+    with files.write_errors(f"--trace_file={path}", advice, UsageError):
+        files.make_writable(path.parent)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not os.access(path.parent, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise UsageError(
-            f"cannot write --trace_file={path}: {error.strerror}; give a file in a directory that "
-            "you may write to"
-        ) from error
 
 
 _PICOSECONDS_PER_MICROSECOND = 1e6

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from absl import logging
 
+from common import files
 from common.version import __version__
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -96,13 +97,7 @@ class RunRecord:
 
     def _write(self) -> None:
         record = {"starts": [*self._earlier, self._start]}
-        temporary = self.path.with_name(f".{self.path.name}.writing")
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(record, file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        files.write_text(self.path, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 def versions() -> dict[str, str | None]:

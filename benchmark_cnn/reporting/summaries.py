@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from common.errors import DataError
+from common import files
 
 TAGS = {
     "cross_entropy": "losses/cross_entropy",
@@ -214,24 +213,13 @@ def open_writer(
         DataError: the directory cannot be created or written to.
     """
     directory = Path(directory)
-    _make_writable(directory)
+    advice = "make it writable, or give eval.py another directory with --eval_dir=DIR"
+    with files.write_errors(f"events to {directory}", advice):
+        files.make_writable(directory)
     writer = tf.summary.create_file_writer(str(directory))
     if start_step is not None:
         _write_start(writer, start_step + 1)
     return writer
-
-
-def _make_writable(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory) as file:
-            file.write(b"x")
-            file.flush()
-    except OSError as error:
-        raise DataError(
-            f"cannot write events to {directory}: {error.strerror}; make it writable, or give "
-            "eval.py another directory with --eval_dir=DIR"
-        ) from error
 
 
 def _write_start(writer: tf.summary.SummaryWriter, step: int) -> None:

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common.files import naming
+from common.files import write_text
 
 FILE_NAME = "manifest.json"
 _FORMAT = 1
@@ -60,20 +59,8 @@ def write_manifest(directory: Path, manifest: Manifest) -> Path:
         OSError: the directory cannot be written; an older manifest stays.
     """
     path = directory / FILE_NAME
-    partial = directory / f".{FILE_NAME}.{os.getpid()}.partial"
     content = {"format": _FORMAT, **asdict(manifest)}
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    try:
-        with (
-            naming(path),
-            partial.open("w", encoding="utf-8", errors="backslashreplace") as file,
-        ):
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())  # a rename may reach the disk before unflushed data does
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
 
 

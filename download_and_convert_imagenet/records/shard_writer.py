@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from common.files import naming
+from common.files import atomic_file
 from download_and_convert_imagenet.records.crc32c import masked_crc32c
 from download_and_convert_imagenet.records.manifest import Shard, shard_name
-
-_BUFFER_BYTES = 1 << 20
 
 
 def shard_ranges(num_examples: int, num_shards: int) -> list[range]:
@@ -44,20 +41,14 @@ def write_shard(
         OSError: the directory cannot be written, or the disk is full.
     """
     name = shard_name(split, index, num_shards)
-    partial = directory / f".{name}.{os.getpid()}.partial"
     digest = hashlib.sha256()
     num_examples = num_bytes = 0
-    try:
-        with naming(directory / name), partial.open("wb", buffering=_BUFFER_BYTES) as file:
-            for example in examples:
-                for part in frame_record(example):
-                    file.write(part)
-                    digest.update(part)
-                    num_bytes += len(part)
-                num_examples += 1
-            file.flush()
-            os.fsync(file.fileno())  # a rename may reach the disk before unflushed data does
-        partial.replace(directory / name)
-    finally:
-        partial.unlink(missing_ok=True)
+    # The worker of a killed conversion may still be writing the same shard.
+    with atomic_file(directory / name, per_process=True) as file:
+        for example in examples:
+            for part in frame_record(example):
+                file.write(part)
+                digest.update(part)
+                num_bytes += len(part)
+            num_examples += 1
     return Shard(name, num_examples, num_bytes, digest.hexdigest())

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
-from common.files import file_size, naming
+from common.files import atomic_file, file_size, naming, partial_of
 from download_and_convert_imagenet.records.manifest import split_of
 from download_and_convert_imagenet.records.tf_example import BoundingBox
 from download_and_convert_imagenet.sources.bounding_boxes import BoxError, boxes_of_annotation
@@ -117,23 +117,17 @@ def decompress(
         OSError: it cannot be read, or the directory cannot be written.
     """
     target = directory / path.name.removesuffix(".gz")
-    partial = target.with_name(f".{target.name}.partial")
     directory.mkdir(parents=True, exist_ok=True)
     # What a killed command left is free space.
-    partial.unlink(missing_ok=True)
+    partial_of(target).unlink(missing_ok=True)
     num_bytes = path.stat().st_size
     _check_free_space(path, num_bytes, target, shards)
     log(f"decompressing {path}, {num_bytes / 1e9:,.2f} GB, to {target} (once)")
     try:
-        with naming(target), partial.open("wb") as plain:
+        with atomic_file(target) as plain:
             plain.writelines(_decompressed(path))
-            plain.flush()
-            os.fsync(plain.fileno())
-        partial.replace(target)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is incomplete or damaged ({error}): download it again") from None
-    finally:
-        partial.unlink(missing_ok=True)
     return target
 
 

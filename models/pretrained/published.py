@@ -6,7 +6,6 @@ The facts are in manifest.json. Packages are not imported, and neither is Tensor
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from common.errors import DataError
+from common.files import sha256_of
 
 _MANIFEST_FILE = Path(__file__).with_name("manifest.json")
 
@@ -66,14 +66,10 @@ def get(model: str) -> Entry:
 
 def sha256(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's content, in hexadecimal. Raises DataError if it cannot be read."""
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        return sha256_of(path)
     except OSError as error:
         raise DataError(f"{os.fspath(path)} cannot be read: {error.strerror}") from error
-    return digest.hexdigest()
 
 
 def is_installed(package: str) -> bool:

@@ -5,7 +5,6 @@ Images that are in both splits, by the fingerprints of their encoded bytes.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,14 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import DataError
+from common.files import sha256_of
 from download_and_convert_imagenet.records.manifest import Shard
 from preprocessing.integrity.contents import ShardContents, verify_shard
 from preprocessing.integrity.record_checks import check_records, describe_problem
 from preprocessing.records.counts import describe_damage
 from preprocessing.records.shards import ShardSet, size_problem
 from preprocessing.records.split_check import other_split
-
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -120,17 +118,9 @@ def _problems_of_manifest(
     if listed.num_examples != num_intact + len(contents.damaged):
         return [f"{path}: {num_intact} intact records, the manifest says {listed.num_examples}"]
     # A file with a damaged record has another checksum, which would tell nothing new.
-    if is_sound and listed.sha256 and _sha256(path) != listed.sha256:
+    if is_sound and listed.sha256 and sha256_of(path) != listed.sha256:
         return [f"{path}: every record is intact, but it is not the file of the manifest (SHA-256)"]
     return []
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 # The real ImageNet has a few images twice; a shard of the other split has nothing else.

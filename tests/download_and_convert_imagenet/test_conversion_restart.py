@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
-from common.files import locked_directory
+from download_and_convert_imagenet.data_directory import locked
 from download_and_convert_imagenet.journal import ConversionJournal
 from download_and_convert_imagenet.records.manifest import read_manifest
 from tests.download_and_convert_imagenet.records.encoded_images import encode, picture
@@ -158,7 +158,7 @@ def test_shards_of_others_are_not_touched(raw, data_dir):
     data_dir.mkdir()
     (data_dir / "train-00000-of-00001").write_bytes(b"precious")
     with (
-        locked_directory(data_dir, data_dir / ".conversion"),
+        locked(data_dir),
         pytest.raises(DataError, match="train-00000-of-00001, but no record of a conversion"),
     ):
         run(make_source(raw), data_dir)

@@ -7,9 +7,9 @@ import sys
 import pytest
 from PIL import Image
 
-from common.files import locked_directory
 from download_and_convert_imagenet import check_shards
 from download_and_convert_imagenet.__main__ import main
+from download_and_convert_imagenet.data_directory import locked
 from download_and_convert_imagenet.records.manifest import read_manifest
 from tests.conftest import ROOT
 from tests.download_and_convert_imagenet.fake_imagenet import make_fake_imagenet
@@ -46,17 +46,17 @@ def fails_with_one_line(capsys, *arguments, code=3) -> str:
 
 
 def test_two_at_once_are_refused(raw, tmp_path, capsys):
-    with locked_directory(tmp_path, tmp_path / ".conversion"):
+    with locked(tmp_path):
         message = fails_with_one_line(
             capsys, tmp_path, f"--raw_dir={raw}", *SHARDS, "--num_processes=1"
         )
-    assert f"another conversion is writing to {tmp_path} (process {os.getpid()})" in message
+    assert f"another conversion is writing to {tmp_path} (process {os.getpid()} on " in message
 
 
 def test_nothing_is_decompressed_beside_another_conversion(tmp_path, capsys):
     raw, data_dir = tmp_path / "raw", tmp_path / "data"
     write_kaggle_archive(make_fake_imagenet(4, largest_size=(300, 200)), raw)
-    with locked_directory(data_dir, data_dir / ".conversion"):
+    with locked(data_dir):
         partial = data_dir / "raw-data" / f".{KAGGLE_ARCHIVE.removesuffix('.gz')}.partial"
         partial.parent.mkdir()
         partial.write_bytes(b"of the other one")

@@ -8,7 +8,8 @@ import gzip
 import pytest
 
 from common.errors import DataError
-from common.files import locked_directory, naming
+from common.files import naming
+from download_and_convert_imagenet.data_directory import locked
 from download_and_convert_imagenet.journal import (
     REPAIRED_IMAGES_FILE,
     ConversionJournal,
@@ -89,7 +90,7 @@ def write_journal(data_dir):
 
 
 def lock(data_dir):
-    with locked_directory(data_dir, data_dir):
+    with locked(data_dir):
         pass
 
 
@@ -99,7 +100,7 @@ def decompress_there(data_dir):
 
 
 WRITERS = {
-    "lock": ("lock", lock),
+    "lock": (".conversion/lock", lock),
     "plain archive": ("kaggle.tar", decompress_there),
     "shard": (
         "train-00000-of-00001",

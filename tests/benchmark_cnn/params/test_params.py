@@ -272,7 +272,7 @@ def test_the_modules_of_the_command_line_import_no_numerical_library():
 
 
 def test_a_full_disk_is_told_in_a_line(tmp_path):
-    (tmp_path / "parameters.json.tmp").symlink_to("/dev/full")
+    (tmp_path / ".parameters.json.partial").symlink_to("/dev/full")
     with pytest.raises(
         DataError, match=r"cannot write .*parameters\.json: No space left on device"
     ):

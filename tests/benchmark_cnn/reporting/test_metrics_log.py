@@ -189,6 +189,6 @@ def test_a_full_disk_is_told_in_a_line(tmp_path):
         log.append(1, epoch=0.5)
     with pytest.raises(DataError, match=line):  # The row is still in its buffer.
         log.close()
-    (tmp_path / ".metrics.csv.rewriting").symlink_to("/dev/full")
+    (tmp_path / ".metrics.csv.partial").symlink_to("/dev/full")
     with pytest.raises(DataError, match=line):
         MetricsLog(tmp_path / "metrics.csv")
