@@ -1,4 +1,4 @@
-"""What is on a photo: `python prediction.py cat.jpg --model=efficientnet_lite0 --pretrained`."""
+"""Classifies photos: `python prediction.py cat.jpg --model=efficientnet_lite0 --pretrained`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import PARAMETERS_FILE, Params, read_parameters
 from common import commands, process
 from common.errors import DataError, UsageError
-from inference import answers as photo_answers
-from inference import class_names, prediction_flags
-from inference import view as run_data
-from inference.view import View
+from inference import answers, class_names, prediction_flags
+from inference.view import View, view_of
 from models.pretrained import ensure
 
 if TYPE_CHECKING:
@@ -25,32 +23,32 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command line `argv` (without the program's name); returns the exit code."""
+    """Runs the command line `argv` (without the program's name). Returns the exit code."""
     arguments = prediction_flags.parser().parse_args(argv)
     return commands.run(lambda: predict(arguments), debug=arguments.debug, broken_pipe_code=0)
 
 
 def predict(arguments: argparse.Namespace) -> int:
-    """Print the classes of each photo; 3 if some could not be read, else 0."""
+    """Prints the classes of each photo. Returns 3 if some could not be read, else 0."""
     prediction_flags.check(arguments)
     with process.without_chatter():
         classifier, view, data = _classifier(arguments)
     names = class_names.class_names(classifier.num_classes, arguments.labels_map_file, data)
-    answers = photo_answers.classify(classifier, arguments.images, view, names, arguments.top)
-    return 0 if photo_answers.report(answers, arguments.json) else DataError.exit_code
+    found = answers.classify(classifier, arguments.images, view, names, arguments.top)
+    return 0 if answers.report(found, arguments.json) else DataError.exit_code
 
 
 def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, View, DataParams]:
-    """The network with its weights, what it sees of a photo, and the data flags of its run."""
-    run, asked = Params(), (arguments.eval_method, arguments.resize_method)
+    """Returns the network with its weights, its view of a photo, and the data flags of its run."""
+    run, typed = Params(), (arguments.eval_method, arguments.resize_method)
     if arguments.pretrained:
         model = arguments.model or prediction_flags.DEFAULT_MODEL
         models.registry.get(model)
-        view = View(*ensure.view(model)).but(*asked)
+        view = View(*ensure.view(model)).override(*typed)
         prefix = ensure.ensure(model, arguments.weights_dir or ensure.DEFAULT_DIRECTORY)
     else:
         prefix, model, run = _run(arguments.train_dir, arguments.model)
-        view = run_data.view_of(run.data, *asked)
+        view = view_of(run.data, *typed)
     from inference.classifier import Classifier
 
     image_size = arguments.image_size or run.network.image_size
@@ -59,7 +57,7 @@ def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, View, DataPa
 
 
 def _run(train_dir: str, model: str | None) -> tuple[str, str, Params]:
-    """The checkpoint of a run, its network, and its parameters; a foreign one has the defaults."""
+    """Returns the checkpoint of a run, its network, and its parameters (defaults if foreign)."""
     from checkpoints import store
 
     prefix = store.resolve(train_dir)
@@ -68,7 +66,7 @@ def _run(train_dir: str, model: str | None) -> tuple[str, str, Params]:
         run = read_parameters(Path(prefix).parent)
         model = model or run.network.model
     if model is None:
-        raise UsageError(f"{prefix} does not say which network it is of: give --model=NAME")
+        raise UsageError(f"the network of {prefix} is not known: give --model=NAME")
     return prefix, model, run
 
 

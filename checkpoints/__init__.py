@@ -1,4 +1,1 @@
-"""Files of named tensors.
-
-Write, verify, find, restore by name. Knows names and shapes, no network and no run.
-"""
+"""Files of named tensors: writes, verifies, finds and restores them, without any network or run."""

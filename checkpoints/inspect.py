@@ -1,4 +1,4 @@
-"""`python -m checkpoints.inspect PREFIX`: what a checkpoint holds, tensor by tensor."""
+"""Lists what a checkpoint holds, tensor by tensor: `python -m checkpoints.inspect PREFIX`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from common import commands
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command line `argv`; returns the exit code."""
+    """Runs the command line `argv`. Returns the exit code."""
     arguments = _parser().parse_args(argv)
     return commands.run(lambda: _inspect(arguments), debug=arguments.debug, broken_pipe_code=0)
 
@@ -25,7 +25,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _all(arguments: argparse.Namespace) -> list[str]:
-    """A table of every tensor, then what kinds there are and how many values in each."""
+    """Returns a table of all tensors, then the number of tensors and values of each role."""
     from checkpoints import bundle
 
     values = bundle.read(_prefix(arguments.prefix))
@@ -47,7 +47,7 @@ def _all(arguments: argparse.Namespace) -> list[str]:
 
 
 def _one(prefix: str, name: str) -> list[str]:
-    """One tensor, its values included."""
+    """Returns the line of one tensor and its values."""
     import numpy as np
 
     from checkpoints import bundle
@@ -62,7 +62,7 @@ def _one(prefix: str, name: str) -> list[str]:
 
 
 def _prefix(path: str) -> str:
-    """A directory stands for the only checkpoint in it."""
+    """Returns the prefix itself, or that of the only checkpoint in a directory."""
     from checkpoints.readers import tf1_archive
 
     return str(tf1_archive.only_prefix(path)) if os.path.isdir(path) else path
@@ -73,7 +73,7 @@ def _shape(value) -> str:
 
 
 def _statistics(value) -> str:
-    """Mean, deviation and range; how many are not finite, if any."""
+    """Returns mean, deviation and range, and how many values are not finite, if any."""
     import numpy as np
 
     if value.size == 0 or value.dtype.kind not in "fiub":
@@ -102,8 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "prefix", metavar="PREFIX", help="e.g. weights/efficientnet_lite0/model.ckpt"
     )
-    parser.add_argument("--tensor", metavar="NAME", help="one tensor, with its values")
-    parser.add_argument("--debug", action="store_true", help="tracebacks of errors")
+    parser.add_argument("--tensor", metavar="NAME", help="print one tensor with its values")
+    parser.add_argument("--debug", action="store_true", help="print tracebacks of errors")
     return parser
 
 

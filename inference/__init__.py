@@ -1,4 +1,1 @@
-"""What a trained network is used for.
-
-Predictions, and the view of an image that it was trained on.
-"""
+"""Uses trained networks: classifiers, the view of a photo that they need, and class names."""

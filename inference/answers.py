@@ -1,4 +1,4 @@
-"""Photos in, answers out: the classes of each, in the published form or as JSON."""
+"""Classifies photos and prints their classes, in the published form or as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BATCH_SIZE = 16
 def classify(
     classifier: Classifier, paths: Sequence[str], view: View, names: Sequence[str], top: int
 ) -> Iterator[dict[str, Any]]:
-    """For each photo, in order, its `image` and `predictions`, best first, or its `error`."""
+    """Yields `image` and `predictions` (best first), or `error`, of each photo in order."""
     from preprocessing.images import photos
 
     photos.allow_large_images()
@@ -32,21 +32,21 @@ def classify(
 
 
 def report(answers: Iterable[dict[str, Any]], as_json: bool) -> bool:
-    """Print each answer as it comes, or all as one JSON list; returns whether none is an error."""
-    told = []
+    """Prints each answer as it comes, or all as one JSON list. Returns whether none is an error."""
+    reported = []
     for answer in answers:
-        told.append(answer)
+        reported.append(answer)
         if not as_json:
             _print(answer)
     if as_json:
-        # What the stream cannot write would become an escape that JSON need not know.
+        # The stream escapes what it cannot write; in JSON these escapes need not be valid.
         is_utf_8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
-        print(json.dumps(told, indent=2, ensure_ascii=not is_utf_8), flush=True)
-    return not any("error" in answer for answer in told)
+        print(json.dumps(reported, indent=2, ensure_ascii=not is_utf_8), flush=True)
+    return not any("error" in answer for answer in reported)
 
 
 def _print(answer: dict[str, Any]) -> None:
-    """The published lines on stdout, or the error on stderr."""
+    """Prints the published lines on stdout, or the error on stderr."""
     if "error" in answer:
         print(f"error: {answer['error']}", file=sys.stderr, flush=True)
         return

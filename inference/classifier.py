@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmark_cnn.params.params import PARAMETERS_FILE
-from checkpoints import bundle, restore_plan, tensor_roles
+from checkpoints import bundle, restore_plan, store, tensor_roles
 from checkpoints.best import BEST_DIRECTORY
 from common.errors import DataError
 from models import registry
@@ -19,12 +19,15 @@ from models.pretrained import importing
 
 
 class Classifier:
-    """Probabilities of classes, by a registered network and a checkpoint.
+    """Computes probabilities of classes, with a registered network and a checkpoint.
 
-    The number of classes is the checkpoint's, but for ImageNet's with a background class in a
-    network without one, or the other way round: that is another network's checkpoint, unless
-    parameters.json says that it is of a run: beside it, or beside `best/` where it lies in there.
-    Attributes: `image_size` in pixels, `num_classes` without the background class.
+    The number of classes is that of the checkpoint. If ImageNet's background class is all that
+    differs, the checkpoint is refused as another network's, unless the parameters.json of a run is
+    next to it (or next to `best/` around it).
+
+    Attributes:
+        image_size: In pixels.
+        num_classes: Without the background class.
     """
 
     def __init__(
@@ -38,35 +41,38 @@ class Classifier:
         """Builds the network and reads its weights.
 
         Args:
-          weights: "raw", "ema", or None for the moving averages where the checkpoint has any.
+            model: A name in models.registry.
+            prefix: The checkpoint.
+            image_size: In pixels; None for that of the model.
+            weights: "raw", "ema", or None for the moving averages if the checkpoint has any.
 
         Raises:
-          DataError: no checkpoint, or another network's.
+            DataError: There is no checkpoint, or it is another network's.
         """
-        spec = registry.get(model)
+        prefix, spec = Path(prefix), registry.get(model)
         self.image_size = image_size or spec.image_size
+        self._first_class = int(spec.background_class)
         shapes = bundle.shapes(prefix)
-        chosen = tensor_roles.choose(shapes, weights, Path(prefix))
-        available = {name: shapes[key] for name, key in chosen.items()}
+        keys = tensor_roles.choose(shapes, weights, prefix)
+        available = {name: shapes[key] for name, key in keys.items()}
         network = spec.build(num_classes=1000, image_size=self.image_size)
-        num_outputs = _num_outputs(network, available, os.fspath(prefix))
+        num_outputs = _num_outputs(network, available, prefix)
         if num_outputs is not None:
-            num_classes = num_outputs - int(spec.background_class)
+            num_classes = num_outputs - self._first_class
             network = spec.build(num_classes=num_classes, image_size=self.image_size)
         wanted = importing.variable_shapes(network)
-        values = bundle.read(prefix, [chosen[name] for name in wanted if name in chosen])
-        tensors = {name: values[chosen[name]] for name in wanted if name in chosen}
+        plan = {name: keys[name] for name in wanted if name in keys}
+        tensors = store.read_variables(prefix, plan)
         importing.check(os.fspath(prefix), tensors, wanted)
         for name, variable in network.variables.items():
             variable.assign(tensors[name])
         self._network = network
-        self._first_class = int(spec.background_class)
         self.num_classes = self.probabilities(
             np.zeros([1, self.image_size, self.image_size, 3], np.float32)
         ).shape[1]
 
     def probabilities(self, images: np.ndarray | tf.Tensor) -> np.ndarray:
-        """float32 [B, num_classes] for images [B, S, S, 3], RGB in 0..255.
+        """Returns float32 [B, num_classes] for images [B, S, S, 3], RGB in 0..255.
 
         A background class takes part in the softmax and is left out of the result.
         """
@@ -75,29 +81,28 @@ class Classifier:
 
 
 def _num_outputs(
-    network: Network, available: Mapping[str, Sequence[int]], prefix: str
+    network: Network, available: Mapping[str, Sequence[int]], prefix: Path
 ) -> int | None:
-    """The checkpoint's number of outputs if nothing but that differs; None to keep the network's.
+    """Returns the checkpoint's number of outputs if only that differs; else None.
 
     Raises:
-      DataError: one of them has a background class, and the checkpoint is of no run.
+        DataError: One of them has a background class, and the checkpoint is not of a run.
     """
-    wanted = importing.variable_shapes(network)
     differing = [
         (available[name], ours)
-        for name, ours in wanted.items()
+        for name, ours in importing.variable_shapes(network).items()
         if name in available and tuple(available[name]) != ours
     ]
     counts = restore_plan.class_counts(differing)
     if counts is None:
         return None
-    if restore_plan.is_background_class(*counts) and not _is_of_a_run(prefix):
+    if restore_plan.is_background_class(*counts) and not _belongs_to_a_run(prefix):
         raise DataError(f"{prefix}: {restore_plan.background_class_reason(*counts)}")
     return counts[0]
 
 
-def _is_of_a_run(prefix: str) -> bool:
-    directory = Path(prefix).absolute().parent
+def _belongs_to_a_run(prefix: Path) -> bool:
+    directory = prefix.absolute().parent
     if directory.name == BEST_DIRECTORY and (directory.parent / PARAMETERS_FILE).exists():
         return True
     return (directory / PARAMETERS_FILE).exists()

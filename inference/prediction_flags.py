@@ -19,10 +19,10 @@ examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What prediction.py takes, with its help."""
+    """Returns the parser of prediction.py's flags."""
     parser = argparse.ArgumentParser(
         prog="prediction.py",
-        description="Name what photos show, by pretrained weights or by a run of train.py.",
+        description="Classify photos with pretrained weights or with a run of train.py.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--eval_method",
         choices=(*FLAGS["eval_method"].choices, WHOLE),
-        help="which part of a photo is seen",
+        help="how a photo is cropped",
     )
     methods = FLAGS["resize_method"].choices
     add("--resize_method", choices=[method for method in methods if method != "round_robin"])
@@ -59,18 +59,18 @@ def parser() -> argparse.ArgumentParser:
         "--top",
         type=at_least(1),
         default=5,
-        help="how many classes are named; default: %(default)s",
+        help="number of classes to print; default: %(default)s",
     )
     add("--json", action="store_true", help="one JSON list of answers instead of lines")
-    add("--debug", action="store_true", help="tracebacks of errors")
+    add("--debug", action="store_true", help="print tracebacks of errors")
     return parser
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Refuse what cannot be meant. What a run says of its photos is not known yet.
+    """Checks the flags against each other, before the flags of a run are known.
 
     Raises:
-      UsageError: no weights are named, two are, or a flag of the others is given.
+        UsageError: No weights are given, or two, or a flag that belongs to the others.
     """
     if arguments.pretrained == (arguments.train_dir is not None):
         raise UsageError("give the weights: --pretrained or --train_dir=DIR, one of them")

@@ -1,20 +1,17 @@
-"""What the data of a run say of a photo: which part of it the network sees, and the classes' names.
-
-Both are asked of `Params.data` of the run, whose directory may be out of sight.
-"""
+"""Which part of a photo a network sees, by the data flags of the run that trained it."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 from dataclasses import dataclass
-from typing import Any
 
+from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError, UsageError
 from preprocessing import registry
 
 WHOLE = "whole"
-# Networks of these data see whole images.
+# Networks of these data sets see whole images.
 _DATA_OF_WHOLE_IMAGES = ("digits", "cifar10")
 
 
@@ -27,11 +24,13 @@ class View:
     resize_kernels: str = "legacy"
     eval_crop_fraction: float | None = None
 
-    def but(self, eval_method: str | None, resize_method: str | None) -> View:
-        """This view with what is not None; another method has its own crop fraction.
+    def override(self, eval_method: str | None, resize_method: str | None) -> View:
+        """Returns a copy with the given fields replaced, if they are not None.
+
+        A different `eval_method` drops the crop fraction, which belongs to the old one.
 
         Raises:
-          UsageError: a `resize_method` for whole images, which have one way of resizing.
+            UsageError: `resize_method` is given for whole images, which are resized in one way.
         """
         is_same = eval_method in (None, self.eval_method)
         eval_method = eval_method or self.eval_method
@@ -48,24 +47,31 @@ class View:
         )
 
 
-def view_of(data: Any, eval_method: str | None = None, resize_method: str | None = None) -> View:
-    """What a network has seen that was trained with these data flags, but for what is not None.
+def view_of(
+    data: DataParams, eval_method: str | None = None, resize_method: str | None = None
+) -> View:
+    """Returns the view of a network that was trained with these data flags.
 
-    A run of an earlier version does not name data whose name was guessed. Where its directory does
-    not tell either, and no `eval_method` is given, the view is that of ImageNet's images, and
-    stderr says so.
+    Runs of an earlier version do not record a data set whose name was guessed. If the data
+    directory does not show it either, the view is that of ImageNet's images, with a warning on
+    stderr.
+
+    Args:
+        data: The data flags of the run.
+        eval_method: Replaces that of the run, if given.
+        resize_method: Replaces that of the run, if given.
 
     Raises:
-      UsageError: see `View.but`.
+        UsageError: See `View.override`.
     """
     if eval_method is None and _name_of(data) in _DATA_OF_WHOLE_IMAGES:
-        return View(WHOLE).but(None, resize_method)
+        return View(WHOLE).override(None, resize_method)
     view = View(data.eval_method, data.resize_method, data.resize_kernels, data.eval_crop_fraction)
-    return view.but(eval_method, resize_method)
+    return view.override(eval_method, resize_method)
 
 
-def _name_of(data: Any) -> str | None:
-    """The data set's name, guessed as train.py did it where it was not written down."""
+def _name_of(data: DataParams) -> str | None:
+    """Returns the data set's name, guessed as train.py does it if the run did not record it."""
     directory = registry.data_directory(data.data_dir, data.data_name)
     if data.data_name is not None or directory is None:
         return data.data_name
@@ -73,9 +79,9 @@ def _name_of(data: Any) -> str | None:
         return registry.guess_name(directory)
     except DataError:
         print(
-            f"warning: {data.data_dir} does not tell which data the run was trained on; photos are "
-            f"cut by --eval_method={data.eval_method}, but a network of digits or CIFAR-10 needs "
-            f"--eval_method={WHOLE}",
+            f"warning: {data.data_dir} does not show which data the run was trained on; photos are "
+            f"cropped by --eval_method={data.eval_method}, while a network of digits or CIFAR-10 "
+            f"needs --eval_method={WHOLE}",
             file=sys.stderr,
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""prediction.py as a person runs it, with a small network whose answer is known."""
+"""prediction.py as users run it, with a small network whose answer is known."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from benchmark_cnn.params.params import write_parameters
 from benchmark_cnn.params.validation import make_params
 from checkpoints import bundle
 from download_and_convert_imagenet.records.manifest import Manifest, write_manifest
-from inference import answers as photo_answers
-from inference import view as run_data
+from inference.answers import classify
+from inference.view import View
 from models.pretrained import importing
 from preprocessing.images.views import eval_image
 from preprocessing.records.examples import Example
@@ -90,7 +90,7 @@ def test_whole_images_of_a_run_may_be_cut_when_asked(checkpoint, photo, tmp_path
     assert "top_0" in capsys.readouterr().out
 
 
-def test_data_that_cannot_be_told_are_warned_of_in_a_line(checkpoint, photo, tmp_path, capsys):
+def test_an_unknown_data_set_is_warned_of_in_a_line(checkpoint, photo, tmp_path, capsys):
     """A run of an earlier version, whose directory was emptied; no line where a view is typed."""
     run, data = tmp_path / "run", tmp_path / "data"
     data.mkdir()
@@ -100,7 +100,7 @@ def test_data_that_cannot_be_told_are_warned_of_in_a_line(checkpoint, photo, tmp
     assert prediction.main(argv) == 0
     written = capsys.readouterr()
     assert "top_0" in written.out
-    assert re.fullmatch(f"warning: {data} does not tell which data [^\n]+whole\n", written.err)
+    assert re.fullmatch(f"warning: {data} does not show which data [^\n]+whole\n", written.err)
     assert "--data_name" not in written.err
     assert prediction.main([*argv, "--eval_method=whole"]) == 0
     assert capsys.readouterr().err == ""
@@ -123,13 +123,9 @@ def test_a_photo_is_seen_as_an_evaluation_sees_it(tmp_path):
             shown.append(views)
             return np.eye(1, 10)
 
-    view = run_data.View("efficientnet", **options)
+    view = View("efficientnet", **options)
     photo = str(tmp_path / "photo.png")
-    list(
-        photo_answers.classify(
-            cast("Any", Classifier()), [photo], view, [str(n) for n in range(10)], 1
-        )
-    )
+    list(classify(cast("Any", Classifier()), [photo], view, [str(n) for n in range(10)], 1))
     np.testing.assert_array_equal(shown[0][0], expected)
 
 
@@ -156,10 +152,8 @@ def test_json_with_labels_and_an_unreadable_file(checkpoint, photo, tmp_path, ca
 
 @pytest.mark.parametrize("form", ["lines", "json"])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_a_name_that_is_no_text_ends_nothing(
-    checkpoint, photo, tmp_path, monkeypatch, form, encoding
-):
-    """A name in Latin-1 where UTF-8 is expected; the photo behind it is answered too."""
+def test_an_undecodable_name_ends_nothing(checkpoint, photo, tmp_path, monkeypatch, form, encoding):
+    """A name in Latin-1 where UTF-8 is expected; the photo after it is answered, too."""
     first = os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.png")
     shutil.copy(photo, first)
     (tmp_path / "labels.json").write_text('{"9": "n\\u00e9uf \\ud83d\\ude00"}')
@@ -244,7 +238,7 @@ def test_mistakes_are_one_line(argv, exit_code, message, checkpoint, photo, tmp_
 
 
 def test_debug_in_any_writing_shows_the_traceback(photo, capsys):
-    """argparse takes the beginnings of its flags; behind -- there are files."""
+    """argparse takes the beginnings of its flags; after -- there are files."""
     assert prediction.main([str(photo), "--train_dir=absent", "--deb"]) == 3
     assert "Traceback" in capsys.readouterr().err
     assert prediction.main(["--train_dir=absent", "--", "--debug"]) == 3
@@ -258,7 +252,7 @@ def test_debug_in_any_writing_shows_the_traceback(photo, capsys):
      ["-m", "checkpoints.inspect", "absent"]],
 )  # fmt: skip
 def test_ctrl_c_while_tensorflow_is_imported(command, tmp_path):
-    """A module in its place sends the signal, as a person does."""
+    """A module in its place sends the signal, as a user does."""
     (tmp_path / "tensorflow.py").write_text(
         "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
     )

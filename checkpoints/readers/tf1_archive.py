@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from checkpoints import bundle, tensor_roles
+from checkpoints import bundle, store, tensor_roles
 from common.errors import DataError
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
@@ -69,10 +69,8 @@ def only_prefix(
 
 
 def _read_prefix(prefix: Path, weights: str | None) -> dict[str, np.ndarray]:
-    names = bundle.shapes(prefix)
-    chosen = tensor_roles.choose(names, weights, prefix)
-    values = bundle.read(prefix, chosen.values())
-    return {variable: values[name] for variable, name in chosen.items()}
+    plan = tensor_roles.choose(bundle.shapes(prefix), weights, prefix)
+    return store.read_variables(prefix, plan)
 
 
 def _extract(archive: Path, folder: Path) -> None:

@@ -1,4 +1,1 @@
-"""Published weights of registered networks.
-
-Where they are, how to fetch, convert and check them.
-"""
+"""Published weights of registered networks: finds, verifies and converts them."""

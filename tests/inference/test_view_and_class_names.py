@@ -1,4 +1,4 @@
-"""What a run's data say of a photo, whether or not they are still where the run found them."""
+"""The view and the class names of a run, whether or not its data are still there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmark_cnn.params.validation import make_params
 from common.errors import DataError
 from download_and_convert_imagenet.records.manifest import Manifest, write_manifest
 from inference import class_names
-from inference import view as run_data
+from inference.view import View, view_of
 from preprocessing import registry
 
 
@@ -29,16 +29,16 @@ def data_of(**flags):
      (None, "digits", "whole"), (None, "elsewhere", "inception")],
 )  # fmt: skip
 def test_the_view_of_a_run_is_that_of_its_data(tmp_path, data_name, directory, eval_method):
-    """A directory tells what it holds by its manifest."""
+    """The manifest names the data set of a directory."""
     data_dir = None
     if directory is not None:
         data_dir = str(tmp_path)
         write_manifest(tmp_path, Manifest(directory, ("a", "b"), {}))
     data = data_of(data_dir=data_dir or "none", eval_method="inception", resize_method="area")
-    view = run_data.view_of(dataclasses.replace(data, data_name=data_name))
+    view = view_of(dataclasses.replace(data, data_name=data_name))
     assert view.eval_method == eval_method
     if eval_method != "whole":
-        assert view == run_data.View(eval_method, "area")
+        assert view == View(eval_method, "area")
 
 
 def test_the_view_of_a_run_is_that_of_its_evaluations():
@@ -47,11 +47,11 @@ def test_the_view_of_a_run_is_that_of_its_evaluations():
         data_name="imagenet", data_dir="none", eval_method="efficientnet",
         resize_method="bicubic", resize_kernels="tf2", eval_crop_fraction=0.9,
     )  # fmt: skip
-    view = run_data.view_of(data)
-    assert view == run_data.View("efficientnet", "bicubic", "tf2", 0.9)
-    assert view.but(None, "area") == run_data.View("efficientnet", "area", "tf2", 0.9)
-    assert view.but("vgg", None) == run_data.View("vgg", "bicubic", "tf2", None)
-    assert run_data.view_of(data, "vgg") == view.but("vgg", None)
+    view = view_of(data)
+    assert view == View("efficientnet", "bicubic", "tf2", 0.9)
+    assert view.override(None, "area") == View("efficientnet", "area", "tf2", 0.9)
+    assert view.override("vgg", None) == View("vgg", "bicubic", "tf2", None)
+    assert view_of(data, "vgg") == view.override("vgg", None)
 
 
 @pytest.mark.parametrize("absent", ["moved on", "deleted"])
@@ -69,7 +69,7 @@ def test_a_guessed_data_set_is_known_without_its_directory(tmp_path, monkeypatch
         run = run.rename(tmp_path / "elsewhere" / "run")
         monkeypatch.chdir("elsewhere")
     capsys.readouterr()
-    assert run_data.view_of(read_parameters(run).data) == run_data.View("whole")
+    assert view_of(read_parameters(run).data) == View("whole")
     assert capsys.readouterr().err == ""
 
 
@@ -77,20 +77,20 @@ def test_the_home_directory_is_found_as_train_finds_it(tmp_path, monkeypatch, ca
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine").mkdir()
     write_manifest(tmp_path / "mine", Manifest("digits", ("a", "b"), {}))
-    assert run_data.view_of(data_of(data_dir="~/mine")) == run_data.View("whole")
+    assert view_of(data_of(data_dir="~/mine")) == View("whole")
     assert class_names.class_names(2, None, data_of(data_dir="~/mine")) == ["a", "b"]
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("directory", ["empty", "absent", "~nobody-of-that-name"])
-def test_a_directory_that_does_not_tell_is_warned_of(tmp_path, capsys, directory):
+def test_a_directory_without_a_data_set_is_warned_of(tmp_path, capsys, directory):
     (tmp_path / "empty").mkdir()
     typed = directory if directory.startswith("~") else str(tmp_path / directory)
     data = data_of(data_dir=typed, eval_method="inception")
-    assert run_data.view_of(data) == run_data.View("inception")
+    assert view_of(data) == View("inception")
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"warning: {typed} does not tell which data")
-    assert run_data.view_of(data, "whole").eval_method == "whole"
+    assert line.startswith(f"warning: {typed} does not show which data")
+    assert view_of(data, "whole").eval_method == "whole"
     assert capsys.readouterr().err == ""
 
 
