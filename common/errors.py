@@ -1,7 +1,7 @@
 """The errors that users can cause or meet, each with the exit code of the command.
 
 Every other error is a fault of the program. Errors that one module raises for another to translate
-(`ManifestError`, `HeaderError` and the like) stay where they are raised.
+(`CorruptImageError`, `PickleError` and the like) stay where they are raised.
 """
 
 from __future__ import annotations

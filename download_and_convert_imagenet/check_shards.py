@@ -23,7 +23,6 @@ from common.files import sha256_of
 from download_and_convert_imagenet.records.manifest import (
     FILE_NAME,
     Manifest,
-    ManifestError,
     Shard,
     read_manifest,
     split_of,
@@ -39,10 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    try:
-        manifest = read_manifest(options.data_dir)
-    except ManifestError as error:
-        raise DataError(str(error)) from error
+    manifest = read_manifest(options.data_dir)
     if manifest is None:
         where = options.data_dir / FILE_NAME
         raise DataError(f"{where} is missing: no conversion was finished here")

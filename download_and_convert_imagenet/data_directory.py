@@ -15,7 +15,6 @@ from download_and_convert_imagenet.plan import ShardTask
 from download_and_convert_imagenet.records.manifest import (
     FILE_NAME,
     Manifest,
-    ManifestError,
     Shard,
     read_manifest,
     split_of,
@@ -79,7 +78,7 @@ class DataDirectory:
         """
         try:
             manifest = read_manifest(self._path)
-        except ManifestError as error:
+        except DataError as error:
             raise DataError(f"{error}; remove it") from error
         if manifest is None:
             return {}

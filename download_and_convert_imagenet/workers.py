@@ -19,7 +19,8 @@ from typing import NamedTuple
 from common.errors import DataError
 from download_and_convert_imagenet.journal import FinishedShard, ImageNote
 from download_and_convert_imagenet.plan import ShardTask
-from download_and_convert_imagenet.records.image_repair import CorruptImageError, prepare_image
+from download_and_convert_imagenet.records.image_headers import CorruptImageError
+from download_and_convert_imagenet.records.image_repair import prepare_image
 from download_and_convert_imagenet.records.shard_writer import write_shard
 from download_and_convert_imagenet.records.tf_example import LabeledImage, encode_image
 

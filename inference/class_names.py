@@ -13,9 +13,9 @@ from pathlib import Path
 
 from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
+from download_and_convert_imagenet.records.manifest import read_manifest
 from download_and_convert_imagenet.sources.synsets import synsets
 from preprocessing import registry
-from preprocessing.records.shards import manifest_of
 
 IMAGENET_CLASSES = 1000
 
@@ -32,7 +32,7 @@ def class_names(num_classes: int, labels_map_file: str | None, data: DataParams)
     if labels_map_file is not None:
         return for_classes(num_classes, read_map(labels_map_file))
     directory = registry.data_directory(data.data_dir, data.data_name)
-    manifest = None if directory is None else manifest_of(directory)
+    manifest = None if directory is None else read_manifest(directory)
     name = data.data_name if manifest is None else manifest.name
     if num_classes == IMAGENET_CLASSES and name in (None, "imagenet"):
         return imagenet()

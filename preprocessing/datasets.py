@@ -16,7 +16,7 @@ from benchmark_cnn.params.data_params import VIEW_FLAGS, DataParams
 from benchmark_cnn.params.params import FLAGS
 from common.errors import DataError, UsageError
 from download_and_convert_imagenet.digits import CLASS_NAMES, convert_digits
-from download_and_convert_imagenet.records.manifest import FILE_NAME
+from download_and_convert_imagenet.records.manifest import FILE_NAME, read_manifest
 from preprocessing.images.views import (
     cifar_train_image,
     digit_train_image,
@@ -25,7 +25,7 @@ from preprocessing.images.views import (
     whole_eval_image,
 )
 from preprocessing.record_dataset import RecordDataset
-from preprocessing.records.shards import check_manifest, manifest_of
+from preprocessing.records.shards import check_manifest
 
 IMAGENET_CLASSES = 1000
 
@@ -75,7 +75,7 @@ def open_folder(directory: Path, data: DataParams) -> RecordDataset:
     Raises:
         DataError: there is no manifest, by which alone the number of classes is known.
     """
-    manifest = manifest_of(directory)
+    manifest = read_manifest(directory)
     if manifest is None:
         raise DataError(
             f"{directory} has no manifest.json, which tells the number of classes: convert the "

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import Params, assemble
 from common.errors import DataError, UsageError
-from preprocessing.records.shards import SUBSETS, find_shards, manifest_of, refuse_unfinished
+from download_and_convert_imagenet.records.manifest import read_manifest
+from preprocessing.records.shards import SUBSETS, find_shards, refuse_unfinished
 
 if TYPE_CHECKING:
     from benchmark_cnn.interfaces import Dataset
@@ -87,7 +88,7 @@ def guess_name(directory: Path) -> str:
         if is_written_at_first:
             return place.name
         raise DataError(f"data directory {directory} does not exist")
-    manifest = manifest_of(directory)
+    manifest = read_manifest(directory)
     if manifest is not None:
         return manifest.name if manifest.name in _ENTRIES else "folder"
     if is_written_at_first:

@@ -23,8 +23,9 @@ from common import commands
 from common.commands import at_least
 from common.errors import DataError
 from common.process import quiet_tensorflow
+from download_and_convert_imagenet.records.manifest import read_manifest
 from preprocessing import registry
-from preprocessing.records.shards import SUBSETS, ShardSet, list_shards, manifest_of
+from preprocessing.records.shards import SUBSETS, ShardSet, list_shards
 
 if TYPE_CHECKING:
     from preprocessing.integrity.shard_check import ShardReport
@@ -124,7 +125,7 @@ def _is_present(data_dir: Path, split: str) -> bool:
 
 def _absent_splits(data_dir: Path) -> list[str]:
     """A line for each split of the manifest without any file."""
-    manifest = manifest_of(data_dir)
+    manifest = read_manifest(data_dir)
     return [
         f"{data_dir} holds no {split} shards, the manifest has {len(listed)}"
         for split, listed in (manifest.splits.items() if manifest else ())

@@ -54,15 +54,15 @@ class ImageHeader:
     is_complete: bool
 
 
-class HeaderError(ValueError):
-    """The bytes are not an image; the message says what they are instead."""
+class CorruptImageError(ValueError):
+    """An image cannot be decoded; the message follows its name."""
 
 
 def read_header(encoded: bytes) -> ImageHeader:
     """Reads the headers of an image.
 
     Raises:
-        HeaderError: the bytes are not an image, or they end within its headers.
+        CorruptImageError: the bytes are not an image, or they end within its headers.
     """
     if encoded.startswith(_JPEG_SIGNATURE):
         return _read_jpeg(encoded)
@@ -72,8 +72,8 @@ def read_header(encoded: bytes) -> ImageHeader:
         if encoded.startswith(signature):
             return ImageHeader(image_format, 0, 0, is_common=False, is_complete=False)
     if not encoded:
-        raise HeaderError("is empty (0 bytes)")
-    raise HeaderError(f"is no image (it starts with the bytes {encoded[:4].hex(' ')})")
+        raise CorruptImageError("is empty (0 bytes)")
+    raise CorruptImageError(f"is no image (it starts with the bytes {encoded[:4].hex(' ')})")
 
 
 def _read_jpeg(encoded: bytes) -> ImageHeader:
@@ -96,9 +96,9 @@ def _read_jpeg(encoded: bytes) -> ImageHeader:
                 break
             position += 2 + (encoded[position + 2] << 8 | encoded[position + 3])
     except (IndexError, struct.error):
-        raise HeaderError("is a truncated JPEG (it ends within its headers)") from None
+        raise CorruptImageError("is a truncated JPEG (it ends within its headers)") from None
     if frame is None:
-        raise HeaderError("is a damaged JPEG (its scan comes before its frame header)")
+        raise CorruptImageError("is a damaged JPEG (its scan comes before its frame header)")
     kind, num_bits, height, width, num_components = frame
     is_common = (
         kind in _COMMON_FRAMES
@@ -115,7 +115,7 @@ def _read_jpeg(encoded: bytes) -> ImageHeader:
 
 def _read_png(encoded: bytes) -> ImageHeader:
     if len(encoded) < 33 or encoded[12:16] != b"IHDR":
-        raise HeaderError("is a truncated PNG (it ends within its header)")
+        raise CorruptImageError("is a truncated PNG (it ends within its header)")
     width, height, num_bits, color_type = struct.unpack_from(">IIBB", encoded, 16)
     kinds, is_complete = _png_chunks(encoded)
     is_common = (

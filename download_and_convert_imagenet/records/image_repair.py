@@ -15,7 +15,7 @@ from PIL import Image
 from download_and_convert_imagenet.records.image_headers import (
     JPEG,
     PNG,
-    HeaderError,
+    CorruptImageError,
     ImageHeader,
     read_header,
 )
@@ -30,10 +30,6 @@ _WHITE = (255, 255, 255)
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _SIXTEEN_TO_EIGHT_BITS = 1 / 257  # 65535 -> 255
 _KINDS_OF_PIXELS = {"CMYK": "CMYK", "RGBA": "transparent", "LA": "transparent", "PA": "transparent"}
-
-
-class CorruptImageError(ValueError):
-    """An image cannot be decoded; the message follows its name."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +60,7 @@ def prepare_image(encoded: bytes, *, keep_png: bool = False) -> PreparedImage:
         CorruptImageError: it is not an image, it is incomplete, or it is too large.
         MemoryError: there is not enough memory to decode it.
     """
-    try:
-        header = read_header(encoded)
-    except HeaderError as error:
-        raise CorruptImageError(str(error)) from error
+    header = read_header(encoded)
     is_kept_format = header.image_format == JPEG or (header.image_format == PNG and keep_png)
     if header.is_common and header.is_complete and is_kept_format:
         return PreparedImage(encoded, header.height, header.width, header.image_format)

@@ -11,15 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from common.errors import DataError
 from common.files import write_text
 
 FILE_NAME = "manifest.json"
 _FORMAT = 1
 _SHARD = re.compile(r"(?P<split>\w+)-\d{5,}-of-\d{5,}")
-
-
-class ManifestError(ValueError):
-    """A manifest cannot be read; the message is one line that names the file."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def read_manifest(directory: Path) -> Manifest | None:
     """Reads the manifest of a data directory; None if there is none.
 
     Raises:
-        ManifestError: the file is not a valid manifest.
+        DataError: the file is not a valid manifest.
     """
     path = directory / FILE_NAME
     try:
@@ -76,17 +73,17 @@ def read_manifest(directory: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise ManifestError(f"{path} cannot be read: {error}") from error
+        raise DataError(f"{path} cannot be read: {error}") from error
     try:
         if content["format"] != _FORMAT:
-            raise ManifestError(f"{path} has format {content['format']}; this reads {_FORMAT}")
+            raise DataError(f"{path} has format {content['format']}; this reads {_FORMAT}")
         splits = {
             split: tuple(Shard(**shard) for shard in shards)
             for split, shards in content["splits"].items()
         }
         return Manifest(content["name"], tuple(content["class_names"]), splits)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ManifestError(f"{path} is not a manifest of converted shards: {error!r}") from error
+        raise DataError(f"{path} is not a manifest of converted shards: {error!r}") from error
 
 
 def shard_name(split: str, index: int, num_shards: int) -> str:

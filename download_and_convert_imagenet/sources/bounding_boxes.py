@@ -29,10 +29,6 @@ _XML_SUFFIX = ".xml"
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-class BoxError(ValueError):
-    """An annotation cannot be parsed; the message follows its name."""
-
-
 class _Annotation(NamedTuple):
     """The content of an annotation file; `stem` is the name of its image without suffix."""
 
@@ -60,14 +56,15 @@ def read_boxes(path: Path) -> Boxes:
     return _boxes_of(_annotations_in_archive(path))
 
 
-def boxes_of_annotation(content: bytes, stem: str) -> tuple[BoundingBox, ...]:
+def boxes_of_annotation(content: bytes, stem: str, where: str) -> tuple[BoundingBox, ...]:
     """Returns the boxes in one XML file.
 
     Args:
         stem: the file's name without suffix; for training images it starts with the class.
+        where: the file, for messages.
 
     Raises:
-        BoxError: the content is not such an XML file.
+        DataError: the content is not such an XML file.
     """
     labels = labels_by_wnid()
     wnid = stem.partition("_")[0]
@@ -79,9 +76,9 @@ def boxes_of_annotation(content: bytes, stem: str) -> tuple[BoundingBox, ...]:
             for item in root.iter("object")
         ]
     except (ElementTree.ParseError, ValueError) as error:
-        raise BoxError(f"is not an annotation of boxes ({error})") from error
+        raise DataError(f"{where} is not an annotation of boxes ({error})") from error
     if width <= 0 or height <= 0:
-        raise BoxError(f"gives an image of {width:g}x{height:g} pixels")
+        raise DataError(f"{where} gives an image of {width:g}x{height:g} pixels")
     # Validation images (ILSVRC2012_val_...) are not named after a class.
     boxes = (
         _clipped_box(xmin / width, ymin / height, xmax / width, ymax / height)
@@ -108,11 +105,7 @@ def _clipped_box(x0: float, y0: float, x1: float, y1: float) -> BoundingBox | No
 def _boxes_of(annotations: Iterable[_Annotation]) -> Boxes:
     boxes: Boxes = {}
     for stem, path, content in annotations:
-        try:
-            found = boxes_of_annotation(content, stem)
-        except BoxError as error:
-            raise DataError(f"{path} {error}") from error
-        if found:
+        if found := boxes_of_annotation(content, stem, path):
             boxes[stem] = found
     return boxes
 

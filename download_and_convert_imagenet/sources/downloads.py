@@ -10,18 +10,17 @@ import http.client
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import DataError
-from common.files import naming
+from common.files import atomic_file
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECS = 60.0
 _NUM_ATTEMPTS = 5
 _FIRST_PAUSE_SECS = 1.0
-_FIRST_SERVER_ERROR = 500
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that have arrived and the bytes of the whole file, None if unknown."""
@@ -37,11 +36,11 @@ def download(
     """Downloads a file into a directory, unless it is there, and returns its path.
 
     After a broken connection or an error of the server it starts again, waiting twice as long each
-    time.
+    time. The file is kept in memory (170 MB at most) until it is complete.
 
     Raises:
-        DataError: the file needs an account, the server refuses it or cannot be reached, or
-            the content has another checksum.
+        DataError: the file needs an account, the server refuses it or cannot be reached, or the
+            content has another checksum.
         OSError: the directory cannot be written, or the disk is full.
     """
     path = directory / file.name
@@ -50,77 +49,52 @@ def download(
     if file.needs_account:
         raise DataError(missing_file_message(file, directory))
     directory.mkdir(parents=True, exist_ok=True)
-    partial = directory / f".{file.name}.partial"
-    try:
-        _fetch(file, partial, progress, first_pause_secs)
-        partial.replace(path)
-    except _ConnectionFailed as error:
+    content = _fetch(file, directory, progress, first_pause_secs)
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if md5 != file.md5:
         raise DataError(
-            f"{file.url} could not be downloaded ({error}): run again, or put {file.name} "
-            f"(MD5 {file.md5}) into {directory} yourself"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+            f"{file.url} gave {len(content):,} bytes with MD5 {md5} instead of {file.md5}: run "
+            f"again, or get {file.name} from elsewhere"
+        )
+    with atomic_file(path) as output:
+        output.write(content)
     return path
 
 
-class _ConnectionFailed(Exception):
-    """No connection, or one that broke; `may_recover` says whether to try again."""
-
-    def __init__(self, reason: object, *, may_recover: bool = True) -> None:
-        super().__init__(str(reason))
-        self.may_recover = may_recover
-
-
-def _fetch(file: RemoteFile, partial: Path, progress: Progress | None, pause_secs: float) -> None:
-    for attempt in range(1, _NUM_ATTEMPTS + 1):
+def _fetch(
+    file: RemoteFile, directory: Path, progress: Progress | None, pause_secs: float
+) -> bytes:
+    num_failures = 0
+    while True:
         try:
-            return _fetch_once(file, partial, progress)
-        except _ConnectionFailed as error:
-            if attempt == _NUM_ATTEMPTS or not error.may_recover:
-                raise
+            return _fetch_once(file.url, progress)
+        except BrokenPipeError:  # the reader of the progress has gone
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            num_failures += 1
+            is_refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
+            if is_refused or num_failures == _NUM_ATTEMPTS:
+                reason = str(error).strip("<>") or type(error).__name__
+                raise DataError(
+                    f"{file.url} could not be downloaded ({reason}): run again, or put "
+                    f"{file.name} (MD5 {file.md5}) into {directory} yourself"
+                ) from error
         time.sleep(pause_secs)
         pause_secs *= 2
 
 
-def _fetch_once(file: RemoteFile, partial: Path, progress: Progress | None) -> None:
-    digest, num_bytes = hashlib.md5(usedforsecurity=False), 0
-    with naming(partial), partial.open("wb") as output:
-        for chunk, total in _chunks(file.url):
-            output.write(chunk)
-            digest.update(chunk)
-            num_bytes += len(chunk)
+def _fetch_once(url: str, progress: Progress | None) -> bytes:
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECS) as response:
+        length = response.headers.get("Content-Length")
+        total = int(length) if length else None
+        content = bytearray()
+        while chunk := response.read(_CHUNK_BYTES):
+            content += chunk
             if progress is not None:
-                progress(num_bytes, total)
-    if digest.hexdigest() != file.md5:
-        raise DataError(
-            f"{file.url} gave {num_bytes:,} bytes with MD5 {digest.hexdigest()} instead of "
-            f"{file.md5}, which were deleted; run again, or get {file.name} from elsewhere"
-        )
-
-
-def _chunks(url: str) -> Iterator[tuple[bytes, int | None]]:
-    """Yields the parts of a file, each with the size of the whole; _ConnectionFailed if one lacks.
-
-    Errors of whatever consumes the parts, such as a full disk, do not pass through here.
-    """
-    num_bytes = 0
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECS) as response:
-            length = response.headers.get("Content-Length")
-            total = int(length) if length else None
-            while chunk := response.read(_CHUNK_BYTES):
-                num_bytes += len(chunk)
-                yield chunk, total
-    except urllib.error.HTTPError as error:
-        may_recover = error.code >= _FIRST_SERVER_ERROR
-        raise _ConnectionFailed(
-            f"HTTP {error.code} {error.reason}", may_recover=may_recover
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _ConnectionFailed(getattr(error, "reason", error) or type(error).__name__) from error
-    if total is not None and num_bytes < total:
-        raise _ConnectionFailed(f"the connection ended after {num_bytes:,} of {total:,} bytes")
+                progress(len(content), total)
+    if total is not None and len(content) < total:
+        raise OSError(f"the connection ended after {len(content):,} of {total:,} bytes")
+    return bytes(content)
 
 
 @dataclass(frozen=True)

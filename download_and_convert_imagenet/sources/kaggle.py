@@ -20,7 +20,7 @@ from common.errors import DataError
 from common.files import atomic_file, file_size, naming, partial_of
 from download_and_convert_imagenet.records.manifest import split_of
 from download_and_convert_imagenet.records.tf_example import BoundingBox
-from download_and_convert_imagenet.sources.bounding_boxes import BoxError, boxes_of_annotation
+from download_and_convert_imagenet.sources.bounding_boxes import boxes_of_annotation
 from download_and_convert_imagenet.sources.image_source import ArchiveRange
 from download_and_convert_imagenet.sources.imagenet_labels import ListedImage, label_of_wnid
 from download_and_convert_imagenet.sources.tar import TarMember, tar_members
@@ -55,10 +55,8 @@ class KaggleImages:
         found = {}
         with self.path.open("rb", buffering=0) as file:  # opened once for half a million files
             for stem, location in self.annotations.items():
-                try:
-                    found[stem] = boxes_of_annotation(location.read_from(file.fileno()), stem)
-                except BoxError as error:
-                    raise DataError(f"{self.path}: {stem}.xml {error}") from error
+                content = location.read_from(file.fileno())
+                found[stem] = boxes_of_annotation(content, stem, f"{self.path}: {stem}.xml")
         return found
 
 

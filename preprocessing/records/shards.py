@@ -9,7 +9,6 @@ from pathlib import Path
 from common.errors import DataError
 from download_and_convert_imagenet.records.manifest import (
     Manifest,
-    ManifestError,
     Shard,
     read_manifest,
 )
@@ -118,7 +117,7 @@ def refuse_unfinished(data_dir: Path, split: str) -> None:
         DataError: the conversion was stopped or rejected, or its journal cannot be read.
     """
     directories = [folder for folder in (data_dir, data_dir / split) if folder.is_dir()]
-    manifests = [manifest_of(directory) for directory in directories]
+    manifests = [read_manifest(directory) for directory in directories]
     if any(manifest and split in manifest.splits for manifest in manifests):
         return
 
@@ -136,25 +135,13 @@ def refuse_unfinished(data_dir: Path, split: str) -> None:
             )
 
 
-def manifest_of(data_dir: Path) -> Manifest | None:
-    """Reads the manifest of a directory; returns None if there is none.
-
-    Raises:
-        DataError: the manifest cannot be read.
-    """
-    try:
-        return read_manifest(data_dir)
-    except ManifestError as error:
-        raise DataError(str(error)) from error
-
-
 def check_manifest(data_dir: Path, name: str, num_classes: int) -> None:
     """Refuses a directory whose manifest, if there is one, has another number of classes.
 
     Raises:
         DataError: the number differs, or the manifest cannot be read.
     """
-    manifest = manifest_of(data_dir)
+    manifest = read_manifest(data_dir)
     if manifest is not None and manifest.num_classes != num_classes:
         raise DataError(
             f"{data_dir} holds '{manifest.name}' with {manifest.num_classes} classes, not {name} "
@@ -206,7 +193,7 @@ def _refuse_other_split(data_dir: Path, directory: Path, subset: str) -> None:
 
 def _manifest_for(data_dir: Path, directory: Path, split: str) -> Manifest | None:
     """Returns the manifest of either directory, preferably one that lists the split."""
-    manifests = [manifest_of(folder) for folder in (data_dir, directory)]
+    manifests = [read_manifest(folder) for folder in (data_dir, directory)]
     found = [manifest for manifest in manifests if manifest is not None]
     return min(found, key=lambda manifest: split not in manifest.splits, default=None)
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from download_and_convert_imagenet.records.image_headers import (
-    HeaderError,
+    CorruptImageError,
     ImageHeader,
     read_header,
 )
@@ -76,7 +76,7 @@ def test_no_beginning_of_a_jpeg_is_complete(options):
     for length in range(len(encoded)):
         try:
             assert not read_header(encoded[:length]).is_complete
-        except HeaderError:
+        except CorruptImageError:
             assert length < encoded.rindex(START_OF_SCAN) + 2
 
 
@@ -129,5 +129,5 @@ def test_other_formats_are_known_by_their_signature(image_format):
     ],
 )
 def test_what_is_no_image_is_named(encoded, message):
-    with pytest.raises(HeaderError, match=message):
+    with pytest.raises(CorruptImageError, match=message):
         read_header(encoded)

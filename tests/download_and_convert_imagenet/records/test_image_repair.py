@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from download_and_convert_imagenet.records.image_repair import CorruptImageError, prepare_image
+from download_and_convert_imagenet.records.image_headers import CorruptImageError
+from download_and_convert_imagenet.records.image_repair import prepare_image
 from tests.conftest import ROOT
 from tests.download_and_convert_imagenet.records.encoded_images import decode, encode, picture
 

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
+from common.errors import DataError
 from download_and_convert_imagenet.records.manifest import (
     Manifest,
-    ManifestError,
     Shard,
     read_manifest,
     write_manifest,
@@ -68,7 +68,7 @@ def test_absent_is_none(tmp_path):
 )
 def test_damaged_is_one_line_that_names_the_file(tmp_path, content, message):
     (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(ManifestError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_manifest(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)

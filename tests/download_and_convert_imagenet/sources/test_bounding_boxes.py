@@ -10,7 +10,6 @@ import pytest
 from common.errors import DataError
 from download_and_convert_imagenet.records.tf_example import BoundingBox
 from download_and_convert_imagenet.sources.bounding_boxes import (
-    BoxError,
     boxes_of_annotation,
     read_boxes,
 )
@@ -56,7 +55,7 @@ def annotation(*objects, width="200", height="100"):
     ],
 )
 def test_a_box_within_the_image(corners, expected):
-    boxes = boxes_of_annotation(annotation(("n01440764", *corners)), "n01440764_10")
+    boxes = boxes_of_annotation(annotation(("n01440764", *corners)), "n01440764_10", "a.xml")
     assert boxes == (() if expected is None else (BoundingBox(*expected),))
 
 
@@ -71,7 +70,7 @@ def test_a_box_within_the_image(corners, expected):
     ],
 )
 def test_a_box_of_another_class_is_dropped(name, stem, is_kept):
-    boxes = boxes_of_annotation(annotation((name, 20, 10, 120, 60)), stem)
+    boxes = boxes_of_annotation(annotation((name, 20, 10, 120, 60)), stem, "a.xml")
     assert len(boxes) == is_kept
 
 
@@ -86,8 +85,8 @@ def test_a_box_of_another_class_is_dropped(name, stem, is_kept):
     ],
 )
 def test_an_annotation_that_is_none(content, message):
-    with pytest.raises(BoxError, match=message):
-        boxes_of_annotation(content, "n01440764_10")
+    with pytest.raises(DataError, match=message):
+        boxes_of_annotation(content, "n01440764_10", "a.xml")
 
 
 def test_all_forms_of_the_same_boxes(fake, tmp_path):
