@@ -169,7 +169,7 @@ def _evaluate(
 
     A requested stop abandons the evaluation; the resumed run begins with it.
     """
-    reporter.before_evaluation(step)
+    console.log(console.running_evaluation_line(step))
     run.state.swap_averages()
     try:
         result = run.evaluator.run(on_step=lambda *_: _raise_if(stop.requested))

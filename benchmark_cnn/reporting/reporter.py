@@ -1,4 +1,4 @@
-"""What a training run tells: console, progress bar, TensorBoard, metrics.csv, curves, run.json."""
+"""Reports a training run: console, progress bar, TensorBoard, metrics.csv, curves, run.json."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 
 from benchmark_cnn.reporting import console, curves, metrics_log, run_record
 from benchmark_cnn.reporting.progress import ProgressBar
-from benchmark_cnn.reporting.speed import Speed
+from benchmark_cnn.reporting.speed import Speed, SpeedReport
 from benchmark_cnn.reporting.summaries import Summaries
 from benchmark_cnn.run import TrainingRun, crosses
 from benchmark_cnn.run_directory import RunDirectory
 
-# Reported values that have a column in metrics.csv; images/s and loss scale have none.
-_LOGGED = set(metrics_log.COLUMNS)
+# Steps of the recent speed.
+_RECENT_STEPS = 100
 
 
 class Reporter:
@@ -71,7 +71,7 @@ class Reporter:
         self._stack.__exit__(*error)
 
     def hooks(self) -> dict[str, Callable | None]:
-        """What the step hands to TensorBoard from inside its graph; see TrainingStep."""
+        """Returns the hooks of TrainingStep that write to TensorBoard from inside its graph."""
         verbosity = self._summaries.verbosity
         return {
             "on_gradients": self._summaries.gradients if verbosity >= 2 else None,
@@ -79,11 +79,11 @@ class Reporter:
         }
 
     def due(self, previous: int, step: int) -> bool:
-        """Whether somebody will read the values of the steps in (previous, step]."""
+        """Returns whether the values of the steps in (previous, step] will be read."""
         return self._displays(previous, step) or self.logs(previous, step)
 
     def logs(self, previous: int, step: int) -> bool:
-        """Whether the steps in (previous, step] end with a row of metrics.csv and a summary."""
+        """Returns whether (previous, step] ends with a metrics.csv row and a summary."""
         every = self._report.save_summaries_steps or self._report.display_every
         return self._directory is not None and (previous == 0 or crosses(previous, step, every))
 
@@ -97,15 +97,15 @@ class Reporter:
         *,
         compiled: bool,
     ) -> None:
-        """Take note of a call: its steps, its seconds, and its values where they were asked for.
+        """Records a call: its steps, its seconds, and its values unless they were not requested.
 
-        A call that `compiled` its graph first says nothing about the speed.
+        A call that `compiled` its graph does not count in the speed.
         """
         warmup = self._run.plan.warmup_steps
         self._last_step = step
         if previous >= warmup and not compiled:
             self._speed.record(seconds, step - previous, waited)
-        recent = self._speed.report(since=max(0, self._speed.num_steps - 100))
+        recent = self._recent_speed()
         self._progress.update(step, recent.images_per_sec, recent.data_wait_share)
         if values is not None and self._displays(previous, step):
             self._print(
@@ -117,7 +117,7 @@ class Reporter:
             self._open_table()
 
     def logged_evaluation(self) -> dict | None:
-        """The last evaluation in metrics.csv, with the `global_step` it belongs to."""
+        """Returns the last evaluation in metrics.csv, with its `global_step`."""
         rows = metrics_log.read_rows(self._directory.metrics) if self._directory else []
         rows = [row for row in rows if "eval_top_1" in row]
         if not rows:
@@ -129,11 +129,8 @@ class Reporter:
         return {**values, "global_step": int(last["global_step"])}
 
     def reached(self, top_1: float | None) -> bool:
-        """Whether the last evaluation is as good as `--stop_at_top_1_accuracy` asks."""
+        """Returns whether the last evaluation reached `--stop_at_top_1_accuracy`."""
         return top_1 is not None and bool(self._evaluation) and self._evaluation["top_1"] >= top_1
-
-    def before_evaluation(self, step: int) -> None:
-        console.log(console.running_evaluation_line(step))
 
     def on_evaluation(self, step: int, result: dict) -> None:
         self._evaluation = {**result, "global_step": step}
@@ -149,12 +146,12 @@ class Reporter:
         curves.draw(self._directory.path)
 
     def sync(self) -> None:
-        """Have the disk hold what was reported, before a checkpoint that stands for it."""
+        """Flushes metrics.csv to the disk, before a checkpoint of the same step."""
         if self._log is not None:
             self._log.sync()
 
     def finish(self) -> dict:
-        """Close the run: totals, curves, run.json."""
+        """Closes the run: totals, curves, run.json."""
         speed = self._speed.report()
         if self._run.settings.evaluates:
             console.log(console.DONE_WITH_TRAINING)
@@ -168,12 +165,9 @@ class Reporter:
         if self._directory is not None:
             self._record.finish(result)
             curves.draw(self._directory.path)
-            console.log(*console.closing_lines(self._directory.path, result, self._averages))
+            decay = self._run.params.optimization.moving_average_decay
+            console.log(*console.closing_lines(self._directory.path, result, decay))
         return result
-
-    @property
-    def _averages(self) -> float | None:
-        return self._run.params.optimization.moving_average_decay
 
     def _displays(self, previous: int, step: int) -> bool:
         warmup = self._run.plan.warmup_steps
@@ -187,7 +181,7 @@ class Reporter:
         console.log(console.WARMED_UP, console.column_header(with_accuracy))
 
     def _print(self, step: int, values: dict, only_call: tuple[float, int] | None) -> None:
-        """One step line. A first call, which compiles, shows its own time; no later line does."""
+        """Prints a step line. Only a first call, which compiles, shows its own speed."""
         speed = self._speed
         if only_call is not None:
             speed = Speed(self._run.plan.global_batch)
@@ -198,15 +192,16 @@ class Reporter:
         console.log(console.step_line(step, speed.report(), values["total_loss"], *accuracy))
 
     def _write(self, step: int, values: dict) -> None:
-        # A network without an auxiliary classifier has no loss of it, rather than one of zero.
+        # Without an auxiliary classifier the cell stays empty.
         values = {
             **values,
             "epoch": self._epoch(),
             "aux_cross_entropy": values["aux_cross_entropy"] or None,
         }
         if self._log is not None:
-            self._log.append(step, **{n: v for n, v in values.items() if n in _LOGGED})
-        recent = self._speed.report(since=max(0, self._speed.num_steps - 100))
+            columns = metrics_log.COLUMNS
+            self._log.append(step, **{n: v for n, v in values.items() if n in columns})
+        recent = self._recent_speed()
         if not self._run.state.scales_loss:
             values["loss_scale"] = None
         if self._run.step.skip_nonfinite:
@@ -218,6 +213,9 @@ class Reporter:
             **values,
         )
         self._summaries.variables(step, self._run.state.variables)
+
+    def _recent_speed(self) -> SpeedReport:
+        return self._speed.report(since=max(0, self._speed.num_steps - _RECENT_STEPS))
 
     def _epoch(self) -> float:
         return self._run.plan.epoch_at(int(self._run.state.examples_seen))

@@ -1,4 +1,4 @@
-"""How fast steps are, by the formulas that tf_cnn_benchmarks publishes its figures with."""
+"""The speed of steps, by the formulas of tf_cnn_benchmarks' published figures."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-# The tick of time.perf_counter: no step takes less, whatever a clock says.
+# The resolution of time.perf_counter: no step is shorter.
 _SHORTEST_STEP_SECS = 1e-9
 # Scales a median absolute deviation to the standard deviation of a normal distribution.
 _NORMAL_CONSISTENCY = 1.4826
 
 
 class SpeedReport(NamedTuple):
-    """Speed over some steps of B images that took t seconds each; s = B / t.
+    """Speed over n steps of B images that took t seconds each; s = B / t. All NaN if n is 0.
 
-    images_per_sec: B / mean(t).
-    uncertainty: standard error of the mean, std(s) / sqrt(n), images/s.
-    jitter: 1.4826 * median(|s - median(s)|), images/s: the spread without its outliers.
-    data_wait_share: part of the time that went by waiting for data, 0..1.
-
-    All are NaN over no steps.
+    Attributes:
+        images_per_sec: B / mean(t).
+        uncertainty: standard error of the mean, std(s) / sqrt(n), images/s.
+        jitter: 1.4826 * median(|s - median(s)|), images/s: the spread without its outliers.
+        data_wait_share: share of the time spent waiting for data, 0..1.
     """
 
     images_per_sec: float
@@ -44,11 +43,11 @@ class Speed:
         return len(self._step_secs)
 
     def record(self, seconds: float, steps: int = 1, data_wait_secs: float = 0.0) -> None:
-        """Add `steps` steps that took `seconds` together, measured with time.perf_counter.
+        """Adds `steps` steps that took `seconds` together, measured with time.perf_counter.
 
         Args:
-          data_wait_secs: the part of `seconds` spent waiting for data. It may come from a clock
-            that is set back and forth: what lies outside 0..seconds is cut off.
+            data_wait_secs: the part of `seconds` spent waiting for data. It is clipped to
+                0..seconds, since it may come from a clock that was set back or forth.
         """
         step_secs = max(seconds / steps, _SHORTEST_STEP_SECS)
         wait_secs = min(max(data_wait_secs / steps, 0.0), step_secs)
@@ -56,7 +55,7 @@ class Speed:
         self._wait_secs.extend([wait_secs] * steps)
 
     def report(self, since: int = 0) -> SpeedReport:
-        """Speed over the steps recorded after the first `since`, all of them by default."""
+        """Computes the speed over the recorded steps, without the first `since`."""
         step_secs = np.array(self._step_secs[since:])
         if not step_secs.size:
             return SpeedReport(math.nan, math.nan, math.nan, math.nan)

@@ -1,12 +1,13 @@
 """Learning-rate schedules: pure functions of the step.
 
-A resumed run needs nothing but its step to go on with the same rates. Epochs are turned into steps
-with exact fractions, and rates are computed in float64 on the host, so that a boundary falls on
-the step that arithmetic says, not on a neighbor of it.
+A resumed run needs only its step to continue with the same rates. Epochs become steps by exact
+fractions, and rates are computed in float64 on the host, so that a boundary falls on the exact
+step and not on its neighbor.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -18,7 +19,6 @@ from benchmark_cnn.params.values import parse_piecewise_schedule
 from common.errors import UsageError
 
 Schedule = Callable[[tf.Tensor | int], tf.Tensor]  # any integer step -> float32
-_Rate = Callable[[tf.Tensor], tf.Tensor]  # int64 step -> float64
 
 
 def make_schedule(
@@ -29,23 +29,25 @@ def make_schedule(
     examples_per_epoch: int,
     total_steps: int,
 ) -> Schedule:
-    """The schedule that the learning-rate flags describe.
+    """Makes the schedule that the learning-rate flags describe.
+
+    With `learning_rate_base_batch=b`, rates (not the minimum and the end) are those of batch b and
+    are multiplied by global_batch / b (arXiv:1706.02677 section 2.1). During the warm-up the rate
+    is `initial * step / warm-up steps`, whatever the schedule (section 2.2 there).
 
     Args:
-      learning_rate_params: the flags, validated; `learning_rate=None` means the default.
-      default_learning_rate: the model's.
-      global_batch: examples of one update, over all towers and accumulated micro-batches.
-      examples_per_epoch: size of the training set.
-      total_steps: length of the run; cosine and polynomial end there.
+        learning_rate_params: the flags, validated; `learning_rate=None` means the default.
+        default_learning_rate: the model's.
+        global_batch: examples of one update, over all towers and accumulated micro-batches.
+        examples_per_epoch: size of the training set.
+        total_steps: length of the run; cosine and polynomial end there.
 
     Returns:
-      step (int, or int64 scalar; 0 for the first update) -> float32 scalar. With
-      `learning_rate_base_batch=b`, rates (not the minimum and the end) are those of batch b and
-      are multiplied by global_batch / b (arXiv:1706.02677 section 2.1). During the warm-up the rate
-      is `initial * step / warm-up steps`, whatever the schedule says (same paper, section 2.2).
+        A function from the step (int, or int64 scalar; 0 for the first update) to the learning
+        rate, a float32 scalar.
 
     Raises:
-      UsageError: `num_epochs_per_decay` is less than one step.
+        UsageError: `num_epochs_per_decay` is less than one step.
     """
     flags = learning_rate_params
 
@@ -55,9 +57,9 @@ def make_schedule(
     explicit, base_batch = flags.learning_rate, flags.learning_rate_base_batch
     scale = 1.0 if base_batch is None else global_batch / base_batch
     initial = scale * (default_learning_rate if explicit is None else explicit)
-    warmup_steps = steps(flags.num_learning_rate_warmup_epochs)
+    end, warmup_steps = flags.learning_rate_end, steps(flags.num_learning_rate_warmup_epochs)
     if flags.schedule == "constant":
-        rate = _constant(initial)
+        rate = functools.partial(_constant, initial=initial)
     elif flags.schedule == "exponential":
         decay_steps = steps(flags.num_epochs_per_decay)
         if decay_steps < 1:
@@ -66,27 +68,40 @@ def make_schedule(
                 f"epoch of {examples_per_epoch} examples has "
                 f"{examples_per_epoch / global_batch:g} steps of {global_batch}"
             )
-        factor = flags.learning_rate_decay_factor or 1.0
-        rate = _exponential(initial, decay_steps, factor, flags.minimum_learning_rate)
+        rate = functools.partial(
+            _exponential,
+            initial=initial,
+            decay_steps=decay_steps,
+            factor=flags.learning_rate_decay_factor or 1.0,
+            minimum=flags.minimum_learning_rate,
+        )
     elif flags.schedule == "piecewise":
         rates, epochs = parse_piecewise_schedule(flags.piecewise_learning_rate_schedule or "")
-        initial = scale * rates[0]
-        rate = _piecewise([scale * rate for rate in rates], [steps(epoch) for epoch in epochs])
+        rates, starts = [scale * rate for rate in rates], [steps(epoch) for epoch in epochs]
+        initial = rates[0]
+        rate = functools.partial(_piecewise, rates=rates, starts=starts)
     elif flags.schedule == "cosine":
-        rate = _cosine(initial, flags.learning_rate_end, total_steps)
+        rate = functools.partial(_cosine, initial=initial, end=end, total_steps=total_steps)
     else:
-        rate = _polynomial(
-            initial,
-            flags.learning_rate_end,
-            flags.learning_rate_power,
+        rate = functools.partial(
+            _polynomial,
+            initial=initial,
+            end=end,
+            power=flags.learning_rate_power,
             first=warmup_steps,
             last=total_steps,
         )
-    return _on_host(_with_warmup(rate, initial, warmup_steps))
+
+    def schedule(step: tf.Tensor | int) -> tf.Tensor:
+        with tf.device("CPU:0"):
+            step = tf.cast(step, tf.int64)
+            return tf.cast(_with_warmup(step, rate, initial, warmup_steps), tf.float32)
+
+    return schedule
 
 
 def _whole_steps(epochs: float, examples_per_epoch: int, global_batch: int) -> int:
-    """`int(epochs * examples / batch)` without rounding errors: 0.29 epochs of 100 steps are 29.
+    """Computes `int(epochs * examples / batch)` exactly: 0.29 epochs of 100 steps are 29 steps.
 
     The number of batches in an epoch is not rounded itself: 30 epochs of ImageNet at batch 256 are
     150136 steps, not 30 * 5004.
@@ -94,84 +109,63 @@ def _whole_steps(epochs: float, examples_per_epoch: int, global_batch: int) -> i
     return int(Fraction(str(epochs)) * examples_per_epoch / global_batch)
 
 
-def _constant(initial: float) -> _Rate:
-    return lambda step: tf.constant(initial, tf.float64)
+# Each rate takes the step, int64, and returns float64.
 
 
-def _exponential(initial: float, decay_steps: int, factor: float, minimum: float) -> _Rate:
-    """Times `factor` every `decay_steps`, never below the minimum.
+def _constant(step: tf.Tensor, *, initial: float) -> tf.Tensor:
+    return tf.constant(initial, tf.float64)
+
+
+def _exponential(
+    step: tf.Tensor, *, initial: float, decay_steps: int, factor: float, minimum: float
+) -> tf.Tensor:
+    """Multiplies by `factor` every `decay_steps`, down to the minimum.
 
     Decays are counted from step 0, warm-up included (the official EfficientNet recipe).
     """
-
-    def rate(step: tf.Tensor) -> tf.Tensor:
-        decays = tf.cast(step // decay_steps, tf.float64)
-        decayed = initial * tf.pow(tf.constant(factor, tf.float64), decays)
-        return tf.maximum(decayed, tf.constant(minimum, tf.float64))
-
-    return rate
+    decays = tf.cast(step // decay_steps, tf.float64)
+    decayed = initial * tf.pow(tf.constant(factor, tf.float64), decays)
+    return tf.maximum(decayed, tf.constant(minimum, tf.float64))
 
 
-def _piecewise(rates: Sequence[float], starts: Sequence[int]) -> _Rate:
-    """rates[i + 1] holds from step starts[i] on.
+def _piecewise(step: tf.Tensor, *, rates: Sequence[float], starts: Sequence[int]) -> tf.Tensor:
+    """Returns rates[i + 1] from step starts[i].
 
-    tf_cnn_benchmarks' rule: its boundary is starts[i] - 1, up to which, included, rates[i] holds.
+    This is tf_cnn_benchmarks' rule, whose last step of rates[i] is its boundary starts[i] - 1.
     """
-
-    def rate(step: tf.Tensor) -> tf.Tensor:
-        passed = tf.reduce_sum(tf.cast(step >= tf.constant(starts, tf.int64), tf.int32))
-        return tf.gather(tf.constant(rates, tf.float64), passed)
-
-    return rate
+    passed = tf.reduce_sum(tf.cast(step >= tf.constant(starts, tf.int64), tf.int32))
+    return tf.gather(tf.constant(rates, tf.float64), passed)
 
 
-def _cosine(initial: float, end: float, total_steps: int) -> _Rate:
-    """Half a cosine from `initial` at step 0 to `end` at `total_steps` (arXiv:1608.03983).
+def _cosine(step: tf.Tensor, *, initial: float, end: float, total_steps: int) -> tf.Tensor:
+    """Follows half a cosine from step 0 to `total_steps` (arXiv:1608.03983).
 
-    The warm-up covers its beginning, it does not delay it (the official EfficientNet code).
+    The warm-up replaces its beginning and does not delay it (the official EfficientNet code).
     """
-
-    def rate(step: tf.Tensor) -> tf.Tensor:
-        progress = _progress(step, 0, total_steps)
-        return end + (initial - end) * 0.5 * (1.0 + tf.cos(math.pi * progress))
-
-    return rate
+    progress = _progress(step, 0, total_steps)
+    return end + (initial - end) * 0.5 * (1.0 + tf.cos(math.pi * progress))
 
 
-def _polynomial(initial: float, end: float, power: float, *, first: int, last: int) -> _Rate:
-    """From `initial` at step `first`, the end of the warm-up, to `end` at `last` (LARS recipes)."""
-
-    def rate(step: tf.Tensor) -> tf.Tensor:
-        remaining = 1.0 - _progress(step, first, last)
-        return end + (initial - end) * tf.pow(remaining, tf.constant(power, tf.float64))
-
-    return rate
+def _polynomial(
+    step: tf.Tensor, *, initial: float, end: float, power: float, first: int, last: int
+) -> tf.Tensor:
+    """Falls from step `first`, the end of the warm-up, to `last` (LARS recipes)."""
+    remaining = 1.0 - _progress(step, first, last)
+    return end + (initial - end) * tf.pow(remaining, tf.constant(power, tf.float64))
 
 
 def _progress(step: tf.Tensor, first: int, last: int) -> tf.Tensor:
-    """How far `step` is on the way from `first` to `last`, in 0..1."""
-    # A short trial run may end within the warm-up: what comes after it is then never asked for.
+    """Returns the position of `step` between `first` and `last`, in 0..1."""
+    # A short trial run may end within the warm-up; the rate after it is then never used.
     span = max(last - first, 1)
     return tf.cast(tf.clip_by_value(step - first, 0, span), tf.float64) / float(span)
 
 
-def _with_warmup(rate: _Rate, initial: float, warmup_steps: int) -> _Rate:
-    """Linear from 0 at step 0, reaching `initial` at step `warmup_steps`."""
+def _with_warmup(
+    step: tf.Tensor, rate: Callable[[tf.Tensor], tf.Tensor], initial: float, warmup_steps: int
+) -> tf.Tensor:
+    """Rises linearly from 0 at step 0 to `initial` at step `warmup_steps`, then follows `rate`."""
     if warmup_steps == 0:
-        return rate
-
-    def warmed(step: tf.Tensor) -> tf.Tensor:
-        rising = initial * tf.cast(step, tf.float64) / float(warmup_steps)
-        return tf.where(step < warmup_steps, rising, rate(step))
-
-    return warmed
-
-
-def _on_host(rate: _Rate) -> Schedule:
-    """Takes any integer step, computes on the host's CPU and hands out float32."""
-
-    def schedule(step: tf.Tensor | int) -> tf.Tensor:
-        with tf.device("CPU:0"):
-            return tf.cast(rate(tf.cast(step, tf.int64)), tf.float32)
-
-    return schedule
+        return rate(step)
+    rising = initial * tf.cast(step, tf.float64) / float(warmup_steps)
+    return tf.where(step < warmup_steps, rising, rate(step))

@@ -1,15 +1,15 @@
-"""TF1's optimizers on TensorFlow's fused update kernels: one kernel for each variable.
+"""TF1's optimizers on TensorFlow's fused update kernels, one kernel per variable.
 
-Arithmetic and slot names are those of `tf.compat.v1.train`, so that published recipes mean what
-they meant and checkpoints hold the slots TF1 wrote (`<variable>/Momentum`, `<variable>/RMSProp`).
-Keras 3 differs: its RMSprop starts the accumulator at zero, its Adam places epsilon elsewhere.
+Arithmetic and slot names are those of `tf.compat.v1.train`, so that published recipes keep their
+meaning and checkpoints hold TF1's slots (`<variable>/Momentum`, `<variable>/RMSProp`). Keras 3
+differs: its RMSprop starts the accumulator at zero, and its Adam places epsilon elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -17,15 +17,16 @@ from benchmark_cnn.params.training_params import OptimizationParams
 from common.errors import UsageError
 
 
-class Optimizer(Protocol):
-    """What the engine needs of an optimizer.
+class Optimizer:
+    """Updates a variable by its gradient.
 
-    slots: name of each slot (the suffix of its checkpoint name) -> the value it is filled with.
-    includes_weight_decay: the optimizer decays weights itself; the loss then must not.
+    Attributes:
+        slots: name of each slot (the suffix of its checkpoint name) -> the value it is filled with.
+        includes_weight_decay: whether the optimizer decays weights itself.
     """
 
-    slots: ClassVar[Mapping[str, float]]
-    includes_weight_decay: ClassVar[bool]
+    slots: ClassVar[Mapping[str, float]] = {}
+    includes_weight_decay: ClassVar[bool] = False
 
     def apply(
         self,
@@ -40,21 +41,21 @@ class Optimizer(Protocol):
         """Updates the variable and its slots in place.
 
         Args:
-          variable: float32 resource variable on one device.
-          gradient: float32, dense, the variable's shape; reduced, unscaled and clipped.
-          slots: slot name -> float32 resource variable, shape and device of `variable`.
-          learning_rate: float32 scalar.
-          step: int64 scalar, the updates made before this one: 0 for the first.
-          decayed: weight decay applies to this variable.
+            variable: float32 resource variable on one device.
+            gradient: float32, dense, the variable's shape; reduced, unscaled and clipped.
+            slots: slot name -> float32 resource variable, shape and device of `variable`.
+            learning_rate: float32 scalar.
+            step: int64 scalar, the updates made before this one: 0 for the first.
+            decayed: whether weight decay applies to this variable.
         """
-        ...
+        raise NotImplementedError
 
 
 def make_optimizer(optimization: OptimizationParams) -> Optimizer:
-    """The optimizer that the optimization flags describe.
+    """Makes the optimizer that the optimization flags describe.
 
     Raises:
-      UsageError: no optimizer has that name.
+        UsageError: no optimizer has that name.
     """
     flags = optimization
     if flags.optimizer == "sgd":
@@ -75,9 +76,9 @@ def make_optimizer(optimization: OptimizationParams) -> Optimizer:
 def decay_decoupled(
     variable: tf.Variable, *, weight_decay: float, learning_rate: tf.Tensor
 ) -> tf.Operation:
-    """`variable -= learning_rate * weight_decay * variable` (arXiv:1711.05101, algorithms 1 and 2).
+    """Applies `variable -= learning_rate * weight_decay * variable` (arXiv:1711.05101).
 
-    Run before `apply`: the sum of both steps is then taken at the old weights, as in the paper.
+    Call it before `apply`, so that both steps start from the old weights, as in the paper.
     """
     return tf.raw_ops.ResourceApplyGradientDescent(
         var=variable.handle, alpha=learning_rate * weight_decay, delta=variable.read_value()
@@ -85,11 +86,8 @@ def decay_decoupled(
 
 
 @dataclass(frozen=True)
-class GradientDescent:
+class GradientDescent(Optimizer):
     """`variable -= learning_rate * gradient`; no momentum."""
-
-    slots: ClassVar[Mapping[str, float]] = {}
-    includes_weight_decay: ClassVar[bool] = False
 
     def apply(self, variable, gradient, slots, *, learning_rate, step, decayed) -> tf.Operation:
         return tf.raw_ops.ResourceApplyGradientDescent(
@@ -98,14 +96,13 @@ class GradientDescent:
 
 
 @dataclass(frozen=True)
-class Momentum:
+class Momentum(Optimizer):
     """`m = momentum * m + g; variable -= lr * m`, or with Nesterov `lr * (g + momentum * m)`."""
 
     momentum: float
     nesterov: bool
 
     slots: ClassVar[Mapping[str, float]] = {"Momentum": 0.0}
-    includes_weight_decay: ClassVar[bool] = False
 
     def apply(self, variable, gradient, slots, *, learning_rate, step, decayed) -> tf.Operation:
         return tf.raw_ops.ResourceApplyMomentum(
@@ -119,7 +116,7 @@ class Momentum:
 
 
 @dataclass(frozen=True)
-class RMSProp:
+class RMSProp(Optimizer):
     """`s = d*s + (1-d)*g^2; m = momentum*m + lr * g / sqrt(s + epsilon); variable -= m`.
 
     The mean square s starts at one, epsilon is inside the root and the learning rate inside the
@@ -131,7 +128,6 @@ class RMSProp:
     epsilon: float
 
     slots: ClassVar[Mapping[str, float]] = {"RMSProp": 1.0, "RMSProp_1": 0.0}
-    includes_weight_decay: ClassVar[bool] = False
 
     def apply(self, variable, gradient, slots, *, learning_rate, step, decayed) -> tf.Operation:
         return tf.raw_ops.ResourceApplyRMSProp(
@@ -147,11 +143,11 @@ class RMSProp:
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Optimizer):
     """Adam (arXiv:1412.6980) in the form before its section 2.1, with "epsilon hat".
 
     `variable -= lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon)`, t = step + 1.
-    The powers come from the step: nothing beside the slots needs to be saved.
+    The powers are computed from the step, so only the slots need to be saved.
     """
 
     beta1: float
@@ -159,7 +155,6 @@ class Adam:
     epsilon: float
 
     slots: ClassVar[Mapping[str, float]] = {"Adam": 0.0, "Adam_1": 0.0}
-    includes_weight_decay: ClassVar[bool] = False
 
     def apply(self, variable, gradient, slots, *, learning_rate, step, decayed) -> tf.Operation:
         return tf.raw_ops.ResourceApplyAdam(
@@ -177,12 +172,12 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class LARS:
+class LARS(Optimizer):
     """Layer-wise adaptive rate scaling (arXiv:1708.03888), the variant of the TPU ResNet code.
 
     For a decayed variable w the gradient becomes `g + weight_decay * w` and the learning rate is
     multiplied by `eeta * |w| / (|g| + weight_decay * |w| + epsilon)`, or by 1 where |w| or |g| is
-    zero. Others keep gradient and rate. Both then go through
+    zero. Other variables keep gradient and rate. The update is
     `m = momentum * m + rate * gradient; variable -= m`, never Nesterov.
     """
 
@@ -217,6 +212,6 @@ class LARS:
 
 
 def _power(beta: float, step: tf.Tensor) -> tf.Tensor:
-    """`beta^(step + 1)`, in float64 until the end: in float32 beta itself would be rounded."""
+    """Computes `beta^(step + 1)` in float64, since float32 would round beta; returns float32."""
     exponent = tf.cast(step, tf.float64) + 1.0
     return tf.cast(tf.pow(tf.constant(beta, tf.float64), exponent), tf.float32)

@@ -1,4 +1,4 @@
-"""Several training steps in one call into TensorFlow, so that Python is not on the path."""
+"""Runs several training steps per call into TensorFlow, which takes Python off the path."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from benchmark_cnn.step.training_step import REPORT, TrainingStep
 
-# TensorFlow takes it for a mistake when graphs together call an iterator's next more than 32 times,
-# and a run has two graphs: of one step and of several.
+# TensorFlow rejects more than 32 calls of an iterator's `next` in all graphs together; a run has two
+# graphs, of one step and of several.
 _MAXIMUM_CALLS = 16
 
 
@@ -17,8 +17,8 @@ class StepLoop:
     """Runs training steps by one of two graphs: of a single step, and of several.
 
     Args:
-      single: (report bool, summarize bool) -> (report, seconds waited for data).
-      several: (number of steps int32, report, summarize) -> (last report, seconds waited).
+        single: (report bool, summarize bool) -> (report, seconds waited for data).
+        several: (number of steps int32, report, summarize) -> (last report, seconds waited).
     """
 
     def __init__(self, single: Callable, several: Callable):
@@ -26,22 +26,21 @@ class StepLoop:
         self._compiled: set[Callable] = set()
 
     def compiles(self, num_steps: int) -> bool:
-        """Whether the next call, of `num_steps`, is the first of its graph: it takes far longer."""
+        """Returns whether a call of `num_steps` would compile its graph, which takes far longer."""
         return self._graph(num_steps) not in self._compiled
 
     def __call__(
         self, num_steps: int, report: bool, summarize: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Run `num_steps` steps.
+        """Runs `num_steps` steps.
 
         Args:
-          report: whether the caller will read the values of the last one.
-          summarize: whether the last one calls its hooks.
+            report: whether the caller will read the values of the last step.
+            summarize: whether the last step calls its hooks.
 
         Returns:
-          float32 [len(REPORT)], and the seconds waited for data, float64: those between a step
-          asking for its batch and having it, measured inside the graph. Prefetched batches come at
-          once.
+            The values, float32 [len(REPORT)], and the seconds that steps waited for their batches,
+            float64, measured inside the graph. Prefetched batches arrive at once.
         """
         graph = self._graph(num_steps)
         self._compiled.add(graph)
@@ -53,7 +52,7 @@ class StepLoop:
 
 
 def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) -> StepLoop:
-    """The loop of `step` over `batches`, of which each step takes `micro_batches`."""
+    """Makes the loop of `step` over `batches`, of which each step takes `micro_batches`."""
 
     def take():
         return next(batches)
@@ -62,7 +61,6 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
         take = tf.function(take, autograph=False)
 
     def one(report, summarize):
-        # In float64 seconds since 1970, read when TensorFlow gets there.
         asked = tf.timestamp()
         with tf.control_dependencies([asked]):
             batch = tuple(take() for _ in range(micro_batches))
