@@ -36,7 +36,7 @@ def evaluate(argv: Sequence[str]) -> None:
     if parsed.params.checkpoint.pretrained:
         parsed, run = _published(parsed)
     else:
-        run = waiting.parameters(parsed.params, parsed.typed)
+        run = waiting.load_run_params(parsed.params, parsed.typed)
     params = command_line.evaluation_params(parsed, run if run is not None else parsed.params)
     data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "validation")
     with process.without_chatter():

@@ -89,7 +89,6 @@ def _checkpoints_to_evaluate(params: Params, stop: StopSignal) -> Iterator[str]:
             prefix = waiting.wait_for_new_checkpoint(
                 train_dir,
                 step,
-                timeout_secs=None,
                 poll_secs=flags.eval_interval_secs,
                 should_stop=lambda: bool(stop.requested),
             )

@@ -46,15 +46,9 @@ def set_up(
         is_kept=params.checkpoint.train_dir is not None,
     )
     mode = "training + evaluation" if settings.evaluates else "training"
+    mode = "forward only" if params.run.forward_only else mode
     console.log(
-        *console.header_lines(
-            params,
-            spec,
-            dataset,
-            run_devices,
-            plan,
-            mode="forward only" if params.run.forward_only else mode,
-        ),
+        *console.header_lines(params, spec, dataset, run_devices, plan, mode=mode),
         console.GENERATING_TRAINING_MODEL,
     )
     network = build_network(params, spec, dataset, manager, settings)
@@ -70,7 +64,6 @@ def set_up(
     tower = Tower(
         network,
         loss or losses.classification_loss(optimization.label_smoothing),
-        # Augmentation is for training; it is no part of the forward pass that is measured.
         augment=None if params.run.forward_only else dataset.batch_augmentation,
         xla_compile=params.hardware.xla_compile,
         forward_only=params.run.forward_only,

@@ -7,10 +7,10 @@ step and not on its neighbor.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 
 import tensorflow as tf
 
@@ -59,7 +59,7 @@ def make_schedule(
     initial = scale * (default_learning_rate if explicit is None else explicit)
     end, warmup_steps = flags.learning_rate_end, steps(flags.num_learning_rate_warmup_epochs)
     if flags.schedule == "constant":
-        rate = functools.partial(_constant, initial=initial)
+        rate = partial(_constant, initial=initial)
     elif flags.schedule == "exponential":
         decay_steps = steps(flags.num_epochs_per_decay)
         if decay_steps < 1:
@@ -68,36 +68,20 @@ def make_schedule(
                 f"epoch of {examples_per_epoch} examples has "
                 f"{examples_per_epoch / global_batch:g} steps of {global_batch}"
             )
-        rate = functools.partial(
-            _exponential,
-            initial=initial,
-            decay_steps=decay_steps,
-            factor=flags.learning_rate_decay_factor or 1.0,
-            minimum=flags.minimum_learning_rate,
-        )
+        factor, minimum = flags.learning_rate_decay_factor or 1.0, flags.minimum_learning_rate
+        decays = {"decay_steps": decay_steps, "factor": factor, "minimum": minimum}
+        rate = partial(_exponential, initial=initial, **decays)
     elif flags.schedule == "piecewise":
         rates, epochs = parse_piecewise_schedule(flags.piecewise_learning_rate_schedule or "")
-        rates, starts = [scale * rate for rate in rates], [steps(epoch) for epoch in epochs]
+        rates = [scale * rate for rate in rates]
         initial = rates[0]
-        rate = functools.partial(_piecewise, rates=rates, starts=starts)
+        rate = partial(_piecewise, rates=rates, starts=[steps(epoch) for epoch in epochs])
     elif flags.schedule == "cosine":
-        rate = functools.partial(_cosine, initial=initial, end=end, total_steps=total_steps)
+        rate = partial(_cosine, initial=initial, end=end, total_steps=total_steps)
     else:
-        rate = functools.partial(
-            _polynomial,
-            initial=initial,
-            end=end,
-            power=flags.learning_rate_power,
-            first=warmup_steps,
-            last=total_steps,
-        )
-
-    def schedule(step: tf.Tensor | int) -> tf.Tensor:
-        with tf.device("CPU:0"):
-            step = tf.cast(step, tf.int64)
-            return tf.cast(_with_warmup(step, rate, initial, warmup_steps), tf.float32)
-
-    return schedule
+        way = {"power": flags.learning_rate_power, "first": warmup_steps, "last": total_steps}
+        rate = partial(_polynomial, initial=initial, end=end, **way)
+    return partial(_on_host, rate=rate, initial=initial, warmup_steps=warmup_steps)
 
 
 def _whole_steps(epochs: float, examples_per_epoch: int, global_batch: int) -> int:
@@ -161,11 +145,14 @@ def _progress(step: tf.Tensor, first: int, last: int) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(step - first, 0, span), tf.float64) / float(span)
 
 
-def _with_warmup(
-    step: tf.Tensor, rate: Callable[[tf.Tensor], tf.Tensor], initial: float, warmup_steps: int
+def _on_host(
+    step: tf.Tensor | int, *, rate: Callable, initial: float, warmup_steps: int
 ) -> tf.Tensor:
-    """Rises linearly from 0 at step 0 to `initial` at step `warmup_steps`, then follows `rate`."""
-    if warmup_steps == 0:
-        return rate(step)
-    rising = initial * tf.cast(step, tf.float64) / float(warmup_steps)
-    return tf.where(step < warmup_steps, rising, rate(step))
+    """Rises linearly from 0 at step 0 to `initial` at `warmup_steps`, then follows `rate`."""
+    with tf.device("CPU:0"):
+        step = tf.cast(step, tf.int64)
+        value = rate(step)
+        if warmup_steps:
+            rising = initial * tf.cast(step, tf.float64) / float(warmup_steps)
+            value = tf.where(step < warmup_steps, rising, value)
+        return tf.cast(value, tf.float32)

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from benchmark_cnn.step.training_step import REPORT, TrainingStep
 
-# TensorFlow rejects more than 32 calls of an iterator's `next` in all graphs together; a run has two
-# graphs, of one step and of several.
+# TensorFlow rejects more than 32 calls of `next` in all graphs together, and there are
+# two graphs.
 _MAXIMUM_CALLS = 16
 
 

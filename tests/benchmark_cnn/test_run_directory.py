@@ -182,45 +182,48 @@ class TestOpen:
             assert os.listdir(directory) == []
 
 
+def wait(directory, after_step, *, looks):
+    """Looks so many times, or less often if there is a checkpoint."""
+    asked = iter([False] * looks + [True])
+    return wait_for_new_checkpoint(
+        directory, after_step, poll_secs=0.02, should_stop=lambda: next(asked)
+    )
+
+
 class TestWait:
-    def test_it_answers_a_checkpoint_that_appears_later(self, tmp_path):
+    def test_it_returns_a_checkpoint_that_appears_later(self, tmp_path):
         directory = tmp_path / "run"
         writer = threading.Timer(0.3, save, (directory, 2))
         writer.start()
-        found = wait_for_new_checkpoint(directory, None, timeout_secs=30, poll_secs=0.02)
+        found = wait(directory, None, looks=1500)
         writer.join()
         assert found == str(directory / "model.ckpt-2")
 
-    def test_the_same_one_is_never_answered_twice(self, tmp_path):
+    def test_the_same_one_is_never_returned_twice(self, tmp_path):
         save(tmp_path, 2)
-        first = wait_for_new_checkpoint(tmp_path, None, timeout_secs=0)
+        first = wait(tmp_path, None, looks=1)
         assert first == str(tmp_path / "model.ckpt-2")
-        step = store.global_step(first)
         save(tmp_path, 2, value=5.0)
-        started = time.monotonic()
-        assert wait_for_new_checkpoint(tmp_path, step, timeout_secs=0.2, poll_secs=0.05) is None
-        assert 0.2 <= time.monotonic() - started < 5
+        assert wait(tmp_path, store.global_step(first), looks=5) is None
 
-    def test_the_newest_is_answered(self, tmp_path):
+    def test_the_newest_is_returned(self, tmp_path):
         for step in (8, 9, 10):
             save(tmp_path, step)
-        found = wait_for_new_checkpoint(tmp_path, 8, timeout_secs=0)
-        assert found == str(tmp_path / "model.ckpt-10")
+        assert wait(tmp_path, 8, looks=1) == str(tmp_path / "model.ckpt-10")
 
-    def test_a_damaged_one_is_passed_over_with_one_warning(self, tmp_path, caplog):
+    def test_a_damaged_one_is_skipped_with_one_warning(self, tmp_path, caplog):
         for step in (2, 4):
             save(tmp_path, step)
         flip_byte(tmp_path / "model.ckpt-4.data-00000-of-00001")
-        found = wait_for_new_checkpoint(tmp_path, None, timeout_secs=0)
-        assert found == str(tmp_path / "model.ckpt-2")
+        assert wait(tmp_path, None, looks=1) == str(tmp_path / "model.ckpt-2")
         caplog.clear()
-        assert wait_for_new_checkpoint(tmp_path, 2, timeout_secs=0.2, poll_secs=0.02) is None
+        assert wait(tmp_path, 2, looks=5) is None
         assert caplog.text.count("model.ckpt-4 is damaged and skipped") == 1
 
     def test_it_can_be_stopped(self, tmp_path):
         looks = iter([False, False, True])
         found = wait_for_new_checkpoint(
-            tmp_path, None, timeout_secs=None, poll_secs=0.01, should_stop=lambda: next(looks)
+            tmp_path, None, poll_secs=0.01, should_stop=lambda: next(looks)
         )
         assert found is None
         assert next(looks, "used up") == "used up"
@@ -229,7 +232,7 @@ class TestWait:
         asked = iter([False, True])
         started = time.monotonic()
         found = wait_for_new_checkpoint(
-            tmp_path, None, timeout_secs=None, poll_secs=600, should_stop=lambda: next(asked)
+            tmp_path, None, poll_secs=600, should_stop=lambda: next(asked)
         )
         assert found is None
         assert time.monotonic() - started < 60
