@@ -1,8 +1,8 @@
-"""What the layers of a network need to know of the call they run in.
+"""The state of one call of a network, for its layers.
 
-A network call sets a forward pass; inside it, random layers take their seed from it and batch norm
-reports its moving statistics to it instead of assigning them. It is kept per thread, because the
-towers of a MirroredStrategy are traced in threads of their own.
+Inside a call, random layers take their seed from the forward pass, and batch norm reports its
+moving statistics to it instead of assigning them. Each thread has its own, because a
+MirroredStrategy traces each tower in a thread of its own.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ import tensorflow as tf
 class ForwardPass:
     """One call of a network on one tower.
 
-    `statistics` holds, by identity of the variable, the value it would take after this batch.
+    Attributes:
+        statistics: id of a moving statistic -> its value after this batch.
     """
 
     seed: tf.Tensor | None
     statistics: dict[int, tf.Tensor] = field(default_factory=dict)
 
     def layer_seed(self, layer_name: str) -> tf.Tensor:
-        """The int32 [2] seed of one layer; ValueError where the call was given none."""
+        """Returns the seed of one layer, int32 [2]; raises ValueError if the call has none."""
         if self.seed is None:
             raise ValueError(
                 f"layer {layer_name!r} is random in training: the network call needs a seed"
@@ -47,9 +48,9 @@ class ForwardPass:
 
 
 def name_hash(layer_name: str) -> tuple[int, int]:
-    """Two int32 words that depend on the name alone, in every process (Python's hash() does not).
+    """Returns two int32 words that are the same in every process, unlike Python's hash().
 
-    Two words, so that no two layers can share a mask at neighboring steps or towers.
+    One word would let two layers share a mask at neighboring steps or towers.
     """
     words = (zlib.crc32(layer_name.encode()), zlib.crc32(b"second word of " + layer_name.encode()))
     first, second = (word - (1 << 32) if word >= 1 << 31 else word for word in words)
@@ -60,13 +61,13 @@ _thread = threading.local()
 
 
 def current() -> ForwardPass | None:
-    """The forward pass of this thread; None outside a network call, as in plain Keras use."""
+    """Returns the forward pass of this thread; None outside a network call."""
     return getattr(_thread, "forward_pass", None)
 
 
 @contextlib.contextmanager
 def forward_pass(seed: tf.Tensor | None) -> Iterator[ForwardPass]:
-    """Makes a new forward pass the current one of this thread, for the length of a `with`."""
+    """Makes a new forward pass the current one of this thread inside a `with` block."""
     outer = current()
     _thread.forward_pass = ForwardPass(seed)
     try:

@@ -1,4 +1,4 @@
-"""Makes the layers of one network, so that dtype, layout and batch norm are said once."""
+"""Makes the layers of one network, so that its dtype, layout and batch norm are set once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from models.layers.batch_norm import FusedBatchNorm
 from models.layers.depthwise_convolution import DepthwiseConvolution
 from models.layers.dropout import Dropout, StochasticDepth
 from models.layers.layout import channel_axis, keras_data_format
-from models.layers.pixel_normalization import PixelNormalization
+from models.layers.pixel_normalization import PixelNormalization, PixelRange
 from models.layers.residual import ZeroPaddedShortcut
 
 
 @dataclass(frozen=True)
 class LayerFactory:
-    """Variables and heads are float32; convolutions, batch norm and activations run in `dtype`.
+    """Makes Keras layers that compute in `dtype`; variables and classifiers are float32.
 
-    Layer names hold dots where checkpoint names hold slashes (see models/network.py).
+    A dot in a layer's name is a slash in the checkpoint's names (see models/network.py).
     """
 
     dtype: str
@@ -31,17 +31,17 @@ class LayerFactory:
 
     @property
     def policy(self) -> str:
-        """The Keras dtype policy: float32 variables, computation in `dtype`."""
+        """Returns the Keras dtype policy: float32 variables, computation in `dtype`."""
         return "float32" if self.dtype == "float32" else f"mixed_{self.dtype}"
 
     @property
     def data_format(self) -> str:
-        """The layout in Keras' words."""
+        """Returns the layout as Keras names it."""
         return keras_data_format(self.layout)
 
-    def pixels(self, images: Any, *, mean: Any, std: Any) -> Any:
-        """Normalized images [B, H, W, 3] in `dtype`, transposed where the layout is NCHW."""
-        normalize = PixelNormalization(mean, std, output_dtype=self.dtype, name="pixels")
+    def pixels(self, images: Any, pixel_range: PixelRange) -> Any:
+        """Normalizes images [B, H, W, 3] to `dtype`, and transposes them if the layout is NCHW."""
+        normalize = PixelNormalization(*pixel_range, output_dtype=self.dtype, name="pixels")
         normalized = normalize(images)
         if self.layout == "NHWC":
             return normalized
@@ -99,7 +99,7 @@ class LayerFactory:
         return keras.layers.Add(dtype=self.policy, name=name)
 
     def concatenate(self, name: str) -> keras.layers.Layer:
-        """Joins the channels of a list of inputs."""
+        """Returns a layer that joins the channels of a list of inputs."""
         return keras.layers.Concatenate(
             axis=channel_axis(self.data_format), dtype=self.policy, name=name
         )
@@ -138,14 +138,10 @@ class LayerFactory:
         return keras.layers.Flatten(data_format=self.data_format, dtype=self.policy, name=name)
 
     def hidden(self, name: str, units: int) -> keras.layers.Layer:
-        """A dense layer with ReLU."""
+        """Returns a dense layer with ReLU."""
         initializer: Any = "he_normal"
         return keras.layers.Dense(
-            units,
-            activation="relu",
-            kernel_initializer=initializer,
-            dtype=self.policy,
-            name=name,
+            units, "relu", kernel_initializer=initializer, dtype=self.policy, name=name
         )
 
     def classifier(
@@ -155,13 +151,9 @@ class LayerFactory:
         initializer: Any = "glorot_uniform",
         activation: Any = None,
     ) -> keras.layers.Layer:
-        """The dense layer that makes the logits, float32 whatever comes in."""
+        """Returns the dense layer of the logits, which computes in float32."""
         return keras.layers.Dense(
-            num_classes,
-            activation=activation,
-            kernel_initializer=initializer,
-            dtype="float32",
-            name=name,
+            num_classes, activation, kernel_initializer=initializer, dtype="float32", name=name
         )
 
     def stochastic_depth(self, name: str, keep_probability: float) -> keras.layers.Layer:
@@ -174,3 +166,8 @@ class LayerFactory:
         # An initializer of Keras 3 returns the same values at every call: each layer gets its own.
         initializer: Any = keras.initializers.get(self.kernel_initializer)
         return initializer.clone()
+
+
+def fan_out_normal() -> keras.initializers.Initializer:
+    """Returns a normal initializer of std sqrt(2 / fan_out), not truncated."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")

@@ -1,8 +1,6 @@
-"""One entry of the registry: a network's name, its defaults and where its builder is.
+"""What the registry holds of a network, and the configuration that its builder is given.
 
-Flag parsing reads this module, so it imports no TensorFlow.
-
-The check that a network can be built for images of some size.
+Flag parsing imports this module, so it imports TensorFlow only when a network is built.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UsageError
 
 if TYPE_CHECKING:
+    from models.layer_factory import LayerFactory
     from models.network import Network
 
 
@@ -23,17 +22,18 @@ DATA_FORMATS = ("NHWC", "NCHW")
 
 
 class NetworkOptionError(UsageError, ValueError):
-    """A value that the network cannot be built with; the message is one line."""
+    """The network cannot be built with this value; the message is one line."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One network: its name, its defaults and where its builder is.
+    """A registered network: its name, its defaults and its builder.
 
-    `batch_size` is per tower and `learning_rate` belongs to that batch on one tower. `builder` is
-    called with (name, num_classes, image_size, dtype, data_format, sync_batch_norm) and `options`,
-    all by keyword. With `background_class` the network has one output more, class 0, that no label
-    uses.
+    Attributes:
+        batch_size: images per tower.
+        learning_rate: for that batch on one tower.
+        builder: "module:function", called as `build(config: BuildConfig, **options)`.
+        background_class: whether the network has one more output, class 0, which no label uses.
     """
 
     name: str
@@ -53,9 +53,10 @@ class ModelSpec:
         data_format: str = "NHWC",
         sync_batch_norm: bool = False,
     ) -> Network:
-        """Creates the network's variables; call it inside `strategy.scope()`.
+        """Creates the network and its variables; call it inside `strategy.scope()`.
 
-        Raises NetworkOptionError where a value is not one that the network can be built with.
+        Raises:
+            NetworkOptionError: the network cannot be built with one of these values.
         """
         _check_choice("dtype", dtype, DTYPES)
         _check_choice("data_format", data_format, DATA_FORMATS)
@@ -63,16 +64,16 @@ class ModelSpec:
             raise NetworkOptionError(f"num_classes must be at least 1, got {num_classes}")
         module, function = self.builder.split(":")
         build = getattr(importlib.import_module(module), function)
-        return build(
+        config = BuildConfig(
             name=self.name,
             num_classes=num_classes + int(self.background_class),
-            background_class=self.background_class,
             image_size=image_size,
             dtype=dtype,
             data_format=data_format,
             sync_batch_norm=sync_batch_norm,
-            **self.options,
+            background_class=self.background_class,
         )
+        return build(config, **self.options)
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
@@ -80,10 +81,58 @@ def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
         raise NetworkOptionError(f"{what} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def check_image_size(name: str, image_size: int, minimum: int) -> None:
-    """Raises NetworkOptionError where images with sides of so many pixels are too small."""
-    if image_size < minimum:
-        raise NetworkOptionError(
-            f"{name} needs images of at least {minimum} x {minimum} pixels, "
-            f"got image_size={image_size}"
+@dataclass(frozen=True)
+class BuildConfig:
+    """The choices that every builder is given, with helpers for what builders do with them.
+
+    Attributes:
+        name: also the first part of the names of variables, unless a builder says otherwise.
+        num_classes: outputs of the network, including the background class.
+        image_size: height and width in pixels.
+        dtype: of the computation; one of DTYPES. Variables are float32.
+        data_format: one of DATA_FORMATS.
+    """
+
+    name: str
+    num_classes: int
+    image_size: int
+    dtype: str = "float32"
+    data_format: str = "NHWC"
+    sync_batch_norm: bool = False
+    background_class: bool = False
+
+    def check(self, *, minimum_image_size: int, nhwc_only: bool = False) -> None:
+        """Raises NetworkOptionError for images that are too small and for an unsupported layout."""
+        if self.image_size < minimum_image_size:
+            raise NetworkOptionError(
+                f"{self.name} needs images of at least {minimum_image_size} x {minimum_image_size} "
+                f"pixels, got image_size={self.image_size}"
+            )
+        if nhwc_only and self.data_format != "NHWC":
+            raise NetworkOptionError(f"{self.name} supports NHWC only: leave data_format out")
+
+    def layers(self, **options: Any) -> LayerFactory:
+        """Returns a factory of layers; `options` are the further fields of LayerFactory."""
+        from models.layer_factory import LayerFactory
+
+        return LayerFactory(
+            dtype=self.dtype,
+            layout=self.data_format,
+            sync_batch_norm=self.sync_batch_norm,
+            **options,
+        )
+
+    def network(self, images: Any, logits: Any, *, scope: str | None = None) -> Network:
+        """Returns the Network that computes `logits` from `images`, two Keras tensors.
+
+        Its variables are named `<scope>/<layer>/<variable>`, by default `<name>/...`.
+        """
+        import keras
+
+        from models.network import keras_network
+
+        scope = scope or self.name
+        model = keras.Model(images, logits, name=scope)
+        return keras_network(
+            model, scope=scope, name=self.name, background_class=self.background_class
         )

@@ -1,36 +1,55 @@
-"""The networks for CIFAR-10 as entries of the registry: names, batches and rates of the ancestors.
+"""Every network, with its builder and the defaults that a run takes when a flag is left out.
 
-Flag parsing reads this module, so it imports no TensorFlow. tf_cnn_benchmarks lowered the rates of
-the ResNets at epochs 82, 123 and 300, to 0.01, 0.001 and 0.0002, and those of the DenseNets at 150,
-225 and 300, to 0.01, 0.001 and 0.0001: --piecewise_learning_rate_schedule does so.
-
-The networks of keras.applications as entries of the registry, with `keras_` before their names.
-
-Flag parsing reads this module, so it imports no Keras. Pixels become what the weights that Keras
-publishes were trained with, whether Keras does that inside the network or leaves it to the user.
-
-The TF-Slim networks as entries of the registry.
-
-Flag parsing reads this module, so it imports no TensorFlow. Image sizes and, but for ResNet, the
-learning rate are the ancestors'. A background class is there where slim's published checkpoints
-have one: Inception, MobileNet and ResNet v2, but neither VGG nor ResNet v1, nor the networks that
-were never published. VGG and ResNet v1 were published for pixels less their mean.
+Flag parsing imports this module, so it imports no TensorFlow: builders are named as
+"module:function" and imported when a network is built.
 """
 
 from __future__ import annotations
 
 from models.model_spec import ModelSpec
 
-IMAGE_SIZE = 32
-_CIFAR_LEARNING_RATE = 0.1
+# tf_cnn_benchmarks' and tf-imagenet's.
+DEFAULT_LEARNING_RATE = 0.005
+# 0.128 for every 256 images, as in tf_cnn_benchmarks.
+RESNET_RATE_PER_IMAGE = 0.128 / 256
+CIFAR10_LEARNING_RATE = 0.1
+KERAS_BATCH_SIZE = 32
+SLIM_BUILDERS = "models.slim.networks"
 
 
+def _efficientnet_lite(variant: int, image_size: int, batch_size: int) -> ModelSpec:
+    return ModelSpec(
+        name=f"efficientnet_lite{variant}",
+        image_size=image_size,
+        batch_size=batch_size,
+        learning_rate=0.016 * batch_size / 256,  # the official rule
+        builder="models.networks.efficientnet_lite:build",
+        options={"variant": variant},
+    )
+
+
+OWN_SPECS = (
+    ModelSpec("trivial", 227, 32, DEFAULT_LEARNING_RATE, "models.networks.small:build_trivial"),
+    ModelSpec("lenet", 28, 32, DEFAULT_LEARNING_RATE, "models.networks.small:build_lenet"),
+    ModelSpec("resnet50", 224, 64, RESNET_RATE_PER_IMAGE * 64, "models.networks.resnet:build"),
+    _efficientnet_lite(0, image_size=224, batch_size=128),
+    _efficientnet_lite(1, image_size=240, batch_size=128),
+    _efficientnet_lite(2, image_size=260, batch_size=64),
+    _efficientnet_lite(3, image_size=280, batch_size=64),
+    _efficientnet_lite(4, image_size=300, batch_size=32),
+)
+
+
+# The networks for CIFAR-10 have tf_cnn_benchmarks' names, batches and learning rates. It lowered
+# the rates of the ResNets at epochs 82, 123 and 300, to 0.01, 0.001 and 0.0002, and those of the
+# DenseNets at epochs 150, 225 and 300, to 0.01, 0.001 and 0.0001; here
+# --piecewise_learning_rate_schedule does it.
 def _cifar_resnet(depth: int, version: int) -> ModelSpec:
     return ModelSpec(
         name=f"resnet{depth}" + ("_v2" if version == 2 else ""),
-        image_size=IMAGE_SIZE,
+        image_size=32,
         batch_size=128,
-        learning_rate=_CIFAR_LEARNING_RATE,
+        learning_rate=CIFAR10_LEARNING_RATE,
         builder="models.networks.cifar:build_resnet",
         options={"blocks": (depth - 2) // 6, "version": version},
     )
@@ -39,9 +58,9 @@ def _cifar_resnet(depth: int, version: int) -> ModelSpec:
 def _densenet(depth: int, growth_rate: int) -> ModelSpec:
     return ModelSpec(
         name=f"densenet{depth}_k{growth_rate}",
-        image_size=IMAGE_SIZE,
+        image_size=32,
         batch_size=64,
-        learning_rate=_CIFAR_LEARNING_RATE,
+        learning_rate=CIFAR10_LEARNING_RATE,
         builder="models.networks.cifar:build_densenet",
         options={"layers": (depth - 4) // 3, "growth_rate": growth_rate},
     )
@@ -53,19 +72,9 @@ CIFAR_SPECS = (
 )
 
 
-_KERAS_LEARNING_RATE = 0.005
-BATCH_SIZE = 32
-# ResNet: 0.128 for every 256 images, as tf_cnn_benchmarks.
-RESNET_LEARNING_RATE = 0.128 * BATCH_SIZE / 256
-
-# How pixels in 0..255 are normalized: the modes of keras.applications' preprocess_input, and
-# EfficientNetV2's own.
-CAFFE = "caffe"
-TORCH = "torch"
-PLUS_MINUS_ONE = "tf"
-HALF_RANGE = "half_range"
-
-
+# The networks of keras.applications. `pixels` names the normalization that Keras' published weights
+# were trained with, whether Keras does it inside the network or leaves it to the user: a mode of
+# keras.applications' preprocess_input, or EfficientNetV2's "half_range".
 def _family(
     pixels: str, minimum_image_size: int, image_sizes: dict[str, int]
 ) -> tuple[ModelSpec, ...]:
@@ -73,8 +82,12 @@ def _family(
         ModelSpec(
             name=f"keras_{application.lower()}",
             image_size=image_size,
-            batch_size=BATCH_SIZE,
-            learning_rate=RESNET_LEARNING_RATE if "ResNet" in application else _KERAS_LEARNING_RATE,
+            batch_size=KERAS_BATCH_SIZE,
+            learning_rate=(
+                RESNET_RATE_PER_IMAGE * KERAS_BATCH_SIZE
+                if "ResNet" in application
+                else DEFAULT_LEARNING_RATE
+            ),
             builder="models.networks.keras_applications:build",
             options={
                 "application": application,
@@ -96,37 +109,34 @@ _EFFICIENTNET = {f"EfficientNetB{n}": size for n, size in enumerate(_EFFICIENTNE
 _EFFICIENTNET_V2_B = {f"EfficientNetV2B{n}": size for n, size in enumerate((224, 240, 260, 300))}
 
 KERAS_SPECS = (
-    *_family(TORCH, 32, _equal(224, *_CONVNEXT)),
-    *_family(TORCH, 32, _equal(224, "DenseNet121", "DenseNet169", "DenseNet201")),
-    *_family(TORCH, 32, _EFFICIENTNET),
-    *_family(TORCH, 32, _EFFICIENTNET_V2_B),
+    *_family("torch", 32, _equal(224, *_CONVNEXT)),
+    *_family("torch", 32, _equal(224, "DenseNet121", "DenseNet169", "DenseNet201")),
+    *_family("torch", 32, _EFFICIENTNET),
+    *_family("torch", 32, _EFFICIENTNET_V2_B),
     *_family(
-        HALF_RANGE, 32, {"EfficientNetV2S": 384, "EfficientNetV2M": 480, "EfficientNetV2L": 480}
+        "half_range", 32, {"EfficientNetV2S": 384, "EfficientNetV2M": 480, "EfficientNetV2L": 480}
     ),
-    *_family(PLUS_MINUS_ONE, 75, _equal(299, "InceptionResNetV2", "InceptionV3")),
-    *_family(PLUS_MINUS_ONE, 71, _equal(299, "Xception")),
-    *_family(PLUS_MINUS_ONE, 32, _equal(224, "MobileNet", "MobileNetV2")),
-    *_family(PLUS_MINUS_ONE, 32, _equal(224, "MobileNetV3Small", "MobileNetV3Large")),
-    *_family(PLUS_MINUS_ONE, 32, {"NASNetMobile": 224, "NASNetLarge": 331}),
-    *_family(CAFFE, 32, _equal(224, "ResNet50", "ResNet101", "ResNet152")),
-    *_family(PLUS_MINUS_ONE, 32, _equal(224, "ResNet50V2", "ResNet101V2", "ResNet152V2")),
-    *_family(CAFFE, 32, _equal(224, "VGG16", "VGG19")),
+    *_family("tf", 75, _equal(299, "InceptionResNetV2", "InceptionV3")),
+    *_family("tf", 71, _equal(299, "Xception")),
+    *_family("tf", 32, _equal(224, "MobileNet", "MobileNetV2")),
+    *_family("tf", 32, _equal(224, "MobileNetV3Small", "MobileNetV3Large")),
+    *_family("tf", 32, {"NASNetMobile": 224, "NASNetLarge": 331}),
+    *_family("caffe", 32, _equal(224, "ResNet50", "ResNet101", "ResNet152")),
+    *_family("tf", 32, _equal(224, "ResNet50V2", "ResNet101V2", "ResNet152V2")),
+    *_family("caffe", 32, _equal(224, "VGG16", "VGG19")),
 )
 
 
-_SLIM_LEARNING_RATE = 0.005
-# ResNet: 0.128 for every 256 images, as tf_cnn_benchmarks.
-RESNET_LEARNING_RATE_PER_IMAGE = 0.128 / 256
-BUILDERS = "models.slim.networks"
-
-
+# The TF-Slim networks, with tf-imagenet's image sizes and, except for ResNet, learning rates. They
+# have a background class where slim's published checkpoints have one: Inception, MobileNet and
+# ResNet v2. VGG and ResNet v1 were published for pixels less their mean.
 def _plain(name: str, image_size: int, batch_size: int, minimum: int) -> ModelSpec:
     return ModelSpec(
         name=name,
         image_size=image_size,
         batch_size=batch_size,
-        learning_rate=_SLIM_LEARNING_RATE,
-        builder=f"{BUILDERS}:build_plain",
+        learning_rate=DEFAULT_LEARNING_RATE,
+        builder=f"{SLIM_BUILDERS}:build_plain",
         options={"minimum_image_size": minimum, "centered": name.startswith("vgg")},
     )
 
@@ -136,8 +146,8 @@ def _inception(name: str, version: int, image_size: int, batch_norm: bool = True
         name=name,
         image_size=image_size,
         batch_size=32,
-        learning_rate=_SLIM_LEARNING_RATE,
-        builder=f"{BUILDERS}:build_inception",
+        learning_rate=DEFAULT_LEARNING_RATE,
+        builder=f"{SLIM_BUILDERS}:build_inception",
         options={"version": version, "batch_norm": batch_norm},
         background_class=True,
     )
@@ -150,8 +160,8 @@ def _slim_resnet(version: int, depth: int, image_size: int = 224) -> ModelSpec:
         name=name if image_size == 224 else f"{name}_{image_size}",
         image_size=image_size,
         batch_size=batch_size,
-        learning_rate=RESNET_LEARNING_RATE_PER_IMAGE * batch_size,
-        builder=f"{BUILDERS}:build_resnet",
+        learning_rate=RESNET_RATE_PER_IMAGE * batch_size,
+        builder=f"{SLIM_BUILDERS}:build_resnet",
         options={"version": version, "depth": depth, "centered": version == 1},
         background_class=version == 2,
     )
@@ -162,8 +172,8 @@ def _mobilenet(name: str, version: int, **options: str | float) -> ModelSpec:
         name=name,
         image_size=224,
         batch_size=32,
-        learning_rate=_SLIM_LEARNING_RATE,
-        builder=f"{BUILDERS}:build_mobilenet",
+        learning_rate=DEFAULT_LEARNING_RATE,
+        builder=f"{SLIM_BUILDERS}:build_mobilenet",
         options={"version": version, **options},
         background_class=True,
     )
@@ -190,3 +200,5 @@ SLIM_SPECS = (
     # tf-imagenet had it with ReLU alone; slim's published weights are for the paper's ReLU6.
     _mobilenet("mobilenet_v2_orig", 2, activation="relu6"),
 )
+
+SPECS = (*OWN_SPECS, *CIFAR_SPECS, *KERAS_SPECS, *SLIM_SPECS)

@@ -1,3 +1,3 @@
-"""Keras layers of this project, serializable, each usable in any keras.Model."""
+"""Keras layers that can be serialized and used in any keras.Model."""
 
 SERIALIZATION_PACKAGE = "tensorflow_imagenet"

@@ -13,10 +13,10 @@ from models.layers.layout import channel_axis, tensorflow_layout
 
 @keras.saving.register_keras_serializable(package=SERIALIZATION_PACKAGE)
 class DepthwiseConvolution(keras.layers.Layer):
-    """One filter a channel, no bias. inputs: [B, H, W, C], or [B, C, H, W] with "channels_first".
+    """Convolves each channel of [B, H, W, C] or [B, C, H, W] inputs with one filter, without bias.
 
-    The kernel is `depthwise_kernel` [k, k, C, 1], as in TF1 checkpoints. Padding is "same" or
-    "valid" by TensorFlow's rule.
+    The variable is `depthwise_kernel` [k, k, C, 1], as in TF1 checkpoints. Padding is TensorFlow's
+    "same" or "valid".
     """
 
     def __init__(
@@ -86,11 +86,14 @@ class DepthwiseConvolution(keras.layers.Layer):
 def depthwise_convolution(
     inputs: tf.Tensor, kernel: tf.Tensor, *, strides: list[int], padding: str, layout: str
 ) -> tf.Tensor:
-    """Convolves each channel of `inputs` with its own filter; kernel: float32 [k, k, C, 1].
+    """Convolves each channel of `inputs` with its own filter, in the dtype of the inputs.
 
-    The forward pass runs in the dtype of the inputs. For bfloat16 the backward pass runs in
-    float32: the bfloat16 gradient kernels of TensorFlow 2.21 made EfficientNet-Lite0 on CPU 1.7
-    times slower.
+    For bfloat16 the backward pass runs in float32: with the bfloat16 gradient kernels of
+    TensorFlow 2.21 EfficientNet-Lite0 was 1.7 times slower on a CPU.
+
+    Args:
+        kernel: float32 [k, k, C, 1].
+        strides: one for each axis of the inputs.
     """
     options = {"strides": strides, "padding": padding, "data_format": layout}
     if inputs.dtype != tf.bfloat16:

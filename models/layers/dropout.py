@@ -1,9 +1,4 @@
-"""Dropout of single units (Srivastava et al., 2014).
-
-Stochastic depth: dropout of whole residual branches (Huang et al., 2016).
-
-The random numbers of a layer.
-"""
+"""Dropout of single units, and of whole residual branches, with stateless random numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +13,10 @@ from models.layers import SERIALIZATION_PACKAGE
 
 @keras.saving.register_keras_serializable(package=SERIALIZATION_PACKAGE)
 class Dropout(keras.layers.Layer):
-    """Zeroes each unit with probability `rate` in training and divides the rest by 1 - rate."""
+    """Zeroes each unit with probability `rate` in training and divides the rest by 1 - rate.
+
+    Srivastava et al., 2014.
+    """
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -46,7 +44,7 @@ class Dropout(keras.layers.Layer):
 class StochasticDepth(keras.layers.Layer):
     """In training, keeps an example's branch with `keep_probability`, divided by it, or zeroes it.
 
-    inputs: [B, ...], the residual branch before it is added. Without training it is the identity.
+    Huang et al., 2016. Its inputs [B, ...] are the residual branch before it is added.
     """
 
     def __init__(self, keep_probability: float, **kwargs: Any) -> None:
@@ -75,16 +73,16 @@ class StochasticDepth(keras.layers.Layer):
 def layer_uniform(
     layer_name: str, shape: tf.Tensor, generator: keras.random.SeedGenerator | None
 ) -> tf.Tensor:
-    """Uniform float32 numbers in [0, 1] that depend on the call's seed and the layer's name only.
+    """Draws uniform float32 numbers in [0, 1) that depend on the call's seed and the layer's name.
 
-    In plain Keras use there is no such call, and `generator` gives the seed. Keras always draws so,
-    from a counter that a MirroredStrategy keeps equal on all towers: all of them would drop the
-    same units, and a resumed run would need that counter.
+    Keras would draw from a counter that a MirroredStrategy keeps equal on all towers: all of them
+    would drop the same units, and a resumed run would need the counter.
 
-    The bits of Philox are the same with and without XLA; TensorFlow's own floats are not.
+    Args:
+        generator: gives the seed in plain Keras use, outside a network call.
 
     Raises:
-      RuntimeError: neither a call with a seed nor a generator.
+        RuntimeError: there is neither a network call nor a generator.
     """
     current_pass = forward_pass.current()
     if current_pass is not None:
@@ -93,6 +91,7 @@ def layer_uniform(
         seed = tf.convert_to_tensor(generator.next())
     else:
         raise RuntimeError(f"layer {layer_name!r} runs only in a Network: there is no forward pass")
+    # The bits of Philox are the same with and without XLA; TensorFlow's uniform floats are not.
     full_range: Any = None
     bits = tf.random.stateless_uniform(
         shape, seed, full_range, full_range, dtype=tf.uint32, alg="philox"

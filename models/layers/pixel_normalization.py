@@ -1,17 +1,9 @@
-"""Pixels to the range a network expects, in float32, on the network's device.
-
-Mean and standard deviation of ImageNet's training pixels, RGB, for pixels in 0..255.
-
-Mean and standard deviation of CIFAR-10's training pixels, per channel, for pixels in 0..255.
-
-The networks for CIFAR-10 normalize by them, as Huang et al., 2017, section 4.2, did. (He et al.,
-2015, section 4.2, subtracted a mean of each pixel, which takes the data set to compute.)
-"""
+"""Pixels to the range that a network expects, in float32, on the network's device."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -19,14 +11,34 @@ import tensorflow as tf
 from models.layers import SERIALIZATION_PACKAGE
 
 
+class PixelRange(NamedTuple):
+    """How RGB pixels in 0..255 are normalized: (pixels - mean) / std, for all channels or each."""
+
+    mean: float | tuple[float, float, float]
+    std: float | tuple[float, float, float]
+
+
+PLUS_MINUS_ONE = PixelRange(127.5, 127.5)
+HALF_RANGE = PixelRange(128.0, 128.0)
+IMAGENET = PixelRange(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+# VGG and the first ResNets, trained in Caffe, subtracted these means and did not divide.
+IMAGENET_CENTERED = PixelRange(mean=(123.68, 116.779, 103.939), std=1.0)
+# Huang et al., 2017, section 4.2. (He et al., 2015, subtracted a mean of each pixel instead.)
+CIFAR10 = PixelRange(mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7))
+
+
+def normalize_pixels(pixels: tf.Tensor, pixel_range: PixelRange, dtype: str) -> tf.Tensor:
+    """Normalizes pixels [B, H, W, 3] in 0..255 in float32 and casts the result to `dtype`.
+
+    A resized image holds fractions that 16 bits would round away before the mean is subtracted.
+    """
+    mean, std = (tf.constant(value) for value in pixel_range)
+    return tf.cast((tf.cast(pixels, tf.float32) - mean) / std, dtype)
+
+
 @keras.saving.register_keras_serializable(package=SERIALIZATION_PACKAGE)
 class PixelNormalization(keras.layers.Layer):
-    """(pixels - mean) / std of [B, H, W, 3] pixels in 0..255.
-
-    mean and std are one number each, or one a channel.
-    The arithmetic is float32 and only its result is cast to `output_dtype`: a resized image holds
-    fractions that 16 bits would round away before the mean is subtracted.
-    """
+    """The same as `normalize_pixels`, as a layer."""
 
     def __init__(
         self,
@@ -42,9 +54,8 @@ class PixelNormalization(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        pixels = tf.cast(inputs, tf.float32)
-        normalized = (pixels - tf.constant(self.mean)) / tf.constant(self.std)
-        return tf.cast(normalized, self.output_dtype)
+        pixel_range: Any = (self.mean, self.std)
+        return normalize_pixels(inputs, pixel_range, self.output_dtype)
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
         return keras.KerasTensor(inputs.shape, dtype=self.output_dtype)
@@ -56,13 +67,3 @@ class PixelNormalization(keras.layers.Layer):
             "std": self.std,
             "output_dtype": self.output_dtype,
         }
-
-
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
-# The means that VGG and the first ResNets subtracted (Caffe's); they divided by nothing.
-IMAGENET_CENTER = (123.68, 116.779, 103.939)
-
-
-CIFAR10_MEAN = (125.3, 123.0, 113.9)
-CIFAR10_STD = (63.0, 62.1, 66.7)

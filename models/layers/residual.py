@@ -1,7 +1,4 @@
-"""A learned factor for each channel (Touvron et al., 2021, section 2).
-
-The shortcut without parameters between stages of a ResNet: option A of He et al., 2015.
-"""
+"""Layers of residual blocks: a learned scale for a branch, and a shortcut without parameters."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ from models.layers.layout import channel_axis, tensorflow_layout
 
 @keras.saving.register_keras_serializable(package=SERIALIZATION_PACKAGE)
 class LayerScale(keras.layers.Layer):
-    """inputs [..., C] times `gamma` [C], which starts at `initial_value`.
+    """Multiplies inputs [..., C] by `gamma` [C] (Touvron et al., 2021, section 2).
 
-    It stands for the one in keras.applications, whose variable has no name: Keras numbers it anew
-    at every build, and a checkpoint could not be restored by name.
+    It replaces the layer of keras.applications, whose variable has no name: Keras numbers it at
+    every build, so that a checkpoint could not be restored by name.
     """
 
     def __init__(self, initial_value: float, **kwargs: Any) -> None:
@@ -45,9 +42,9 @@ class LayerScale(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=SERIALIZATION_PACKAGE)
 class ZeroPaddedShortcut(keras.layers.Layer):
-    """Every `strides`-th pixel of [B, H, W, C] (or [B, C, H, W]).
+    """Takes every `strides`-th pixel and appends channels of zeros, up to `filters` channels.
 
-    Zeros behind the C channels make them `filters`.
+    It is option A of He et al., 2015, for inputs [B, H, W, C] or [B, C, H, W].
     """
 
     def __init__(

@@ -18,17 +18,20 @@ def synchronized_batch_norm(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Normalizes with the moments of the global batch; call it inside `strategy.run`.
 
-    inputs: [B, H, W, C] or, with layout "NCHW", [B, C, H, W]; B is the same on every tower. gamma,
-    beta, shift: float32 [C]. Returns (outputs, mean, variance): outputs as inputs, the rest float32
-    [C], the variance divided by N - 1 over the N values of the global batch. Only outputs can be
-    differentiated.
+    Towers exchange through `all_reduce`, so this cannot run inside `jit_compile` or inside a
+    `tf.function` that one tower calls.
 
-    `shift` must be equal on all towers and is best near the mean (the moving mean): the squared
-    means of the towers are reduced relative to it, so that the variance does not cancel away where
-    the mean is large.
+    Args:
+        inputs: [B, H, W, C] or, with layout "NCHW", [B, C, H, W]; B is the same on every tower.
+        gamma, beta: float32 [C].
+        shift: float32 [C], the same on all towers and best near the mean, as the moving mean is.
+            The towers' squared means are reduced relative to it, so that the variance of a channel
+            with a large mean does not cancel.
 
-    Towers exchange through `all_reduce`: this cannot run inside `jit_compile` or a `tf.function` of
-    one tower's own.
+    Returns:
+        outputs: shape and dtype of the inputs; the only result that can be differentiated.
+        mean, variance: float32 [C]; the variance is divided by N - 1 over the N values of a channel
+            in the global batch.
     """
     num_values = _num_values(inputs, layout)
 
@@ -47,7 +50,7 @@ def synchronized_batch_norm(
         )
 
         def gradient(d_outputs: tf.Tensor, *_unused: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            # Fused gradients as if mean and variance were constants, then what flows through them.
+            # The fused gradients treat mean and variance as constants; theirs are added.
             d_inputs, d_gamma, d_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=d_outputs,
                 x=inputs,
@@ -81,7 +84,7 @@ def _global_moments(
     num_values: tf.Tensor,
     layout: str,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and variance (divided by N) of the global batch, from one all-reduce."""
+    """Returns mean and variance (divided by N) of the global batch, with one all-reduce."""
     # The fused kernel is the fastest way to a tower's moments; its normalized output is dropped.
     _, mean, corrected, *_ = tf.raw_ops.FusedBatchNormV3(
         x=inputs,
@@ -107,10 +110,10 @@ def _moments_gradient(
     mean_d_beta: tf.Tensor,
     layout: str,
 ) -> tf.Tensor:
-    """gamma * inverse * (mean_d_beta + normalized inputs * mean_d_gamma), in float32.
+    """Returns gamma * inverse * (mean_d_beta + normalized inputs * mean_d_gamma), in float32.
 
-    The means are over the global batch; it is what Ioffe and Szegedy, 2015, section 3, has beside
-    the direct gradient, as one multiplication and one addition.
+    The means are over the global batch. These are the terms through mean and variance of Ioffe and
+    Szegedy, 2015, section 3, as one multiplication and one addition.
     """
     slope = gamma * tf.square(inverse) * mean_d_gamma
     offset = gamma * inverse * mean_d_beta - slope * mean
@@ -121,13 +124,13 @@ def _moments_gradient(
 
 
 def _num_values(inputs: tf.Tensor, layout: str) -> tf.Tensor:
-    """How many values of one tower share a mean, as float32."""
+    """Returns the number of one tower's values of a channel, as float32."""
     channels = inputs.shape[layout.index("C")]
     return tf.cast(tf.size(inputs, out_type=tf.int64) // channels, tf.float32)
 
 
 def _mean_over_towers(first: tf.Tensor, second: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reduces two vectors as one: the cost of a small all-reduce is its latency."""
+    """Averages two vectors in one all-reduce, as the cost of a small one is its latency."""
     stacked = tf.stack([first, second])
     first, second = tf.unstack(
         _replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, stacked), num=2

@@ -1,10 +1,8 @@
-"""The layers of EfficientNet-Lite, named as in the official TF1 checkpoints.
-
-The blocks of EfficientNet-Lite 0 to 4: which they are, how they scale, what they are called.
+"""EfficientNet-Lite 0 to 4, with the layer names of the official TF1 checkpoints.
 
 Tan and Le, 2019 (EfficientNet), with the changes of EfficientNet-Lite (TensorFlow blog, March
-2020): no squeeze-and-excitation, ReLU6 for swish, stem and head of fixed width, first and last
-stage of fixed depth.
+2020): no squeeze-and-excitation, ReLU6 instead of swish, stem and head of fixed width, first and
+last stage of fixed depth.
 """
 
 from __future__ import annotations
@@ -15,137 +13,103 @@ from typing import Any
 
 import keras
 
-from models.layer_factory import LayerFactory
-from models.model_spec import check_image_size
-from models.network import Network, keras_network
-
-
-def build(
-    *,
-    name: str,
-    variant: int,
-    num_classes: int,
-    image_size: int,
-    dtype: str,
-    data_format: str,
-    sync_batch_norm: bool,
-    background_class: bool,
-) -> Network:
-    """The network of variant 0 to 4; its checkpoint scope is "efficientnet-lite<variant>"."""
-    check_image_size(name, image_size, MINIMUM_IMAGE_SIZE)
-    factory = layer_factory(dtype, data_format, sync_batch_norm=sync_batch_norm)
-    images = keras.Input((image_size, image_size, 3), name="images")
-    pixels = factory.pixels(images, mean=PIXEL_MEAN, std=PIXEL_STD)
-    features = build_features(factory, variant, pixels)
-    logits = build_classifier(factory, variant, features, num_classes)
-    scope = checkpoint_scope(variant)
-    model = keras.Model(images, logits, name=scope)
-    return keras_network(model, scope=scope, name=name, background_class=background_class)
-
+from models.layer_factory import LayerFactory, fan_out_normal
+from models.layers.pixel_normalization import PixelRange
+from models.model_spec import BuildConfig
+from models.network import Network
 
 MINIMUM_IMAGE_SIZE = 32
-PIXEL_MEAN = 127.0
-PIXEL_STD = 128.0
+PIXEL_RANGE = PixelRange(127.0, 128.0)
 IMAGENET_CLASSES = 1000
+STEM_FILTERS = 32
+HEAD_FILTERS = 1280
+LAST_BLOCK_SURVIVAL = 0.8
 
 
-def layer_factory(
-    dtype: str, layout: str = "NHWC", *, sync_batch_norm: bool = False
-) -> LayerFactory:
-    """What all layers of EfficientNet-Lite have in common."""
-    return LayerFactory(
-        dtype=dtype,
-        layout=layout,
-        sync_batch_norm=sync_batch_norm,
-        # std sqrt(2 / fan_out), not truncated, for convolutions and depthwise convolutions.
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
-        bn_momentum=0.99,
-        bn_epsilon=1e-3,
-    )
+def build(config: BuildConfig, variant: int) -> Network:
+    """Builds variant 0 to 4; its variables lie under the scope of the official checkpoints."""
+    config.check(minimum_image_size=MINIMUM_IMAGE_SIZE)
+    factory = layer_factory(config)
+    images = keras.Input((config.image_size, config.image_size, 3), name="images")
+    features = add_features(factory, variant, factory.pixels(images, PIXEL_RANGE))
+    logits = add_classifier(factory, variant, features, config.num_classes)
+    return config.network(images, logits, scope=official_scope(variant))
 
 
-def checkpoint_scope(variant: int) -> str:
-    """What the names of a checkpoint begin with."""
+def layer_factory(config: BuildConfig) -> LayerFactory:
+    """Returns the factory of EfficientNet-Lite's layers."""
+    return config.layers(kernel_initializer=fan_out_normal(), bn_momentum=0.99, bn_epsilon=1e-3)
+
+
+def official_scope(variant: int) -> str:
+    """Returns the first part of the names in an official checkpoint."""
     return f"efficientnet-lite{variant}"
 
 
-def build_features(factory: LayerFactory, variant: int, pixels: Any) -> Any:
-    """Stem, blocks and the last convolution: [B, H, W, 3], normalized -> [B, H/32, W/32, 1280]."""
+def add_features(factory: LayerFactory, variant: int, pixels: Any) -> Any:
+    """Adds stem, blocks and the last convolution.
+
+    Args:
+        pixels: a Keras tensor [B, H, W, 3], normalized.
+
+    Returns:
+        The features, [B, H/32, W/32, 1280].
+    """
     outputs = factory.convolution("stem.conv2d", STEM_FILTERS, 3, strides=2)(pixels)
     outputs = factory.batch_norm("stem.tpu_batch_normalization")(outputs)
     outputs = factory.relu("stem.relu6", max_value=6.0)(outputs)
     for block in blocks(VARIANTS[variant]):
-        outputs = _inverted_residual(factory, block, outputs)
+        outputs = _add_block(factory, block, outputs)
     outputs = factory.convolution("head.conv2d", HEAD_FILTERS, 1)(outputs)
     outputs = factory.batch_norm("head.tpu_batch_normalization")(outputs)
     return factory.relu("head.relu6", max_value=6.0)(outputs)
 
 
-def build_classifier(
+def add_classifier(
     factory: LayerFactory,
     variant: int,
-    feature_map: Any,
+    features: Any,
     num_classes: int,
     activation: Any = None,
 ) -> Any:
-    """Pooling, dropout and the dense layer: `activation` of the logits, float32 [B, classes]."""
-    outputs = factory.global_average_pooling("head.pool")(feature_map)
-    outputs = factory.dropout("head.dropout", VARIANTS[variant].dropout)(outputs)
-    initializer = _dense_initializer(num_classes)
-    classify = factory.classifier("head.dense", num_classes, initializer, activation)
-    return classify(outputs)
+    """Adds pooling, dropout and the dense layer.
 
-
-def _dense_initializer(num_classes: int) -> keras.initializers.Initializer:
-    """Uniform within +-1 / sqrt(num_classes), the official rule, but never wider than for ImageNet.
-
-    The rule ignores the 1280 inputs: with 4 classes the first loss would be 10, not log(4) = 1.4.
+    Returns:
+        The logits after `activation`, float32 [B, num_classes].
     """
+    outputs = factory.global_average_pooling("head.pool")(features)
+    outputs = factory.dropout("head.dropout", VARIANTS[variant].dropout)(outputs)
+    # The official rule is +-1 / sqrt(num_classes). It ignores the 1280 inputs: with 4 classes the
+    # first loss would be 10, not log(4) = 1.4. The range is therefore never wider than ImageNet's.
     limit = 1.0 / math.sqrt(max(num_classes, IMAGENET_CLASSES))
-    return keras.initializers.RandomUniform(-limit, limit)
+    initializer = keras.initializers.RandomUniform(-limit, limit)
+    return factory.classifier("head.dense", num_classes, initializer, activation)(outputs)
 
 
-def _inverted_residual(factory: LayerFactory, block: Block, inputs: Any) -> Any:
-    """Expand 1x1, filter depthwise, project 1x1 without activation; add, where shapes allow it."""
-    checkpoint_scope = f"blocks_{block.index}"
-    # Numbered in the order of creation, as TF1 did: without the expansion all numbers are one less.
-    numbers = iter(("", "_1", "_2"))
-    convolution_name = f"{checkpoint_scope}.conv2d"
-    build_features = inputs
+def _add_block(factory: LayerFactory, block: Block, inputs: Any) -> Any:
+    """Adds an inverted residual: expand 1x1, filter depthwise, project 1x1 without activation."""
+    scope = f"blocks_{block.index}"
+    # TF1 numbered layers in the order of creation: without the expansion all numbers are one less.
+    norm_names = iter(f"{scope}.tpu_batch_normalization{suffix}" for suffix in ("", "_1", "_2"))
+    convolution_names = iter((f"{scope}.conv2d", f"{scope}.conv2d_1"))
+    features = inputs
     if block.expansion != 1:
         expanded = block.input_filters * block.expansion
-        build_features = factory.convolution(convolution_name, expanded, 1)(build_features)
-        build_features = factory.batch_norm(
-            f"{checkpoint_scope}.tpu_batch_normalization{next(numbers)}"
-        )(build_features)
-        build_features = factory.relu(f"{checkpoint_scope}.expand_relu6", max_value=6.0)(
-            build_features
-        )
-        convolution_name = f"{checkpoint_scope}.conv2d_1"
-    build_features = factory.depthwise_convolution(
-        f"{checkpoint_scope}.depthwise_conv2d", block.kernel_size, strides=block.strides
-    )(build_features)
-    build_features = factory.batch_norm(
-        f"{checkpoint_scope}.tpu_batch_normalization{next(numbers)}"
-    )(build_features)
-    build_features = factory.relu(f"{checkpoint_scope}.depthwise_relu6", max_value=6.0)(
-        build_features
+        features = factory.convolution(next(convolution_names), expanded, 1)(features)
+        features = factory.batch_norm(next(norm_names))(features)
+        features = factory.relu(f"{scope}.expand_relu6", max_value=6.0)(features)
+    depthwise = f"{scope}.depthwise_conv2d"
+    features = factory.depthwise_convolution(depthwise, block.kernel_size, strides=block.strides)(
+        features
     )
-    build_features = factory.convolution(convolution_name, block.filters, 1)(build_features)
-    build_features = factory.batch_norm(
-        f"{checkpoint_scope}.tpu_batch_normalization{next(numbers)}"
-    )(build_features)
+    features = factory.batch_norm(next(norm_names))(features)
+    features = factory.relu(f"{scope}.depthwise_relu6", max_value=6.0)(features)
+    features = factory.convolution(next(convolution_names), block.filters, 1)(features)
+    features = factory.batch_norm(next(norm_names))(features)
     if not block.is_residual:
-        return build_features
-    build_features = factory.stochastic_depth(f"{checkpoint_scope}.drop", block.keep_probability)(
-        build_features
-    )
-    return factory.add(f"{checkpoint_scope}.add")([build_features, inputs])
-
-
-STEM_FILTERS = 32
-HEAD_FILTERS = 1280
-LAST_BLOCK_SURVIVAL = 0.8
+        return features
+    features = factory.stochastic_depth(f"{scope}.drop", block.keep_probability)(features)
+    return factory.add(f"{scope}.add")([features, inputs])
 
 
 @dataclass(frozen=True)
@@ -168,7 +132,7 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Stage:
-    """Equal blocks; only the first strides and changes the number of filters."""
+    """Blocks that are equal, except that the first strides and changes the number of filters."""
 
     repeats: int
     kernel_size: int
@@ -202,26 +166,26 @@ class Block:
 
     @property
     def is_residual(self) -> bool:
-        """Whether the input is added to the output."""
+        """Returns whether the input is added to the output."""
         return self.strides == 1 and self.input_filters == self.filters
 
 
 def scaled_filters(filters: int, width: float) -> int:
-    """filters * width to the nearest multiple of 8, never more than 10% below it."""
+    """Returns filters * width as the nearest multiple of 8, never more than 10% below it."""
     scaled = filters * width
     rounded = max(8, int(scaled + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
 def scaled_repeats(stage_index: int, depth: float) -> int:
-    """The blocks of a stage; the first and the last stage keep theirs."""
+    """Returns the number of blocks of a stage; the first and the last stage do not scale."""
     repeats = STAGES[stage_index].repeats
     is_fixed = stage_index in (0, len(STAGES) - 1)
     return repeats if is_fixed else math.ceil(depth * repeats)
 
 
 def blocks(variant: Variant) -> list[Block]:
-    """All blocks in order; of N scaled blocks, branch i survives with probability 1 - 0.2 i / N."""
+    """Returns all blocks in order; of N, branch i survives with probability 1 - 0.2 i / N."""
     repeats = [scaled_repeats(index, variant.depth) for index in range(len(STAGES))]
     total = sum(repeats)
     result: list[Block] = []

@@ -19,103 +19,88 @@ from keras.src.applications.convnext import LayerScale as KerasLayerScale
 from models.layer_factory import LayerFactory
 from models.layers.batch_norm import FusedBatchNorm
 from models.layers.dropout import Dropout, StochasticDepth
-from models.layers.pixel_normalization import IMAGENET_CENTER, IMAGENET_MEAN, IMAGENET_STD
+from models.layers.pixel_normalization import (
+    HALF_RANGE,
+    IMAGENET,
+    IMAGENET_CENTERED,
+    PLUS_MINUS_ONE,
+)
 from models.layers.residual import LayerScale
-from models.model_spec import NetworkOptionError, check_image_size
-from models.network import Network, keras_network
-from models.specs import CAFFE, HALF_RANGE, PLUS_MINUS_ONE, TORCH
+from models.model_spec import BuildConfig
+from models.network import Network
 
-# Mean and standard deviation, in the order of the image's channels, RGB.
-PIXELS: dict[str, tuple[Any, Any]] = {
-    CAFFE: (IMAGENET_CENTER, 1.0),
-    TORCH: (IMAGENET_MEAN, IMAGENET_STD),
-    PLUS_MINUS_ONE: (127.5, 127.5),
-    HALF_RANGE: (128.0, 128.0),
+# As the specs name them: the modes of keras.applications' preprocess_input, and EfficientNetV2's.
+PIXEL_RANGES = {
+    "caffe": IMAGENET_CENTERED,
+    "torch": IMAGENET,
+    "tf": PLUS_MINUS_ONE,
+    "half_range": HALF_RANGE,
 }
-# These normalize pixels inside the network unless they are told not to.
+# These networks normalize pixels themselves unless include_preprocessing=False.
 WITH_PREPROCESSING = ("ConvNeXt", "EfficientNetV2", "MobileNetV3")
 
 
-def build(
-    *,
-    name: str,
-    application: str,
-    pixels: str,
-    minimum_image_size: int,
-    num_classes: int,
-    image_size: int,
-    dtype: str,
-    data_format: str,
-    sync_batch_norm: bool,
-    background_class: bool,
-) -> Network:
-    """`keras.applications.<application>` with logits computed in float32 and fresh weights.
+def build(config: BuildConfig, application: str, pixels: str, minimum_image_size: int) -> Network:
+    """Builds `keras.applications.<application>` with new weights and logits computed in float32.
 
     Variables are <name>/<Keras' layer>/<Keras' variable>. `keras_model` takes pixels in 0..255 and
     normalizes them.
     """
-    check_image_size(name, image_size, minimum_image_size)
-    if data_format != "NHWC":
-        raise NetworkOptionError(
-            f"{name} comes from keras.applications and is NHWC only: leave data_format out"
-        )
-    factory = LayerFactory(dtype=dtype, layout=data_format, sync_batch_norm=sync_batch_norm)
-    # In a thread of its own, outside the strategy's scope: the variables of the original are
-    # thrown away, and need no copy on every tower.
+    config.check(minimum_image_size=minimum_image_size, nhwc_only=True)
+    factory = config.layers()
+    # In a thread of its own, outside the strategy's scope: the original's variables are discarded
+    # and need no copy on every tower.
     with ThreadPoolExecutor(1) as executor:
-        original = executor.submit(
-            _original, application, pixels, num_classes, image_size, factory
-        ).result()
+        original = executor.submit(_original, config, application, pixels, factory).result()
     head, float32_factory = _head(original), dataclasses.replace(factory, dtype="float32")
 
     def clone_layer(layer: Any) -> Any:
         return _clone(layer, float32_factory if layer.name in head else factory)
 
-    # ConvNeXt's stem and down-sampling are models of their own inside of it.
+    # Recursive, as ConvNeXt's stem and down-sampling are models inside the model.
     clone: Any = keras.models.clone_model(
         original, clone_function=clone_layer, call_function=_call, recursive=True
     )
     # The original takes a list of one tensor of images.
-    model: Any = keras.Model(clone.inputs[0], clone.outputs[0], name=name)
-    return keras_network(model, scope=name, name=name, background_class=background_class)
+    return config.network(clone.inputs[0], clone.outputs[0])
 
 
 def _original(
-    application: str, pixels: str, num_classes: int, image_size: int, factory: LayerFactory
+    config: BuildConfig, application: str, pixels: str, factory: LayerFactory
 ) -> keras.Model:
     create: Any = getattr(keras.applications, application)
-    mean, std = PIXELS[pixels]
     options: dict[str, Any] = {}
     if application.startswith(WITH_PREPROCESSING):
         options["include_preprocessing"] = False
+    image_shape = (config.image_size, config.image_size, 3)
     with tf.device("CPU:0"):
-        images = keras.Input((image_size, image_size, 3), name="images")
-        normalized = factory.pixels(images, mean=mean, std=std)
-        if pixels == CAFFE:
+        images = keras.Input(image_shape, name="images")
+        normalized = factory.pixels(images, PIXEL_RANGES[pixels])
+        if pixels == "caffe":  # its channels are BGR
             normalized = keras.ops.flip(normalized, axis=-1)
         return create(
             input_tensor=normalized,
-            input_shape=(image_size, image_size, 3),
+            input_shape=image_shape,
             weights=None,
-            classes=num_classes,
+            classes=config.num_classes,
             classifier_activation=None,
             **options,
         )
 
 
 def _head(model: keras.Model) -> frozenset[str]:
-    """The layer that makes the logits, dense or a 1x1 convolution, and what only reshapes them."""
+    """Returns the names of the layer that makes the logits and of those after it."""
     last = max(index for index, layer in enumerate(model.layers) if layer.weights)
     return frozenset(layer.name for layer in model.layers[last:])
 
 
 def _call(layer: Any, *arguments: Any, mask: Any = None, **options: Any) -> Any:
-    """Calls a layer without the mask that Keras' own batch norm takes: images have none."""
+    """Calls a layer without the mask that Keras' own batch norm takes; images have none."""
     return layer(*arguments, **options)
 
 
 def _clone(layer: Any, factory: LayerFactory) -> Any:
-    """The layer anew in the network's dtype, or what stands for it here."""
+    """Returns a copy of the layer in the network's dtype, or this project's layer in its place."""
     named = {"dtype": factory.policy, "name": layer.name}
     if isinstance(layer, keras.layers.BatchNormalization):
         return FusedBatchNorm(
@@ -129,15 +114,15 @@ def _clone(layer: Any, factory: LayerFactory) -> Any:
     if isinstance(layer, keras.layers.Dropout):
         if layer.noise_shape is None:
             return Dropout(layer.rate, **named)
-        # EfficientNet drops whole branches so.
+        # EfficientNet's stochastic depth.
         return StochasticDepth(1.0 - layer.rate, **named)
     if isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
-        # EfficientNet normalizes inside; the pixels are already normalized.
+        # EfficientNet's own normalization: the pixels are normalized before it.
         return keras.layers.Identity(**named)
     if isinstance(layer, KerasLayerScale):
         return LayerScale(layer.init_values, **named)
     config = layer.get_config()
-    # Plain operations, such as an addition, have no dtype of their own.
+    # Operations that are not layers, such as an addition, have no dtype of their own.
     if layer.name != "pixels" and isinstance(layer, keras.layers.Layer):
         config["dtype"] = factory.policy
     return type(layer).from_config(config)

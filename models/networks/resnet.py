@@ -7,52 +7,39 @@ from typing import Any
 import keras
 
 from models.layer_factory import LayerFactory
-from models.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
-from models.model_spec import check_image_size
-from models.network import Network, keras_network
+from models.layers.pixel_normalization import IMAGENET
+from models.model_spec import BuildConfig
+from models.network import Network
 
-MINIMUM_IMAGE_SIZE = 32
 BOTTLENECK_FILTERS = (64, 128, 256, 512)
 BOTTLENECK_EXPANSION = 4
 RESNET50_BLOCKS = (3, 4, 6, 3)
 
 
 def build(
-    *,
-    name: str,
-    num_classes: int,
-    image_size: int,
-    dtype: str,
-    data_format: str,
-    sync_batch_norm: bool,
-    background_class: bool,
+    config: BuildConfig,
     blocks: tuple[int, ...] = RESNET50_BLOCKS,
     zero_init_residual: bool = True,
 ) -> Network:
-    """A bottleneck ResNet; `blocks` counts the blocks of its four stages.
+    """Builds a bottleneck ResNet of four stages, conv2_x to conv5_x of He et al., table 1.
 
     Variables: <name>/stem/{conv2d/kernel, batch_norm/gamma ...}, then
     <name>/stage<1..4>/block<1..>/{conv1,conv2,conv3,shortcut}/{conv2d,batch_norm}/...,
-    <name>/head/dense/{kernel,bias}. The stages are conv2_x to conv5_x of He et al., table 1;
-    `shortcut` is the projection of a stage's first block.
+    <name>/head/dense/{kernel,bias}. `shortcut` is the projection of a stage's first block.
 
-    Initial values are those of Goyal et al., 2017, section 5.1: He initialization, normal with std
-    0.01 for the classifier, and, with `zero_init_residual`, a zero gamma in the last batch norm of
-    every block, so that every block starts as the identity. Strided layers pad both sides alike, as
-    in torchvision and keras.applications (TensorFlow's "same" would shift even-sized images by a
-    pixel).
+    Convolutions start from He's normal distribution, the classifier from one of std 0.01 (Goyal et
+    al., 2017, section 5.1). Strided layers pad both sides equally, as in torchvision and
+    keras.applications; TensorFlow's "same" would shift images of even size by a pixel.
+
+    Args:
+        blocks: number of blocks of each stage.
+        zero_init_residual: start the last gamma of every block at zero, so that every block starts
+            as the identity (Goyal et al.).
     """
-    check_image_size(name, image_size, MINIMUM_IMAGE_SIZE)
-    factory = LayerFactory(
-        dtype=dtype,
-        layout=data_format,
-        sync_batch_norm=sync_batch_norm,
-        kernel_initializer="he_normal",
-        bn_momentum=0.9,
-        bn_epsilon=1e-5,
-    )
+    config.check(minimum_image_size=32)
+    factory = config.layers(kernel_initializer="he_normal", bn_momentum=0.9, bn_epsilon=1e-5)
     last_gamma = "zeros" if zero_init_residual else "ones"
-    images = keras.Input((image_size, image_size, 3), name="images")
+    images = keras.Input((config.image_size, config.image_size, 3), name="images")
     features = _stem(factory, images)
     for stage, count in enumerate(blocks):
         for block in range(count):
@@ -63,16 +50,15 @@ def build(
             )
     features = factory.global_average_pooling("head.pool")(features)
     initializer = keras.initializers.RandomNormal(stddev=0.01)
-    logits = factory.classifier("head.dense", num_classes, initializer)(features)
-    model = keras.Model(images, logits, name=name)
-    return keras_network(model, scope=name, name=name, background_class=background_class)
+    logits = factory.classifier("head.dense", config.num_classes, initializer)(features)
+    return config.network(images, logits)
 
 
 def _stem(factory: LayerFactory, images: Any) -> Any:
-    features = factory.pixels(images, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    features = factory.pixels(images, IMAGENET)
     features = _convolution(factory, "stem", features, 64, 7, strides=2)
     features = factory.relu("stem.relu")(features)
-    # Zeros are as good as minus infinity here: after a ReLU no value is below them.
+    # Padding with zeros equals padding with minus infinity here: no value is negative after a ReLU.
     features = factory.zero_padding("stem.pool_padding", 1)(features)
     return factory.max_pooling("stem.pool", 3, 2)(features)
 
@@ -86,7 +72,7 @@ def _bottleneck(
     project: bool,
     last_gamma: str,
 ) -> Any:
-    """1x1 down to `filters`, 3x3, 1x1 up to 4 * filters, plus the input or its projection."""
+    """Adds 1x1 down to `filters`, 3x3, 1x1 up to 4 * filters, to the input or its projection."""
     outer = filters * BOTTLENECK_EXPANSION
     shortcut = inputs
     if project:
@@ -110,7 +96,7 @@ def _convolution(
     strides: int = 1,
     gamma: str = "ones",
 ) -> Any:
-    """Convolution and batch norm, padded alike on both sides."""
+    """Applies a convolution, padded equally on both sides, and batch norm."""
     padding = "same"
     if strides > 1 and kernel_size > 1:
         inputs = factory.zero_padding(f"{scope}.padding", kernel_size // 2)(inputs)

@@ -70,7 +70,7 @@ def scope(model: str) -> str:
     """Returns the scope of a model's variables: efficientnet_lite0 -> efficientnet-lite0."""
     variant = registry.get(model).options["variant"]
     assert isinstance(variant, int)
-    return efficientnet_lite.checkpoint_scope(variant)
+    return efficientnet_lite.official_scope(variant)
 
 
 def from_torch(model: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The defaults of slim layers in each family of networks, with the ancestors' constants.
+"""The defaults of slim layers in each family of networks, with tf-imagenet's constants.
 
 They replace the arg scopes of tf_slim.nets, whose regularizers would add a second weight decay and
 whose batch norm collects updates for a session.
@@ -20,7 +20,7 @@ from models.slim import layers
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """Constants of a family's batch norm; `scale` says whether there is a gamma."""
+    """Constants of a family's batch norm; with `scale` it has a gamma."""
 
     decay: float
     epsilon: float
@@ -34,7 +34,7 @@ RESNET_BATCH_NORM = BatchNorm(decay=0.997, epsilon=1e-5, scale=True)
 
 @contextlib.contextmanager
 def plain(bias: float = 0.0, pool_padding: str = "VALID") -> Iterator[None]:
-    """AlexNet, OverFeat, VGG: biases, no batch norm."""
+    """Opens the scope of AlexNet, OverFeat and VGG: biases, no batch norm."""
     initializer = tf.compat.v1.constant_initializer(bias)
     with (
         arg_scope([layers.conv2d, layers.fully_connected], biases_initializer=initializer),
@@ -46,7 +46,7 @@ def plain(bias: float = 0.0, pool_padding: str = "VALID") -> Iterator[None]:
 
 @contextlib.contextmanager
 def inception(is_training: bool, synchronized: bool, batch_norm: bool = True) -> Iterator[None]:
-    """Inception: He's initial values; GoogLeNet is the first of them without batch norm."""
+    """Opens the scope of Inception; GoogLeNet is Inception v1 without batch norm."""
     with (
         _normalized(INCEPTION_BATCH_NORM, is_training, synchronized, normalize=batch_norm),
         arg_scope([layers.conv2d], weights_initializer=initializers.variance_scaling_initializer()),
@@ -56,7 +56,7 @@ def inception(is_training: bool, synchronized: bool, batch_norm: bool = True) ->
 
 @contextlib.contextmanager
 def resnet(is_training: bool, synchronized: bool) -> Iterator[None]:
-    """ResNet v1 and v2: He's initial values, pooling padded as convolutions are."""
+    """Opens the scope of ResNet v1 and v2: pooling is padded as convolutions are."""
     with (
         _normalized(RESNET_BATCH_NORM, is_training, synchronized),
         arg_scope([layers.conv2d], weights_initializer=initializers.variance_scaling_initializer()),
@@ -67,7 +67,7 @@ def resnet(is_training: bool, synchronized: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def mobilenet(is_training: bool, synchronized: bool, activation_fn: Any) -> Iterator[None]:
-    """MobileNet v1 and v2: normal initial values of std 0.09, cut at two of them."""
+    """Opens the scope of MobileNet v1 and v2."""
     with (
         _normalized(MOBILENET_BATCH_NORM, is_training, synchronized),
         arg_scope(

@@ -1,9 +1,7 @@
-"""Inception v4 (Szegedy et al., 2016, figures 3 to 9), with the names of slim's checkpoint.
+"""Inception v4 (Szegedy et al., 2016, figures 3 to 9), and the heads of all Inception networks.
 
-What follows the last feature map of an Inception network.
-
-The heads of tf_slim.nets pool with a window of 7 or 8 pixels, for images of one size; these average
-whatever is there and are the same for images of that size.
+Scopes are those of slim's checkpoint. The heads of tf_slim.nets pool a window of 7 or 8 pixels, for
+images of one size; these average over all pixels and are the same for images of that size.
 """
 
 from __future__ import annotations
@@ -13,9 +11,15 @@ from tf_slim.ops.arg_scope import arg_scope
 
 from models.slim import layers
 
+DROPOUT_KEEP_PROBABILITY = 0.8
+
 
 def inception_v4(images: tf.Tensor, num_classes: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Logits and auxiliary logits, float32 [B, classes], of images [B, H, W, 3] from 107 px on."""
+    """Returns logits and auxiliary logits, float32 [B, classes].
+
+    Args:
+        images: [B, H, W, 3], at least 107 x 107 pixels.
+    """
     with (
         tf.compat.v1.variable_scope("InceptionV4"),
         arg_scope([layers.conv2d, layers.max_pool2d, layers.avg_pool2d], stride=1, padding="SAME"),
@@ -27,7 +31,7 @@ def inception_v4(images: tf.Tensor, num_classes: int) -> tuple[tf.Tensor, tf.Ten
         for letter in "bcdefgh":
             features = _block_b(features, f"Mixed_6{letter}")
         with tf.compat.v1.variable_scope("AuxLogits"):
-            # The published name says 2a whatever the size.
+            # The published name is 2a for every size.
             auxiliary = tf.squeeze(auxiliary_features(features, "Conv2d_2a"), [1, 2])
             aux_logits = _dense(auxiliary, num_classes, "Aux_logits")
         features = _reduction_b(features, "Mixed_7a")
@@ -45,9 +49,9 @@ def _dense(features: tf.Tensor, num_classes: int, scope: str) -> tf.Tensor:
 
 
 def _branch(features: tf.Tensor, index: int, *convolutions: tuple[str, int, int, int]) -> tf.Tensor:
-    """A chain of (position, filters, kernel height, kernel width), each named as slim names it.
+    """Applies a chain of convolutions: (position in slim's name, filters, height, width).
 
-    Position "1a" is a convolution that halves the feature map.
+    At position "1a" a convolution halves the feature map.
     """
     with tf.compat.v1.variable_scope(f"Branch_{index}"):
         for position, filters, height, width in convolutions:
@@ -163,11 +167,8 @@ def _block_c(features: tf.Tensor, scope: str) -> tf.Tensor:
         return tf.concat(branches, 3)
 
 
-DROPOUT_KEEP_PROBABILITY = 0.8
-
-
 def pooled_logits(features: tf.Tensor, num_classes: int, dropout: str, logits: str) -> tf.Tensor:
-    """Logits, float32 [B, 1, 1, classes], as a 1x1 convolution named `Logits/<logits>`."""
+    """Returns logits, float32 [B, 1, 1, classes], of a 1x1 convolution named `Logits/<logits>`."""
     with tf.compat.v1.variable_scope("Logits"):
         pooled = tf.cast(tf.reduce_mean(features, [1, 2], keepdims=True), tf.float32)
         pooled = layers.dropout(pooled, DROPOUT_KEEP_PROBABILITY, scope=dropout)
@@ -177,10 +178,13 @@ def pooled_logits(features: tf.Tensor, num_classes: int, dropout: str, logits: s
 
 
 def auxiliary_features(features: tf.Tensor, convolution: str) -> tf.Tensor:
-    """float32 [B, 1, 1, 768] of a 17x17 feature map, for an own head.
+    """Returns the features of the auxiliary head, float32 [B, 1, 1, 768].
 
-    Szegedy et al., 2015, figure 8.
-    The last convolution takes all that is left by the pooling before it: 5x5 for 299 pixels.
+    Szegedy et al., 2015, figure 8. The last convolution covers the whole map that pooling leaves:
+    5x5 for images of 299 pixels.
+
+    Args:
+        convolution: name of the last convolution; `{}` stands for its height and width.
     """
     features = layers.avg_pool2d(features, [5, 5], stride=3, padding="VALID")
     features = layers.conv2d(features, 128, [1, 1], scope="Conv2d_1b_1x1")

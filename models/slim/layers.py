@@ -1,28 +1,11 @@
-"""The slim layers that the networks use: TF-Slim's own and some of ours.
+"""The slim layers that the networks use: TF-Slim's own, and ours in place of those that fail here.
 
-Batch norm, dropout and max pooling are ours, the convolution that makes logits runs in float32,
-and there is the depthwise convolution that TF-Slim lacks.
+Batch norm, dropout and max pooling are ours, the convolution that makes the logits runs in float32,
+and there is a depthwise convolution, which TF-Slim has only as part of another layer.
 
-Importing this module puts it in the place of `layers` and `layers_lib` in the networks of
-tf_slim.nets, once and for the whole process: to do so only during a call would not be safe, as the
-towers of a MirroredStrategy are traced in threads. TF-Slim's other users keep its own layers. For
-the same reason it gives every thread arg scopes of its own (models/slim/layers.py).
-
-A stack of TF-Slim's arg scopes for each thread: its own is one for the process.
-
-The towers of a MirroredStrategy are traced in threads that take turns wherever they exchange
-something, as synchronized batch norm does in the middle of a network: on one stack a tower would
-go on with the scopes that another has left open.
-
-Batch norm in the place of slim.batch_norm, which does not run on TensorFlow 2.21.
-
-slim.conv2d, but that logits are computed in float32.
-
-A depthwise convolution as a slim layer, without the pointwise one of slim.separable_conv2d.
-
-Dropout in the place of slim.dropout: its mask follows from the call's seed.
-
-Max pooling in the place of slim.max_pool2d, which cannot name its outputs without a graph.
+Importing this module makes it the `layers` of the networks in tf_slim.nets and gives each thread
+arg scopes of its own, for the whole process. Doing so only during a call would not be safe, as a
+MirroredStrategy traces towers in threads. Other users of TF-Slim keep its own layers.
 """
 
 from __future__ import annotations
@@ -34,7 +17,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
-from tf_slim.layers import layers as _slim_layers
 from tf_slim.layers import layers as slim_layers
 from tf_slim.nets import (
     alexnet,
@@ -47,67 +29,25 @@ from tf_slim.nets import (
     resnet_v2,
     vgg,
 )
-from tf_slim.ops import arg_scope as _arg_scope
+from tf_slim.ops import arg_scope as slim_arg_scope
 from tf_slim.ops.arg_scope import add_arg_scope
 
 from models import forward_pass
-from models.layers.batch_norm import (
-    normalize_with_batch_statistics,
-    normalize_with_moving_statistics,
-)
+from models.layers.batch_norm import BatchNormVariables, fused_batch_norm
 from models.layers.depthwise_convolution import depthwise_convolution
 from models.layers.dropout import layer_uniform
 
-_thread = threading.local()
+LAYOUT = "NHWC"
+# The scopes of the layer that makes the logits, in networks of tf_slim.nets that have one.
+LOGITS_SCOPES = ("fc8", "logits")
 
-
-def arg_stack() -> list[dict[str, Any]]:
-    """The arg scopes that are open in this thread, the innermost last; never empty."""
-    stack = getattr(_thread, "stack", None)
-    if not stack:
-        stack = _thread.stack = [{}]
-    return stack
-
-
-def give_every_thread_its_own() -> None:
-    """Puts `arg_stack` in the place of TF-Slim's, for the whole process and all its users.
-
-    Scopes that are open around `strategy.run` no longer reach into the towers.
-    """
-    _arg_scope._get_arg_stack = arg_stack
-
-
-# Any: arg scopes hide what a layer takes and returns.
-_slim: Any = _slim_layers
+# Any: arg scopes hide the parameters of a layer from type checkers.
+_slim: Any = slim_layers
 avg_pool2d = _slim.avg_pool2d
 fully_connected = _slim.fully_connected
 repeat = _slim.repeat
 separable_conv2d = _slim.separable_conv2d
 softmax = _slim.softmax
-
-give_every_thread_its_own()
-
-for _network in (
-    alexnet,
-    inception_v1,
-    inception_v2,
-    inception_v3,
-    overfeat,
-    resnet_utils,
-    resnet_v1,
-    resnet_v2,
-    vgg,
-):
-    for _name in ("layers", "layers_lib"):
-        if hasattr(_network, _name):
-            setattr(_network, _name, sys.modules[__name__])
-
-# TF-Slim calls its layers in a way that TensorFlow deprecates: nothing that a user could change.
-for _message in ("`layer.apply` is deprecated", "`layer.updates` will be removed"):
-    warnings.filterwarnings("ignore", message=_message, category=UserWarning)
-
-
-LAYOUT = "NHWC"
 
 
 @add_arg_scope
@@ -121,41 +61,29 @@ def batch_norm(
     synchronized: bool = False,
     scope: str | None = None,
 ) -> tf.Tensor:
-    """Normalizes inputs [B, H, W, C] with the fused kernel; variables are float32.
+    """Normalizes inputs [B, H, W, C] with the fused kernel; slim.batch_norm fails on TF 2.21.
 
-    Variables as in slim: <scope>/{beta, gamma, moving_mean, moving_variance}, gamma only with
-    `scale`. In training the new moving statistics are reported to the forward pass
-    (models/forward_pass.py). With `synchronized`, mean and variance are those of all towers.
+    Variables are slim's: <scope>/{beta, gamma, moving_mean, moving_variance}, float32, gamma only
+    with `scale`. In training the new moving statistics are reported to the forward pass. With
+    `synchronized`, mean and variance are those of all towers' batches together.
     """
     with tf.compat.v1.variable_scope(scope, "BatchNorm", [inputs]):
         channels: Any = inputs.shape[-1]
-        beta = tf.convert_to_tensor(_vector("beta", channels, 0.0))
-        gamma = tf.convert_to_tensor(_vector("gamma", channels, 1.0)) if scale else None
+        beta = _vector("beta", channels, 0.0)
+        gamma = _vector("gamma", channels, 1.0) if scale else None
         moving_mean = _vector("moving_mean", channels, 0.0, trainable=False)
         moving_variance = _vector("moving_variance", channels, 1.0, trainable=False)
-        gamma = tf.ones_like(beta) if gamma is None else gamma
+        outputs, mean, variance = fused_batch_norm(
+            inputs,
+            BatchNormVariables(gamma, beta, moving_mean, moving_variance),
+            training=is_training,
+            epsilon=epsilon,
+            layout=LAYOUT,
+            synchronized=synchronized,
+        )
         if is_training:
-            outputs, mean, variance = normalize_with_batch_statistics(
-                inputs,
-                gamma,
-                beta,
-                moving_mean=tf.convert_to_tensor(moving_mean),
-                epsilon=epsilon,
-                layout=LAYOUT,
-                synchronized=synchronized,
-            )
             _report(moving_mean, mean, decay)
             _report(moving_variance, variance, decay)
-        else:
-            outputs = normalize_with_moving_statistics(
-                inputs,
-                gamma,
-                beta,
-                mean=tf.convert_to_tensor(moving_mean),
-                variance=tf.convert_to_tensor(moving_variance),
-                epsilon=epsilon,
-                layout=LAYOUT,
-            )
         return outputs if activation_fn is None else activation_fn(outputs)
 
 
@@ -176,19 +104,14 @@ def _report(statistic: Any, batch_value: tf.Tensor, decay: float) -> None:
     current.average_in(statistic, batch_value, decay)
 
 
-# What the networks of tf_slim.nets that make their own logits call that layer.
-LOGITS_SCOPES = ("fc8", "logits")
-_slim_conv2d: Any = slim_layers.conv2d
-
-
 @add_arg_scope
 def conv2d(
     inputs: tf.Tensor, *arguments: Any, scope: str | None = None, **options: Any
 ) -> tf.Tensor:
-    """slim.conv2d of inputs [B, H, W, C], in their dtype; in float32 if `scope` makes logits."""
+    """Applies slim.conv2d to [B, H, W, C] in their dtype, or in float32 if `scope` makes logits."""
     if scope in LOGITS_SCOPES:
         inputs = tf.cast(inputs, tf.float32)
-    return _slim_conv2d(inputs, *arguments, scope=scope, **options)
+    return _slim.conv2d(inputs, *arguments, scope=scope, **options)
 
 
 @add_arg_scope
@@ -202,10 +125,10 @@ def depthwise_conv2d(
     weights_initializer: Any = None,
     scope: str | None = None,
 ) -> tf.Tensor:
-    """One filter a channel, `<scope>/depthwise_weights` [k, k, C, 1], padded "SAME", no bias.
+    """Convolves each channel with one filter, padded "SAME", without bias.
 
-    It is slim's variable, on a kernel whose bfloat16 gradients are fast
-    (models/layers/depthwise_convolution.py).
+    The variable is slim's, `<scope>/depthwise_weights` [k, k, C, 1]; the kernel has fast bfloat16
+    gradients (models/layers/depthwise_convolution.py).
     """
     with tf.compat.v1.variable_scope(scope, "DepthwiseConv2d", [inputs]):
         kernel = tf.compat.v1.get_variable(
@@ -233,9 +156,9 @@ def dropout(
     is_training: bool = True,
     scope: str | None = None,
 ) -> tf.Tensor:
-    """Keeps each unit with probability `keep_prob`, divided by it, and zeroes the others.
+    """In training, keeps each unit with probability `keep_prob`, divided by it, or zeroes it.
 
-    Without `is_training` it is the identity.
+    Unlike slim.dropout's, the mask follows from the seed of the call.
     """
     if not is_training or keep_prob == 1.0:
         return inputs
@@ -254,5 +177,44 @@ def max_pool2d(
     outputs_collections: str | None = None,
     scope: str | None = None,
 ) -> tf.Tensor:
-    """Largest values of windows of inputs [B, H, W, C]; nothing is put into collections."""
+    """Takes the maximum of windows of [B, H, W, C]; slim.max_pool2d fails outside a graph.
+
+    The outputs are not added to `outputs_collections`.
+    """
     return tf.nn.max_pool2d(inputs, kernel_size, stride, padding, name=scope)
+
+
+def _arg_stack() -> list[dict[str, Any]]:
+    """Returns this thread's open arg scopes, the innermost last; never empty.
+
+    TF-Slim's own stack is one for the process. The threads that trace the towers take turns
+    wherever towers exchange values, as synchronized batch norm does in the middle of a network: on
+    one stack, a tower would continue with the scopes that another one left open.
+    """
+    stack = getattr(_thread, "stack", None)
+    if not stack:
+        stack = _thread.stack = [{}]
+    return stack
+
+
+_thread = threading.local()
+slim_arg_scope._get_arg_stack = _arg_stack
+
+for _network in (
+    alexnet,
+    inception_v1,
+    inception_v2,
+    inception_v3,
+    overfeat,
+    resnet_utils,
+    resnet_v1,
+    resnet_v2,
+    vgg,
+):
+    for _name in ("layers", "layers_lib"):
+        if hasattr(_network, _name):
+            setattr(_network, _name, sys.modules[__name__])
+
+# TF-Slim calls its layers in a way that TensorFlow deprecates; users cannot change that.
+for _message in ("`layer.apply` is deprecated", "`layer.updates` will be removed"):
+    warnings.filterwarnings("ignore", message=_message, category=UserWarning)

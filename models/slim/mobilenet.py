@@ -1,11 +1,10 @@
-"""MobileNet v1 (Howard et al., 2017, table 1), with the names of slim's checkpoints.
+"""MobileNet v1 (Howard et al., 2017, table 1) and v2 (Sandler et al., 2018, table 2).
 
-MobileNet v2 (Sandler et al., 2018, table 2), with the names of slim's checkpoints.
-
-Two things may differ from the paper as in tf-imagenet, so that weights trained there mean the same
-here: the activation is the arg scope's, ReLU or ReLU6, and widths are cut to whole numbers, at
-least 8, not rounded to a multiple of 8. With a width of 1.0 shapes are those of slim's published
-checkpoint, whose network has ReLU6; with 1.4 only the names are.
+Scopes are those of slim's checkpoints. In two things v2 follows tf-imagenet and not the paper, so
+that weights trained there keep their meaning: the activation is the arg scope's, ReLU or ReLU6, and
+scaled widths are truncated to whole numbers instead of rounded to multiples of 8. With width 1.0
+the shapes are those of slim's published checkpoint, whose network has ReLU6; with 1.4 only the
+names are.
 """
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ from models.slim import layers
 
 DROPOUT_KEEP_PROBABILITY = 0.9
 STEM_FILTERS = 32
-# Stride of the depthwise convolution and filters of the pointwise one behind it.
+HEAD_FILTERS = 1280
+MINIMUM_FILTERS = 8
+# v1: stride of the depthwise convolution, and filters of the pointwise one that follows.
 BLOCKS = (
     (1, 64),
     (2, 128),
@@ -30,36 +31,7 @@ BLOCKS = (
     (2, 1024),
     (1, 1024),
 )
-
-
-def mobilenet_v1(images: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Logits, float32 [B, 1, 1, classes], of images [B, H, W, 3].
-
-    The activation is the arg scope's.
-    """
-    with tf.compat.v1.variable_scope("MobilenetV1"):
-        features = layers.conv2d(images, STEM_FILTERS, [3, 3], stride=2, scope="Conv2d_0")
-        for index, (stride, filters) in enumerate(BLOCKS, start=1):
-            features = layers.depthwise_conv2d(
-                features, 3, stride=stride, scope=f"Conv2d_{index}_depthwise"
-            )
-            features = layers.conv2d(features, filters, [1, 1], scope=f"Conv2d_{index}_pointwise")
-        with tf.compat.v1.variable_scope("Logits"):
-            pooled = tf.cast(tf.reduce_mean(features, [1, 2], keepdims=True), tf.float32)
-            pooled = layers.dropout(pooled, DROPOUT_KEEP_PROBABILITY, scope="Dropout_1b")
-            return layers.conv2d(
-                pooled,
-                num_classes,
-                [1, 1],
-                activation_fn=None,
-                normalizer_fn=None,
-                scope="Conv2d_1c_1x1",
-            )
-
-
-MINIMUM_FILTERS = 8
-HEAD_FILTERS = 1280
-# Expansion, filters, repeats and the stride of the first block.
+# v2: expansion, filters, repeats and the stride of the first block.
 STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -71,10 +43,23 @@ STAGES = (
 )
 
 
-def mobilenet_v2(images: tf.Tensor, num_classes: int, width: float) -> tf.Tensor:
-    """Logits, float32 [B, 1, 1, classes], of images [B, H, W, 3].
+def mobilenet_v1(images: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Returns logits, float32 [B, 1, 1, classes], of images [B, H, W, 3]."""
+    with tf.compat.v1.variable_scope("MobilenetV1"):
+        features = layers.conv2d(images, STEM_FILTERS, [3, 3], stride=2, scope="Conv2d_0")
+        for index, (stride, filters) in enumerate(BLOCKS, start=1):
+            features = layers.depthwise_conv2d(
+                features, 3, stride=stride, scope=f"Conv2d_{index}_depthwise"
+            )
+            features = layers.conv2d(features, filters, [1, 1], scope=f"Conv2d_{index}_pointwise")
+        return _logits(features, num_classes, dropout="Dropout_1b")
 
-    `width` multiplies all filters.
+
+def mobilenet_v2(images: tf.Tensor, num_classes: int, width: float) -> tf.Tensor:
+    """Returns logits, float32 [B, 1, 1, classes], of images [B, H, W, 3].
+
+    Args:
+        width: multiplies all filters.
     """
     with tf.compat.v1.variable_scope("MobilenetV2"):
         stem_filters = scaled_filters(STEM_FILTERS, width)
@@ -91,28 +76,32 @@ def mobilenet_v2(images: tf.Tensor, num_classes: int, width: float) -> tf.Tensor
         features = layers.conv2d(
             features, scaled_filters(HEAD_FILTERS, width), [1, 1], scope="Conv_1"
         )
-        with tf.compat.v1.variable_scope("Logits"):
-            pooled = tf.cast(tf.reduce_mean(features, [1, 2], keepdims=True), tf.float32)
-            pooled = layers.dropout(pooled, DROPOUT_KEEP_PROBABILITY, scope="Dropout")
-            return layers.conv2d(
-                pooled,
-                num_classes,
-                [1, 1],
-                activation_fn=None,
-                normalizer_fn=None,
-                scope="Conv2d_1c_1x1",
-            )
+        return _logits(features, num_classes, dropout="Dropout")
+
+
+def _logits(features: tf.Tensor, num_classes: int, *, dropout: str) -> tf.Tensor:
+    with tf.compat.v1.variable_scope("Logits"):
+        pooled = tf.cast(tf.reduce_mean(features, [1, 2], keepdims=True), tf.float32)
+        pooled = layers.dropout(pooled, DROPOUT_KEEP_PROBABILITY, scope=dropout)
+        return layers.conv2d(
+            pooled,
+            num_classes,
+            [1, 1],
+            activation_fn=None,
+            normalizer_fn=None,
+            scope="Conv2d_1c_1x1",
+        )
 
 
 def scaled_filters(filters: int, width: float) -> int:
-    """filters * width without its fraction, at least 8."""
+    """Returns filters * width without its fraction, at least 8."""
     return max(int(filters * width), MINIMUM_FILTERS)
 
 
 def _inverted_residual(
     inputs: tf.Tensor, scope: str, expansion: int, filters: int, stride: int
 ) -> tf.Tensor:
-    """Expand 1x1, filter depthwise, project 1x1 without activation; add, where shapes allow it."""
+    """Expands 1x1, filters depthwise, projects 1x1; adds the input where shapes allow it."""
     features = inputs
     input_filters: Any = inputs.shape[-1]
     with tf.compat.v1.variable_scope(scope):

@@ -1,19 +1,21 @@
-"""A network of a few layers with everything in it that a network can have."""
+"""A network of a few layers, with every kind of layer and head that networks have."""
 
 from __future__ import annotations
 
 import keras
 
-from models.layer_factory import LayerFactory
-from models.network import Network, keras_network
+from models.model_spec import BuildConfig
+from models.network import Network
+from models.networks.efficientnet_lite import PIXEL_RANGE
 
 
 def build(
     *, sync_batch_norm: bool = False, layout: str = "NHWC", auxiliary: bool = False
 ) -> Network:
-    factory = LayerFactory("float32", layout, sync_batch_norm, bn_momentum=0.9)
+    config = BuildConfig("small", 4, 8, data_format=layout, sync_batch_norm=sync_batch_norm)
+    factory = config.layers(bn_momentum=0.9)
     images = keras.Input((8, 8, 3), name="images")
-    features = factory.pixels(images, mean=127.0, std=128.0)
+    features = factory.pixels(images, PIXEL_RANGE)
     features = factory.convolution("stem.conv2d", 8, 3, strides=2)(features)
     features = factory.batch_norm("stem.batch_norm")(features)
     stem = factory.relu("stem.relu")(features)
@@ -26,12 +28,11 @@ def build(
     outputs = [factory.classifier("head.dense", 4)(features)]
     if auxiliary:
         outputs.append(factory.classifier("auxiliary.dense", 4)(features))
-    model = keras.Model(images, outputs if auxiliary else outputs[0], name="small")
-    return keras_network(model, scope="small", name="small")
+    return config.network(images, outputs if auxiliary else outputs[0])
 
 
 def without_randomness(network: Network) -> Network:
-    """The same network with every random layer off."""
+    """Switches off every random layer of the network."""
     for layer in network.keras_model.layers:
         if getattr(layer, "seed_generator", None) is not None:
             layer.seed_generator = None

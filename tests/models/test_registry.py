@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models import registry
-from models.registry import ANCESTOR_NAMES
+from models.registry import ORIGINAL_NAMES
 
 # What --model took: tf-imagenet's models/__init__.py without the networks it called tests, and the
 # last models/model_config.py of tf_cnn_benchmarks.
@@ -95,22 +95,22 @@ def suggested(name: str) -> str | None:
         ("vgg11", "vgg_a"),
     ],
 )
-def test_an_ancestors_name_is_answered_with_that_network(theirs, ours):
+def test_an_original_name_is_answered_with_that_network(theirs, ours):
     assert suggested(theirs) == ours
 
 
-def test_every_name_of_the_ancestors_is_here_or_answered():
+def test_every_original_name_is_here_or_answered():
     theirs = set(TF_IMAGENET.split()) | set(TF_CNN_BENCHMARKS.split())
-    assert theirs - set(registry.names()) == set(ANCESTOR_NAMES)
-    assert {ours for ours in ANCESTOR_NAMES.values() if ours} <= set(registry.names())
-    assert {name: suggested(name) for name in ANCESTOR_NAMES} == ANCESTOR_NAMES
+    assert theirs - set(registry.names()) == set(ORIGINAL_NAMES)
+    assert {ours for ours in ORIGINAL_NAMES.values() if ours} <= set(registry.names())
+    assert {name: suggested(name) for name in ORIGINAL_NAMES} == ORIGINAL_NAMES
 
 
 def test_flag_parsing_answers_the_same():
     answers = registry.answers()
     assert answers["resnet101"] == "is called keras_resnet101 here"
     assert answers["ncf"] == "is not among the networks that --help lists"
-    assert set(answers) == set(ANCESTOR_NAMES)
+    assert set(answers) == set(ORIGINAL_NAMES)
 
 
 def test_the_page_names_what_became_of_them():
@@ -121,7 +121,7 @@ def test_the_page_names_what_became_of_them():
         for several, ours in rows
         for theirs in re.findall(r"`(\S+)`", several)
     }
-    assert written == ANCESTOR_NAMES
+    assert written == ORIGINAL_NAMES
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from models import registry
+from models.model_spec import BuildConfig
 from models.network import Network
-from models.networks.resnet import build as build_resnet
+from models.networks import resnet
 
 
 def build(**options) -> Network:
@@ -116,15 +117,8 @@ def test_blocks_start_as_the_identity_unless_asked_otherwise(imagenet_network):
     assert gammas(network, "conv3/batch_norm/gamma") == {0.0}
     for ending in ("conv1/batch_norm/gamma", "conv2/batch_norm/gamma", "shortcut/batch_norm/gamma"):
         assert gammas(network, ending) == {1.0}
-    options = {"num_classes": 10, "image_size": 32, "dtype": "float32", "data_format": "NHWC"}
-    plain = build_resnet(
-        name="resnet14",
-        sync_batch_norm=False,
-        background_class=False,
-        blocks=(1, 1, 1, 1),
-        zero_init_residual=False,
-        **options,
-    )
+    config = BuildConfig("resnet14", num_classes=10, image_size=32)
+    plain = resnet.build(config, blocks=(1, 1, 1, 1), zero_init_residual=False)
     assert gammas(plain, "gamma") == {1.0}
 
 

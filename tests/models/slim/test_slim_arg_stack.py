@@ -10,9 +10,11 @@ import tensorflow as tf
 from tf_slim.ops.arg_scope import arg_scope, current_arg_scope
 
 from models import registry
+from models.layers.pixel_normalization import PLUS_MINUS_ONE
+from models.model_spec import BuildConfig
 from models.network import Network
 from models.slim import arg_scopes, layers
-from models.slim.adapter import PLUS_MINUS_ONE, slim_network
+from models.slim.adapter import slim_network
 from tests.models import towers
 
 
@@ -27,7 +29,7 @@ def test_a_scope_is_open_in_its_thread_alone():
 
 
 def paddings(synchronized: bool) -> Network:
-    """Two scopes, one behind the other; global pooling hides the size that the paddings make."""
+    """Builds two scopes in a row; global pooling hides the sizes that their paddings give."""
 
     def function(images, is_training):
         with arg_scopes.inception(is_training, synchronized):
@@ -38,14 +40,7 @@ def paddings(synchronized: bool) -> Network:
                 features = layers.conv2d(features, 4, [3, 3], scope="second")
                 return layers.max_pool2d(features, [3, 3], stride=2)
 
-    return slim_network(
-        function,
-        name="paddings",
-        image_size=8,
-        dtype="float32",
-        pixel_range=PLUS_MINUS_ONE,
-        background_class=False,
-    )
+    return slim_network(BuildConfig("paddings", 4, image_size=8), PLUS_MINUS_ONE, function)
 
 
 def two_towers_and_one(
@@ -80,7 +75,7 @@ def test_successive_scopes_on_synchronized_towers():
 
 
 @pytest.mark.slow
-def test_synchronised_inception_v3_has_the_statistics_of_one_tower():
+def test_synchronized_inception_v3_has_the_statistics_of_one_tower():
     """Those of every batch norm, but not the logits, before which each tower has its own masks."""
     images = np.random.default_rng(1).integers(0, 256, (8, 107, 107, 3), np.uint8)
     strategy = towers.mirrored(2)

@@ -9,9 +9,11 @@ import tf_slim
 from tf_slim.nets import resnet_v2
 from tf_slim.ops.arg_scope import arg_scope
 
-from models.network import Network
+from models.layers.pixel_normalization import IMAGENET_CENTERED, PLUS_MINUS_ONE
+from models.model_spec import BuildConfig
+from models.network import Network, kernels
 from models.slim import arg_scopes, layers
-from models.slim.adapter import CENTERED, PLUS_MINUS_ONE, decayed, slim_network
+from models.slim.adapter import slim_network
 from tests.models import towers
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (6, 8, 8, 3), np.uint8)
@@ -21,14 +23,8 @@ SEED = (5, 6)
 def build(
     function, *, dtype: str = "float32", pixel_range=PLUS_MINUS_ONE, image_size: int = 8
 ) -> Network:
-    return slim_network(
-        function,
-        name="small",
-        image_size=image_size,
-        dtype=dtype,
-        pixel_range=pixel_range,
-        background_class=False,
-    )
+    config = BuildConfig("small", num_classes=3, image_size=image_size, dtype=dtype)
+    return slim_network(config, pixel_range, function)
 
 
 def small(images, is_training, synchronized=False):
@@ -82,7 +78,7 @@ def test_batch_norm_follows_its_definition():
     assert evaluated.statistics == {}
 
 
-def test_families_have_the_ancestors_constants():
+def test_families_have_tf_imagenets_constants():
     norms = (
         arg_scopes.INCEPTION_BATCH_NORM,
         arg_scopes.MOBILENET_BATCH_NORM,
@@ -96,7 +92,7 @@ def test_families_have_the_ancestors_constants():
 
 
 def test_centered_pixels_lose_the_means_and_keep_their_scale():
-    network = build(lambda images, _: images, pixel_range=CENTERED)
+    network = build(lambda images, _: images, pixel_range=IMAGENET_CENTERED)
     logits = network(np.full((1, 8, 8, 3), 200, np.uint8), training=False).logits
     np.testing.assert_allclose(logits[0], [200 - 123.68, 200 - 116.779, 200 - 103.939], rtol=1e-5)
 
@@ -277,9 +273,9 @@ def test_synchronized_towers_equal_one_big_batch():
 
 
 def test_decay_goes_by_the_last_part_of_a_name():
-    kernels = {"a/weights", "a/depthwise_weights", "a/pointwise_weights"}
-    others = {"a/biases", "weights/beta", "a/BatchNorm/gamma", "a/kernel"}
-    assert decayed(sorted(kernels | others)) == kernels
+    decayed = {"a/weights", "a/depthwise_weights", "a/pointwise_weights"}
+    others = {"a/biases", "weights/beta", "a/BatchNorm/gamma"}
+    assert kernels(sorted(decayed | others)) == decayed
 
 
 def test_other_users_of_tf_slim_keep_its_own_layers():
