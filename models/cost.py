@@ -1,9 +1,4 @@
-"""What one image costs: multiply-adds and activations, counted in a network's graph.
-
-The operations of a graph that some of its tensors need.
-
-The memory that one image takes in a training step, counted in a network's graph.
-"""
+"""The cost of one image, counted in a network's graph: multiply-adds, activations and memory."""
 
 from __future__ import annotations
 
@@ -17,14 +12,19 @@ from models.network import Network
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2")
+# The outputs of these share the memory of their inputs.
+ALIASES = ("ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient")
+# These read only the shape of their inputs, whose values need not be kept.
+SHAPE_READERS = ("OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike")
 
 
 @dataclass(frozen=True)
 class Cost:
     """The forward pass of one image, without auxiliary heads.
 
-    macs: multiplications of convolutions and dense layers, each with its addition.
-    activations: elements that convolutions put out (Radosavovic et al., 2020, section 3).
+    Attributes:
+        macs: multiplications of convolutions and dense layers, each with its addition.
+        activations: elements of the outputs of convolutions (Radosavovic et al., 2020, section 3).
     """
 
     macs: int
@@ -32,20 +32,20 @@ class Cost:
 
     @property
     def published_madds(self) -> int:
-        """As the table of EfficientNet-Lite counts: three more for each of the activations.
+        """Returns multiply-adds as EfficientNet-Lite's table counts them: 3 more an activation.
 
-        These are batch norm and the activation function behind a convolution.
+        These are batch norm and the activation function after a convolution.
         """
         return self.macs + 3 * self.activations
 
 
 def num_parameters(network: Network) -> int:
-    """Trainable values; the moving statistics of batch norm are none."""
+    """Returns the number of trainable values; moving statistics do not count."""
     return sum(num_elements(network.variables[name]) for name in network.trainable)
 
 
 def cost(network: Network, image_size: int) -> Cost:
-    """Traces the network in evaluation for one image and counts; nothing is computed."""
+    """Counts in a trace of the network's evaluation of one image; nothing is computed."""
 
     def logits(images: tf.Tensor) -> tf.Tensor:
         return network(images, training=False).logits
@@ -65,7 +65,7 @@ def _cost(outputs: list[tf.Tensor]) -> Cost:
             activations += inner.activations
         elif operation.type in CONVOLUTIONS:
             elements = num_elements(operation.outputs[0])
-            # A filter is [height, width, inputs of an output, outputs]; depthwise: no such sum.
+            # A filter is [height, width, inputs, outputs]; a depthwise one does not sum its inputs.
             window = operation.inputs[1].shape[: 3 if operation.type == "Conv2D" else 2]
             macs += elements * math.prod(window)
             activations += elements
@@ -75,15 +75,15 @@ def _cost(outputs: list[tf.Tensor]) -> Cost:
 
 
 def _called(operation: Any) -> Any:
-    """The graph of the function that an operation calls, such as Keras' grouped convolution."""
+    """Returns the graph that an operation calls, as Keras' grouped convolution does; or None."""
     if "PartitionedCall" not in operation.type:
         return None
-    # TensorFlow has no public way from a call to the graph that it calls.
+    # TensorFlow has no public function for it.
     return operation.graph._get_function(operation.get_attr("f").name).graph
 
 
 def needed(outputs: list[tf.Tensor]) -> list[Any]:
-    """The operations that the outputs depend on, each once."""
+    """Returns the operations that the outputs depend on, each once."""
     waiting = [output.op for output in outputs]
     found: dict[str, Any] = {}
     while waiting:
@@ -95,34 +95,27 @@ def needed(outputs: list[tf.Tensor]) -> list[Any]:
 
 
 def num_elements(tensor: tf.Tensor | tf.Variable) -> int:
-    """Raises ValueError where the graph does not know the tensor's shape."""
+    """Returns the number of elements; raises ValueError where the shape is not known."""
     elements = tensor.shape.num_elements()
     if elements is None:
         raise ValueError(f"cannot count {tensor.name}: its shape {tensor.shape} is not known")
     return elements
 
 
-# These hand on what they are given, under another name or shape: it is in memory once.
-ALIASES = ("ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient")
-# These look at a shape only, and what it is of need not be kept.
-OF_SHAPES = ("OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike")
-
-
 def activation_bytes(network: Network, image_size: int) -> int:
-    """Bytes of one image's activations that the forward pass keeps for the backward pass.
+    """Counts the bytes of one image's activations that are kept for the backward pass.
 
-    One step, with auxiliary heads, is traced and nothing is computed. Counted is every tensor that
-    depends on the image or is random, as a mask of dropout is, is made by the forward pass and read
-    by an operation of the backward pass that the gradients need; not the statistics of batch norm.
-    Weights, gradients and the optimizer's slots do not grow with the batch and are not in it, nor
-    is what the backward pass needs for a moment only.
+    It traces one training step, with auxiliary heads, without computing anything. A tensor counts
+    if the forward pass makes it, the gradients need it, and it depends on the image or is random,
+    such as a dropout mask. Weights, gradients and optimizer slots do not count, as they do not grow
+    with the batch; nor do batch norm's statistics and temporary tensors of the backward pass.
     """
     kept = _kept(*_traced_step(network, image_size))
     return sum(num_elements(tensor) * tensor.dtype.size for tensor in kept)
 
 
 def _traced_step(network: Network, image_size: int) -> tuple[tf.Tensor, set[str], list[tf.Tensor]]:
-    """The image, the names of the operations of the forward pass, and the gradients."""
+    """Returns the image, the names of the forward pass's operations, and the gradients."""
     variables = [network.variables[name] for name in network.trainable]
     forward: set[str] = set()
 
@@ -143,21 +136,21 @@ def _traced_step(network: Network, image_size: int) -> tuple[tf.Tensor, set[str]
 
 
 def _kept(image: tf.Tensor, forward: set[str], gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-    of_the_image = _names_of_the_image(image)
+    per_image = _per_image(image)
     kept: dict[tuple[str, int], tf.Tensor] = {}
     for operation in needed(gradients):
-        if operation.name in forward or operation.type in OF_SHAPES:
+        if operation.name in forward or operation.type in SHAPE_READERS:
             continue
         for tensor in operation.inputs:
-            if tensor.op.name in forward and tensor.op.name in of_the_image:
+            if tensor.op.name in forward and tensor.op.name in per_image:
                 source = _source(tensor)
                 if not _is_statistic(source):
                     kept[source.op.name, source.value_index] = source
     return list(kept.values())
 
 
-def _names_of_the_image(image: tf.Tensor) -> set[str]:
-    """The operations whose outputs belong to an image: made from it, or from random numbers."""
+def _per_image(image: tf.Tensor) -> set[str]:
+    """Returns the names of operations whose outputs depend on the image or on random numbers."""
     graph: Any = image.graph
     waiting = [*image.consumers()]
     waiting += [op for op in graph.get_operations() if op.type.startswith("StatelessRandom")]
@@ -171,12 +164,12 @@ def _names_of_the_image(image: tf.Tensor) -> set[str]:
 
 
 def _source(tensor: Any) -> Any:
-    """The tensor whose memory this one shares."""
+    """Returns the tensor whose memory this one shares."""
     while tensor.op.type in ALIASES:
         tensor = tensor.op.inputs[0]
     return tensor
 
 
 def _is_statistic(tensor: Any) -> bool:
-    """Whether it is of the batch and not of an image: all but the first output of batch norm."""
+    """Returns whether it belongs to the batch: an output of batch norm other than the first."""
     return tensor.op.type.startswith("FusedBatchNorm") and tensor.value_index > 0

@@ -247,7 +247,7 @@ def test_logits_are_computed_in_float32(name):
 
 
 def test_channels_first_is_refused():
-    with pytest.raises(registry.NetworkOptionError, match="keras_resnet50 comes from keras"):
+    with pytest.raises(registry.NetworkOptionError, match="keras_resnet50 supports NHWC only"):
         build("keras_resnet50", data_format="NCHW")
 
 

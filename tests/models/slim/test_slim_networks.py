@@ -309,7 +309,7 @@ def test_larger_images_change_no_variable_of_resnet_v2():
 
 
 def test_channels_first_is_refused():
-    with pytest.raises(registry.NetworkOptionError, match="mobilenet_v1_relu is a TF-Slim network"):
+    with pytest.raises(registry.NetworkOptionError, match="supports NHWC only"):
         build("mobilenet_v1_relu", data_format="NCHW")
 
 
