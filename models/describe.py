@@ -1,4 +1,4 @@
-"""A table of the networks: `python -m models.describe [--model=NAME] [--output=FILE]`."""
+"""Prints or writes a table of the networks: `python -m models.describe [--model=NAME] ...`."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from models import registry
 
 INTRODUCTION = """# Networks
 
-Every name that `--model` takes. This page is written by `python -m models.describe --output=FILE`.
+The networks that `--model` accepts. `python -m models.describe --output=FILE` writes this page.
 
-*Parameters* are the trainable ones for ImageNet's 1000 classes, with a background class where the
-network has one and with auxiliary heads. *MACs* are the multiplications of convolutions and dense
-layers for one image of the given size, each with its addition, without auxiliary heads. *MAdds*
-count three more for each output of a convolution, as the published table of EfficientNet-Lite does.
-*Activations* are the outputs of convolutions. M is a million.
+*Parameters* are the trainable ones for ImageNet's 1000 classes, including auxiliary heads and,
+where the network has one, the background class. *MACs* are the multiplications of convolutions and
+dense layers for one image of the given size, each with its addition, without auxiliary heads.
+*MAdds* add three for each output of a convolution, as the published table of EfficientNet-Lite
+does. *Activations* are the outputs of convolutions. M is a million.
 
-*Memory* is what one image adds to a training step in float32: the bytes of all tensors that the
-forward pass makes of the image and the backward pass reads, counted in the traced graph of one step
-with auxiliary heads (`models/cost.py`). Weights, gradients and the optimizer's slots do not
-grow with the batch and are not in it, nor is what the backward pass needs for a moment only. The
-peak memory of a process on a CPU (`python -m tests.models.peak_memory NAME BATCH_SIZE`) grew by
-more than that for each image, in three runs: by 7 to 13% with `resnet20`, 4 to 23% with `resnet50`,
-15 to 31% with `efficientnet_lite0` and 10 to 43% with `mobilenet_v1_relu`. MiB is 2^20 bytes.
+*Memory* is what one more image adds to a training step in float32: the bytes of all tensors that
+the forward pass computes from the image and the backward pass reads, counted in the traced graph of
+one step with auxiliary heads (`models/cost.py`). Weights, gradients and the optimizer's slots are
+left out, because they do not grow with the batch, and so are temporary tensors of the backward
+pass. Measured on a CPU (`python -m tests.models.peak_memory NAME BATCH_SIZE`, three runs), the peak
+memory of a process grew by more than that for each image: by 7 to 13% with `resnet20`, 4 to 23%
+with `resnet50`, 15 to 31% with `efficientnet_lite0` and 10 to 43% with `mobilenet_v1_relu`. MiB is
+2^20 bytes.
 
 """
 NUM_CLASSES = 1000
@@ -49,7 +50,7 @@ COLUMNS = (
 
 
 class Description(NamedTuple):
-    """One network with its default image size and 1000 classes."""
+    """The figures of one network, for its default image size and 1000 classes."""
 
     name: str
     image_size: int
@@ -68,7 +69,7 @@ class Description(NamedTuple):
 
 
 def describe(name: str) -> Description:
-    """Builds the network and counts. Raises models.registry.UnknownModelError."""
+    """Builds the network and counts; raises models.registry.UnknownModelError."""
     spec = registry.get(name)
     from models.cost import activation_bytes, cost, num_parameters
 
@@ -87,7 +88,7 @@ def describe(name: str) -> Description:
 
 
 def _describe_all(names: Sequence[str]) -> list[Description]:
-    """Several networks in as many processes as there are cores, but no more than memory allows."""
+    """Describes networks in one process a core, up to MAXIMUM_PROCESSES."""
     if len(names) == 1:
         return [describe(names[0])]
     num_processes = min(os.cpu_count() or 1, MAXIMUM_PROCESSES)
@@ -97,7 +98,7 @@ def _describe_all(names: Sequence[str]) -> list[Description]:
 
 
 def table(descriptions: Sequence[Description]) -> str:
-    """A Markdown table with aligned columns, which also reads well in a terminal."""
+    """Returns a Markdown table with aligned columns, which also reads well in a terminal."""
     rows = [COLUMNS, *(description.cells() for description in descriptions)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -110,7 +111,7 @@ def table(descriptions: Sequence[Description]) -> str:
 
 
 def _check_writable(page: Path) -> None:
-    """Raises OSError for a page that cannot be written; leaves the file system as it is."""
+    """Raises OSError for a page that cannot be written; does not change the file system."""
     try:
         page.open("x").close()
     except FileExistsError:
@@ -122,8 +123,10 @@ def _check_writable(page: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 2 for an unknown network or a page that cannot be written."""
     parser = commands.parser("python -m models.describe", __doc__)
-    parser.add_argument("--model", help="a network; all of them when left out")
-    parser.add_argument("--output", type=Path, help="write a page there, not to the screen")
+    parser.add_argument("--model", help="name of one network (default: all of them)")
+    parser.add_argument(
+        "--output", type=Path, help="write the page to this file instead of printing the table"
+    )
     options = parser.parse_args(arguments)
     # Before TensorFlow is imported: its start-up lines would come before the table.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
