@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -10,56 +11,51 @@ import models.registry
 import preprocessing.registry
 from benchmark_cnn import waiting
 from benchmark_cnn.flags import command_line
-from benchmark_cnn.flags.command_line import ParsedFlags
-from benchmark_cnn.params.params import EVAL_CONCERNS, Params
+from benchmark_cnn.params import validation
+from benchmark_cnn.params.params import ExplicitFlags, Params
 from common import commands, process
 from models.pretrained import ensure
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command line `argv` (without the program's name); returns the exit code."""
+    """Runs the command line `argv` (without the program's name) and returns the exit code."""
     return commands.run(lambda: evaluate(argv), debug=command_line.asks_for_debug(argv))
 
 
 def evaluate(argv: Sequence[str]) -> None:
-    """Model and data come from the run's parameters.json, but for what is typed."""
-    parsed = command_line.parse(
+    """Evaluates a run; its parameters.json names model and data, unless the flags do."""
+    flags = command_line.parse(
         "eval.py",
         argv,
-        concerns=EVAL_CONCERNS,
-        choices={
-            "model": models.registry.names(),
-            "data_name": preprocessing.registry.names(),
-        },
+        choices={"model": models.registry.names(), "data_name": preprocessing.registry.names()},
         answers={"model": models.registry.answers()},
     )
-    if parsed.params.checkpoint.pretrained:
-        parsed, run = _published(parsed)
+    if flags.params.checkpoint.pretrained:
+        flags, run = _published(flags)
     else:
-        run = waiting.load_run_params(parsed.params, parsed.typed)
-    params = command_line.evaluation_params(parsed, run if run is not None else parsed.params)
-    data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "validation")
+        run = waiting.load_run_params(flags.params, wait="model" not in flags.explicit)
+    params = validation.inherit(flags, run or flags.params)
     with process.without_chatter():
-        dataset = preprocessing.registry.open_dataset(data)
+        dataset = preprocessing.registry.open_dataset(params.data, default_subset="validation")
         from benchmark_cnn import checkpoint_evaluation
 
     checkpoint_evaluation.evaluate(
         params,
         models.registry.get(params.network.model),
         dataset,
-        typed=parsed.typed - parsed.from_files,
+        check_device=functools.partial(validation.check_device, flags),
     )
 
 
-def _published(parsed: ParsedFlags) -> tuple[ParsedFlags, Params]:
-    """The directory of the published weights for --train_dir, and how they see images."""
-    params = parsed.params
+def _published(flags: ExplicitFlags) -> tuple[ExplicitFlags, Params]:
+    """Returns the flags with the published weights as --train_dir, and their view of images."""
+    params = flags.params
     weights = ensure.ensure_in_child(params.network.model)
     checkpoint = dataclasses.replace(params.checkpoint, train_dir=str(weights.parent))
     params = dataclasses.replace(params, checkpoint=checkpoint)
     eval_method, resize_method = ensure.view(params.network.model)
     data = dataclasses.replace(params.data, eval_method=eval_method, resize_method=resize_method)
-    return dataclasses.replace(parsed, params=params), dataclasses.replace(params, data=data)
+    return dataclasses.replace(flags, params=params), dataclasses.replace(params, data=data)
 
 
 if __name__ == "__main__":

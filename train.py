@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,41 +12,31 @@ import models.registry
 import preprocessing.registry
 from benchmark_cnn.flags import command_line
 from benchmark_cnn.params import validation
-from benchmark_cnn.params.params import TRAIN_CONCERNS, Params
+from benchmark_cnn.params.params import Params
 from common import commands, process
-from common.errors import UsageError
 from models.pretrained import ensure
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command line `argv` (without the program's name); returns the exit code."""
+    """Runs the command line `argv` (without the program's name) and returns the exit code."""
     return commands.run(lambda: train(argv), debug=command_line.asks_for_debug(argv))
 
 
 def train(argv: Sequence[str]) -> None:
-    """Parse, open the data, train; TensorFlow is imported once the flags are known to be good."""
-    parsed = command_line.parse(
+    """Reads the flags, opens the data and trains. TensorFlow is imported after the flags."""
+    flags = command_line.parse(
         "train.py",
         argv,
-        concerns=TRAIN_CONCERNS,
-        choices={
-            "model": models.registry.names(),
-            "data_name": preprocessing.registry.names(),
-        },
+        choices={"model": models.registry.names(), "data_name": preprocessing.registry.names()},
         answers={"model": models.registry.answers()},
     )
-    params = parsed.params
-    data = dataclasses.replace(params.data, data_subset=params.data.data_subset or "train")
+    params = flags.params
     with process.without_chatter():
-        dataset = preprocessing.registry.open_dataset(data)
+        dataset = preprocessing.registry.open_dataset(params.data, default_subset="train")
     if dataset.synthetic:
-        lines = validation.synthetic_data_problems(params, parsed.typed, parsed.from_files)
-        if lines:
-            raise UsageError("\n".join(lines))
-
+        validation.check_synthetic_data(flags)
     if params.checkpoint.pretrained:
         params = _from_published_weights(params)
-
     with process.without_chatter():
         from benchmark_cnn import training
 
@@ -54,12 +45,12 @@ def train(argv: Sequence[str]) -> None:
         models.registry.get(params.network.model),
         dataset,
         command_line=["train.py", *argv],
-        typed=parsed.typed - parsed.from_files,
+        check_device=functools.partial(validation.check_device, flags),
     )
 
 
 def _from_published_weights(params: Params) -> Params:
-    """`params` with the published weights to start from; a run that is resumed has its own."""
+    """Returns `params` with the published weights to start from; a resumed run has its own."""
     train_dir = params.checkpoint.train_dir
     if train_dir is not None and any(Path(train_dir).glob("*.index")):
         return params

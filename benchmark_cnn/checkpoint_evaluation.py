@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from absl import logging
@@ -26,9 +26,16 @@ RESULT_FILE = "eval.json"
 
 
 def evaluate(
-    params: Params, spec: NetworkSpec, dataset: Dataset, *, typed: frozenset[str] = frozenset()
+    params: Params,
+    spec: NetworkSpec,
+    dataset: Dataset,
+    *,
+    check_device: Callable[[str], None] | None = None,
 ) -> dict:
     """Evaluates `params.checkpoint.train_dir`: the checkpoints of a run, or one checkpoint.
+
+    Args:
+        check_device: see `training_setup.make_manager`.
 
     Returns:
         The last result: `top_1`, `top_5`, `loss`, `examples`, `global_step`, `checkpoint`; it is
@@ -38,7 +45,7 @@ def evaluate(
         DataError: no checkpoint, one of another model, or damaged data.
         Stopped: SIGTERM or SIGINT.
     """
-    run_devices, manager = training_setup.make_manager(params, typed)
+    run_devices, manager = training_setup.make_manager(params, check_device)
     settings = resolve_settings(params, spec, dataset, default_subset="validation")
     plan = _plan(settings, manager.num_towers, dataset.num_examples(settings.subset))
     console.log(

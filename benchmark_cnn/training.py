@@ -34,7 +34,7 @@ def train(
     dataset: Dataset,
     *,
     command_line: Sequence[str] = (),
-    typed: frozenset[str] = frozenset(),
+    check_device: Callable[[str], None] | None = None,
     loss: Callable | None = None,
 ) -> dict:
     """Trains as `params` says; the same call on the same train_dir resumes.
@@ -42,7 +42,7 @@ def train(
     Args:
       loss: see training_setup.set_up.
       command_line: program and arguments, for run.json.
-      typed: names of the flags that were typed: a typed flag without effect is an error.
+      check_device: see training_setup.make_manager.
 
     Returns:
         `global_step`, `images_per_sec`, and the last evaluation's `top_1`, `top_5` and `loss`.
@@ -59,7 +59,7 @@ def train(
                     params.checkpoint.train_dir, params.checkpoint.fresh
                 )
             )
-        run = training_setup.set_up(params, spec, dataset, typed=typed, loss=loss)
+        run = training_setup.set_up(params, spec, dataset, check_device=check_device, loss=loss)
         saver = Saver(run.state, directory, params.checkpoint)
         start_step = saver.resume()
         _warn_of_another_batch(run, start_step)

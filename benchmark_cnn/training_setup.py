@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -12,7 +13,7 @@ from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
 from benchmark_cnn.params import validation, values
-from benchmark_cnn.params.params import Params
+from benchmark_cnn.params.params import ExplicitFlags, Params
 from benchmark_cnn.reporting import console
 from benchmark_cnn.run import RunPlan, RunSettings, TrainingRun, make_plan, resolve_settings
 from benchmark_cnn.step import learning_rate, losses, optimizers, train_state
@@ -26,16 +27,17 @@ def set_up(
     spec: NetworkSpec,
     dataset: Dataset,
     *,
-    typed: frozenset[str] = frozenset(),
+    check_device: Callable[[str], None] | None = None,
     loss: Callable | None = None,
 ) -> TrainingRun:
     """Builds the run that `params` describes, with initial values, and prints its header.
 
     Args:
+        check_device: see `make_manager`.
         loss: (ForwardResult, labels) -> (cross entropy, auxiliary cross entropy); None for the
             classification loss.
     """
-    run_devices, manager = make_manager(params, typed)
+    run_devices, manager = make_manager(params, check_device)
     settings = resolve_settings(params, spec, dataset, default_subset="train")
     plan = make_plan(
         params.run,
@@ -94,19 +96,24 @@ def set_up(
 
 
 def make_manager(
-    params: Params, typed: frozenset[str] = frozenset()
+    params: Params, check_device: Callable[[str], None] | None = None
 ) -> tuple[Devices, VariableManager]:
-    """Prepares the devices and the variable manager, and checks them by a known all-reduce."""
+    """Prepares the devices and the variable manager, and checks them by a known all-reduce.
+
+    Args:
+        check_device: raises UsageError for flags that the device ("gpu" or "cpu") does not support;
+            None checks the values of `params`.
+    """
     hardware = params.hardware
     run_devices = devices.prepare(hardware)
-    lines = validation.device_problems(params, run_devices.kind, typed)
-    if lines:
-        raise UsageError("\n".join(lines))
+    if check_device is None:
+        check_device = functools.partial(validation.check_device, ExplicitFlags(params))
+    check_device(run_devices.kind)
     manager = variable_mgr.make(
         hardware.variable_update,
         run_devices.towers,
         parameter_device=run_devices.parameter_device,
-        spec=values.parse(hardware.all_reduce_spec, run_devices.kind),
+        spec=values.parse_all_reduce_spec(hardware.all_reduce_spec, run_devices.kind),
     )
     manager.check_sum()
     return run_devices, manager

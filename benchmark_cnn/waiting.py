@@ -17,18 +17,18 @@ from common.process import StopSignal
 _POLL_STOP_SECS = 1.0
 
 
-def load_run_params(params: Params, typed: frozenset[str]) -> Params | None:
+def load_run_params(params: Params, *, wait: bool) -> Params | None:
     """Loads the parameters of the run to evaluate, or None for weights of another program.
 
-    With `--eval_interval_secs` it waits for the run to start, unless `typed` has the model: then
-    the checkpoints to come may be another program's.
+    With `--eval_interval_secs` and `wait` it waits for the run to start. A caller that knows the
+    model does not wait: the checkpoints to come may be another program's.
 
     Raises:
         DataError: no such directory or checkpoint, or a damaged parameters.json.
         Stopped: SIGTERM or SIGINT while waiting.
     """
     train_dir, poll_secs = params.checkpoint.train_dir or ".", params.evaluation.eval_interval_secs
-    if poll_secs and "model" not in typed:
+    if poll_secs and wait:
         _wait_for_run(train_dir, poll_secs)
     watches = poll_secs > 0
     is_directory = watches or os.path.isdir(train_dir)

@@ -8,7 +8,6 @@ read, a path may be its prefix or any of its files.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from common.commands import did_you_mean
 from common.errors import DataError
 
 INDEX_SUFFIX = ".index"
@@ -86,8 +86,7 @@ def read(
         absent = sorted(set(wanted) - set(present))
         if not absent:
             return {name: _as_array(reader.get_tensor(name)) for name in wanted}
-    near = difflib.get_close_matches(absent[0], present, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]}?" if len(absent) == 1 and near else ""
+    hint = did_you_mean(absent[0], present, cutoff=0.4) if len(absent) == 1 else ""
     raise DataError(f"{os.fspath(path)} has no tensor {', '.join(absent[:10])}{hint}")
 
 

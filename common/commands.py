@@ -6,13 +6,14 @@ Standard library only; `check_shards` runs it on a bare Python.
 from __future__ import annotations
 
 import argparse
+import difflib
 import io
 import math
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from common.errors import RunError
 
@@ -129,3 +130,14 @@ def _is_interrupt(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def did_you_mean(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Returns the end of an error message that suggests the nearest name; "" if none is near."""
+    near = nearest(name, names, cutoff=cutoff)
+    return f"; did you mean {near}?" if near else ""
+
+
+def nearest(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Returns the name most similar to `name`; None if all are less similar than `cutoff`."""
+    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff)), None)

@@ -5,8 +5,7 @@ Flag parsing imports this module, so it imports no TensorFlow.
 
 from __future__ import annotations
 
-import difflib
-
+from common.commands import nearest
 from common.errors import UsageError
 from models.model_spec import ModelSpec, NetworkOptionError
 from models.specs import SPECS
@@ -41,7 +40,7 @@ def get(name: str) -> ModelSpec:
 def _nearest(name: str) -> str | None:
     if name in ORIGINAL_NAMES:
         return ORIGINAL_NAMES[name]
-    return next(iter(difflib.get_close_matches(name, names(), n=1)), None)
+    return nearest(name, names())
 
 
 def answers() -> dict[str, str]:

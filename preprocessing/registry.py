@@ -41,12 +41,13 @@ def names() -> tuple[str, ...]:
     return tuple(_ENTRIES)
 
 
-def open_dataset(data: DataParams) -> Dataset:
+def open_dataset(data: DataParams, *, default_subset: str | None = None) -> Dataset:
     """Opens a data set.
 
     Without `data_dir` the images are synthetic, with the classes and the size of `data_name`
     (ImageNet's by default), except that `digits` has a directory of its own. Without `data_name`
-    the name is guessed from the directory. The files of `data_subset`, if given, are checked here.
+    the name is guessed from the directory. The files of `data_subset`, or of `default_subset`, are
+    checked here.
 
     Raises:
         UsageError: a value that its flag refuses, or that has no effect on this data set.
@@ -60,8 +61,9 @@ def open_dataset(data: DataParams) -> Dataset:
         return _augmenting(_open_synthetic(data.data_name or "imagenet"), data)
     entry = _ENTRIES[data.data_name or guess_name(directory)]
     dataset = _resolve(entry.opener)(directory, data)
-    if data.data_subset is not None:
-        find_shards(directory, data.data_subset, max_corrupt_records=data.max_corrupt_records)
+    subset = data.data_subset or default_subset
+    if subset is not None:
+        find_shards(directory, subset, max_corrupt_records=data.max_corrupt_records)
     return _augmenting(dataset, data)
 
 

@@ -22,7 +22,7 @@ from benchmark_cnn.flags.migration import (
     Renamed,
 )
 from benchmark_cnn.params.flag import Flag
-from benchmark_cnn.params.params import CONCERNS, EVAL_CONCERNS, FLAGS, TRAIN_CONCERNS, select
+from benchmark_cnn.params.params import CONCERNS, FLAGS
 
 _MOST_COLUMNS = 100
 _PLACEHOLDERS = {int: "INT", float: "NUMBER", str: "TEXT"}
@@ -142,8 +142,7 @@ def main() -> None:
 
 
 def _flag_row(flag: Flag) -> str:
-    programs = [("T", TRAIN_CONCERNS), ("E", EVAL_CONCERNS)]
-    owners = " ".join(letter for letter, concerns in programs if flag in select(concerns, {}))
+    owners = " ".join(program[0].upper() for program in flag.programs)
     meaning = flag.help
     if flag.choices:
         meaning += f" One of {', '.join(f'`{choice}`' for choice in flag.choices)}."

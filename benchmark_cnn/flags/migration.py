@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmark_cnn.params.flag import boolean
+
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -86,6 +88,12 @@ class Renamed:
     accepted: bool = True
     when_true: str = ""
     when_false: str = ""
+
+    def translate(self, text: str) -> str:
+        """Returns the value of `target` that `text` stands for as a value of the old flag."""
+        if not self.when_true:
+            return text
+        return self.when_true if boolean(text) else self.when_false
 
 
 # Name -> what differs from the ancestors, or "" where nothing does.

@@ -1,16 +1,20 @@
-"""From the words of a command line to values, collecting every mistake instead of the first.
+"""Reads a command line into values, collecting every mistake instead of the first.
 
-Flags are absl's, in a registry of their own, and follow its syntax: `--name=value`, `--name value`,
-`--switch`, `--noswitch`, one or two dashes, and `--flagfile=FILE`, in which `#` begins a comment.
-The last one given wins.
+The syntax is absl's: `--name=value`, `--name value`, `--switch`, `--noswitch`, one or two dashes,
+and `--flagfile=FILE`, in which `#` begins a comment. The last value of a flag wins.
+
+absl itself reads flag files here, but not the command line. It stops at the first missing value
+and at the first word that is not a flag, takes the next flag for a missing value, and does not
+report unknown flags and wrong values in the order in which they were typed.
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 from absl import flags as absl_flags
 
@@ -23,24 +27,23 @@ _NUMBER = re.compile(r"-\.?\d.*")
 
 @dataclass
 class CommandLine:
-    """What was read.
+    """The content of a command line.
 
-    `values` holds the flags that were given and could be read, `written_as` their names as typed
-    (an ancestor's name, perhaps), `from_files` those that a flag file gave last. `lines` are the
+    `values` holds the flags that were given and are valid, `written_as` their names as typed (an
+    old name, perhaps), `from_files` those whose last value came from a flag file. `errors` are the
     mistakes, `unsure` the names of flags that a mistake is about, whose values are not known.
     """
 
     values: dict[str, Value] = field(default_factory=dict)
     written_as: dict[str, str] = field(default_factory=dict)
     from_files: set[str] = field(default_factory=set)
-    lines: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     unsure: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
-class _Word:
+class _Word(NamedTuple):
     text: str
-    from_file: bool
+    from_file: bool = False
 
     @property
     def is_flag(self) -> bool:
@@ -48,20 +51,12 @@ class _Word:
         return self.text.startswith("-") and not is_dashes and not _NUMBER.fullmatch(self.text)
 
 
-class _Parser(absl_flags.ArgumentParser):
-    """absl's view of our flag."""
-
-    def __init__(self, flag: Flag):
-        self.flag = flag
-
-    def parse(self, argument: Any) -> Any:
-        return self.flag.from_text(argument)
-
-
 def read(program: str, flags: Iterable[Flag], argv: Sequence[str]) -> CommandLine:
-    """Read `argv`, which does not begin with the program's name. Never raises for what is in it."""
+    """Reads `argv`, without the program's name. Mistakes are returned, never raised."""
     reader = _Reader(program, {flag.name: flag for flag in flags})
-    reader.read_all(reader.expand_files(argv))
+    reader.expand_files(argv)
+    while reader.words:
+        reader.read_next()
     return reader.result
 
 
@@ -69,86 +64,70 @@ class _Reader:
     def __init__(self, program: str, flags: dict[str, Flag]):
         self.program = program
         self.flags = flags
-        self.registry = _registry(flags.values())
+        self.words: deque[_Word] = deque()
         self.result = CommandLine()
 
-    def expand_files(self, argv: Sequence[str]) -> list[_Word]:
-        """The words of `argv`, with those of a flag file in the place where it is named."""
-        words, rest = [], list(argv)
-        while rest:
-            text = rest.pop(0)
-            if text in ("--flagfile", "-flagfile"):
-                words += self._words_of_file(rest.pop(0) if rest else "")
-            elif re.match("--?flagfile=", text):
-                words += self._words_of_file(text.partition("=")[2])
+    def read_next(self) -> None:
+        """Reads a flag, with the word after it where that is its value."""
+        word = self.words.popleft()
+        if not word.is_flag:
+            self._refuse_argument(word.text)
+            return
+        written, equals, value = word.text.partition("=")
+        name = written.removeprefix("-").removeprefix("-")
+        negated = name.removeprefix("no")
+        if self._is_switch(name):
+            self._set(name, written, value if equals else "true", word)
+        elif self._flag(name):
+            if not equals and not (self.words and not self.words[0].text.startswith("--")):
+                self._refuse_value(name, f"{written} needs a value: {written}=VALUE")
             else:
-                words.append(_Word(text, from_file=False))
-        return words
+                self._set(name, written, value if equals else self.words.popleft().text, word)
+        elif negated == name or not self._is_switch(negated):
+            self._refuse_flag(written, has_value=bool(equals))
+        elif equals:
+            line = f"{word.text}: --no{negated} takes no value; write --{negated}=VALUE"
+            self._refuse_value(negated, line)
+        else:
+            self._set(negated, f"--{negated}", "false", word)
 
-    def _words_of_file(self, path: str) -> list[_Word]:
+    def expand_files(self, argv: Sequence[str]) -> None:
+        """Puts the words of each flag file in the place where the file is named."""
+        rest = deque(argv)
+        while rest:
+            text = rest.popleft()
+            if text in ("--flagfile", "-flagfile"):
+                self._add_words_of_file(rest.popleft() if rest else "")
+            elif re.match("--?flagfile=", text):
+                self._add_words_of_file(text.partition("=")[2])
+            else:
+                self.words.append(_Word(text))
+
+    def _add_words_of_file(self, path: str) -> None:
         if not path:
-            self.result.lines.append("--flagfile needs the name of a file")
-            return []
+            self.result.errors.append("--flagfile needs the name of a file")
+            return
         try:
-            lines = self.registry.read_flags_from_files([f"--flagfile={path}"])
+            lines = absl_flags.FlagValues().read_flags_from_files([f"--flagfile={path}"])
         except absl_flags.CantOpenFlagFileError as error:
             reason = getattr(error.__context__, "strerror", None) or str(error)
             name = getattr(error.__context__, "filename", None) or path
-            self.result.lines.append(f"cannot read the flag file {name}: {reason}")
-            return []
+            self.result.errors.append(f"cannot read the flag file {name}: {reason}")
         except UnicodeDecodeError:
-            self.result.lines.append(f"the flag file {path} is not text")
-            return []
-        return [_Word(line, from_file=True) for line in lines]
-
-    def read_all(self, words: list[_Word]) -> None:
-        rest = list(words)
-        while rest:
-            word = rest.pop(0)
-            if not word.is_flag:
-                self._refuse_argument(word)
-                continue
-            written, equals, value = word.text.partition("=")
-            name = written.removeprefix("-").removeprefix("-")
-            if self._is_switch(name):
-                self._set(name, written, value if equals else "true", word)
-            elif self._has(name):
-                self._read_value(name, written, value if equals else None, word, rest)
-            elif name.startswith("no") and self._is_switch(name[2:]):
-                self._read_negation(name[2:], word, has_value=bool(equals))
-            else:
-                self._refuse_flag(written, has_value=bool(equals), rest=rest)
-
-    def _read_value(
-        self, name: str, written: str, value: str | None, word: _Word, rest: list[_Word]
-    ) -> None:
-        if value is None and rest and not rest[0].text.startswith("--"):
-            value = rest.pop(0).text
-        if value is None:
-            self._refuse_value(name, f"{written} needs a value: {written}=VALUE")
-            return
-        self._set(name, written, value, word)
-
-    def _read_negation(self, name: str, word: _Word, *, has_value: bool) -> None:
-        if has_value:
-            line = f"{word.text}: --no{name} takes no value; write --{name}=VALUE"
-            self._refuse_value(name, line)
-            return
-        self._set(name, f"--{name}", "false", word)
+            self.result.errors.append(f"the flag file {path} is not text")
+        else:
+            self.words += [_Word(line, from_file=True) for line in lines]
 
     def _set(self, name: str, written: str, text: str, word: _Word) -> None:
-        """Give flag `name`, perhaps under its old name, the value that `text` means."""
+        """Gives the flag `name`, perhaps an old name, the value that `text` means."""
         target = _target(name)
         try:
-            self.registry[target].parse(_translated(name, text))
+            if name in RENAMED:
+                text = RENAMED[name].translate(text)
+            self.result.values[target] = self.flags[target].from_text(text)
         except ValueError as error:
             self._refuse_value(name, f"{written}={text} {error}")
             return
-        except absl_flags.IllegalFlagValueError as error:
-            # absl puts words of its own before ours, which it keeps as the context.
-            self._refuse_value(name, f"{written}={text} {error.__context__}")
-            return
-        self.result.values[target] = self.registry[target].value
         self.result.written_as[target] = name
         if word.from_file:
             self.result.from_files.add(target)
@@ -156,56 +135,33 @@ class _Reader:
             self.result.from_files.discard(target)
 
     def _refuse_value(self, name: str, line: str) -> None:
-        self.result.lines.append(line)
+        self.result.errors.append(line)
         self.result.unsure.add(_target(name))
 
-    def _refuse_flag(self, written: str, *, has_value: bool, rest: list[_Word]) -> None:
+    def _refuse_flag(self, written: str, *, has_value: bool) -> None:
         line = suggestions.explain(self.program, written, self.flags)
-        self.result.lines.append(line)
+        self.result.errors.append(line)
         self.result.unsure |= {name for name in self.flags if f"--{name}" in line}
-        # What follows is its value rather than a second mistake.
-        if not has_value and rest and not rest[0].is_flag:
-            rest.pop(0)
+        # The next word is its value rather than a second mistake.
+        if not has_value and self.words and not self.words[0].is_flag:
+            self.words.popleft()
 
-    def _refuse_argument(self, word: _Word) -> None:
+    def _refuse_argument(self, text: str) -> None:
         hint = "flags are written --name=value"
-        if word.text.lower() in ("true", "false"):
-            hint = "a switch is written --name, --noname or --name=" + word.text.lower()
-        self.result.lines.append(f"unexpected argument {word.text!r}; {hint}")
+        if text.lower() in ("true", "false"):
+            hint = f"a switch is written --name, --noname or --name={text.lower()}"
+        self.result.errors.append(f"unexpected argument {text!r}; {hint}")
 
-    def _has(self, name: str) -> bool:
-        return _target(name) in self.flags
+    def _flag(self, name: str) -> Flag | None:
+        return self.flags.get(_target(name))
 
     def _is_switch(self, name: str) -> bool:
-        if not self._has(name):
-            return False
-        became_value = name in RENAMED and bool(RENAMED[name].when_true)
-        return became_value or self.flags[_target(name)].kind is bool
+        flag = self._flag(name)
+        was_switch = name in RENAMED and bool(RENAMED[name].when_true)
+        return flag is not None and (was_switch or flag.kind is bool)
 
 
 def _target(name: str) -> str:
-    """The present name of a flag that may be written under an ancestor's name for it."""
+    """Returns the present name of a flag that may be written under its old name."""
     renamed = RENAMED.get(name)
     return renamed.target if renamed and renamed.accepted else name
-
-
-def _translated(name: str, text: str) -> str:
-    """What `text`, written behind the ancestor's switch `name`, is for the flag it has become."""
-    renamed = RENAMED.get(name)
-    if renamed is None or not renamed.when_true:
-        return text
-    switch = absl_flags.BooleanParser()
-    try:
-        return renamed.when_true if switch.parse(text) else renamed.when_false
-    except ValueError:
-        raise ValueError("is not true or false") from None
-
-
-def _registry(flags: Iterable[Flag]) -> absl_flags.FlagValues:
-    registry = absl_flags.FlagValues()
-    for flag in flags:
-        defined = absl_flags.Flag(
-            _Parser(flag), None, flag.name, None, flag.help, boolean=flag.kind is bool
-        )
-        absl_flags.DEFINE_flag(defined, flag_values=registry, module_name="benchmark_cnn")
-    return registry

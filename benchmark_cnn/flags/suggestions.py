@@ -7,11 +7,11 @@ Their words are not accepted, only recognized: a wrong guess is answered with th
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from benchmark_cnn.flags import migration
 from benchmark_cnn.params.params import FLAGS
+from common.commands import nearest
 
 _SIMILARITY = 0.7
 
@@ -32,12 +32,12 @@ def explain(program: str, written: str, known: Iterable[str]) -> str:
     if removed:
         return removed
     if plain in FLAGS and plain not in known:
-        return f"--{plain} is a flag of {_owner(plain)}; {program} does not have it"
+        return f"--{plain} is a flag of {FLAGS[plain].programs[0]}; {program} does not have it"
     meant = meaning(name, known)
     if meant is None:
         return f"unknown flag {written}; {program} --help lists all flags"
     target = meant.partition("=")[0]
-    elsewhere = "" if target in known else f" (of {_owner(target)})"
+    elsewhere = "" if target in known else f" (of {FLAGS[target].programs[0]})"
     return f"unknown flag {written}; did you mean --{meant}{elsewhere}?"
 
 
@@ -45,26 +45,21 @@ def meaning(name: str, known: Iterable[str]) -> str | None:
     """The flag, perhaps with a value ("dtype=float16"), that `name` (without dashes) stands for."""
     plain = name.replace("-", "_").lower()
     candidates = {flag: flag for flag in known}
-    candidates |= {word: ours for word, ours in OURS_BY_PEERS_WORD.items()}
+    candidates |= {word: ours for word, ours in SYNONYMS.items()}
     candidates |= {old: new.target for old, new in migration.RENAMED.items()}
     for form in (plain, _without_no(plain)):
         if form in candidates:
             return candidates[form]
     # Peers' words are short, and nearly every short word resembles one: only whole flags here.
-    near = difflib.get_close_matches(plain, list(known), n=1, cutoff=_SIMILARITY)
-    return near[0] if near else None
+    return nearest(plain, known, cutoff=_SIMILARITY)
 
 
 def _without_no(name: str) -> str:
     """`name` of a switch that was written --noname; others unchanged."""
     positive = name.removeprefix("no").removeprefix("_")
     everything = FLAGS.keys() | migration.GONE.keys() | migration.RENAMED.keys()
-    is_negated = name.startswith("no") and positive in everything | OURS_BY_PEERS_WORD.keys()
+    is_negated = name.startswith("no") and positive in everything | SYNONYMS.keys()
     return positive if is_negated else name
-
-
-def _owner(name: str) -> str:
-    return "eval.py" if FLAGS[name].concern == "evaluation" else "train.py"
 
 
 # Our flag (with a value where theirs is a switch) -> their words, with underscores for dashes.
@@ -148,4 +143,4 @@ _WORDS = {
     "eval_interval_secs": "watch",
 }
 
-OURS_BY_PEERS_WORD = {word: ours for ours, words in _WORDS.items() for word in words.split()}
+SYNONYMS = {word: ours for ours, words in _WORDS.items() for word in words.split()}

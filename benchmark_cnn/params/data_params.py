@@ -42,6 +42,7 @@ class NetworkParams:
         "NHWC",
         "Layout of the activations; NCHW needs a GPU. Images are NHWC until they are there.",
         choices=("NHWC", "NCHW"),
+        eval=True,
     )
     dtype: str = flag(
         "float32",
@@ -76,6 +77,7 @@ class DataParams:
         "Part of the data set that train.py trains on, or eval.py evaluates on.",
         choices=("train", "validation"),
         when_none="train for train.py, validation for eval.py",
+        eval=True,
     )
     batch_size: int | None = flag(
         None,
@@ -83,6 +85,7 @@ class DataParams:
         "gradient_accumulation_steps.",
         lower=1,
         when_none="the model's",
+        eval=True,
     )
     train_crop: str = flag(
         "inception",
@@ -151,7 +154,11 @@ class DataParams:
         False, "Read 1,024 records, keep them in memory and repeat them, to measure without disk."
     )
     num_data_threads: int | None = flag(
-        None, "Threads that decode and augment images.", lower=1, when_none="one per core"
+        None,
+        "Threads that decode and augment images.",
+        lower=1,
+        when_none="one per core",
+        eval=True,
     )
     shuffle_buffer: int = flag(
         10000, "Examples held in memory to be shuffled, still encoded.", lower=1
@@ -162,4 +169,5 @@ class DataParams:
         "with a label out of range, with no image or one cut off. What else is wrong stops it in "
         "any case.",
         lower=0,
+        eval=True,
     )

@@ -7,11 +7,14 @@ which the command line, the help, the checks and parameters.json are made.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from common.commands import did_you_mean
+
+TRAIN, EVAL = "train.py", "eval.py"
 
 Value = bool | int | float | str | None
 
@@ -28,7 +31,8 @@ class Flag:
     `lower` and `upper` are inclusive bounds, `above` and `below` exclusive ones. `when_none` says
     in words what a default of None stands for. `answers` holds a sentence for each value that
     people know from elsewhere and that is refused. `inherited` flags are taken by an evaluation
-    from the run that it evaluates.
+    from the run that it evaluates. `eval` flags are eval.py's too, as are all inherited
+    ones.
     """
 
     name: str
@@ -45,13 +49,21 @@ class Flag:
     above: float | None = None
     below: float | None = None
     inherited: bool = False
+    eval: bool = False
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The programs that have the flag."""
+        if self.concern == "evaluation":
+            return (EVAL,)
+        return (TRAIN, EVAL) if self.eval or self.inherited else (TRAIN,)
 
     def from_text(self, text: str) -> Value:
         """The value that `text` means on a command line; ValueError says what is wrong with it."""
         if text == "None" and self.optional:
             return None
         if self.kind is bool:
-            return _boolean(text)
+            return boolean(text)
         if self.kind is str:
             return self.checked(self._chosen(text))
         noun = "an integer" if self.kind is int else "a number"
@@ -89,7 +101,7 @@ class Flag:
             known = ", ".join(self.choices)
             if len(self.choices) > _MOST_LISTED:
                 known = f"the {len(self.choices)} that --help lists"
-            raise ValueError(f"is not one of {known}{_nearest(value, self.choices)}")
+            raise ValueError(f"is not one of {known}{did_you_mean(value.lower(), self.choices)}")
 
     def _check_number(self, value: float) -> None:
         outside = (
@@ -139,7 +151,8 @@ def _flag_of(concern: str, field: dataclasses.Field[Any], hint: Any) -> Flag:
     )
 
 
-def _boolean(text: str) -> bool:
+def boolean(text: str) -> bool:
+    """Returns the value of a switch as absl reads it; ValueError for other words."""
     if text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
     raise ValueError("is not true or false")
@@ -147,8 +160,3 @@ def _boolean(text: str) -> bool:
 
 def _noun(kind: type) -> str:
     return {bool: "true or false", int: "an integer", float: "a number", str: "a string"}[kind]
-
-
-def _nearest(value: str, choices: Iterable[str]) -> str:
-    near = difflib.get_close_matches(value.lower(), choices, n=1)
-    return f"; did you mean {near[0]}?" if near else ""

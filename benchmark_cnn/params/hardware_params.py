@@ -18,6 +18,7 @@ class HardwareParams:
         "auto",
         "Device that the towers run on; auto takes GPUs where there are any.",
         choices=("auto", "gpu", "cpu"),
+        eval=True,
     )
     num_gpus: int = flag(
         1,
@@ -25,9 +26,10 @@ class HardwareParams:
         "devices.",
         lower=1,
         upper=64,
+        eval=True,
     )
     gpu_indices: str = flag(
-        "", 'GPUs to use, in this order, for example "0,2,1,3"; one index per tower.'
+        "", 'GPUs to use, in this order, for example "0,2,1,3"; one index per tower.', eval=True
     )
     variable_update: str = flag(
         "replicated",
@@ -58,25 +60,26 @@ class HardwareParams:
         "Threads inside one operation on the CPU; 0 leaves it to TensorFlow.",
         lower=0,
         when_none="TensorFlow's choice, and 1 with more towers than cores on the CPU",
+        eval=True,
     )
     num_inter_threads: int | None = flag(
         None,
         "Operations that run at the same time on the CPU; 0 leaves it to TensorFlow.",
         lower=0,
         when_none="TensorFlow's choice",
+        eval=True,
     )
     xla_compile: bool = flag(
         False, "Compile forward and backward pass of each tower with XLA; meant for GPUs."
     )
     deterministic: bool = flag(
-        False, "Use only kernels whose result is the same bit by bit in every run; slower."
+        False,
+        "Use only kernels whose result is the same bit by bit in every run; slower.",
+        eval=True,
     )
     tf_random_seed: int = flag(
-        1234,
-        "Seed of weights, data order, augmentation and dropout.",
-        lower=0,
-        upper=2**31 - 1,
+        1234, "Seed of weights, data order, augmentation and dropout.", lower=0, upper=2**31 - 1
     )
     allow_memory_growth: bool = flag(
-        True, "Let GPU memory grow as needed instead of taking all of it at the start."
+        True, "Let GPU memory grow as needed instead of taking all of it at the start.", eval=True
     )

@@ -15,6 +15,7 @@ class CheckpointParams:
         None,
         "Directory of the run: checkpoints, logs and parameters; a run found there is resumed.",
         when_none="nothing is saved",
+        eval=True,
     )
     save_model_secs: float = flag(
         600.0, "Seconds between checkpoints; 0 for none by time.", lower=0
@@ -35,6 +36,7 @@ class CheckpointParams:
         False,
         "Take the published weights of the model: train.py starts a new run from them, eval.py "
         "evaluates them.",
+        eval=True,
     )
 
 
@@ -42,7 +44,7 @@ class CheckpointParams:
 class ReportParams:
     """What is printed and logged while the run goes on."""
 
-    display_every: int = flag(10, "Steps between printed lines.", lower=1)
+    display_every: int = flag(10, "Steps between printed lines.", lower=1, eval=True)
     save_summaries_steps: int | None = flag(
         None,
         "Updates between rows of metrics.csv and TensorBoard summaries.",
@@ -67,7 +69,7 @@ class ReportParams:
         'First and last step to profile for TensorBoard, for example "10,15".',
         when_none="no profile",
     )
-    debug: bool = flag(False, "Show the traceback of an error.")
+    debug: bool = flag(False, "Show the traceback of an error.", eval=True)
 
 
 @dataclass(frozen=True)

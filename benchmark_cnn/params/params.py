@@ -11,11 +11,10 @@ is in `validation`.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from benchmark_cnn.params.data_params import DataParams, NetworkParams
@@ -24,50 +23,11 @@ from benchmark_cnn.params.hardware_params import HardwareParams
 from benchmark_cnn.params.output_params import CheckpointParams, EvaluationParams, ReportParams
 from benchmark_cnn.params.training_params import LearningRateParams, OptimizationParams, RunParams
 from common import files
+from common.commands import did_you_mean
 from common.errors import DataError, UsageError
 
 PARAMETERS_FILE = "parameters.json"
-TRAIN_CONCERNS = (
-    "network",
-    "data",
-    "hardware",
-    "run",
-    "learning_rate",
-    "optimization",
-    "checkpoint",
-    "report",
-)
-# An evaluation has no towers that exchange anything or are compiled, no randomness, no updates.
-EVAL_CONCERNS = (
-    "network.model",
-    "network.image_size",
-    "network.num_classes",
-    "network.data_format",
-    "network.dtype",
-    "data.data_dir",
-    "data.data_name",
-    "data.data_subset",
-    "data.batch_size",
-    "data.eval_method",
-    "data.resize_method",
-    "data.resize_kernels",
-    "data.eval_crop_fraction",
-    "data.num_data_threads",
-    "data.max_corrupt_records",
-    "hardware.device",
-    "hardware.num_gpus",
-    "hardware.gpu_indices",
-    "hardware.num_intra_threads",
-    "hardware.num_inter_threads",
-    "hardware.deterministic",
-    "hardware.allow_memory_growth",
-    "optimization.moving_average_decay",
-    "checkpoint.train_dir",
-    "checkpoint.pretrained",
-    "report.display_every",
-    "report.debug",
-    "evaluation",
-)
+_OFF_WORD = "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,27 +75,56 @@ FLAGS: Mapping[str, Flag] = {
 }
 
 
-def select(concerns: Sequence[str], choices: Mapping[str, Sequence[str]]) -> list[Flag]:
-    """The flags that `concerns` names, in the order of their declaration."""
-    wanted = set(concerns)
-    return [
-        dataclasses.replace(flag, choices=tuple(choices.get(flag.name, flag.choices)))
-        for flag in FLAGS.values()
-        if flag.concern in wanted or f"{flag.concern}.{flag.name}" in wanted
-    ]
+@dataclasses.dataclass(frozen=True)
+class ExplicitFlags:
+    """Parameters, and which of them the user set explicitly.
 
-
-def inherit(params: Params, run: Params, typed: frozenset[str]) -> Params:
-    """The parameters of an evaluation of `run`.
-
-    Model, data and the way images are prepared come from the run, but for what the user typed. The
-    run's data_name goes with its data_dir, from which it may have been guessed.
+    `explicit` names the flags that were given, whatever their value; `from_files` those of them
+    that came from a flag file. A flag file describes a whole run, and the command line may revoke
+    a part of it: what the file says about that part is then unused without an error.
     """
-    if "data_dir" in typed:
-        typed = typed | {"data_name"}
-    names = [flag.name for flag in FLAGS.values() if flag.inherited and flag.name not in typed]
-    values = run.to_dict()
-    return assemble({name: values[name] for name in names}, params)
+
+    params: Params
+    explicit: frozenset[str] = frozenset()
+    from_files: frozenset[str] = frozenset()
+
+    def is_set_on(self, name: str) -> bool:
+        """Returns whether a flag was given a value other than "off": 0, false, None, "none", "".
+
+        With an "off" value, a flag without effect does just what was wanted.
+        """
+        value = self.params.to_dict()[name]
+        return name in self.explicit and bool(value) and value != _OFF_WORD
+
+    def unused_flag_errors(
+        self, names: Iterable[str], why: str, *, because_of: Iterable[str] | None = None
+    ) -> list[str]:
+        """Returns a line for each flag of `names` that is set on and has no effect.
+
+        Args:
+            why: the end of each line.
+            because_of: the flags whose values are the reason. Where one of them was typed on the
+                command line, flags from files are passed over. None where the reason is something
+                absent (data, run directory, GPU), without which any flag file may be tried.
+        """
+        typed = self.explicit - self.from_files
+        passes_files = because_of is None or not typed.isdisjoint(because_of)
+        return [
+            f"--{name} has no effect {why}"
+            for name in names
+            if self.is_set_on(name) and not (passes_files and name in self.from_files)
+        ]
+
+    def syntax_errors(self, name: str, parse: Callable[[str], object]) -> list[str]:
+        """Returns the line of the ValueError that `parse` raises for the value of a flag."""
+        value = self.params.to_dict()[name]
+        if value is None:
+            return []
+        try:
+            parse(str(value))
+        except ValueError as error:
+            return [f"--{name}={value} {error}"]
+        return []
 
 
 def write_parameters(params: Params, train_dir: str | os.PathLike[str]) -> None:
@@ -181,7 +170,7 @@ def assemble(flat: Mapping[str, Any], base: Params) -> Params:
     for name, value in flat.items():
         flag = FLAGS.get(name)
         if flag is None:
-            lines.append(_unknown(name))
+            lines.append(f"unknown parameter {name}{did_you_mean(name, FLAGS)}")
             continue
         try:
             changes[flag.concern][name] = flag.checked(value)
@@ -191,12 +180,6 @@ def assemble(flat: Mapping[str, Any], base: Params) -> Params:
         raise UsageError("\n".join(lines))
     groups = {c: dataclasses.replace(getattr(base, c), **changes[c]) for c in CONCERNS}
     return Params(**groups)
-
-
-def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, FLAGS, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"unknown parameter {name}{hint}"
 
 
 def _log_warning(text: str) -> None:

@@ -174,6 +174,7 @@ class OptimizationParams:
         above=0,
         below=1,
         when_none="no average",
+        eval=True,
     )
     fp16_loss_scale: float = flag(
         32768.0, "Loss scale that float16 training starts with; it then adapts.", lower=1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from benchmark_cnn.params.given_flags import GivenFlags, syntax_problems
+from benchmark_cnn.params.params import ExplicitFlags
 from benchmark_cnn.params.values import parse_pattern, parse_piecewise_schedule, parse_profile_steps
 from checkpoints.restore_plan import parse_ckpt_scope
 
@@ -49,14 +49,14 @@ _OF_TRAINING_ONLY = (
 )
 
 
-def run_length(given: GivenFlags) -> list[str]:
+def run_length(given: ExplicitFlags) -> list[str]:
     run = given.params.run
     if run.num_batches is None or run.num_epochs is None:
         return []
     return ["--num_batches and --num_epochs exclude each other; give one of them"]
 
 
-def evaluation_cadence(given: GivenFlags) -> list[str]:
+def evaluation_cadence(given: ExplicitFlags) -> list[str]:
     run = given.params.run
     if run.eval_every_epochs is not None and run.eval_every_steps is not None:
         return ["--eval_every_epochs and --eval_every_steps exclude each other; give one of them"]
@@ -66,8 +66,8 @@ def evaluation_cadence(given: GivenFlags) -> list[str]:
     return []
 
 
-def warmup_batches(given: GivenFlags) -> list[str]:
-    if given.params.checkpoint.train_dir is None or not given.asks_for("num_warmup_batches"):
+def warmup_batches(given: ExplicitFlags) -> list[str]:
+    if given.params.checkpoint.train_dir is None or not given.is_set_on("num_warmup_batches"):
         return []
     return [
         "--num_warmup_batches is for benchmarks and cannot be used with --train_dir; a training "
@@ -75,7 +75,7 @@ def warmup_batches(given: GivenFlags) -> list[str]:
     ]
 
 
-def loop_length(given: GivenFlags) -> list[str]:
+def loop_length(given: ExplicitFlags) -> list[str]:
     params = given.params
     steps = params.run.steps_per_loop
     cadences = {
@@ -91,20 +91,20 @@ def loop_length(given: GivenFlags) -> list[str]:
     ]
 
 
-def forward_only(given: GivenFlags) -> list[str]:
+def forward_only(given: ExplicitFlags) -> list[str]:
     params = given.params
     if not params.run.forward_only:
         return []
     trained = (params.learning_rate, params.optimization, params.checkpoint)
     names = [field.name for group in trained for field in dataclasses.fields(group)]
-    return given.without_effect(
+    return given.unused_flag_errors(
         (*names, *_OF_TRAINING_ONLY),
         "with --forward_only, which trains nothing",
         because_of=["forward_only"],
     )
 
 
-def learning_rate_schedule(given: GivenFlags) -> list[str]:
+def learning_rate_schedule(given: ExplicitFlags) -> list[str]:
     flags = given.params.learning_rate
     if flags.learning_rate_schedule is None and flags.schedule == "constant":
         return _undescribed_decay(given)
@@ -115,7 +115,7 @@ def learning_rate_schedule(given: GivenFlags) -> list[str]:
     for name, schedules in _SCHEDULES_OF_FLAG.items():
         if flags.schedule not in schedules:
             why = f"with {how}{_ADVICE.get(name, '')}"
-            lines += given.without_effect([name], why, because_of=_SCHEDULE_FLAGS)
+            lines += given.unused_flag_errors([name], why, because_of=_SCHEDULE_FLAGS)
     return lines
 
 
@@ -127,7 +127,7 @@ _DESCRIBED_BY = {
 _ADVICE = {"learning_rate": ", which holds the rates itself"}
 
 
-def _undescribed_decay(given: GivenFlags) -> list[str]:
+def _undescribed_decay(given: ExplicitFlags) -> list[str]:
     """A constant learning rate that nobody asked for, and flags that expect another one."""
     needs = {
         "learning_rate_decay_factor": "--num_epochs_per_decay",
@@ -135,10 +135,10 @@ def _undescribed_decay(given: GivenFlags) -> list[str]:
         "learning_rate_power": "--learning_rate_schedule=polynomial",
         "learning_rate_end": "--learning_rate_schedule=cosine or polynomial",
     }
-    return [f"--{name} needs {need}" for name, need in needs.items() if given.asks_for(name)]
+    return [f"--{name} needs {need}" for name, need in needs.items() if given.is_set_on(name)]
 
 
-def _missing_of_schedule(given: GivenFlags, how: str) -> list[str]:
+def _missing_of_schedule(given: ExplicitFlags, how: str) -> list[str]:
     flags = given.params.learning_rate
     needed = {
         "exponential": ("num_epochs_per_decay", "learning_rate_decay_factor"),
@@ -151,13 +151,11 @@ def _missing_of_schedule(given: GivenFlags, how: str) -> list[str]:
     ]
 
 
-def piecewise_syntax(given: GivenFlags) -> list[str]:
-    name = "piecewise_learning_rate_schedule"
-    schedule = given.params.learning_rate.piecewise_learning_rate_schedule
-    return syntax_problems(name, schedule, parse_piecewise_schedule)
+def piecewise_syntax(given: ExplicitFlags) -> list[str]:
+    return given.syntax_errors("piecewise_learning_rate_schedule", parse_piecewise_schedule)
 
 
-def minimum_learning_rate(given: GivenFlags) -> list[str]:
+def minimum_learning_rate(given: ExplicitFlags) -> list[str]:
     flags = given.params.learning_rate
     if flags.learning_rate is None or flags.minimum_learning_rate <= flags.learning_rate:
         return []
@@ -167,7 +165,7 @@ def minimum_learning_rate(given: GivenFlags) -> list[str]:
     ]
 
 
-def optimizer_flags(given: GivenFlags) -> list[str]:
+def optimizer_flags(given: ExplicitFlags) -> list[str]:
     chosen = given.params.optimization.optimizer
     lines = []
     for name, optimizers in _OPTIMIZERS_OF_FLAG.items():
@@ -177,16 +175,18 @@ def optimizer_flags(given: GivenFlags) -> list[str]:
         if (name, chosen) == ("momentum", "rmsprop"):
             instead = "--rmsprop_momentum"
         why = f"with --optimizer={chosen}; use {instead}"
-        lines += given.without_effect([name], why, because_of=["optimizer"])
+        lines += given.unused_flag_errors([name], why, because_of=["optimizer"])
     return lines
 
 
-def weight_decay(given: GivenFlags) -> list[str]:
+def weight_decay(given: ExplicitFlags) -> list[str]:
     flags = given.params.optimization
-    lines = syntax_problems("weight_decay_exclude", flags.weight_decay_exclude, parse_pattern)
+    lines = given.syntax_errors("weight_decay_exclude", parse_pattern)
     if flags.weight_decay == 0:
         names = ("weight_decay_exclude", "decoupled_weight_decay")
-        lines += given.without_effect(names, "with --weight_decay=0", because_of=["weight_decay"])
+        lines += given.unused_flag_errors(
+            names, "with --weight_decay=0", because_of=["weight_decay"]
+        )
     if flags.decoupled_weight_decay and flags.optimizer == "lars":
         lines.append(
             "--decoupled_weight_decay cannot be used with --optimizer=lars, which decays weights "
@@ -195,20 +195,20 @@ def weight_decay(given: GivenFlags) -> list[str]:
     return lines
 
 
-def gradient_clip(given: GivenFlags) -> list[str]:
+def gradient_clip(given: ExplicitFlags) -> list[str]:
     if given.params.optimization.gradient_clip is not None:
         return []
-    return given.without_effect(
+    return given.unused_flag_errors(
         ["gradient_clip_mode"], "without --gradient_clip", because_of=["gradient_clip"]
     )
 
 
-def loss_scale(given: GivenFlags) -> list[str]:
+def loss_scale(given: ExplicitFlags) -> list[str]:
     dtype = given.params.network.dtype
     if dtype == "float16":
         return []
     names = ("fp16_loss_scale", "fp16_inc_loss_scale_every_n")
-    return given.without_effect(
+    return given.unused_flag_errors(
         names, f"with --dtype={dtype}; it belongs to --dtype=float16", because_of=["dtype"]
     )
 
@@ -225,31 +225,28 @@ _FLAGS_OF_DIRECTORY = (
 _FLAGS_OF_SEVERAL_CHECKPOINTS = ("eval_interval_secs", "all_checkpoints")
 
 
-def no_run_directory(given: GivenFlags) -> list[str]:
+def no_run_directory(given: ExplicitFlags) -> list[str]:
     if given.params.checkpoint.train_dir is not None:
         return []
-    return given.without_effect_unless_from_file(
-        _FLAGS_OF_DIRECTORY, "without --train_dir: nothing is saved"
-    )
+    return given.unused_flag_errors(_FLAGS_OF_DIRECTORY, "without --train_dir: nothing is saved")
 
 
-def profile_syntax(given: GivenFlags) -> list[str]:
-    return syntax_problems("profile_steps", given.params.report.profile_steps, parse_profile_steps)
+def profile_syntax(given: ExplicitFlags) -> list[str]:
+    return given.syntax_errors("profile_steps", parse_profile_steps)
 
 
-def checkpoint_scope_syntax(given: GivenFlags) -> list[str]:
-    scope = given.params.evaluation.ckpt_scope
-    return syntax_problems("ckpt_scope", scope, parse_ckpt_scope)
+def checkpoint_scope_syntax(given: ExplicitFlags) -> list[str]:
+    return given.syntax_errors("ckpt_scope", parse_ckpt_scope)
 
 
-def first_weights(given: GivenFlags) -> list[str]:
+def first_weights(given: ExplicitFlags) -> list[str]:
     checkpoint = given.params.checkpoint
     if not checkpoint.pretrained or checkpoint.init_checkpoint is None:
         return []
     return ["--pretrained and --init_checkpoint exclude each other; give one of them"]
 
 
-def checkpoint_to_evaluate(given: GivenFlags) -> list[str]:
+def checkpoint_to_evaluate(given: ExplicitFlags) -> list[str]:
     checkpoint = given.params.checkpoint
     if checkpoint.pretrained and checkpoint.train_dir is not None:
         return ["--pretrained and --train_dir exclude each other; give one of them"]
@@ -258,37 +255,37 @@ def checkpoint_to_evaluate(given: GivenFlags) -> list[str]:
     return ["--train_dir is missing: the run directory, or a checkpoint, to evaluate"]
 
 
-def several_checkpoints(given: GivenFlags) -> list[str]:
+def several_checkpoints(given: ExplicitFlags) -> list[str]:
     if given.params.checkpoint.pretrained:
-        return given.without_effect(
+        return given.unused_flag_errors(
             _FLAGS_OF_SEVERAL_CHECKPOINTS,
             "with --pretrained, which is one checkpoint",
             because_of=["pretrained"],
         )
     if not given.params.evaluation.eval_interval_secs:
         return []
-    return given.without_effect(
+    return given.unused_flag_errors(
         ["all_checkpoints"],
         "with --eval_interval_secs, which evaluates the newest and those to come",
         because_of=["eval_interval_secs"],
     )
 
 
-def one_checkpoint(given: GivenFlags) -> list[str]:
+def one_checkpoint(given: ExplicitFlags) -> list[str]:
     """Looks at the disk: the prefix of a checkpoint has the form of a directory's name."""
     train_dir = given.params.checkpoint.train_dir
     if train_dir is None or os.path.isdir(train_dir):
         return []
     if not os.path.exists(train_dir) and not os.path.exists(f"{train_dir}.index"):
         return []
-    return given.without_effect(
+    return given.unused_flag_errors(
         _FLAGS_OF_SEVERAL_CHECKPOINTS,
         f"with --train_dir={train_dir}, which is one checkpoint; give its directory",
         because_of=["train_dir"],
     )
 
 
-def images_to_evaluate(given: GivenFlags) -> list[str]:
+def images_to_evaluate(given: ExplicitFlags) -> list[str]:
     data = given.params.data
     if data.data_dir is not None or data.data_name is not None:
         return []

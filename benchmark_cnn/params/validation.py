@@ -1,23 +1,23 @@
-"""Whether parameters go together: every rule is asked, and every problem is told.
+"""Whether parameters go together: every rule is asked, and every error is reported.
 
-A rule takes the given flags and returns a line for each thing that cannot be meant. By convention a
-line names every flag that it is about as `--flag`.
+A rule takes the flags and returns a line for each contradiction. By convention a line names every
+flag that it is about as `--flag`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from benchmark_cnn.params import data_rules, training_rules
-from benchmark_cnn.params import training_rules as output_rules
-from benchmark_cnn.params.given_flags import GivenFlags
-from benchmark_cnn.params.params import FLAGS, Params, assemble
+from benchmark_cnn.params.flag import EVAL, TRAIN
+from benchmark_cnn.params.params import FLAGS, ExplicitFlags, Params, assemble
 from common.errors import UsageError
 
-Rule = Callable[[GivenFlags], list[str]]
+Rule = Callable[[ExplicitFlags], list[str]]
 
-SHARED_RULES: tuple[Rule, ...] = (data_rules.gpu_indices, output_rules.checkpoint_scope_syntax)
+SHARED_RULES: tuple[Rule, ...] = (data_rules.gpu_indices, training_rules.checkpoint_scope_syntax)
 TRAINING_RULES: tuple[Rule, ...] = (
     *SHARED_RULES,
     data_rules.synchronized_batch_norm,
@@ -39,83 +39,88 @@ TRAINING_RULES: tuple[Rule, ...] = (
     training_rules.weight_decay,
     training_rules.gradient_clip,
     training_rules.loss_scale,
-    output_rules.no_run_directory,
-    output_rules.first_weights,
-    output_rules.profile_syntax,
+    training_rules.no_run_directory,
+    training_rules.first_weights,
+    training_rules.profile_syntax,
 )
 # Model and data of an evaluation are known only once its run's parameters have been read.
 EVALUATION_RULES: tuple[Rule, ...] = (
     *SHARED_RULES,
-    output_rules.checkpoint_to_evaluate,
-    output_rules.several_checkpoints,
-    output_rules.one_checkpoint,
+    training_rules.checkpoint_to_evaluate,
+    training_rules.several_checkpoints,
+    training_rules.one_checkpoint,
 )
 INHERITED_RULES: tuple[Rule, ...] = (
-    output_rules.images_to_evaluate,
+    training_rules.images_to_evaluate,
     data_rules.image_preparation,
 )
 
 
-def problems(
-    params: Params,
-    typed: frozenset[str] = frozenset(),
-    from_files: frozenset[str] = frozenset(),
-    rules: Iterable[Rule] = TRAINING_RULES,
-) -> list[str]:
-    """A line for each problem.
-
-    Args:
-      typed: names of the flags that were given, whatever their value. Only of these is it said
-        that they have no effect.
-      from_files: those of `typed` that came from a flag file.
-    """
-    given = GivenFlags(params, typed, from_files)
-    lines = [line for rule in rules for line in rule(given)]
-    device = params.hardware.device
-    return lines if device == "auto" else lines + data_rules.on_device(given, device)
-
-
-def device_problems(
-    params: Params,
-    device: str,
-    typed: frozenset[str] = frozenset(),
-    from_files: frozenset[str] = frozenset(),
-) -> list[str]:
-    """A line for each flag that cannot be had on `device` ("gpu" or "cpu").
-
-    For `--device=auto`, once it is known what that is; a device that was named is checked by
-    `problems` already.
-    """
-    return data_rules.on_device(GivenFlags(params, typed, from_files), device)
-
-
-def synthetic_data_problems(
-    params: Params,
-    typed: frozenset[str] = frozenset(),
-    from_files: frozenset[str] = frozenset(),
-) -> list[str]:
-    """A line for each data flag without effect, once the data set turns out to be synthetic.
-
-    For `--data_name` without `--data_dir`; with neither, `problems` says it already.
-    """
-    return data_rules.with_synthetic_images(GivenFlags(params, typed, from_files))
+# The rules that a program asks about its command line.
+RULES = {TRAIN: TRAINING_RULES, EVAL: EVALUATION_RULES}
 
 
 def make_params(**flat: Any) -> Params:
-    """The parameters with the given values, and defaults for all others.
+    """Returns the parameters with the given values, and defaults for all others.
 
     Raises:
-      UsageError: with one line for each name that does not exist, each value that its field cannot
-        hold, and each value that does not go with the others or is without effect beside them.
+        UsageError: with one line for each name that does not exist, each value that its field
+            cannot hold, and each value that contradicts another or has no effect with it.
     """
     return replace(Params(), **flat)
 
 
 def replace(params: Params, **flat: Any) -> Params:
-    """A copy of `params` with the given values; checked as in `make_params`, which see."""
+    """Returns a copy of `params` with the given values; checked as in `make_params`."""
     changed = assemble(flat, params)
-    given = frozenset(name for name, value in flat.items() if value != FLAGS[name].default)
-    lines = problems(changed, given)
+    explicit = frozenset(name for name, value in flat.items() if value != FLAGS[name].default)
+    _raise_if_any(errors(ExplicitFlags(changed, explicit)))
+    return changed
+
+
+def inherit(given: ExplicitFlags, run: Params) -> Params:
+    """Returns the parameters of an evaluation of `run`.
+
+    Model, data and the preparation of images are the run's, except for flags of the command line.
+    The run's data_name goes with its data_dir, from which it may have been guessed.
+
+    Raises:
+        UsageError: neither the run nor the user names any data.
+    """
+    own = given.explicit | ({"data_name"} if "data_dir" in given.explicit else set())
+    values = run.to_dict()
+    inherited = {f.name: values[f.name] for f in FLAGS.values() if f.inherited}
+    changed = {name: value for name, value in inherited.items() if name not in own}
+    params = assemble(changed, given.params)
+    _raise_if_any(errors(dataclasses.replace(given, params=params), INHERITED_RULES))
+    return params
+
+
+def check_device(given: ExplicitFlags, device: str) -> None:
+    """Checks the flags against the device, "gpu" or "cpu", that --device=auto has found.
+
+    Raises:
+        UsageError: flags that this device does not support.
+    """
+    _raise_if_any(data_rules.on_device(given, device))
+
+
+def check_synthetic_data(given: ExplicitFlags) -> None:
+    """Checks the flags after a data set, named without a directory, was found to be synthetic.
+
+    Raises:
+        UsageError: data flags without effect on synthetic images.
+    """
+    _raise_if_any(data_rules.with_synthetic_images(given))
+
+
+def errors(given: ExplicitFlags, rules: Iterable[Rule] = TRAINING_RULES) -> list[str]:
+    """Returns a line for each contradiction between the flags."""
+    lines = [line for rule in rules for line in rule(given)]
+    device = given.params.hardware.device
+    return lines if device == "auto" else lines + data_rules.on_device(given, device)
+
+
+def _raise_if_any(lines: list[str]) -> None:
     if lines:
         raise UsageError("\n".join(lines))
-    return changed

@@ -10,8 +10,6 @@ import itertools
 import math
 import re
 
-from common.errors import UsageError
-
 
 def parse_piecewise_schedule(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """`"0.1;30;0.01"` -> rates (0.1, 0.01) and the epochs (30.0,) at which the next one begins."""
@@ -87,26 +85,24 @@ class AllReduceSpec:
     pack_bytes: int = 0
 
 
-def parse(spec: str | None, device: str) -> AllReduceSpec:
+def parse_all_reduce_spec(spec: str | None, device: str) -> AllReduceSpec:
     """Parse `spec` for towers on `device` ("gpu" or "cpu"); None takes the device's default.
 
     Raises:
-      UsageError: an unknown algorithm, a malformed size, or a GPU algorithm on the CPU.
+      ValueError: an unknown algorithm, a malformed size, or a GPU algorithm on the CPU.
     """
     if spec is None:
         return AllReduceSpec("nccl" if device == "gpu" else "pscpu")
     algorithm, colon, size = spec.partition(":")
     if algorithm not in ALGORITHMS:
-        raise UsageError(
-            f"--all_reduce_spec={spec}: {algorithm!r} is not one of {', '.join(ALGORITHMS)} "
-            "(optionally followed by :BYTES, as in nccl:32M)"
+        raise ValueError(
+            f"names {algorithm!r}, which is not one of {', '.join(ALGORITHMS)} (with :BYTES after "
+            "it or without, as in nccl:32M)"
         )
     if device == "cpu" and algorithm in GPU_ALGORITHMS:
-        raise UsageError(f"--all_reduce_spec={spec} needs GPUs; towers on the CPU use pscpu")
+        raise ValueError("needs GPUs; towers on the CPU use pscpu")
     match = re.fullmatch(r"(\d+)([KMG]?)", size, re.IGNORECASE)
     if colon and not (match and int(match[1]) > 0):
-        raise UsageError(
-            f"--all_reduce_spec={spec}: {size!r} is not a number of bytes (32768, 32K, 4M)"
-        )
+        raise ValueError(f"has {size!r} where a number of bytes belongs (32768, 32K, 4M)")
     pack_bytes = int(match[1]) * _UNITS[match[2].upper()] if match else 0
     return AllReduceSpec(algorithm, pack_bytes)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from benchmark_cnn.params.values import parse
+from benchmark_cnn.params.values import parse_all_reduce_spec
 from benchmark_cnn.reporting.speed import SpeedReport
 
 if TYPE_CHECKING:  # these import TensorFlow, which takes seconds
@@ -73,7 +73,9 @@ def header_lines(
         _fact("Variables", hardware.variable_update),
     ]
     if hardware.variable_update == "replicated":
-        spec_in_use = hardware.all_reduce_spec or parse(None, devices.kind).algorithm
+        spec_in_use = (
+            hardware.all_reduce_spec or parse_all_reduce_spec(None, devices.kind).algorithm
+        )
         lines.append(_fact("AllReduce", "none" if evaluates_only else spec_in_use))
     return [*lines, "=" * 10]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +13,6 @@ from benchmark_cnn.distribution import variable_mgr
 from benchmark_cnn.params import values
 from benchmark_cnn.params.validation import make_params
 from benchmark_cnn.params.values import AllReduceSpec
-from common.errors import UsageError
 from tests.benchmark_cnn.engine import run_steps
 from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, random_examples
 
@@ -31,28 +32,27 @@ SHAPES = ([8], [3, 3], [12], [5, 5, 5])  # 32, 36, 48 and 500 bytes in float32
     ],
 )
 def test_specs(spec, device, expected):
-    assert values.parse(spec, device) == expected
+    assert values.parse_all_reduce_spec(spec, device) == expected
 
 
 @pytest.mark.parametrize(
     ("spec", "device", "message"),
     [
-        ("ncll", "gpu", "'ncll' is not one of nccl, hierarchical_copy, psgpu, pscpu"),
+        ("ncll", "gpu", "names 'ncll', which is not one of nccl, hierarchical_copy, psgpu, pscpu"),
         ("", "gpu", "is not one of"),
-        ("nccl", "cpu", "--all_reduce_spec=nccl needs GPUs; towers on the CPU use pscpu"),
-        ("pscpu:", "cpu", "'' is not a number of bytes"),
-        ("pscpu:4T", "cpu", "'4T' is not a number of bytes"),
-        ("pscpu:-1", "cpu", "'-1' is not a number of bytes"),
-        ("pscpu:0", "cpu", "'0' is not a number of bytes"),
-        ("pscpu:1.5M", "cpu", "'1.5M' is not a number of bytes"),
+        ("nccl", "cpu", "needs GPUs; towers on the CPU use pscpu"),
+        ("pscpu:", "cpu", "'' where a number of bytes belongs"),
+        ("pscpu:4T", "cpu", "'4T' where a number of bytes belongs"),
+        ("pscpu:-1", "cpu", "'-1' where a number of bytes belongs"),
+        ("pscpu:0", "cpu", "'0' where a number of bytes belongs"),
+        ("pscpu:1.5M", "cpu", "'1.5M' where a number of bytes belongs"),
         # The ancestors' further parts, sizes by shards and limits, have no counterpart.
         ("pscpu#2:32k:xring", "cpu", "is not one of"),
     ],
 )
 def test_wrong_specs_say_what_is_wrong(spec, device, message):
-    with pytest.raises(UsageError) as error:
-        values.parse(spec, device)
-    assert message in str(error.value)
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        values.parse_all_reduce_spec(spec, device)
     assert "\n" not in str(error.value)
 
 

@@ -18,7 +18,7 @@ GLOBAL_BATCH = 40
 
 def manager_of(num_towers, kind, *, shares_memory):
     devices = [f"/device:CPU:{i}" for i in range(num_towers)]
-    spec = values.parse(None, "cpu")
+    spec = values.parse_all_reduce_spec(None, "cpu")
     manager = variable_mgr.make(kind, devices, parameter_device="/device:CPU:0", spec=spec)
     assert manager.shares_memory
     manager.shares_memory = shares_memory  # as between GPUs

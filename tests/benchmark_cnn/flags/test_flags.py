@@ -11,22 +11,22 @@ import time
 import pytest
 
 from benchmark_cnn.flags import command_line
-from benchmark_cnn.flags.suggestions import OURS_BY_PEERS_WORD
+from benchmark_cnn.flags.suggestions import SYNONYMS
 from benchmark_cnn.params import params as params_module
-from benchmark_cnn.params.params import FLAGS, Params
-from benchmark_cnn.params.validation import make_params
+from benchmark_cnn.params.params import FLAGS, ExplicitFlags, Params
+from benchmark_cnn.params.validation import inherit, make_params
 from common.errors import UsageError
 from common.version import __version__
 
 ROOT = pathlib.Path(params_module.__file__).resolve().parents[2]
 
 
-def train(*argv: str, **options) -> command_line.ParsedFlags:
-    return command_line.parse("train.py", argv, concerns=params_module.TRAIN_CONCERNS, **options)
+def train(*argv: str, **options) -> ExplicitFlags:
+    return command_line.parse("train.py", argv, **options)
 
 
-def evaluate(*argv: str) -> command_line.ParsedFlags:
-    return command_line.parse("eval.py", argv, concerns=params_module.EVAL_CONCERNS)
+def evaluate(*argv: str) -> ExplicitFlags:
+    return command_line.parse("eval.py", argv)
 
 
 def lines_of(*argv: str, parse=train) -> list[str]:
@@ -39,7 +39,7 @@ def lines_of(*argv: str, parse=train) -> list[str]:
 
 
 def test_nothing_given_is_every_default():
-    assert train() == command_line.ParsedFlags(Params(), frozenset(), frozenset())
+    assert train() == ExplicitFlags(Params())
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_nothing_given_is_every_default():
 def test_a_value_is_written_with_or_without_equals_sign(argv):
     parsed = train(*argv)
     assert parsed.params.hardware.num_gpus == 8
-    assert parsed.typed == {"num_gpus"}
+    assert parsed.explicit == {"num_gpus"}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_value_is_written_with_or_without_equals_sign(argv):
 def test_switches(argument, value):
     parsed = train(argument)
     assert parsed.params.hardware.xla_compile is value
-    assert parsed.typed == {"xla_compile"}
+    assert parsed.explicit == {"xla_compile"}
 
 
 def test_none_takes_a_value_back():
@@ -116,7 +116,7 @@ def test_a_value_may_begin_with_a_dash_or_hold_an_equals_sign():
 def test_an_ancestors_name_is_understood(argv, name, value):
     parsed = train(*argv)
     assert parsed.params.to_dict()[name] == value
-    assert name in parsed.typed
+    assert name in parsed.explicit
 
 
 def test_a_mistake_under_an_old_name_is_told_with_that_name():
@@ -222,7 +222,7 @@ def test_a_peers_word_is_answered_with_our_flag(theirs, ours):
 
 
 def test_every_hint_for_a_peers_word_is_a_flag_and_a_value_that_it_takes():
-    for word, ours in OURS_BY_PEERS_WORD.items():
+    for word, ours in SYNONYMS.items():
         name, _, value = ours.partition("=")
         assert name in FLAGS, word
         assert word not in FLAGS, word
@@ -251,7 +251,6 @@ def test_answers_of_the_entry_point_come_before_the_nearest_choice():
         command_line.parse(
             "train.py",
             ["--model=resnet101"],
-            concerns=params_module.TRAIN_CONCERNS,
             choices=choices,
             answers=answers,
         )
@@ -276,7 +275,7 @@ def test_a_flag_file_is_read(recipe):
     assert parsed.params.network.model == "lenet"
     assert parsed.params.run.num_epochs == 90.0
     assert parsed.params.hardware.deterministic is True
-    assert parsed.typed - parsed.from_files == {"data_dir", "train_dir"}
+    assert parsed.explicit - parsed.from_files == {"data_dir", "train_dir"}
     assert "model" in parsed.from_files
 
 
@@ -295,7 +294,7 @@ def test_a_recipe_runs_as_a_benchmark_without_data_and_directory(recipe):
     parsed = train(recipe, "--num_batches=20")
     assert parsed.params.run.num_batches == 20
     assert parsed.params.run.num_epochs is None
-    assert "num_epochs" not in parsed.typed
+    assert "num_epochs" not in parsed.explicit
 
 
 def test_a_recipe_whose_optimizer_is_exchanged_forgets_the_old_ones_flags(recipe):
@@ -348,7 +347,7 @@ def test_an_evaluation_has_its_own_flags_and_the_average():
     parsed = evaluate("--train_dir=run", "--moving_average_decay=0.999", "--all_checkpoints")
     assert parsed.params.optimization.moving_average_decay == 0.999
     assert parsed.params.evaluation.all_checkpoints is True
-    assert parsed.typed == {"train_dir", "moving_average_decay", "all_checkpoints"}
+    assert parsed.explicit == {"train_dir", "moving_average_decay", "all_checkpoints"}
 
 
 def test_a_flag_of_training_is_refused_by_the_evaluation():
@@ -363,7 +362,7 @@ def test_a_flag_of_training_is_refused_by_the_evaluation():
 def test_evaluation_takes_the_runs_model_and_what_was_typed():
     run = make_params(model="lenet", data_dir="/far", data_name="digits", train_dir="run")
     parsed = evaluate("--train_dir=run", "--data_dir=/near", "--data_name=folder", "--num_gpus=2")
-    params = command_line.evaluation_params(parsed, run)
+    params = inherit(parsed, run)
     assert params.network.model == "lenet"
     assert (params.data.data_dir, params.data.data_name) == ("/near", "folder")
     assert params.hardware.num_gpus == 2
@@ -372,36 +371,34 @@ def test_evaluation_takes_the_runs_model_and_what_was_typed():
 def test_the_runs_data_name_is_that_of_its_directory():
     """A directory that is typed tells its own name: digits would be written where it is missing."""
     run = make_params(model="lenet", data_dir="/far", data_name="digits", train_dir="run")
-    same = command_line.evaluation_params(evaluate("--train_dir=run"), run).data
+    same = inherit(evaluate("--train_dir=run"), run).data
     assert (same.data_dir, same.data_name) == ("/far", "digits")
-    other = command_line.evaluation_params(
-        evaluate("--train_dir=run", "--data_dir=/near"), run
-    ).data
+    other = inherit(evaluate("--train_dir=run", "--data_dir=/near"), run).data
     assert (other.data_dir, other.data_name) == ("/near", None)
 
 
 def test_a_default_that_was_typed_wins_too():
     run = make_params(data_dir="d", eval_method="inception")
     parsed = evaluate("--train_dir=run", "--eval_method=vgg")
-    assert command_line.evaluation_params(parsed, run).data.eval_method == "vgg"
+    assert inherit(parsed, run).data.eval_method == "vgg"
 
 
 def test_evaluation_takes_the_runs_view_of_an_image():
     run = make_params(
         data_dir="d", eval_method="efficientnet", resize_kernels="tf2", eval_crop_fraction=0.9
     )
-    data = command_line.evaluation_params(evaluate("--train_dir=run"), run).data
+    data = inherit(evaluate("--train_dir=run"), run).data
     assert (data.resize_kernels, data.eval_crop_fraction) == ("tf2", 0.9)
     # The run's fraction goes with its method, and is forgotten with it.
     parsed = evaluate("--train_dir=run", "--eval_method=vgg", "--resize_kernels=legacy")
-    assert command_line.evaluation_params(parsed, run).data.resize_kernels == "legacy"
+    assert inherit(parsed, run).data.resize_kernels == "legacy"
 
 
 def test_an_evaluation_is_told_what_has_no_effect_beside_the_runs_flags():
     run = make_params(data_dir="d", resize_method="area")
     parsed = evaluate("--train_dir=run", "--eval_crop_fraction=0.9", "--resize_kernels=tf2")
     with pytest.raises(UsageError) as caught:
-        command_line.evaluation_params(parsed, run)
+        inherit(parsed, run)
     assert str(caught.value).split("\n") == [
         "--eval_crop_fraction has no effect with --eval_method=vgg; it belongs to "
         "--eval_method=efficientnet",
@@ -419,9 +416,9 @@ def test_augmentation_is_for_training(name):
 def test_evaluation_needs_images():
     run = make_params(model="lenet", train_dir="run")
     with pytest.raises(UsageError, match="--data_dir is missing: the run was trained on synthetic"):
-        command_line.evaluation_params(evaluate("--train_dir=run"), run)
+        inherit(evaluate("--train_dir=run"), run)
     named = evaluate("--train_dir=run", "--data_name=digits")
-    assert command_line.evaluation_params(named, run).data.data_name == "digits"
+    assert inherit(named, run).data.data_name == "digits"
 
 
 # Help and version
@@ -461,9 +458,8 @@ def test_help_answers_within_a_second_and_without_tensorflow(word):
     program = (
         "import sys\n"
         "from benchmark_cnn.flags import command_line\n"
-        "from benchmark_cnn.params.params import TRAIN_CONCERNS\n"
         "try:\n"
-        "    command_line.parse('train.py', sys.argv[1:], concerns=TRAIN_CONCERNS)\n"
+        "    command_line.parse('train.py', sys.argv[1:])\n"
         "finally:\n"
         "    heavy = {'tensorflow', 'keras', 'numpy'} & set(sys.modules)\n"
         "    if heavy: sys.exit(f'imported {heavy}')\n"

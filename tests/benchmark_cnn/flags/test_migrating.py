@@ -15,7 +15,7 @@ from benchmark_cnn.flags.migration import (
     TF_CNN_BENCHMARKS_ELSEWHERE,
     TF_IMAGENET,
 )
-from benchmark_cnn.params.params import FLAGS, TRAIN_CONCERNS, Params
+from benchmark_cnn.params.params import FLAGS, Params
 from common.errors import UsageError
 
 MIGRATING = help.DOCS / "migrating.md"
@@ -24,7 +24,7 @@ EVERY_FLAG = TF_IMAGENET | TF_CNN_BENCHMARKS | TF_CNN_BENCHMARKS_ELSEWHERE
 
 def line_of(*argv: str) -> str:
     with pytest.raises(UsageError) as caught:
-        command_line.parse("train.py", argv, concerns=TRAIN_CONCERNS)
+        command_line.parse("train.py", argv)
     return str(caught.value)
 
 
@@ -133,7 +133,7 @@ def test_the_example_of_the_document_is_understood():
     command = re.search(r"^python train\.py (.*?)^```", MIGRATING.read_text(), re.S | re.M)
     assert command
     argv = command[1].replace("\\\n", " ").split()
-    params = command_line.parse("train.py", argv, concerns=TRAIN_CONCERNS).params
+    params = command_line.parse("train.py", argv).params
     assert params.hardware.num_gpus == 8
     assert params.learning_rate.learning_rate == 0.1
 

@@ -14,12 +14,12 @@ from benchmark_cnn.params import params as params_module
 from benchmark_cnn.params.params import (
     CONCERNS,
     FLAGS,
+    ExplicitFlags,
     Params,
-    inherit,
     read_parameters,
     write_parameters,
 )
-from benchmark_cnn.params.validation import make_params, replace
+from benchmark_cnn.params.validation import inherit, make_params, replace
 from common.errors import DataError, UsageError
 
 ROOT = pathlib.Path(params_module.__file__).resolve().parents[2]
@@ -240,7 +240,7 @@ def test_an_evaluation_inherits_model_and_data_but_not_hardware_or_batch():
         num_gpus=8, dtype="bfloat16", eval_method="inception", train_dir="/run",
     )  # fmt: skip
     own = make_params(train_dir="/run", model="resnet50", batch_size=4)
-    evaluation = inherit(own, run, typed=frozenset({"train_dir", "batch_size"}))
+    evaluation = inherit(ExplicitFlags(own, frozenset({"train_dir", "batch_size"})), run)
     assert evaluation.network.model == "lenet"
     assert evaluation.network.image_size == 32
     assert evaluation.network.dtype == "bfloat16"
@@ -254,7 +254,7 @@ def test_an_evaluation_inherits_model_and_data_but_not_hardware_or_batch():
 def test_what_the_user_types_wins_over_the_run():
     run = make_params(model="lenet", data_dir="/far", train_dir="/run")
     own = make_params(train_dir="/run", data_dir="/near")
-    evaluation = inherit(own, run, typed=frozenset({"data_dir"}))
+    evaluation = inherit(ExplicitFlags(own, frozenset({"data_dir"})), run)
     assert evaluation.data.data_dir == "/near"
     assert evaluation.network.model == "lenet"
 

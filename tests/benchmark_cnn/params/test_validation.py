@@ -10,17 +10,16 @@ import pytest
 
 from benchmark_cnn.flags import command_line
 from benchmark_cnn.params import data_rules, training_rules, validation
-from benchmark_cnn.params import training_rules as output_rules
-from benchmark_cnn.params.params import EVAL_CONCERNS, FLAGS, TRAIN_CONCERNS
+from benchmark_cnn.params.params import FLAGS, ExplicitFlags
 from benchmark_cnn.params.validation import make_params
 from common.errors import UsageError
 
 FLAG_IN_LINE = re.compile(r"--([a-z][a-z0-9_]*)")
 
 
-def problems(command: str, concerns=TRAIN_CONCERNS) -> list[str]:
+def problems(command: str, program="train.py") -> list[str]:
     try:
-        command_line.parse("train.py", shlex.split(command), concerns=concerns)
+        command_line.parse(program, shlex.split(command))
     except UsageError as error:
         return str(error).split("\n")
     return []
@@ -424,7 +423,7 @@ def test_no_rule_is_forgotten():
         *validation.EVALUATION_RULES,
         *validation.INHERITED_RULES,
     }
-    for module in (data_rules, training_rules, output_rules):
+    for module in (data_rules, training_rules):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             is_rule = function.__module__ == module.__name__ and not name.startswith("_")
             assert not is_rule or function in asked, name
@@ -488,10 +487,13 @@ def test_command_lines_of_everyday_use_pass(command):
 
 def test_a_device_known_later_is_checked_then():
     params = make_params(data_format="NCHW", all_reduce_spec="nccl")
-    typed = frozenset({"data_format", "all_reduce_spec", "allow_memory_growth"})
-    assert validation.problems(params, typed) == []
-    assert validation.device_problems(params, "gpu", typed) == []
-    assert validation.device_problems(params, "cpu", typed) == [
+    explicit = frozenset({"data_format", "all_reduce_spec", "allow_memory_growth"})
+    given = ExplicitFlags(params, explicit)
+    assert validation.errors(given) == []
+    validation.check_device(given, "gpu")
+    with pytest.raises(UsageError) as caught:
+        validation.check_device(given, "cpu")
+    assert str(caught.value).split("\n") == [
         "--data_format=NCHW needs a GPU; with --device=cpu use --data_format=NHWC",
         "--all_reduce_spec=nccl needs GPUs; towers on the CPU use pscpu",
         "--allow_memory_growth has no effect with --device=cpu",
@@ -501,17 +503,19 @@ def test_a_device_known_later_is_checked_then():
 def test_a_named_data_set_may_have_files_without_a_directory():
     command = "--data_name=digits --augment=color"
     assert problems(command) == []
-    params, typed = make_params(data_name="digits", augment="color"), frozenset({"augment"})
-    assert validation.synthetic_data_problems(params, typed) == [
+    params, augment = make_params(data_name="digits", augment="color"), frozenset({"augment"})
+    with pytest.raises(UsageError) as caught:
+        validation.check_synthetic_data(ExplicitFlags(params, augment))
+    assert str(caught.value) == (
         "--augment has no effect without --data_dir: the images are synthetic"
-    ]
-    assert validation.synthetic_data_problems(params, typed, from_files=typed) == []
+    )
+    validation.check_synthetic_data(ExplicitFlags(params, augment, from_files=augment))
 
 
 def test_an_unknown_all_reduce_is_told_once():
     lines = problems("--all_reduce_spec=xring --device=cpu")
     assert len(lines) == 1
-    assert "'xring' is not one of nccl, hierarchical_copy, psgpu, pscpu" in lines[0]
+    assert "'xring', which is not one of nccl, hierarchical_copy, psgpu, pscpu" in lines[0]
 
 
 # Evaluation
@@ -563,9 +567,9 @@ EVALUATIONS = [
 
 @pytest.mark.parametrize(("bad", "line", "good"), EVALUATIONS, ids=[e[0] for e in EVALUATIONS])
 def test_rules_of_an_evaluation(bad, line, good):
-    assert problems(bad, EVAL_CONCERNS) == [line]
-    assert problems(good, EVAL_CONCERNS) == []
+    assert problems(bad, "eval.py") == [line]
+    assert problems(good, "eval.py") == []
 
 
 def test_data_flags_of_an_evaluation_wait_for_the_runs_data():
-    assert problems("--train_dir=run --eval_method=inception", EVAL_CONCERNS) == []
+    assert problems("--train_dir=run --eval_method=inception", "eval.py") == []
