@@ -135,7 +135,7 @@ def resized_head(wanted: Shapes, available: Shapes) -> list[str]:
         if name in available and tuple(available[name]) != tuple(shape)
     ]
     change = class_counts([(available[name], wanted[name]) for name in differing])
-    return [] if change is None or is_background_class(*change) else differing
+    return [] if change is None or background_class_problem(*change) else differing
 
 
 def class_counts(
@@ -153,13 +153,10 @@ def class_counts(
     return changes.pop() if len(changes) == 1 else None
 
 
-def is_background_class(theirs: int, ours: int) -> bool:
-    """Returns whether one of two numbers of outputs counts a background class, and one does not."""
-    return {theirs, ours} == _IMAGENET_OUTPUTS
-
-
-def background_class_reason(theirs: int, ours: int) -> str:
-    """Returns the error message about such a pair."""
+def background_class_problem(theirs: int, ours: int) -> str | None:
+    """Returns an error message if one of two numbers of outputs counts a background class."""
+    if {theirs, ours} != _IMAGENET_OUTPUTS:
+        return None
     return (
         f"the checkpoint has {theirs} outputs, the network {ours}, so one of them counts a "
         "background class: give the --model it was trained with"
@@ -217,10 +214,6 @@ def _candidates(name: str, ckpt_scope: str | None, moving_average: bool) -> Iter
         yield from (f"{key}/{MOVING_AVERAGE}" for key in keys)
     if not moving_average or name.endswith(STATISTICS):
         yield from keys
-
-
-def _is_slot(name: str, names: Collection[str]) -> bool:
-    return role(name, names) in (SLOT, AVERAGE)
 
 
 def _missing_reason(
@@ -289,32 +282,28 @@ def _check_shapes(plan: Mapping[str, str], wanted: Shapes, available: Shapes) ->
     ]
     if not differing:
         return
+    change = class_counts([(a, b) for name, a, b in differing if not _is_slot(name, wanted)])
+    if change is None:
+        reason = (
+            f"{len(differing)} of {len(plan)} variables have another shape in the checkpoint, "
+            "which is of another model or size; give the --model it was trained with"
+        )
+    else:
+        reason = background_class_problem(*change) or (
+            f"the checkpoint has {change[0]} classes, the network {change[1]}: give the data set "
+            f"it was trained on, or --num_classes={change[0]}"
+        )
     lines = [
         f"  {name}: {dimensions(theirs)} in the checkpoint, {dimensions(ours)} in the network"
         for name, theirs, ours in differing[:_NUM_LISTED]
     ]
     if len(differing) > _NUM_LISTED:
         lines.append(f"  and {len(differing) - _NUM_LISTED} more")
-    weights = [(a, b) for name, a, b in differing if not _is_slot(name, wanted)]
-    raise DataError("\n".join([_reason_of_shapes(weights, len(differing), len(plan)), *lines]))
+    raise DataError("\n".join([reason, *lines]))
 
 
-def _reason_of_shapes(
-    weights: Sequence[tuple[Sequence[int], Sequence[int]]], num_differing: int, num_read: int
-) -> str:
-    change = class_counts(weights)
-    if change is None:
-        return (
-            f"{num_differing} of {num_read} variables have another shape in the checkpoint, "
-            "which is of another model or size; give the --model it was trained with"
-        )
-    theirs, ours = change
-    if is_background_class(theirs, ours):
-        return background_class_reason(theirs, ours)
-    return (
-        f"the checkpoint has {theirs} classes, the network {ours}: give the data set it was "
-        f"trained on, or --num_classes={theirs}"
-    )
+def _is_slot(name: str, names: Collection[str]) -> bool:
+    return role(name, names) in (SLOT, AVERAGE)
 
 
 def dimensions(shape: Sequence[int]) -> str:

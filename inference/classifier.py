@@ -96,8 +96,9 @@ def _num_outputs(
     counts = restore_plan.class_counts(differing)
     if counts is None:
         return None
-    if restore_plan.is_background_class(*counts) and not _belongs_to_a_run(prefix):
-        raise DataError(f"{prefix}: {restore_plan.background_class_reason(*counts)}")
+    problem = restore_plan.background_class_problem(*counts)
+    if problem and not _belongs_to_a_run(prefix):
+        raise DataError(f"{prefix}: {problem}")
     return counts[0]
 
 

@@ -1,4 +1,4 @@
-"""eval.py on weights of others: an official-style checkpoint, and the published weights by name."""
+"""eval.py on foreign weights: an official-style checkpoint, and the published weights by name."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def result(directory, *argv):
 
 
 def test_scope_and_averages_of_a_replicated_run(replicated, photographs, tmp_path):
-    """The command that the ancestor published for its checkpoints."""
+    """The command that tf-imagenet published for its checkpoints."""
     data_dir, reference = photographs
     found = result(
         tmp_path, "--num_gpus=1", "--batch_size=50", f"--data_dir={data_dir}",
@@ -77,7 +77,7 @@ def test_scope_and_averages_of_a_replicated_run(replicated, photographs, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_raw_weights_are_another_matter(replicated, photographs, tmp_path):
+def test_the_raw_weights_differ(replicated, photographs, tmp_path):
     argv = [f"--data_dir={photographs[0]}", f"--train_dir={replicated}"]
     found = result(tmp_path, *argv, "--ckpt_scope=v/cg/:v0/cg/")
     # Zero weights give every class the same probability.
@@ -102,7 +102,7 @@ def test_published_weights_by_name(weights, photographs, tmp_path, monkeypatch):
     assert abs(other["loss"] - found["loss"]) > 1e-3
 
 
-def test_names_that_do_not_fit_are_told_and_the_advice_works(
+def test_names_that_do_not_fit_are_listed_and_the_suggested_scope_works(
     replicated, photographs, tmp_path, capsys
 ):
     argv = [f"--data_dir={photographs[0]}", f"--train_dir={replicated}"]

@@ -82,7 +82,7 @@ def test_a_run_answers_with_the_names_of_its_classes(checkpoint, photo, tmp_path
     assert answer["predictions"][0]["label"] == "class 9"
 
 
-def test_whole_images_of_a_run_may_be_cut_when_asked(checkpoint, photo, tmp_path, capsys):
+def test_whole_images_of_a_run_may_be_cropped(checkpoint, photo, tmp_path, capsys):
     write_parameters(make_params(model="lenet", data_name="digits"), tmp_path)
     shutil.copytree(checkpoint.parent, tmp_path, dirs_exist_ok=True)
     argv = [str(photo), f"--train_dir={tmp_path}", "--eval_method=vgg", "--resize_method=area"]
@@ -152,7 +152,9 @@ def test_json_with_labels_and_an_unreadable_file(checkpoint, photo, tmp_path, ca
 
 @pytest.mark.parametrize("form", ["lines", "json"])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_an_undecodable_name_ends_nothing(checkpoint, photo, tmp_path, monkeypatch, form, encoding):
+def test_an_undecodable_name_does_not_stop_the_others(
+    checkpoint, photo, tmp_path, monkeypatch, form, encoding
+):
     """A name in Latin-1 where UTF-8 is expected; the photo after it is answered, too."""
     first = os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.png")
     shutil.copy(photo, first)
@@ -184,7 +186,7 @@ def test_an_empty_directory_is_named_and_the_others_answer(checkpoint, photo, tm
     assert re.fullmatch(f"error: no images in {empty} [^\n]+\n", printed.err)
 
 
-def test_a_reader_that_has_seen_enough(checkpoint, photo):
+def test_a_closed_pipe_ends_silently(checkpoint, photo):
     """As `| head -1`: the pipe is closed before the first answer."""
     for form in ([], ["--json"]):
         process = subprocess.Popen(
@@ -237,7 +239,7 @@ def test_mistakes_are_one_line(argv, exit_code, message, checkpoint, photo, tmp_
     assert message in error
 
 
-def test_debug_in_any_writing_shows_the_traceback(photo, capsys):
+def test_an_abbreviated_debug_shows_the_traceback(photo, capsys):
     """argparse takes the beginnings of its flags; after -- there are files."""
     assert prediction.main([str(photo), "--train_dir=absent", "--deb"]) == 3
     assert "Traceback" in capsys.readouterr().err

@@ -46,13 +46,9 @@ def _models(arguments: argparse.Namespace) -> list[str]:
         return [arguments.model]
     if arguments.source is not None:
         raise DataError("--from=FILE holds one network's weights: name the model")
-    packaged = {
-        name: entry.package
-        for name, entry in published.entries().items()
-        if entry.package is not None
-    }
-    published.require(list(packaged.values()))
-    return list(packaged)
+    packages = {name: entry.package for name, entry in published.entries().items() if entry.package}
+    published.require(list(packages.values()))
+    return list(packages)
 
 
 def _expectation(model: str, source: str | None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
+from common.files import sha256_of
 from models.pretrained import published
 
 DEFAULT_DIRECTORY = "weights"
@@ -148,7 +149,7 @@ def _known_origin(source: str | os.PathLike[str], entry: published.Entry | None)
     """Returns the hash of a file, or the manifest's facts if it is the published file."""
     if not os.path.isfile(source):
         return {}
-    sha256 = published.sha256(source)
+    sha256 = sha256_of(source)
     if entry is None or entry.sha256 != sha256:
         return {"sha256": sha256}
     return {key: value for key, value in vars(entry).items() if value is not None}

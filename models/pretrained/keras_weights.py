@@ -49,26 +49,17 @@ def assign(
         for name, variables in layers.items()
         if set(variables) != _INPUT_NORMALIZATION
     }
-    pairs = _by_name(groups, present) or _by_order(groups, present)
-    filled: dict[str, np.ndarray] = {}
-    for group, layer in pairs:
-        filled |= _fill(groups[group], layer, present[layer], wanted)
-    return filled
-
-
-def _by_name(groups: Mapping[str, list[str]], layers: Mapping) -> list[tuple[str, str]] | None:
-    pairs = [(group, group.partition("/")[2]) for group in groups]
-    by_name = all(layer in layers for _, layer in pairs) and len(pairs) == len(layers)
-    return pairs if by_name else None
-
-
-def _by_order(groups: Mapping[str, list[str]], layers: Mapping) -> list[tuple[str, str]]:
-    if len(groups) != len(layers):
+    if len(groups) != len(present):
         raise DataError(
-            f"has {len(layers)} layers with weights, the network {len(groups)}: it belongs to "
+            f"has {len(present)} layers with weights, the network {len(groups)}: it belongs to "
             "another network, or has no top layer"
         )
-    return list(zip(groups, layers, strict=True))
+    by_name = [group.partition("/")[2] for group in groups]
+    order = by_name if all(layer in present for layer in by_name) else list(present)
+    filled: dict[str, np.ndarray] = {}
+    for names, layer in zip(groups.values(), order, strict=True):
+        filled |= _fill(names, layer, present[layer], wanted)
+    return filled
 
 
 def _fill(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -64,14 +63,6 @@ def get(model: str) -> Entry:
         raise DataError(f"no pretrained weights of {model} are known, only of {known}") from None
 
 
-def sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file's content, in hexadecimal. Raises DataError if it cannot be read."""
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise DataError(f"{os.fspath(path)} cannot be read: {error.strerror}") from error
-
-
 def is_installed(package: str) -> bool:
     """Returns whether a package of that name is installed."""
     try:
@@ -97,10 +88,13 @@ def weight_file(entry: Entry) -> Path:
     found = [Path(str(file.locate())) for file in files if file.name == entry.file]
     if not found or not found[0].is_file():
         raise DataError(f"package {entry.package} does not hold {entry.file}: install it again")
-    found_sha256 = sha256(found[0])
-    if found_sha256 != entry.sha256:
+    try:
+        sha256 = sha256_of(found[0])
+    except OSError as error:
+        raise DataError(f"{found[0]} cannot be read: {error.strerror}") from error
+    if sha256 != entry.sha256:
         raise DataError(
-            f"{found[0]} has SHA-256 {found_sha256}, the manifest says {entry.sha256}: it is "
+            f"{found[0]} has SHA-256 {sha256}, the manifest says {entry.sha256}: it is "
             "damaged or not the published file; install the package again"
         )
     return found[0]

@@ -1,4 +1,4 @@
-"""What train.py advises about foreign weights works as it stands."""
+"""What train.py suggests about foreign weights works as printed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.pretrained import __main__, importing
 from tests.checkpoints import tf1_saver
 
 
-def test_averages_under_a_scope_are_imported_as_the_error_says(tmp_path, capsys):
+def test_averages_under_a_scope_are_imported_as_suggested(tmp_path, capsys):
     generator = np.random.default_rng(0)
     weights = {
         name: generator.normal(0, 0.1, shape).astype(np.float32)

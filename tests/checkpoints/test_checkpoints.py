@@ -1,4 +1,4 @@
-"""Checkpoints on a real file system: kept whole through kills, full disks and damaged files."""
+"""Checkpoints on a real file system: intact after kills, full disks and damaged files."""
 
 import errno
 import json
@@ -106,13 +106,13 @@ class TestSaveAndRead:
             assert store.resolve(path) == prefix
             assert store.global_step(path) == 10
 
-    def test_the_list_of_checkpoints_is_none_itself(self, tmp_path):
+    def test_the_state_file_is_not_a_checkpoint(self, tmp_path):
         save(tmp_path, 9)
         assert (tmp_path / "checkpoint").is_file()
         with pytest.raises(DataError, match=r"no checkpoint .*/checkpoint: .* holds model.ckpt-9"):
             store.resolve(tmp_path / "checkpoint")
 
-    def test_what_is_not_there_is_answered_with_what_is(self, tmp_path):
+    def test_an_absent_checkpoint_is_answered_with_those_present(self, tmp_path):
         save(tmp_path, 9)
         with pytest.raises(DataError, match=r"no checkpoint .*ckpt-10: .* holds model.ckpt-9"):
             store.resolve(tmp_path / "model.ckpt-10")
@@ -122,7 +122,7 @@ class TestSaveAndRead:
         with pytest.raises(DataError, match=r"no checkpoint in .*empty"):
             store.resolve(tmp_path / "empty")
 
-    def test_a_directory_of_one_file_checkpoints_is_answered_with_their_paths(self, tmp_path):
+    def test_the_one_file_checkpoints_of_a_directory_are_listed(self, tmp_path):
         for name in ("vgg_16.ckpt", "model.ckpt-7", "labels.txt"):
             (tmp_path / name).touch()
         with pytest.raises(DataError) as caught:
@@ -261,13 +261,13 @@ class TestDamage:
         with pytest.raises(DataError, match=r"model.ckpt-8.index is missing"):
             store.latest(tmp_path)
 
-    def test_a_damaged_manifest_alone_does_no_harm(self, run):
+    def test_damaged_checksums_alone_do_no_harm(self, run):
         (run / "model.ckpt-10.json").write_text("{")
         assert store.latest(run) == str(run / "model.ckpt-10")
         flip_byte(run / f"model.ckpt-10{DATA}")
         assert "Checksum" in store.verify(run / "model.ckpt-10")
 
-    def test_reading_what_is_damaged_is_one_line(self, run):
+    def test_reading_a_damaged_checkpoint_is_one_line(self, run):
         flip_byte(run / f"model.ckpt-10{DATA}")
         with pytest.raises(DataError, match=r"model.ckpt-10 cannot be read: .*Checksum"):
             store.read(run / "model.ckpt-10")
@@ -302,7 +302,7 @@ class TestForeign:
             np.testing.assert_array_equal(session.run(kernel), np.full((1000, 10), 4))
             np.testing.assert_array_equal(session.run(bias).astype(int), np.full(10, 4))
 
-    def test_theirs_is_read(self, tmp_path):
+    def test_a_checkpoint_of_saver_is_read(self, tmp_path):
         prefix = self.saver_writes(tmp_path / "ckpt", 1243)
         assert store.latest(tmp_path) == prefix
         assert store.global_step(tmp_path) == 1243
@@ -327,7 +327,7 @@ class TestForeign:
         assert "ckpt-2 cannot be read" in store.verify(prefix)
         assert store.latest(tmp_path) == str(tmp_path / "ckpt-1")
 
-    def test_a_lost_tail_is_found_by_reading(self, tmp_path):
+    def test_a_missing_tail_is_found_by_reading(self, tmp_path):
         prefix = self.saver_writes(tmp_path / "ckpt", 2)
         assert store.verify(prefix) is None
         os.truncate(prefix + DATA, 3999)
@@ -397,7 +397,7 @@ class TestFullDisk:
         self.assert_one_line(caught, "No space left on device")
         self.assert_as_before(run)
 
-    def test_tensorflow_wrote_less_than_it_said(self, run, monkeypatch):
+    def test_a_truncated_write_is_noticed(self, run, monkeypatch):
         write = tf.raw_ops.SaveV2
 
         def cut(prefix, **kwargs):
@@ -502,7 +502,7 @@ class TestKill:
     def test_a_save_killed_anywhere_leaves_the_old_or_the_new_checkpoint(self, killed_saves):
         found = []
         for directory in killed_saves["save_step_4"]:
-            # First as eval.py sees it, which tidies nothing, and as TensorFlow does.
+            # First as eval.py sees it, which does not clean up, and as TensorFlow does.
             latest = store.latest(directory)
             assert value_in(latest) == store.global_step(latest)
             assert value_in(tf.train.latest_checkpoint(directory)) in (2, 4)
@@ -621,7 +621,7 @@ class TestBest:
         save_best(tmp_path, prefix, {"top_1": 0.5})
         assert "SHA-256" in store.verify(tmp_path / "best" / "model.ckpt-2")
 
-    def test_no_best_yet_and_a_lost_one(self, tmp_path, caplog):
+    def test_no_best_yet_and_a_damaged_one(self, tmp_path, caplog):
         assert best_metrics(tmp_path) is None
         save_best(tmp_path, save(tmp_path, 2), {"top_1": 0.5})
         (tmp_path / "best" / "best.json").write_text("{")

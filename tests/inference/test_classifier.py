@@ -1,4 +1,4 @@
-"""How many classes a checkpoint has, and which network it is therefore not of."""
+"""The number of classes of a checkpoint, and checkpoints of other networks."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def test_a_background_class_too_many_or_too_few_is_refused(tmp_path, model, num_
 
 
 @pytest.mark.parametrize(("model", "num_classes"), [(PLAIN, 1001), (BACKGROUND, 999)])
-def test_a_run_on_as_many_classes_is_taken_at_its_word(tmp_path, model, num_classes):
+def test_a_run_on_as_many_classes_is_accepted(tmp_path, model, num_classes):
     prefix = checkpoint(tmp_path, model, num_classes)
     write_parameters(make_params(model=model, num_classes=num_classes), tmp_path)
     assert Classifier(model, prefix).num_classes == num_classes
 
 
-def test_the_best_checkpoint_of_a_run_is_taken_at_its_word(tmp_path, monkeypatch):
+def test_the_best_checkpoint_of_a_run_is_accepted(tmp_path, monkeypatch):
     """It lies one folder below the run's parameters."""
     write_parameters(make_params(model=PLAIN, num_classes=1001), tmp_path)
     prefix = checkpoint(tmp_path / "best", PLAIN, 1001)
@@ -61,6 +61,6 @@ def test_other_numbers_are_the_checkpoints(tmp_path, num_classes):
     assert Classifier(PLAIN, checkpoint(tmp_path, PLAIN, num_classes)).num_classes == num_classes
 
 
-def test_the_networks_are_what_they_are_here_for():
+def test_only_one_of_the_networks_has_a_background_class():
     assert not registry.get(PLAIN).background_class
     assert registry.get(BACKGROUND).background_class

@@ -112,7 +112,7 @@ def test_a_thousand_classes_need_not_be_imagenets(tmp_path, manifest_name, names
     ("data_name", "names"),
     [("folder", NUMBERS), ("imagenet", class_names.imagenet()), (None, class_names.imagenet())],
 )
-def test_a_thousand_classes_whose_data_are_out_of_sight(tmp_path, data_name, names):
+def test_a_thousand_classes_of_absent_data(tmp_path, data_name, names):
     data = dataclasses.replace(data_of(data_dir=str(tmp_path / "absent")), data_name=data_name)
     assert class_names.class_names(1000, None, data) == names
     assert class_names.class_names(3, None, data) == NUMBERS[:3]
@@ -135,3 +135,24 @@ def test_a_file_of_labels_goes_before_a_manifest(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         class_names.class_names(2, None, data)
     assert class_names.class_names(2, str(tmp_path / "labels.json"), data) == ["a", "class 1"]
+
+
+def test_labels_of_imagenet():
+    names = class_names.imagenet()
+    assert len(names) == 1000
+    # The first and last class, and the two cranes, bird and machine.
+    assert names[0] == "tench, Tinca tinca"
+    assert names[999] == "toilet tissue, toilet paper, bathroom tissue"
+    assert names[134] == names[517] == "crane"
+
+
+def test_labels_of_a_file(tmp_path):
+    path = tmp_path / "labels.json"
+    path.write_text('{"1": "one", "0": "zero"}')
+    assert class_names.for_classes(3, class_names.read_map(path)) == ["zero", "one", "class 2"]
+    path.write_text('["a", "b"]')
+    assert class_names.for_classes(2, class_names.read_map(path)) == ["a", "b"]
+    for content in ("3", '{"a": 1}', "{"):
+        path.write_text(content)
+        with pytest.raises(DataError, match="labels"):
+            class_names.read_map(path)

@@ -1,4 +1,4 @@
-"""What `--pretrained` takes for the published weights, and what it says."""
+"""Which weights `--pretrained` accepts as the published ones, and what it prints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODEL = "efficientnet_lite0"
 
 
 def own_weights(path: Path, model: str) -> Path:
-    """A checkpoint of the network that nobody published."""
+    """A checkpoint of the network that is not the published one."""
     shapes = importing.network_shapes(model, 1000)
     bundle.write(path, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
     return path
@@ -31,7 +31,7 @@ def ensure(request):
     return request.param
 
 
-def test_other_weights_in_the_place_of_the_published_ones_are_refused(tmp_path, ensure):
+def test_other_weights_than_the_published_ones_are_refused(tmp_path, ensure):
     source = own_weights(tmp_path / "my.ckpt", MODEL)
     assert __main__.main([MODEL, f"--from={source}", f"--directory={tmp_path}"]) == 0
     path = pretrained.prefix(MODEL, tmp_path)
@@ -44,7 +44,7 @@ def test_other_weights_in_the_place_of_the_published_ones_are_refused(tmp_path, 
         ensure(MODEL, tmp_path)
 
 
-def test_of_weights_without_a_known_hash_the_source_is_said(tmp_path, ensure, capsys):
+def test_the_source_of_weights_without_a_known_hash_is_printed(tmp_path, ensure, capsys):
     model = "efficientnet_lite3"
     source = own_weights(tmp_path / "lite3.ckpt", model)
     assert __main__.main([model, f"--from={source}", f"--directory={tmp_path}"]) == 0
@@ -53,9 +53,9 @@ def test_of_weights_without_a_known_hash_the_source_is_said(tmp_path, ensure, ca
     assert path == pretrained.prefix(model, tmp_path)
     origin = json.loads((path.parent / "weights.json").read_text())
     assert set(origin) == {"model", "source", "tensors", "values"}
-    told = capsys.readouterr()
-    assert told.err == f"{path} holds weights from lite3.ckpt\n"
-    assert told.out == ""
+    printed = capsys.readouterr()
+    assert printed.err == f"{path} holds weights from lite3.ckpt\n"
+    assert printed.out == ""
 
 
 def test_the_child_leaves_stdout_alone(tmp_path):

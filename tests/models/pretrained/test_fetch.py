@@ -8,7 +8,6 @@ import pytest
 
 from checkpoints import bundle
 from common.errors import DataError
-from inference import class_names
 from models.pretrained import __main__, ensure, published
 
 
@@ -57,27 +56,6 @@ def test_mistakes_are_one_line(argv, exit_code, message, tmp_path, capsys):
     assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
-
-
-def test_labels_of_imagenet():
-    names = class_names.imagenet()
-    assert len(names) == 1000
-    # The first and last class, and the two cranes, bird and machine.
-    assert names[0] == "tench, Tinca tinca"
-    assert names[999] == "toilet tissue, toilet paper, bathroom tissue"
-    assert names[134] == names[517] == "crane"
-
-
-def test_labels_of_a_file(tmp_path):
-    path = tmp_path / "labels.json"
-    path.write_text('{"1": "one", "0": "zero"}')
-    assert class_names.for_classes(3, class_names.read_map(path)) == ["zero", "one", "class 2"]
-    path.write_text('["a", "b"]')
-    assert class_names.for_classes(2, class_names.read_map(path)) == ["a", "b"]
-    for content in ("3", '{"a": 1}', "{"):
-        path.write_text(content)
-        with pytest.raises(DataError, match="labels"):
-            class_names.read_map(path)
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "ten"])

@@ -1,4 +1,4 @@
-"""Weights of others fill our networks one to one: none missing, none unused."""
+"""Foreign weights fill our networks one to one: none missing, none unused."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_a_directory_that_cannot_be_listed_is_one_line(tmp_path, mode):
         tf1_archive.only_prefix(folder)
 
 
-def test_files_that_are_no_weights(tmp_path):
+def test_files_without_weights(tmp_path):
     nothing = tmp_path / "nothing.tar.gz"
     nothing.write_bytes(b"no archive")
     text = tmp_path / "text.h5"

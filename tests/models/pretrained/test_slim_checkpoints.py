@@ -1,4 +1,4 @@
-"""Checkpoints of TF-Slim's own networks, written by TensorFlow 1's Saver, answer here as there."""
+"""Checkpoints of TF-Slim's own networks, written by TensorFlow 1, give the same logits here."""
 
 from __future__ import annotations
 

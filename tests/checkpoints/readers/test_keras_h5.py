@@ -44,7 +44,7 @@ def test_a_good_file(path):
     ],
 )
 @pytest.mark.parametrize("where", ["/", "dense"])
-def test_names_that_are_none(path, names, where):
+def test_invalid_names(path, names, where):
     with h5py.File(path, "a") as file:
         attribute = "layer_names" if where == "/" else "weight_names"
         file[where].attrs[attribute] = names
@@ -57,7 +57,7 @@ def test_a_file_that_is_cut_off_or_overwritten(path, cut):
     path.write_bytes(content[:cut])
     refused(path)
     path.write_bytes(content[:cut] + b"\xff" * 250 + content[cut + 250 :])
-    with contextlib.suppress(DataError):  # some bytes are of no use to anybody
+    with contextlib.suppress(DataError):  # some bytes are never read
         keras_h5.read(path)
 
 
@@ -92,7 +92,7 @@ def test_a_layer_may_not_be_a_link(path, tmp_path):
     assert "is a link" in refused(path)
 
 
-def test_an_entry_that_is_absent_is_not_called_a_link(path):
+def test_an_absent_entry_is_not_called_a_link(path):
     replace_kernel(path, lambda group: None)
     assert "'dense/kernel:0' is not in the file" in refused(path)
     with h5py.File(path, "a") as file:
