@@ -35,7 +35,7 @@ def evaluate(argv: Sequence[str]) -> None:
     else:
         run = waiting.load_run_params(flags.params, wait="model" not in flags.explicit)
     params = validation.inherit(flags, run or flags.params)
-    with process.without_chatter():
+    with process.quiet_startup():
         dataset = preprocessing.registry.open_dataset(params.data, default_subset="validation")
         from benchmark_cnn import checkpoint_evaluation
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
 def predict(arguments: argparse.Namespace) -> int:
     """Prints the classes of each photo. Returns 3 if some could not be read, else 0."""
     prediction_flags.check(arguments)
-    with process.without_chatter():
+    with process.quiet_startup():
         classifier, view, data = _classifier(arguments)
     names = class_names.class_names(classifier.num_classes, arguments.labels_map_file, data)
     found = answers.classify(classifier, arguments.images, view, names, arguments.top)
@@ -71,5 +70,4 @@ def _run(train_dir: str, model: str | None) -> tuple[str, str, Params]:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.exit(main(sys.argv[1:]))

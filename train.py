@@ -31,13 +31,13 @@ def train(argv: Sequence[str]) -> None:
         answers={"model": models.registry.answers()},
     )
     params = flags.params
-    with process.without_chatter():
+    with process.quiet_startup():
         dataset = preprocessing.registry.open_dataset(params.data, default_subset="train")
     if dataset.synthetic:
         validation.check_synthetic_data(flags)
     if params.checkpoint.pretrained:
         params = _from_published_weights(params)
-    with process.without_chatter():
+    with process.quiet_startup():
         from benchmark_cnn import training
 
     training.train(

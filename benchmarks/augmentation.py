@@ -17,7 +17,7 @@ from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import FLAGS
 from benchmarks.rounds import Candidate, measure_speeds, ratios, spread, stream_candidate
 from common import commands
-from common.process import quiet_tensorflow
+from common.process import start_tensorflow
 from preprocessing import registry
 
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    quiet_tensorflow()
+    start_tensorflow()
     candidates = {name: _candidate(options, name) for name in FLAGS["augment"].choices}
     speeds = measure_speeds(candidates, rounds=options.rounds, secs=options.seconds)
     print(f"{'':14}{'images/s per core':>22}{'of none (lowest, highest)':>30}{'us an image':>14}")

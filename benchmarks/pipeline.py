@@ -34,7 +34,7 @@ from benchmarks.rounds import (
 )
 from common import commands
 from common.commands import above_zero, at_least
-from common.process import num_cores, quiet_tensorflow
+from common.process import num_cores, start_tensorflow
 from preprocessing import registry
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    quiet_tensorflow()
+    start_tensorflow()
     import tensorflow as tf
 
     dataset = _open(options)

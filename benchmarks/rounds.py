@@ -168,7 +168,7 @@ class CandidateProcess:
 
 def _serve(connection, make: Callable[..., Run], arguments: tuple) -> None:
     try:
-        with process.without_chatter(), contextlib.redirect_stdout(io.StringIO()):
+        with process.quiet_startup(), contextlib.redirect_stdout(io.StringIO()):
             run = make(*arguments)
         while _is_asked(connection):
             connection.send(("", run()))

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from checkpoints import tensor_roles
-from common import commands
+from common import commands, process
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,7 +19,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    lines = _one(arguments.prefix, arguments.tensor) if arguments.tensor else _all(arguments)
+    with process.quiet_startup():
+        lines = _one(arguments.prefix, arguments.tensor) if arguments.tensor else _all(arguments)
     for line in lines:
         print(line)
 
@@ -108,5 +109,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.exit(main(sys.argv[1:]))

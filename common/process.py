@@ -1,14 +1,4 @@
-"""Environment that has to be there before a process starts: the C allocator and TensorFlow's log.
-
-A training step allocates and frees the same hundreds of megabytes every time. glibc gives such
-memory back to the kernel at once, and the kernel clears every page of it again in the next step.
-Keeping it, in huge pages, made EfficientNet-Lite0 on small images 1.3 to 1.4 times as fast on two
-cores (8.9 million page faults became 0.2 million). No tensor changes by it.
-
-SIGTERM and SIGINT ask a run to save and stop; a second signal stops it at once.
-
-How many cores there are to work with.
-"""
+"""The process that a command runs in: its environment, TensorFlow's start, signals and cores."""
 
 from __future__ import annotations
 
@@ -20,34 +10,34 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from types import FrameType
-from typing import IO
 
 from common.errors import Stopped
 
+# A training step allocates and frees the same hundreds of megabytes every time. glibc returns such
+# memory to the kernel at once, and the kernel clears every page of it again in the next step.
+# Keeping it, in huge pages, made EfficientNet-Lite0 on small images 1.3 to 1.4 times as fast on two
+# cores (8.9 million page faults became 0.2 million). No tensor changes by it.
 ALLOCATOR = "GLIBC_TUNABLES"
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _DEFAULTS = {
     ALLOCATOR: ":".join(
         f"glibc.malloc.{name}={value}"
         for name, value in {
             "hugetlb": 1,  # madvise(MADV_HUGEPAGE), where the kernel leaves it to the program
-            "mmap_threshold": 32 << 20,  # the largest glibc takes
+            "mmap_threshold": 32 << 20,  # the largest that glibc accepts
             "trim_threshold": 8 << 30,
             "top_pad": 64 << 20,
             "arena_max": 2,
         }.items()
     ),
-    "TF_CPP_MIN_LOG_LEVEL": "2",
+    _LOG_LEVEL: "2",
 }
-# Neither says anything about a run: that oneDNN is on, and that a CPU-only machine has no CUDA.
-_CHATTER = re.compile(
-    rb"WARNING: All log messages before absl|[IE]\d{4} .*(port|cudart_stub|cuda_platform)\.cc:"
-)
 
 
 def restart_with_defaults() -> None:
-    """Start this program anew with the variables above; what is set already is left as it is.
+    """Restarts this program with the variables above; those that are set already stay as they are.
 
-    Only for the top of an entry point: the present process is replaced (same process id).
+    Only for the top of an entry point: it replaces the process, which keeps its id.
     """
     if ALLOCATOR in os.environ or not sys.platform.startswith("linux"):
         return
@@ -55,14 +45,23 @@ def restart_with_defaults() -> None:
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
-@contextlib.contextmanager
-def without_chatter() -> Iterator[None]:
-    """Leave TensorFlow's start-up lines out of what is written to stderr inside.
+# oneDNN is on, the machine has no CUDA, two libraries register the same factory. The lines begin
+# with 2026-01-31 12:00:00.000000: I, or with I0000 00:00:1700000000.000000 after a warning.
+_STARTUP_MESSAGE = re.compile(
+    rb"WARNING: All log messages before absl|"
+    rb"(\d{4}-\d\d-\d\d .*: [IWE] |[IWE]\d{4} )"
+    rb".*\b(port|cpu_feature_guard|cudart_stub|cuda_(blas|dnn|fft|platform))\.cc:"
+)
 
-    It prints them at every import and first look for devices, whatever its log level. Everything
-    else is written when the block ends. TF_CPP_MIN_LOG_LEVEL=0 shows all.
+
+@contextlib.contextmanager
+def quiet_startup() -> Iterator[None]:
+    """Removes TensorFlow's start-up messages from what the block writes to stderr.
+
+    TensorFlow prints them when it is imported and when it first looks for devices, at any log
+    level. All other lines appear when the block ends. TF_CPP_MIN_LOG_LEVEL=0 shows everything.
     """
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+    if os.environ.setdefault(_LOG_LEVEL, _DEFAULTS[_LOG_LEVEL]) == "0":
         yield
         return
     sys.stderr.flush()
@@ -76,21 +75,29 @@ def without_chatter() -> Iterator[None]:
             os.dup2(stderr, 2)
             os.close(stderr)
             held.seek(0)
-            os.write(2, b"".join(line for line in held if not _CHATTER.match(line)))
+            os.write(2, b"".join(line for line in held if not _STARTUP_MESSAGE.match(line)))
 
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+def start_tensorflow() -> None:
+    """Imports TensorFlow and looks for devices, without its start-up messages."""
+    with quiet_startup():
+        import tensorflow as tf
+
+        tf.constant(0)  # looks for the devices
 
 
 class StopSignal:
-    """A context in which the signals set `requested`, to be polled between steps."""
+    """A context in which SIGTERM and SIGINT set `requested`, to be polled between steps.
+
+    A second signal ends the process at once.
+    """
 
     def __init__(self):
         self.requested: str | None = None
         self._previous: dict = {}
 
     def __enter__(self) -> StopSignal:
-        for number in SIGNALS:
+        for number in (signal.SIGTERM, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -106,51 +113,7 @@ class StopSignal:
 
 
 def num_cores() -> int:
-    """Cores that this process may use; macOS does not tell, and gives all of them."""
+    """Returns the number of cores that this process may use; on macOS, of all cores."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-# 2026-01-31 12:00:00.000000: I tensorflow/..., I0000 00:00:1700000000.000000 ..., and the notice
-# that the lines of the second kind come with.
-_ANY_CHATTER = re.compile(
-    rb"\d{4}-\d\d-\d\d .*: [IWE] |[IWE]\d{4} |WARNING: All log messages before"
-)
-
-
-def quiet_tensorflow() -> None:
-    """Import TensorFlow and look for devices without the lines that it prints then.
-
-    It writes them to stderr at any log level; with TF_CPP_MIN_LOG_LEVEL=0 they are wanted, and let
-    through. A Python error of the import is raised as always, behind what else was written.
-    """
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
-        _start_tensorflow()
-        return
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            _start_tensorflow()
-        except BaseException:
-            os.dup2(stderr, 2)
-            _print_what_matters(held)
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-
-
-def _start_tensorflow() -> None:
-    import tensorflow as tf
-
-    tf.constant(0)  # looks for the devices
-
-
-def _print_what_matters(held: IO[bytes]) -> None:
-    held.seek(0)
-    for line in held:
-        if not _ANY_CHATTER.match(line):
-            os.write(2, line)

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from common import commands
+from common import commands, process
 from common.errors import UsageError
 from models import registry
 
@@ -90,10 +90,14 @@ def describe(name: str) -> Description:
 def _describe_all(names: Sequence[str]) -> list[Description]:
     """Describes networks in one process a core, up to MAXIMUM_PROCESSES."""
     if len(names) == 1:
-        return [describe(names[0])]
+        with process.quiet_startup():
+            return [describe(names[0])]
     num_processes = min(os.cpu_count() or 1, MAXIMUM_PROCESSES)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, mp_context=context) as executor:
+    with (
+        process.quiet_startup(),
+        ProcessPoolExecutor(num_processes, mp_context=context) as executor,
+    ):
         return list(executor.map(describe, names))
 
 
@@ -128,8 +132,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--output", type=Path, help="write the page to this file instead of printing the table"
     )
     options = parser.parse_args(arguments)
-    # Before TensorFlow is imported: its start-up lines would come before the table.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     names = registry.names() if options.model is None else (options.model,)
     return commands.run(lambda: _write(names, options.output))
 

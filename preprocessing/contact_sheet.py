@@ -6,7 +6,6 @@ One row for each augmentation, its views drawn as a training run draws them.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from benchmark_cnn.params.data_params import DataParams
-from common import commands
+from common import commands, process
 from common.commands import at_least
 from common.errors import DataError
 from preprocessing.images import photos
@@ -38,7 +37,6 @@ _NUM_COLORS = 256  # a palette makes the file a third as large
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the sheet that the command line asks for; returns the exit code."""
     options = _parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return commands.run(lambda: _write(options))
 
 
@@ -63,6 +61,7 @@ def _image_file(text: str) -> Path:
 
 def _write(options: argparse.Namespace) -> None:
     pixels = [photos.read(path) for path in options.photos]
+    process.start_tensorflow()
     sheet = draw(pixels, options.num_views, options.image_size, options.seed)
     try:
         sheet.quantize(_NUM_COLORS).save(options.output, optimize=True)

@@ -22,7 +22,7 @@ from benchmark_cnn.params.data_params import DataParams
 from common import commands
 from common.commands import at_least
 from common.errors import DataError
-from common.process import quiet_tensorflow
+from common.process import start_tensorflow
 from download_and_convert_imagenet.records.manifest import read_manifest
 from preprocessing import registry
 from preprocessing.records.shards import SUBSETS, ShardSet, list_shards
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    quiet_tensorflow()
+    start_tensorflow()
     num_problems = _check(Path(os.path.expanduser(options.data_dir)), options)
     return DataError.exit_code if num_problems else 0
 

@@ -38,7 +38,7 @@ def prepare(hardware) -> Devices:
         tf.config.threading.set_inter_op_parallelism_threads(hardware.num_inter_threads)
     if hardware.deterministic:
         tf.config.experimental.enable_op_determinism()
-    with process.without_chatter():
+    with process.quiet_startup():
         gpus = tf.config.list_physical_devices("GPU")
     kind = hardware.device if hardware.device != "auto" else ("gpu" if gpus else "cpu")
     towers = _prepare_gpus(hardware, gpus) if kind == "gpu" else _split_cpu(hardware)

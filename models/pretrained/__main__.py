@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
-from common import commands
+from common import commands, process
 from common.errors import DataError
 from models import registry
 from models.pretrained import ensure, published
@@ -29,13 +28,14 @@ def main(argv: Sequence[str]) -> int:
 
 def _fetch(arguments: argparse.Namespace) -> None:
     for model in _models(arguments):
-        line = ensure.fetch(
-            model,
-            arguments.directory,
-            source=arguments.source,
-            weights=arguments.weights,
-            num_classes=arguments.num_classes,
-        )
+        with process.quiet_startup():
+            line = ensure.fetch(
+                model,
+                arguments.directory,
+                source=arguments.source,
+                weights=arguments.weights,
+                num_classes=arguments.num_classes,
+            )
         print(line + _expectation(model, arguments.source), flush=True)
 
 
@@ -96,5 +96,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ CHATTER = (
     "E0000 00:00:1700000000.123456   12345 cuda_dnn.cc:8310] no factory",
 )
 REASON = "libpython3.so: wrong ELF class"
-# In the place of TensorFlow, which cannot be made to fail.
+# It replaces TensorFlow, which cannot be made to fail.
 MODULE = """
 import os
 os.write(2, {text!r})
@@ -25,13 +25,13 @@ os.write(2, {text!r})
 
 @pytest.fixture
 def start(tmp_path):
-    """Run quiet_tensorflow() where "import tensorflow" prints lines and ends with `last_line`."""
+    """Run start_tensorflow() where "import tensorflow" prints lines and ends with `last_line`."""
 
     def run(last_line, **environment):
         text = "\n".join((*CHATTER[:2], REASON, *CHATTER[2:], "")).encode()
         (tmp_path / "tensorflow.py").write_text(MODULE.format(text=text, last_line=last_line))
         variables = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-        code = "from common import process; process.quiet_tensorflow()"
+        code = "from common import process; process.start_tensorflow()"
         return subprocess.run(
             [sys.executable, "-c", f"{code}; print('ready')"],
             cwd=ROOT, capture_output=True, text=True, timeout=60,
@@ -41,12 +41,12 @@ def start(tmp_path):
     return run
 
 
-def test_what_tensorflow_prints_when_it_starts_is_left_out(start):
+def test_startup_messages_are_left_out(start):
     done = start("constant = abs")
-    assert (done.stdout, done.stderr) == ("ready\n", "")
+    assert (done.stdout, done.stderr) == ("ready\n", f"{REASON}\n")
 
 
-def test_why_the_import_fails_is_told(start):
+def test_the_reason_of_a_failed_import_is_printed(start):
     done = start("raise ImportError('cannot load')")
     lines = done.stderr.splitlines()
     assert lines[0] == REASON
@@ -55,7 +55,7 @@ def test_why_the_import_fails_is_told(start):
     assert not set(CHATTER) & set(lines)
 
 
-def test_all_lines_are_there_for_who_asks_for_them(start):
+def test_log_level_0_shows_every_line(start):
     done = start("constant = abs", TF_CPP_MIN_LOG_LEVEL="0")
     assert done.stdout == "ready\n"
     assert set(done.stderr.splitlines()) == {*CHATTER, REASON}
