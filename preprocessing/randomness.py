@@ -1,4 +1,4 @@
-"""Random numbers that depend on (seed, epoch, position) and on nothing that happened before."""
+"""Seeds that depend on (seed, epoch, position) and on nothing that happened before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DRAW_SHIFT = 56
 
 
 def example_seed(seed: int, shard_index: int, epoch: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-    """The seed of one example's augmentation: int64 [2].
+    """Returns the seed of one example's augmentation: int64 [2].
 
     Args:
         seed: the run's seed; 32 bits of it are used.
@@ -25,5 +25,5 @@ def example_seed(seed: int, shard_index: int, epoch: tf.Tensor, position: tf.Ten
 
 
 def fold_in(seed: tf.Tensor, draw: int) -> tf.Tensor:
-    """The seed of an example's draw number `draw`, 1 to 127: each random operation has its own."""
+    """Returns the seed of draw number `draw`, 1 to 127: each random operation has its own."""
     return seed + tf.constant([draw << _DRAW_SHIFT, 0], tf.int64)

@@ -1,4 +1,4 @@
-"""Random images of a data set's shape: the benchmark mode, without disk and decoder."""
+"""Random images with a data set's shapes: the benchmark mode, without disk and decoder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 from common.errors import DataError
 from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 
-# The pixel statistics that benchmarks of this lineage have used since 2017.
+# The pixel statistics of tf_cnn_benchmarks since 2017.
 PIXEL_MEAN = 127.0
 PIXEL_STD = 60.0
 
@@ -17,11 +17,11 @@ PIXEL_STD = 60.0
 def synthetic_batch(
     batch_size: int, image_size: int, num_classes: int, seed: int, tower: int = 0
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """One batch of random images and labels, a pure function of its arguments.
+    """Draws one batch of random images and labels, a pure function of its arguments.
 
     Returns:
-        (images uint8 [batch_size, image_size, image_size, 3], a normal distribution cut off at two
-        standard deviations, 7 to 247; labels int32 [batch_size], uniform in 0..num_classes-1).
+        (images uint8 [batch_size, image_size, image_size, 3] of a normal distribution truncated at
+        two standard deviations, 7 to 247; labels int32 [batch_size], uniform in 0..num_classes-1).
     """
     image_seed, label_seed = (seed, 2 * tower), (seed, 2 * tower + 1)
     images = tf.random.stateless_truncated_normal(
@@ -33,7 +33,7 @@ def synthetic_batch(
 
 @dataclass(frozen=True)
 class SyntheticDataset:
-    """A `benchmark_cnn.interfaces.Dataset` whose every batch is the same one."""
+    """A `benchmark_cnn.interfaces.Dataset` that repeats one batch."""
 
     name: str
     num_classes: int
@@ -42,7 +42,7 @@ class SyntheticDataset:
     batch_augmentation: BatchAugmentation | None = None
 
     def num_examples(self, subset: str) -> int:
-        """The number of examples that the data set of this name has."""
+        """Returns the number of examples of the data set with this name."""
         return self.sizes[subset]
 
     def train_batches(
@@ -55,7 +55,7 @@ class SyntheticDataset:
         shard: tuple[int, int] = (0, 1),
         subset: str = "train",
     ) -> tf.data.Dataset:
-        """One batch, made once and handed out for ever; the same for either subset."""
+        """Draws one batch and repeats it forever; the same for both subsets."""
         del subset
         images, labels = synthetic_batch(batch_size, image_size, self.num_classes, seed, shard[0])
         shift = -(start_example % batch_size)
@@ -65,7 +65,7 @@ class SyntheticDataset:
     def eval_batches(
         self, *, batch_size: int, image_size: int, subset: str = "validation"
     ) -> tf.data.Dataset:
-        """As many batches as the subset fills, the last one masked."""
+        """Repeats one batch as often as the subset fills it; the last one is masked."""
         images, labels = synthetic_batch(batch_size, image_size, self.num_classes, seed=0)
         num_full, num_rest = divmod(self.num_examples(subset), batch_size)
 
@@ -77,5 +77,5 @@ class SyntheticDataset:
         return full.concatenate(batch(num_rest)) if num_rest else full
 
     def explain(self, error: tf.errors.OpError) -> DataError:
-        """Nothing is read, so only the message itself is known."""
+        """Returns the first line of the error: no file is read that it could name."""
         return DataError(f"synthetic images: {(error.message or str(error)).splitlines()[0]}")

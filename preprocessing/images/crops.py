@@ -1,4 +1,4 @@
-"""Crop windows of the published ImageNet recipes, chosen before anything is decoded.
+"""Crop windows of the published ImageNet recipes, chosen before the image is decoded.
 
 Every function returns int32 [4]: y, x, height and width of the window in pixels.
 """
@@ -14,7 +14,7 @@ EFFICIENTNET_PADDING = 32
 INCEPTION_CENTRAL_FRACTION = 0.875
 # 224 * 1.145 is 256 after truncation: the classic short side of 256 for a crop of 224.
 VGG_SCALE = 1.145
-# An image of one row would otherwise be enlarged to gigabytes; ImageNet has none near this.
+# An image of one row would otherwise be enlarged to gigabytes; no image of ImageNet is near this.
 VGG_MAX_ASPECT_RATIO = 16
 
 TrainCrop = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -22,7 +22,7 @@ TrainCrop = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def train_crop(name: str, image_size: int) -> TrainCrop:
-    """The random crop of a training recipe, by its name in `options.TRAIN_CROPS`."""
+    """Returns the random crop of a training recipe by its name, a value of --train_crop."""
     if name == "inception":
         return inception_train_window
     return functools.partial(efficientnet_train_window, image_size=image_size)
@@ -31,7 +31,7 @@ def train_crop(name: str, image_size: int) -> TrainCrop:
 def inception_train_window(
     height: tf.Tensor, width: tf.Tensor, boxes: tf.Tensor, seed: tf.Tensor
 ) -> tf.Tensor:
-    """A random part of 5% to 100% of the area that shows a tenth or more of some labeled box.
+    """Draws a part of 5% to 100% of the area that shows at least a tenth of some labeled box.
 
     Source: Szegedy et al. 2015, section 6, with the constants of the Inception release. Without
     boxes, the whole image is the box.
@@ -49,10 +49,10 @@ def inception_train_window(
 def efficientnet_train_window(
     height: tf.Tensor, width: tf.Tensor, boxes: tf.Tensor, seed: tf.Tensor, *, image_size: int
 ) -> tf.Tensor:
-    """A random part of 8% to 100% of the area; the evaluation's crop where ten draws fail.
+    """Draws a part of 8% to 100% of the area; falls back on the evaluation crop after ten draws.
 
-    Source: the input pipeline of Tan and Le 2019 (EfficientNet). It uses no boxes. Since the whole
-    image is then the object of which a tenth must be seen, 10% is the smallest part in effect.
+    Source: the input pipeline of Tan and Le 2019 (EfficientNet). It uses no boxes. The whole image
+    is then the object of which a tenth must be seen, so the smallest part is in effect 10%.
     """
     del boxes
     window = _sample_window(
@@ -64,7 +64,7 @@ def efficientnet_train_window(
         area=(0.08, 1.0),
         max_attempts=10,
     )
-    # The sampler answers a failure with the whole image.
+    # The sampler returns the whole image when it fails.
     failed = tf.reduce_all(window[2:] == tf.stack([height, width]))
     return tf.where(failed, padded_center_window(height, width, image_size), window)
 
@@ -95,10 +95,12 @@ def _sample_window(
 def padded_center_window(
     height: tf.Tensor, width: tf.Tensor, image_size: int, crop_fraction: float | None = None
 ) -> tf.Tensor:
-    """EfficientNet's evaluation crop: a central square, size/(size+padding) of the shorter side.
+    """Returns EfficientNet's evaluation crop: a central square of size/(size+padding).
 
-    The padding is 32 pixels at every size, by which the figures were published. Later code wants a
-    fraction of 0.875 at every size, and pads by the whole number of pixels that comes nearest.
+    The fraction is of the shorter side.
+
+    The padding is 32 pixels at every size, as for the published figures. Later code uses a fraction
+    of 0.875 at every size, and pads by the nearest whole number of pixels.
     """
     padding = EFFICIENTNET_PADDING
     if crop_fraction is not None:
@@ -110,7 +112,7 @@ def padded_center_window(
 
 
 def central_fraction_window(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Inception's evaluation crop: the central 87.5% of each side, whatever the aspect ratio."""
+    """Returns Inception's evaluation crop: the central 87.5% of each side."""
     y, x = (
         tf.cast(tf.cast(side, tf.float64) * (1 - INCEPTION_CENTRAL_FRACTION) / 2, tf.int32)
         for side in (height, width)
@@ -125,9 +127,9 @@ def eval_window(
     image_size: int,
     crop_fraction: float | None = None,
 ) -> tf.Tensor:
-    """The window that an evaluation method resizes; "vgg" resizes all and crops afterwards.
+    """Returns the window that an evaluation method resizes; "vgg" resizes all and crops afterwards.
 
-    `crop_fraction` is of the method "efficientnet" only.
+    `crop_fraction` is for the method "efficientnet" only.
     """
     if method == "efficientnet":
         return padded_center_window(height, width, image_size, crop_fraction)
@@ -141,9 +143,9 @@ def eval_window(
 def vgg_resized_shape(
     height: tf.Tensor, width: tf.Tensor, image_size: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Height and width to which VGG's evaluation resizes before its central crop.
+    """Returns the height and width to which VGG's evaluation resizes before its central crop.
 
-    The shorter side becomes 1.145 times the crop (Simonyan and Zisserman 2015: 256 for 224), the
+    The shorter side becomes 1.145 times the crop (Simonyan and Zisserman 2015: 256 for 224); the
     aspect ratio is kept.
     """
     shorter = tf.cast(tf.minimum(height, width), tf.float64)

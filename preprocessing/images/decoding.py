@@ -1,4 +1,4 @@
-"""Encoded bytes to RGB pixels, decoding only the part of the image that is wanted."""
+"""Decodes images to RGB pixels, and only the part of the image that is needed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ WindowChooser = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def decode_window(encoded: tf.Tensor, choose_window: WindowChooser) -> tf.Tensor:
-    """Decode a window of an image to uint8 [height, width, 3] RGB.
+    """Decodes a window of an image to uint8 [height, width, 3] RGB.
 
-    JPEG (also gray and CMYK) is decoded for the rows and columns of the window alone, which is the
-    largest saving of an input pipeline. ImageNet has a PNG among its .JPEG files: whatever is not
-    JPEG by its content is decoded whole, then cut.
+    Of a JPEG (also gray and CMYK) only the rows and columns of the window are decoded, which is the
+    largest saving of the input pipeline. ImageNet has a PNG among its .JPEG files: an image whose
+    content is not JPEG is decoded whole, then cropped.
 
     Args:
         encoded: string scalar.
@@ -39,5 +39,5 @@ def decode_window(encoded: tf.Tensor, choose_window: WindowChooser) -> tf.Tensor
 
 
 def whole_image(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """The window that is the image."""
+    """Returns the window of the whole image."""
     return tf.stack([0, 0, height, width])

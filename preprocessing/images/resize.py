@@ -1,4 +1,4 @@
-"""Resizing by the method's name, with the sampling grid of the recipe that is followed."""
+"""Resizes images by the method's name, on the sampling grid of the recipe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-# Beyond the range of the image; the other kernels only average.
+# They exceed the range of the image; the other kernels only average.
 OVERSHOOTING_METHODS = ("bicubic", "round_robin")
 
 
@@ -18,16 +18,16 @@ def resize(
     position: tf.Tensor | None = None,
     half_pixel_centers: bool,
 ) -> tf.Tensor:
-    """Resize to `size`, ignoring the aspect ratio, without antialiasing.
+    """Resizes to `size`, ignoring the aspect ratio, without antialiasing.
 
     Args:
         image: [height, width, 3] of any number type.
         size: (height, width) in pixels.
-        method: one of `options.RESIZE_METHODS`; "round_robin" takes the four others in turn.
-        position: int64 scalar that "round_robin" counts by, the example's place in its epoch.
-        half_pixel_centers: sample at pixel centers, as TensorFlow 2, PIL and OpenCV do. Without,
-            the grid starts at the corner, as in TensorFlow 1, by which the published ImageNet
-            recipes were made; bicubic then uses a = -0.75 instead of -0.5. "area" has one grid.
+        method: one of `options.RESIZE_METHODS`; "round_robin" cycles through the four others.
+        position: int64 scalar, the example's place in its epoch; selects for "round_robin".
+        half_pixel_centers: sample at pixel centers, as TensorFlow 2, PIL and OpenCV do. Otherwise
+            the grid starts at the corner, as in TensorFlow 1, with which the published ImageNet
+            recipes were trained; bicubic then uses a = -0.75 instead of -0.5. "area" has one grid.
 
     Returns:
         float32 [size[0], size[1], 3], in the range of the image (bicubic overshoots a little).
@@ -37,8 +37,8 @@ def resize(
     if method == "round_robin":
         if position is None:
             raise ValueError("round_robin needs the position of the example")
-        turn = tf.cast(tf.math.floormod(position, len(kernels)), tf.int32)
-        resized = tf.switch_case(turn, list(kernels.values()))
+        number = tf.cast(tf.math.floormod(position, len(kernels)), tf.int32)
+        resized = tf.switch_case(number, list(kernels.values()))
     else:
         resized = kernels[method]()
     resized = tf.squeeze(resized, 0)
@@ -51,7 +51,7 @@ def _kernels(
     grid = {"images": images, "size": size, "half_pixel_centers": half_pixel_centers}
     return {
         "nearest": lambda: tf.cast(tf.raw_ops.ResizeNearestNeighbor(**grid), tf.float32),
-        # The same values from bytes, but only the kernel for floats uses vector instructions.
+        # Bytes give the same values, but only the kernel for floats uses vector instructions.
         "bilinear": lambda: tf.raw_ops.ResizeBilinear(
             **{**grid, "images": tf.cast(images, tf.float32)}
         ),

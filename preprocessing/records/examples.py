@@ -1,4 +1,4 @@
-"""A serialized tf.train.Example to its image bytes, label and boxes, each checked."""
+"""Parses serialized tf.train.Examples into image bytes, label and boxes, each checked."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import tensorflow as tf
 
 from preprocessing.records.stream import Record
 
-# Error messages carry these words, by which `record_problems` finds file and record.
+# Error messages contain these words, by which `integrity.record_checks` finds file and record.
 NOT_AN_EXAMPLE = "not an example in record"
 BAD_LABEL = "bad label in record"
 NOT_AN_IMAGE = "not an image in record"
 
-# The first and the last bytes of the formats that are decoded: JPEG, PNG, GIF, BMP.
+# The first and the last bytes of the formats that can be decoded: JPEG, PNG, GIF, BMP.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
 _ENDINGS = (b"\xff\xd9", b"IEND\xaeB`\x82", b";", b"")
-_BOX_SIDES = ("ymin", "xmin", "ymax", "xmax")
+_BOX_EDGES = ("ymin", "xmin", "ymax", "xmax")
 _MISSING_LABEL = -1
 
 
@@ -29,9 +29,9 @@ class Example(NamedTuple):
 
 
 def parse_example(record: Record, num_classes: int) -> Example:
-    """Parse and check one record; the label of the result is an int32 in 0..num_classes-1.
+    """Parses and checks one record; the label of the result is an int32 in 0..num_classes-1.
 
-    A record of another kind, a label out of range, or bytes that are no image stop the iterator
+    A record of another kind, a label out of range, or bytes that are not an image stop the iterator
     with an error that `diagnosis.explain` turns into a line with the file and the record's number.
     """
     origin = [record.file, record.index]
@@ -42,23 +42,23 @@ def parse_example(record: Record, num_classes: int) -> Example:
     is_image = _require(has_image_signature(encoded), [NOT_AN_IMAGE, *origin])
     with tf.control_dependencies([is_labeled, is_image]):
         label = tf.cast(label - 1, tf.int32)
-        encoded = tf.identity(encoded)  # or the decoder might fail first, and name no record
+        encoded = tf.identity(encoded)  # else the decoder might fail first, with no record named
     return Example(encoded, label, boxes)
 
 
 class Findings(NamedTuple):
-    """What `parse_example` requires of a record, as bool scalars instead of errors."""
+    """The requirements of `parse_example`, as bool scalars instead of errors."""
 
     is_example: tf.Tensor
     is_labeled: tf.Tensor
     is_image: tf.Tensor
-    example: Example  # its label is that of the file, an int64
+    example: Example  # with the label of the file, an int64
 
 
 def inspect_example(data: tf.Tensor, num_classes: int) -> Findings:
-    """Parse a serialized example and tell what is wrong with it.
+    """Parses a serialized example and reports what is wrong with it.
 
-    Bytes that begin as an example does, and are none, are an error nevertheless.
+    Bytes that begin like an example but cannot be parsed still raise an error.
     """
     is_example = _may_be_example(data)
     example = _parse(tf.where(is_example, data, ""))
@@ -71,50 +71,54 @@ def _in_range(label: tf.Tensor, num_classes: int) -> tf.Tensor:
 
 
 def _require(condition: tf.Tensor, data: list) -> tf.Operation:
-    """tf.debugging.Assert without its tf.cond, which spares a GPU a copy and costs a CPU time."""
+    """Requires a condition with the bare Assert op.
+
+    tf.debugging.Assert adds a tf.cond that saves a device-to-host copy on GPUs but is pure overhead
+    in a CPU pipeline.
+    """
     return tf.raw_ops.Assert(condition=condition, data=data)
 
 
 def _may_be_example(data: tf.Tensor) -> tf.Tensor:
-    """Whether bytes begin as a tf.train.Example does, with the tag of its only field.
+    """Returns whether bytes begin like a tf.train.Example, with the tag of its only field.
 
-    The parser quotes what it cannot parse, and Python cannot read an error that quotes any bytes.
+    The parser quotes what it cannot parse, and Python cannot read an error with arbitrary bytes.
     """
     return (tf.strings.substr(data, 0, 1) == b"\n") | (tf.strings.length(data) == 0)
 
 
 def _parse(data: tf.Tensor) -> Example:
-    """Parse without checks; the label is that of the file, an int64 from 1 on.
+    """Parses without checks; the label is that of the file, an int64 from 1 up.
 
-    Missing keys give no bytes, the label -1 and no boxes.
+    Missing keys give empty bytes, the label -1 and no boxes.
     """
     keys: dict[str, object] = {
         "image/encoded": tf.io.FixedLenFeature([], tf.string, default_value=""),
         "image/class/label": tf.io.FixedLenFeature([], tf.int64, default_value=_MISSING_LABEL),
     }
-    for side in _BOX_SIDES:
-        keys[f"image/object/bbox/{side}"] = tf.io.FixedLenSequenceFeature(
+    for edge in _BOX_EDGES:
+        keys[f"image/object/bbox/{edge}"] = tf.io.FixedLenSequenceFeature(
             [], tf.float32, allow_missing=True
         )
     parsed = tf.io.parse_single_example(data, keys)
-    boxes = tf.stack([parsed[f"image/object/bbox/{side}"] for side in _BOX_SIDES], axis=1)
-    # Boxes a rounding error outside of the image are common, and an error to the crop sampler.
+    boxes = tf.stack([parsed[f"image/object/bbox/{edge}"] for edge in _BOX_EDGES], axis=1)
+    # Boxes a rounding error outside the image are common, and the crop sampler rejects them.
     boxes = tf.clip_by_value(boxes, 0.0, 1.0)
     return Example(parsed["image/encoded"], parsed["image/class/label"], boxes)
 
 
 def has_image_signature(encoded: tf.Tensor) -> tf.Tensor:
-    """Whether the first bytes are those of a format that `decode_window` knows: bool scalar."""
+    """Returns whether the first bytes are of a format that `decode_window` knows: bool scalar."""
     return tf.reduce_any(_has_signatures(encoded))
 
 
 def seems_whole(encoded: tf.Tensor) -> tf.Tensor:
-    """Whether first and last bytes are those of one format, and a JPEG's header can be read.
+    """Returns whether the first and the last bytes belong to one format: bool scalar.
 
-    What seems whole can nearly always be decoded: the decoder of JPEG goes on past wrong data. What
-    does not may be decodable, too, since bytes may follow the end of an image. Bool scalar.
+    Images that seem whole can nearly always be decoded, since the JPEG decoder continues after
+    wrong data. Others may be decodable too, since bytes may follow the end of an image.
 
-    An iterator fails where the header of a JPEG cannot be read.
+    An iterator fails if the header of a JPEG cannot be read.
     """
     lengths = [len(ending) for ending in _ENDINGS]
     longest = max(lengths)

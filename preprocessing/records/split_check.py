@@ -1,4 +1,4 @@
-"""A shard of one split among those of another, told by the names of ImageNet's images."""
+"""Finds a shard of one split among those of another, by the names of ImageNet's images."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from common.errors import DataError
 from preprocessing.records.shards import ShardSet
 from preprocessing.records.tfrecord import FRAME_BYTES, HEADER_BYTES, walk_records
 
-# image/filename, as every converter of ImageNet writes it. Sets of class folders have the folder in
-# front ("n01440764/n01440764_10026.JPEG"): their validation images may come from ImageNet's train.
+# image/filename, as every converter of ImageNet writes it. For class folders the name begins
+# with the folder ("n01440764/n01440764_10026.JPEG"): validation images may come from train.
 _NAMES = {"train": re.compile(r"n\d{8}_\d+\b"), "validation": re.compile(r"ILSVRC2012_val_\d+\b")}
 _NUM_THREADS = 16  # waiting for the disk
 
 
 def check_first_records(shards: ShardSet, paths: Sequence[Path]) -> None:
-    """Look at the first record of every file: a renamed shard of another split is refused.
+    """Checks the first record of every file, to refuse renamed shards of another split.
 
     Raises:
-        DataError: the name of an image is that of another split's.
+        DataError: an image has a name of another split.
     """
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
         for path, name in zip(paths, threads.map(_first_image, paths), strict=True):
@@ -32,7 +32,7 @@ def check_first_records(shards: ShardSet, paths: Sequence[Path]) -> None:
 
 
 def other_split(name: str, subset: str) -> str | None:
-    """What is wrong with an image of that name in a split; None where the name does not tell."""
+    """Describes why an image does not belong to a split, if its name shows that it does not."""
     for split, form in _NAMES.items():
         if split != subset and form.match(name):
             return f"{name} is an image of the {split} split, not of {subset}"
@@ -40,11 +40,11 @@ def other_split(name: str, subset: str) -> str | None:
 
 
 def image_name(serialized: bytes) -> str:
-    """`image/filename` of a tf.train.Example; "" where there is none."""
+    """Returns `image/filename` of a tf.train.Example, "" if there is none."""
     try:
         values = tf.train.Example.FromString(serialized).features.feature
         return values["image/filename"].bytes_list.value[0].decode()
-    except Exception:  # no example, no name: the parser will say so where it matters
+    except Exception:  # not an example: the parser reports it where it matters
         return ""
 
 

@@ -1,7 +1,7 @@
-"""TFRecord files from the outside: where records start, which are damaged, where the next is.
+"""The layout of TFRecord files: where records start, which are damaged, where the next one is.
 
-TensorFlow's reader checks every record, but names neither the file nor the record that is damaged,
-and does not get past it. This reader does both; only damaged files meet it.
+TensorFlow's reader checks every record, but it names neither the file nor the record that is
+damaged, and stops there. This reader names both and continues; it is used for damaged files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SEARCH_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class RecordSpan:
-    """Where a record lies. `problem` says why it cannot be read; its data is not checked here."""
+    """The place of a record. `problem` says why it cannot be read; its data is not checked."""
 
     offset: int
     num_bytes: int
@@ -35,10 +35,10 @@ class RecordSpan:
 
 
 def walk_records(path: Path) -> Iterator[RecordSpan]:
-    """Every record of a file by its header, without reading the data.
+    """Yields every record of a file by its header, without reading the data.
 
-    Where a header is damaged or the file is cut, one span with a problem stands for what lies
-    between it and the next valid header, however many records that were.
+    If a header is damaged or the file is truncated, one span with a problem covers everything up to
+    the next valid header, however many records that were.
 
     Raises:
         DataError: the file cannot be opened or read.
@@ -56,7 +56,7 @@ def walk_records(path: Path) -> Iterator[RecordSpan]:
 
 
 def record_at(path: Path, offset: int) -> RecordSpan:
-    """The record that starts at `offset`, its header and its data checked.
+    """Returns the record that starts at `offset`, with header and data checked.
 
     Raises:
         DataError: the file cannot be opened or read.
@@ -75,7 +75,7 @@ def record_at(path: Path, offset: int) -> RecordSpan:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """The file's descriptor; an error of the operating system inside becomes a DataError."""
+    """Opens a file and yields its descriptor; an OSError inside becomes a DataError."""
     try:
         with path.open("rb", buffering=0) as file:
             yield file.fileno()
@@ -96,7 +96,7 @@ def _read_header(descriptor: int, offset: int, size: int) -> RecordSpan:
 
 
 def _next_header(descriptor: int, start: int, size: int) -> int:
-    """The first offset from `start` on where a whole record may begin; `size` if there is none."""
+    """Returns the first offset from `start` up where a whole record may begin, else `size`."""
     while start + FRAME_BYTES <= size:
         data = os.pread(descriptor, _SEARCH_BYTES, start)
         computed = masked_crc32c_of_windows(data[:-4], _LENGTH_BYTES)
