@@ -1,6 +1,6 @@
-"""What each augmentation makes of a few photos: `python -m preprocessing.contact_sheet PHOTO...`.
+"""Shows augmented views of photos: `python -m preprocessing.contact_sheet PHOTO...`.
 
-One row for each augmentation, its views drawn as a training run draws them.
+Each augmentation gets a row of views, drawn as a training run draws them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NUM_COLORS = 256  # a palette makes the file a third as large
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw the sheet that the command line asks for; returns the exit code."""
+    """Draws the sheet that the command line asks for; returns the exit code."""
     options = _parser().parse_args(arguments)
     return commands.run(lambda: _write(options))
 
@@ -51,11 +51,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _image_file(text: str) -> Path:
-    """A path whose ending tells a format that Pillow can write."""
+    """Parses a path with the suffix of a format that Pillow can write."""
     path = Path(text)
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format not in Image.SAVE:
-        raise argparse.ArgumentTypeError(f"{text!r} does not end like an image, as .png does")
+        raise argparse.ArgumentTypeError(f"{text!r} has no suffix of an image format, such as .png")
     return path
 
 
@@ -72,10 +72,13 @@ def _write(options: argparse.Namespace) -> None:
 def draw(
     pixels: Sequence[np.ndarray], num_views: int, image_size: int, seed: int = 1
 ) -> Image.Image:
-    """A row of views for each of `ROWS`, with its name in front of it.
+    """Draws a row of views for each of `ROWS`, with its name in front of it.
 
     Args:
-      pixels: photos, uint8 [height, width, 3]; they take turns in each row.
+        pixels: photos, uint8 [height, width, 3]; each row cycles through them.
+        num_views: views in each row.
+        image_size: height and width of a view in pixels.
+        seed: of the random views.
     """
     size = (_LABEL_WIDTH + num_views * image_size, len(ROWS) * image_size)
     sheet = Image.new("RGB", size, "white")
@@ -96,7 +99,7 @@ def views(
     image_size: int,
     seed: int,
 ) -> np.ndarray:
-    """Training views of the photos by turns: uint8 [num_views, image_size, image_size, 3]."""
+    """Draws training views of the photos: uint8 [num_views, image_size, image_size, 3]."""
     import tensorflow as tf
 
     from preprocessing.augmentation.batch_augmentation import BatchAugmentation

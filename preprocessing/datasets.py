@@ -1,11 +1,4 @@
-"""ImageNet (ILSVRC 2012): 1,281,167 training and 50,000 validation images of 1000 classes.
-
-CIFAR-10: 50,000 training and 10,000 validation images of 32x32 pixels in ten classes.
-
-Any set of labeled images that was converted from one folder a class.
-
-scikit-learn's handwritten digits, written as TFRecords when they are used for the first time.
-"""
+"""Opens the data sets: ImageNet, CIFAR-10, converted class folders and scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -24,90 +17,85 @@ from preprocessing.images.views import (
     train_image,
     whole_eval_image,
 )
-from preprocessing.record_dataset import RecordDataset
+from preprocessing.record_dataset import RecordDataset, TrainImage
 from preprocessing.records.shards import check_manifest
 
-IMAGENET_CLASSES = 1000
+_IMAGENET_CLASSES = 1000
+_CIFAR10_CLASSES = 10
 
 
 def open_imagenet(directory: Path, data: DataParams) -> RecordDataset:
-    """ImageNet from the TFRecords that every converter since 2016 writes.
+    """Opens ImageNet (ILSVRC 2012) in the TFRecords that every converter since 2016 writes.
 
     Raises:
-        DataError: the manifest beside the shards names another number of classes.
+        DataError: the manifest in the directory has another number of classes.
     """
-    check_manifest(directory, "imagenet", IMAGENET_CLASSES)
-    return RecordDataset(
-        name="imagenet",
-        num_classes=IMAGENET_CLASSES,
-        data_dir=directory,
-        train_image=functools.partial(train_image, data),
-        eval_image=functools.partial(eval_image, data),
-        data=data,
-    )
-
-
-CIFAR10_CLASSES = 10
-
-
-def open_cifar10(directory: Path, data: DataParams) -> RecordDataset:
-    """CIFAR-10 as TFRecords with ImageNet's keys and labels 1 to 10.
-
-    Raises:
-        UsageError: an option of ImageNet's crops was given.
-        DataError: the manifest beside the shards names another number of classes.
-    """
-    _refuse_view_flags("cifar10", data)
-    check_manifest(directory, "cifar10", CIFAR10_CLASSES)
-    return RecordDataset(
-        name="cifar10",
-        num_classes=CIFAR10_CLASSES,
-        data_dir=directory,
-        train_image=cifar_train_image,
-        eval_image=whole_eval_image,
-        data=data,
-    )
+    check_manifest(directory, "imagenet", _IMAGENET_CLASSES)
+    return _with_imagenet_views("imagenet", _IMAGENET_CLASSES, directory, data)
 
 
 def open_folder(directory: Path, data: DataParams) -> RecordDataset:
-    """A converted set of class folders, treated as ImageNet's images are.
+    """Opens a converted set of class folders, which gets ImageNet's views.
 
     Raises:
-        DataError: there is no manifest, by which alone the number of classes is known.
+        DataError: there is no manifest, the only source of the number of classes.
     """
     manifest = read_manifest(directory)
     if manifest is None:
         raise DataError(
-            f"{directory} has no manifest.json, which tells the number of classes: convert the "
+            f"{directory} has no manifest.json, which contains the number of classes: convert the "
             "class folders with download_and_convert_imagenet"
         )
-    return RecordDataset(
-        name="folder",
-        num_classes=manifest.num_classes,
-        data_dir=directory,
-        train_image=functools.partial(train_image, data),
-        eval_image=functools.partial(eval_image, data),
-        data=data,
-    )
+    return _with_imagenet_views("folder", manifest.num_classes, directory, data)
+
+
+def open_cifar10(directory: Path, data: DataParams) -> RecordDataset:
+    """Opens CIFAR-10 in TFRecords with ImageNet's keys and labels 1 to 10.
+
+    Raises:
+        UsageError: a flag of ImageNet's views is set.
+        DataError: the manifest in the directory has another number of classes.
+    """
+    _refuse_view_flags("cifar10", data)
+    return _of_small_images("cifar10", _CIFAR10_CLASSES, directory, data, cifar_train_image)
 
 
 def open_digits(directory: Path, data: DataParams) -> RecordDataset:
-    """The digits data set in `data_dir`, converted there if it is not.
+    """Opens scikit-learn's handwritten digits, and writes them to TFRecords on the first use.
 
     Raises:
-        UsageError: an option of ImageNet's crops was given.
+        UsageError: a flag of ImageNet's views is set.
         DataError: scikit-learn is missing, or the directory holds other files, is the current one,
             or cannot be written.
     """
     _refuse_view_flags("digits", data)
     if not (directory / FILE_NAME).exists():
-        _convert(directory)
-    check_manifest(directory, "digits", len(CLASS_NAMES))
+        _convert_digits(directory)
+    return _of_small_images("digits", len(CLASS_NAMES), directory, data, digit_train_image)
+
+
+def _with_imagenet_views(
+    name: str, num_classes: int, directory: Path, data: DataParams
+) -> RecordDataset:
     return RecordDataset(
-        name="digits",
-        num_classes=len(CLASS_NAMES),
+        name=name,
+        num_classes=num_classes,
         data_dir=directory,
-        train_image=digit_train_image,
+        train_image=functools.partial(train_image, data),
+        eval_image=functools.partial(eval_image, data),
+        data=data,
+    )
+
+
+def _of_small_images(
+    name: str, num_classes: int, directory: Path, data: DataParams, view: TrainImage
+) -> RecordDataset:
+    check_manifest(directory, name, num_classes)
+    return RecordDataset(
+        name=name,
+        num_classes=num_classes,
+        data_dir=directory,
+        train_image=view,
         eval_image=whole_eval_image,
         data=data,
     )
@@ -128,22 +116,26 @@ def _refuse_view_flags(name: str, data: DataParams) -> None:
             )
 
 
-def _convert(data_dir: Path) -> None:
+def _convert_digits(data_dir: Path) -> None:
     try:
         if data_dir.exists():
-            _refuse_to_replace(data_dir)
+            _check_replaceable(data_dir)
         convert_digits(data_dir.resolve())
     except ImportError as error:
         raise DataError(
             f"the digits data set comes with scikit-learn ({error}): pip install '.[demo]'"
         ) from error
     except OSError as error:
-        if not (data_dir / FILE_NAME).exists():  # or another process has just written it
+        if not (data_dir / FILE_NAME).exists():  # else another process has just written it
             raise DataError(f"cannot write the digits data set to {data_dir}: {error}") from error
 
 
-def _refuse_to_replace(data_dir: Path) -> None:
-    """The data set takes the place of a directory, which has to be empty."""
+def _check_replaceable(data_dir: Path) -> None:
+    """Checks that a directory, which the data set replaces, is empty and not the current one.
+
+    Raises:
+        DataError: it is not.
+    """
     if any(data_dir.iterdir()):
         if (data_dir / FILE_NAME).exists():  # another process has just written it
             return
@@ -151,9 +143,8 @@ def _refuse_to_replace(data_dir: Path) -> None:
             f"{data_dir} holds other files than the digits data set (no {FILE_NAME}): choose "
             "another --data_dir"
         )
-    # The program would be left in a directory that is gone.
+    # The process would keep a working directory that no longer exists.
     if data_dir.samefile(Path.cwd()):
         raise DataError(
-            "the digits data set cannot take the place of the current directory: choose another "
-            "--data_dir"
+            "the digits data set cannot replace the current directory: choose another --data_dir"
         )

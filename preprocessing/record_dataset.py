@@ -1,4 +1,4 @@
-"""A data set in TFRecord shards: the training stream and the exact pass over it."""
+"""A data set in TFRecord shards: the endless training stream and the exact evaluation pass."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from preprocessing.records.stream import (
 
 # What datasets_repeat_cached_sample keeps in memory: enough for the mean image size to be typical.
 _NUM_CACHED_EXAMPLES = 1024
-# While one is taken, the next is whole already; the engine keeps more, by its number of towers.
+# One is ready while the other is taken; the engine prefetches more, by its number of towers.
 PREFETCHED_BATCHES = 2
 
 TrainImage = Callable[[Example, int, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -54,7 +54,7 @@ class RecordDataset:
     batch_augmentation: BatchAugmentation | None = None
 
     def num_examples(self, subset: str) -> int:
-        """Examples of a subset; see `Dataset.num_examples`."""
+        """Returns the number of examples of a subset; see `Dataset.num_examples`."""
         return num_examples(self._shards(subset))
 
     def train_batches(
@@ -67,7 +67,7 @@ class RecordDataset:
         shard: tuple[int, int] = (0, 1),
         subset: str = "train",
     ) -> tf.data.Dataset:
-        """The endless training stream; see `Dataset.train_batches`."""
+        """Returns the endless training stream; see `Dataset.train_batches`."""
 
         def to_image(placed: PlacedRecord) -> tuple[tf.Tensor, tf.Tensor]:
             example = parse_example(placed.record, self.num_classes)
@@ -77,15 +77,14 @@ class RecordDataset:
         records = self.train_records(
             seed=seed, start_example=start_example, shard=shard, subset=subset
         )
-        examples = map_in_order(records, to_image, self.data.num_data_threads)
-        return prefetched(
-            examples.batch(batch_size, drop_remainder=True), self.data.num_data_threads
-        )
+        num_threads = self.data.num_data_threads
+        examples = map_in_order(records, to_image, num_threads)
+        return prefetched(examples.batch(batch_size, drop_remainder=True), num_threads)
 
     def eval_batches(
         self, *, batch_size: int, image_size: int, subset: str = "validation"
     ) -> tf.data.Dataset:
-        """Every example once; see `Dataset.eval_batches`."""
+        """Returns every example once; see `Dataset.eval_batches`."""
 
         def to_image(position: tf.Tensor, record: Record) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             example = parse_example(record, self.num_classes)
@@ -104,7 +103,7 @@ class RecordDataset:
         shard: tuple[int, int] = (0, 1),
         subset: str = "train",
     ) -> tf.data.Dataset:
-        """The `PlacedRecord`s behind `train_batches`, not yet decoded."""
+        """Returns the `PlacedRecord`s of `train_batches`, not yet decoded."""
         shards = self._shards(subset)
         paths = _share_of(shards, shard)
         check_first_records(shards, paths)
@@ -125,13 +124,13 @@ class RecordDataset:
         return records
 
     def eval_records(self, subset: str = "validation") -> tf.data.Dataset:
-        """The `Record`s behind `eval_batches`, not yet decoded."""
+        """Returns the `Record`s of `eval_batches`, not yet decoded."""
         shards = self._shards(subset)
         check_first_records(shards, shards.paths)
         return records_in_order(self._reader(shards), shards.paths)
 
     def explain(self, error: tf.errors.OpError) -> DataError:
-        """The one line that an error of an iterator comes down to; see `Dataset.explain`."""
+        """Explains an error of an iterator in one line; see `Dataset.explain`."""
         return explain(error, self.data_dir, self.num_classes)
 
     def _shards(self, subset: str) -> ShardSet:
@@ -144,18 +143,18 @@ class RecordDataset:
 def map_in_order(
     examples: tf.data.Dataset, function: Callable, num_data_threads: int | None
 ) -> tf.data.Dataset:
-    """`function` of each example, one a thread at a time."""
+    """Maps the examples, several in parallel and each on one thread, and keeps their order."""
     num_calls = num_data_threads or num_cores()
     return examples.map(function, num_parallel_calls=num_calls, deterministic=True)
 
 
 def prefetched(batches: tf.data.Dataset, num_data_threads: int | None) -> tf.data.Dataset:
-    """`batches` made ahead of their use: in order, one thread an image, nothing tuned."""
+    """Prefetches batches: in order, one thread per image, without autotuning."""
     options = tf.data.Options()
     options.deterministic = True
     # A distribution strategy would split the files by its own rule and change the order.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    # There are as many images at a time as cores: to divide one among threads only costs.
+    # As many images as cores are processed at a time: more threads per image would only cost.
     options.threading.max_intra_op_parallelism = 1
     if num_data_threads:
         options.threading.private_threadpool_size = num_data_threads
@@ -163,7 +162,7 @@ def prefetched(batches: tf.data.Dataset, num_data_threads: int | None) -> tf.dat
 
 
 def _share_of(shards: ShardSet, shard: tuple[int, int]) -> tuple[Path, ...]:
-    """The files of one worker: every count-th, so that no file belongs to two."""
+    """Returns the files of one worker: every count-th, so that no file belongs to two workers."""
     index, count = shard
     if len(shards.paths) < count:
         raise DataError(
@@ -174,7 +173,7 @@ def _share_of(shards: ShardSet, shard: tuple[int, int]) -> tuple[Path, ...]:
 
 
 def _padded_batches(examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-    """Full batches alone: the examples, then as many empty ones as the last batch may lack."""
+    """Batches the examples, followed by empty ones, so that the last batch is full, too."""
     empty = [tf.zeros(spec.shape, spec.dtype) for spec in tf.nest.flatten(examples.element_spec)]
     padding = tf.data.Dataset.from_tensors(tuple(empty)).repeat(batch_size - 1)
     return examples.concatenate(padding).batch(batch_size, drop_remainder=True)

@@ -1,8 +1,7 @@
-"""Data sets by name. Nothing here imports TensorFlow until a data set is opened."""
+"""Opens data sets by name. TensorFlow is imported only when a data set is opened."""
 
 from __future__ import annotations
 
-import importlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,24 +19,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where a data set's opener is ("module:function"), and its shape for synthetic images."""
+    """Facts about a data set that are known without its files; 0 classes: only the files know."""
 
-    opener: str
     num_classes: int = 0
     sizes: tuple[int, int] = (0, 0)  # examples in train, validation
     default_dir: str | None = None
 
 
 _ENTRIES = {
-    "imagenet": _Entry("preprocessing.datasets:open_imagenet", 1000, (1_281_167, 50_000)),
-    "cifar10": _Entry("preprocessing.datasets:open_cifar10", 10, (50_000, 10_000)),
-    "digits": _Entry("preprocessing.datasets:open_digits", default_dir="data/digits"),
-    "folder": _Entry("preprocessing.datasets:open_folder"),
+    "imagenet": _Entry(1000, (1_281_167, 50_000)),
+    "cifar10": _Entry(10, (50_000, 10_000)),
+    "digits": _Entry(default_dir="data/digits"),
+    "folder": _Entry(),
 }
 
 
 def names() -> tuple[str, ...]:
-    """The names that `open_dataset` knows."""
+    """Returns the names that `open_dataset` knows."""
     return tuple(_ENTRIES)
 
 
@@ -59,8 +57,7 @@ def open_dataset(data: DataParams, *, default_subset: str | None = None) -> Data
     directory = data_directory(data.data_dir, data.data_name)
     if directory is None:
         return _augmenting(_open_synthetic(data.data_name or "imagenet"), data)
-    entry = _ENTRIES[data.data_name or guess_name(directory)]
-    dataset = _resolve(entry.opener)(directory, data)
+    dataset = _open_records(data.data_name or guess_name(directory), directory, data)
     subset = data.data_subset or default_subset
     if subset is not None:
         find_shards(directory, subset, max_corrupt_records=data.max_corrupt_records)
@@ -68,50 +65,62 @@ def open_dataset(data: DataParams, *, default_subset: str | None = None) -> Data
 
 
 def data_directory(data_dir: str | None, data_name: str | None) -> Path | None:
-    """`data_dir`, or the directory that `data_name` brings along; None for synthetic images."""
+    """Returns `data_dir`, else the default directory of `data_name`; None for synthetic images."""
     entry = _ENTRIES.get(data_name) if data_name is not None else None
     if data_dir is None and entry is not None:
         data_dir = entry.default_dir
-    # Unlike Path.expanduser it leaves a user alone that there is not.
+    # os.path.expanduser leaves the home of an unknown user as typed; Path.expanduser raises.
     return None if data_dir is None else Path(os.path.expanduser(data_dir))
 
 
 def guess_name(directory: Path) -> str:
-    """The data set in a directory: by its manifest, its name or its parent's, or shard counts.
+    """Guesses the data set in a directory: by its manifest, its or its parent's name, shard counts.
 
-    A data set that is written at its first use is meant by its exact name alone.
+    A data set that is written on its first use is recognized by its exact name only.
 
     Raises:
-        DataError: the directory is missing, its conversion is not complete, or nothing in it tells.
+        DataError: the directory is missing, its conversion is not complete, or no rule applies.
     """
     place = Path(os.path.abspath(directory))
-    is_written_at_first = place.name in _ENTRIES and _ENTRIES[place.name].default_dir is not None
+    is_written_here = place.name in _ENTRIES and _ENTRIES[place.name].default_dir is not None
     if not directory.is_dir():
-        if is_written_at_first:
+        if is_written_here:
             return place.name
         raise DataError(f"data directory {directory} does not exist")
     manifest = read_manifest(directory)
     if manifest is not None:
         return manifest.name if manifest.name in _ENTRIES else "folder"
-    if is_written_at_first:
+    if is_written_here:
         return place.name
     for part in (place.name, place.parent.name):
         for name in ("imagenet", "cifar10"):
             if name in part.lower():
                 return name
-    # Where `find_shards` looks, and no deeper: there may be millions of images.
+    # Only where `find_shards` looks: deeper there may be millions of images.
     for folder in (directory, *(directory / subset for subset in SUBSETS)):
         if any(folder.glob("train-*-of-01024")) or any(folder.glob("validation-*-of-00128")):
             return "imagenet"
     for subset in SUBSETS:
-        refuse_unfinished(directory, subset)  # which is why there is no manifest
+        refuse_unfinished(directory, subset)  # that explains the missing manifest
     raise DataError(
         f"cannot tell which data set {directory} holds: give --data_name={{{','.join(_ENTRIES)}}}"
     )
 
 
+def _open_records(name: str, directory: Path, data: DataParams) -> Dataset:
+    from preprocessing import datasets
+
+    openers = {
+        "imagenet": datasets.open_imagenet,
+        "cifar10": datasets.open_cifar10,
+        "digits": datasets.open_digits,
+        "folder": datasets.open_folder,
+    }
+    return openers[name](directory, data)
+
+
 def _augmenting(dataset: Dataset, data: DataParams) -> Dataset:
-    """The data set, which is a dataclass, with the batch augmentation that was asked for."""
+    """Returns the data set, a dataclass, with the batch augmentation of the flags."""
     if not (data.random_erasing or data.mixup_alpha or data.cutmix_alpha):
         return dataset
 
@@ -130,8 +139,3 @@ def _open_synthetic(name: str) -> Dataset:
     num_train, num_validation = entry.sizes
     sizes = {"train": num_train, "validation": num_validation}
     return SyntheticDataset(name, entry.num_classes, sizes)
-
-
-def _resolve(opener: str):
-    module, function = opener.split(":")
-    return getattr(importlib.import_module(module), function)

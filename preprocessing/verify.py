@@ -1,11 +1,9 @@
-"""Check every record of a converted data set: `python -m preprocessing.verify DIR`.
+"""Checks every record of a converted data set: `python -m preprocessing.verify DIR`.
 
-Checksums, labels, that there is an image, that the splits are not mixed up (by the names of
-ImageNet's images, and by images that are in both), that each file is the one of manifest.json; and
-that images decode: those that seem cut off, and of the others one in --decode_every or, with
---decode, all. Every problem is a line of its own. The exit code is 0 when there is none, else 3.
-
-What `preprocessing.verify` says of a split: its summary, and the counts of its examples.
+It checks checksums, labels, that there is an image, that the splits are not mixed up (by the names
+of ImageNet's images, and by images that are in both), that each file is the one of manifest.json,
+and that images decode: those that seem cut off, and of the others every --decode_every-th or, with
+--decode, all. Every problem is one line. The exit code is 0 if there is none, else 3.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,25 +23,19 @@ from common.errors import DataError
 from common.process import start_tensorflow
 from download_and_convert_imagenet.records.manifest import read_manifest
 from preprocessing import registry
-from preprocessing.records.shards import SUBSETS, ShardSet, list_shards
-
-if TYPE_CHECKING:
-    from preprocessing.integrity.shard_check import ShardReport
-from collections.abc import Iterator
-
 from preprocessing.records.counts import IMAGENET_SPLITS
+from preprocessing.records.shards import SUBSETS, ShardSet, list_shards
 
 if TYPE_CHECKING:
     import numpy as np
 
     from preprocessing.integrity.shard_check import ShardReport
 
-
 _PROGRESS_SECS = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check what the command line names, print what was found, return the exit code."""
+    """Checks the directory of the command line, prints what it finds, returns the exit code."""
     options = _parser().parse_args(arguments)
     return commands.run(lambda: _verify(options))
 
@@ -55,8 +47,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _check(data_dir: Path, options: argparse.Namespace) -> int:
-    """Print the problems and the summary of every split; returns the number of problems."""
-    # The files first: to open a data set may mean to write it.
+    """Prints the problems and the summary of every split; returns the number of problems."""
+    # The files first: opening a data set may write it.
     splits, incomplete = _splits_in(data_dir, options.split)
     dataset = registry.open_dataset(DataParams(data_dir=str(data_dir), data_name=options.data_name))
     absent = _absent_splits(data_dir) if options.split is None else []
@@ -99,13 +91,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _splits_in(data_dir: Path, split: str | None) -> tuple[list[ShardSet], list[str]]:
-    """The split that was asked for, else every split of which there is a file.
+    """Finds the split that was asked for, else every split that has a file.
 
     Returns:
-        the splits, and a line for each of several whose set of files is not complete.
+        (the splits, a line for each split whose set of files is not complete).
 
     Raises:
-        DataError: there is one split to check, or none, and it is not complete.
+        DataError: there is only one split to check, or none, and it is not complete.
     """
     present = [subset for subset in SUBSETS if split is None and _is_present(data_dir, subset)]
     splits, problems = [], []
@@ -124,7 +116,7 @@ def _is_present(data_dir: Path, split: str) -> bool:
 
 
 def _absent_splits(data_dir: Path) -> list[str]:
-    """A line for each split of the manifest without any file."""
+    """Returns a line for each split of the manifest without any file."""
     manifest = read_manifest(data_dir)
     return [
         f"{data_dir} holds no {split} shards, the manifest has {len(listed)}"
@@ -136,8 +128,8 @@ def _absent_splits(data_dir: Path) -> list[str]:
 def _check_with_progress(
     shards: ShardSet, num_classes: int, options: argparse.Namespace
 ) -> list[ShardReport]:
-    """All reports of a split; on a terminal, with a line that says how far it is."""
-    # With TensorFlow, which --help can do without.
+    """Checks a split and returns its reports; on a terminal, a line shows the progress."""
+    # It imports TensorFlow, which --help does not need.
     from preprocessing.integrity.shard_check import check_split
 
     started = last_shown = time.monotonic()
@@ -165,7 +157,7 @@ def _check_with_progress(
 
 
 def _absent_files(shards: ShardSet) -> list[str]:
-    """Files of the split that the manifest lists and that are not there, or the other way round."""
+    """Returns a line for each file that only the manifest has, or only the directory."""
     present = {path.name for path in shards.paths}
     listed = set(shards.listed)
     if shards.manifest is None:
@@ -182,7 +174,7 @@ def _absent_files(shards: ShardSet) -> list[str]:
 
 
 def _compare_splits(found: Mapping[str, Sequence[ShardReport]]) -> int:
-    """Print what the splits have in common; returns the number of problems."""
+    """Prints what the splits have in common; returns the number of problems."""
     from preprocessing.integrity.shard_check import problems_of_overlap
 
     problems, num_shared = problems_of_overlap(found["train"], found["validation"])
@@ -193,18 +185,8 @@ def _compare_splits(found: Mapping[str, Sequence[ShardReport]]) -> int:
     return len(problems)
 
 
-def counts(shards: ShardSet, reports: Sequence[ShardReport]) -> Iterator[str]:
-    """A line for every shard, and for every class by its label (and its name, if it is known)."""
-    for report in reports:
-        yield f"{report.path.name}\t{report.num_examples}"
-    names = shards.manifest.class_names if shards.manifest else ()
-    for label, count in enumerate(_per_class(reports), 1):
-        name = names[label - 1] if label <= len(names) else ""
-        yield f"{shards.subset} label {label}\t{count}\t{name}".rstrip()
-
-
 def summary(shards: ShardSet, name: str, reports: Sequence[ShardReport], num_problems: int) -> str:
-    """One line: what the split holds, and the verdict."""
+    """Returns one line: the contents of the split and the verdict."""
     num_examples = sum(report.num_examples for report in reports)
     num_bytes = sum(report.num_bytes for report in reports)
     per_class = _per_class(reports)
@@ -219,6 +201,16 @@ def summary(shards: ShardSet, name: str, reports: Sequence[ShardReport], num_pro
         f"{per_class.max()} examples each: "
         + (f"problems: {num_problems}" if num_problems else "intact")
     )
+
+
+def counts(shards: ShardSet, reports: Sequence[ShardReport]) -> Iterator[str]:
+    """Yields a line for every shard, and for every class by its label and, if known, its name."""
+    for report in reports:
+        yield f"{report.path.name}\t{report.num_examples}"
+    names = shards.manifest.class_names if shards.manifest else ()
+    for label, count in enumerate(_per_class(reports), 1):
+        name = names[label - 1] if label <= len(names) else ""
+        yield f"{shards.subset} label {label}\t{count}\t{name}".rstrip()
 
 
 def _per_class(reports: Sequence[ShardReport]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The Inception release's color distortion, with stateless random numbers."""
+"""The color distortion of the Inception release, with stateless random numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BRIGHTNESS, _SATURATION, _HUE, _CONTRAST = 16, 17, 18, 19
 
 
 def distort_color(image: tf.Tensor, seed: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-    """Change brightness, saturation, hue and contrast at random.
+    """Changes brightness, saturation, hue and contrast at random.
 
     The four do not commute. Their order alternates with the example's position: brightness,
     saturation, hue, contrast at even ones; brightness, contrast, saturation, hue at odd ones.

@@ -1,13 +1,11 @@
-"""The operations on pixels of which AutoAugment and RandAugment are made: bytes in, bytes out.
+"""The image operations of AutoAugment and RandAugment, on uint8 images [height, width, 3].
 
-Images are uint8 [height, width, 3]. An operation does what Pillow's of the same name does, to the
-last level, except where the released code of AutoAugment (Cubuk et al. 2019, arXiv:1805.09501) and
-RandAugment (arXiv:1909.13719) does something else on purpose or by mistake: the published
-accuracies were reached with that. Each such place says so.
+Each operation gives exactly the result of Pillow's operation of the same name, except where the
+released code of AutoAugment (Cubuk et al. 2019, arXiv:1805.09501) and RandAugment
+(arXiv:1909.13719) deviates, on purpose or by mistake: the published accuracies were reached with
+that code. Each such place says so.
 
-Shears, translations and rotations of AutoAugment and RandAugment, to the nearest pixel.
-
-Images are uint8 [height, width, 3]. What comes from outside of the image is gray.
+Geometric operations use the nearest pixel; pixels from outside the image are gray.
 """
 
 from __future__ import annotations
@@ -23,12 +21,12 @@ _LUMA_BITS = 16
 
 
 def invert(image: tf.Tensor) -> tf.Tensor:
-    """255 minus every value."""
+    """Subtracts every value from 255."""
     return 255 - image
 
 
 def auto_contrast(image: tf.Tensor) -> tf.Tensor:
-    """Stretch each channel to 0..255; a channel of one value is left as it is."""
+    """Stretches each channel to 0..255; a channel with a single value stays as it is."""
     return _by_channel(_stretched, image)
 
 
@@ -43,9 +41,9 @@ def _stretched(channel: tf.Tensor) -> tf.Tensor:
 
 
 def equalize(image: tf.Tensor) -> tf.Tensor:
-    """Spread the values of each channel so that their histogram becomes flat.
+    """Spreads the values of each channel so that their histogram becomes flat.
 
-    A channel of a single value, or of too few pixels for 255 steps, is left as it is.
+    A channel with a single value, or with too few pixels for 255 steps, stays as it is.
     """
     return _by_channel(_equalized, image)
 
@@ -62,30 +60,30 @@ def _equalized(channel: tf.Tensor) -> tf.Tensor:
 
 
 def posterize(image: tf.Tensor, num_bits: tf.Tensor) -> tf.Tensor:
-    """Keep the `num_bits` highest bits of every value.
+    """Keeps the `num_bits` highest bits of every value.
 
-    A level that comes to no bit at all keeps one: TensorFlow shifts a byte by seven at most, and
-    the published policies were found with it (Pillow's refuses). More than eight are all eight.
+    A level of zero bits keeps one: TensorFlow shifts a byte by at most seven, and the published
+    policies were found with that (Pillow raises an error). More than eight bits count as eight.
     """
     shift = tf.cast(8 - tf.clip_by_value(num_bits, 1, 8), tf.uint8)
     return tf.bitwise.left_shift(tf.bitwise.right_shift(image, shift), shift)
 
 
 def solarize(image: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
-    """Invert the values from `threshold` up; at 256, RandAugment's magnitude 10, there are none."""
+    """Inverts the values from `threshold` up: none at 256, which is RandAugment's magnitude 10."""
     is_inverted = tf.cast(tf.cast(image, tf.int32) >= threshold, tf.uint8)
     return tf.bitwise.bitwise_xor(image, 255 * is_inverted)  # a `where` takes six times as long
 
 
 def solarize_add(image: tf.Tensor, addition: tf.Tensor) -> tf.Tensor:
-    """Add to the values below 128, up to 255."""
+    """Adds to the values below 128, up to 255."""
     values = tf.cast(image, tf.int32)
     is_changed = tf.cast(values < 128, tf.int32)
     return tf.cast(tf.minimum(values + addition * is_changed, 255), tf.uint8)
 
 
 def color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Move from gray (factor 0) over the image (1) to stronger colors."""
+    """Blends between gray (factor 0), the image (1) and stronger colors."""
     red, green, blue = tf.unstack(tf.cast(image, tf.int32), axis=-1)
     weights = _LUMA_WEIGHTS
     gray = red * weights[0] + green * weights[1] + blue * weights[2] + (1 << (_LUMA_BITS - 1))
@@ -94,10 +92,10 @@ def color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Move from one gray (factor 0) over the image (1) to a stronger contrast.
+    """Blends between one gray (factor 0), the image (1) and a stronger contrast.
 
-    The gray ought to be the image's mean, as it is Pillow's. The released code divides the sum of
-    the histogram, which is the number of pixels, by 256: 196 for every image of 224 pixels' side.
+    In Pillow the gray is the image's mean. The released code divides the sum of the histogram,
+    which is the number of pixels, by 256: 196 for every image of 224x224 pixels.
     """
     num_pixels = tf.size(image) // 3
     gray = tf.cast(tf.minimum(num_pixels // 256, 255), tf.float32)
@@ -105,16 +103,16 @@ def contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def brightness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Move from black (factor 0) over the image (1) to a brighter one."""
+    """Blends between black (factor 0), the image (1) and a brighter one."""
     return _blend(tf.zeros([]), image, factor)
 
 
 def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Move from a smoothed image (factor 0) over the image (1) to a sharper one.
+    """Blends between a smoothed image (factor 0), the image (1) and a sharper one.
 
-    The smoothing kernel is 3x3 ones with a five in the middle; the outermost pixels, where it has
-    no room, stay. It is rounded as Pillow does it: the released code cuts the fraction off, and a
-    flat area came out one level darker.
+    The smoothing kernel is 3x3 ones with a five in the middle; the outermost pixels, where it does
+    not fit, stay. It rounds as Pillow does: the released code truncates, which made flat areas one
+    level darker.
     """
     values = tf.cast(image, tf.float32)
     rows = values[:-2] + values[1:-1] + values[2:]
@@ -126,15 +124,15 @@ def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def cutout(image: tf.Tensor, half_side: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
-    """Cover a square with gray, as far as it lies within the image.
+    """Covers a square with gray, as far as it lies within the image.
 
     Source: DeVries and Taylor 2017, arXiv:1708.04552.
 
     Args:
         image: uint8 [height, width, 3].
-        half_side: int32 scalar: the square reaches from the center less this to the pixel before
-            the center plus this.
-        center: float32 [2] in 0..1, of the height and of the width.
+        half_side: int32 scalar in pixels: the square covers center - half_side up to, but not
+            including, center + half_side.
+        center: float32 [2] in fractions of height and width.
     """
     shape = tf.shape(image)[:2]
     middle = tf.cast(tf.floor(center * tf.cast(shape, tf.float32)), tf.int32)
@@ -146,45 +144,28 @@ def cutout(image: tf.Tensor, half_side: tf.Tensor, center: tf.Tensor) -> tf.Tens
     return tf.ensure_shape(tf.concat([image[:top], rows, image[bottom:]], 0), image.shape)
 
 
-def _by_channel(change: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
-    """`change` of each channel [height, width]: faster than broadcasting over the last axis."""
-    return tf.stack([change(channel) for channel in tf.unstack(image, axis=-1)], -1)
-
-
-def _blend(other: tf.Tensor, image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """`other` at factor 0, the image at 1, and beyond it in a straight line, within 0..255.
-
-    Args:
-        other: float32, a scalar or of the image's shape.
-        image: uint8, any shape.
-        factor: float32 scalar from 0 up.
-    """
-    blended = other + factor * (tf.cast(image, tf.float32) - other)
-    return tf.cast(tf.clip_by_value(blended, 0.0, 255.0), tf.uint8)
-
-
 def shear_x(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Shift every row by `factor` times its number, to the left where that is positive."""
+    """Shifts every row by `factor` times its number, to the left if that is positive."""
     return _transform(image, (1, factor, 0), (0, 1, 0))
 
 
 def shear_y(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Shift every column by `factor` times its number, up where that is positive."""
+    """Shifts every column by `factor` times its number, up if that is positive."""
     return _transform(image, (1, 0, 0), (factor, 1, 0))
 
 
 def translate_x(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
-    """Shift the image to the left (to the right where `pixels` is negative)."""
+    """Shifts the image to the left (to the right if `pixels` is negative)."""
     return _transform(image, (1, 0, pixels), (0, 1, 0))
 
 
 def translate_y(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
-    """Shift the image up (down where `pixels` is negative)."""
+    """Shifts the image up (down if `pixels` is negative)."""
     return _transform(image, (1, 0, 0), (0, 1, pixels))
 
 
 def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
-    """Turn the image about its center, counter-clockwise where `degrees` is positive."""
+    """Rotates the image about its center, counter-clockwise if `degrees` is positive."""
     radians = degrees * (3.141592653589793 / 180)
     cosine, sine = tf.cos(radians), tf.sin(radians)
     center_y, center_x = (
@@ -197,8 +178,25 @@ def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
     )
 
 
+def _by_channel(change: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
+    """Maps each channel [height, width]: faster than broadcasting over the last axis."""
+    return tf.stack([change(channel) for channel in tf.unstack(image, axis=-1)], -1)
+
+
+def _blend(other: tf.Tensor, image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Returns `other` at factor 0, the image at 1, linear in between and beyond, within 0..255.
+
+    Args:
+        other: float32, a scalar or of the image's shape.
+        image: uint8, any shape.
+        factor: float32 scalar from 0 up.
+    """
+    blended = other + factor * (tf.cast(image, tf.float32) - other)
+    return tf.cast(tf.clip_by_value(blended, 0.0, 255.0), tf.uint8)
+
+
 def _transform(image: tf.Tensor, x_row: tuple, y_row: tuple) -> tf.Tensor:
-    """Pixel (x, y) becomes the input's at (x_row, y_row) . (x, y, 1), rounded to the nearest."""
+    """Sets pixel (x, y) to the input's nearest to (x_row, y_row) . (x, y, 1)."""
     matrix = [tf.cast(entry, tf.float32) for entry in (*x_row, *y_row, 0, 0)]
     transformed = tf.raw_ops.ImageProjectiveTransformV3(
         images=image[tf.newaxis],

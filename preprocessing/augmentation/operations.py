@@ -1,4 +1,4 @@
-"""The operations of AutoAugment and RandAugment by name, and what a level from 0 to 10 means.
+"""The operations of AutoAugment and RandAugment by name, and the meaning of their levels.
 
 Source: the released code of EfficientNet, which trains with both (Cubuk et al. 2019,
 arXiv:1805.09501 table 6 for the operations; its levels are not the paper's).
@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from preprocessing.augmentation import image_ops as geometric
-from preprocessing.augmentation import image_ops as pixels
+from preprocessing.augmentation import image_ops
 
-# What an operation may draw: its direction, and the two coordinates of Cutout's center.
+# Random numbers of an operation: its direction, and the two coordinates of Cutout's center.
 NUM_DRAWS = 3
 IDENTITY = "Identity"
 
@@ -41,36 +40,36 @@ def _in_either_direction(operation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor])
 
 
 def _cutout(image: tf.Tensor, argument: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    return pixels.cutout(image, tf.cast(argument, tf.int32), draws[1:])
+    return image_ops.cutout(image, tf.cast(argument, tf.int32), draws[1:])
 
 
 _CHANGES: dict[str, Change] = {
     IDENTITY: _plain(tf.identity),
-    "AutoContrast": _plain(pixels.auto_contrast),
-    "Equalize": _plain(pixels.equalize),
-    "Invert": _plain(pixels.invert),
-    "Rotate": _in_either_direction(geometric.rotate),
-    "Posterize": _with_integer(pixels.posterize),
-    "Solarize": _with_integer(pixels.solarize),
-    "Color": _with_float(pixels.color),
-    "Contrast": _with_float(pixels.contrast),
-    "Brightness": _with_float(pixels.brightness),
-    "Sharpness": _with_float(pixels.sharpness),
-    "ShearX": _in_either_direction(geometric.shear_x),
-    "ShearY": _in_either_direction(geometric.shear_y),
-    "TranslateX": _in_either_direction(geometric.translate_x),
-    "TranslateY": _in_either_direction(geometric.translate_y),
+    "AutoContrast": _plain(image_ops.auto_contrast),
+    "Equalize": _plain(image_ops.equalize),
+    "Invert": _plain(image_ops.invert),
+    "Rotate": _in_either_direction(image_ops.rotate),
+    "Posterize": _with_integer(image_ops.posterize),
+    "Solarize": _with_integer(image_ops.solarize),
+    "Color": _with_float(image_ops.color),
+    "Contrast": _with_float(image_ops.contrast),
+    "Brightness": _with_float(image_ops.brightness),
+    "Sharpness": _with_float(image_ops.sharpness),
+    "ShearX": _in_either_direction(image_ops.shear_x),
+    "ShearY": _in_either_direction(image_ops.shear_y),
+    "TranslateX": _in_either_direction(image_ops.translate_x),
+    "TranslateY": _in_either_direction(image_ops.translate_y),
     "Cutout": _cutout,
-    "SolarizeAdd": _with_integer(pixels.solarize_add),
+    "SolarizeAdd": _with_integer(image_ops.solarize_add),
 }
 NAMES = tuple(_CHANGES)
 
 
 def argument_of(name: str, level: float, max_translation: int) -> float:
-    """What operation `name` is called with at `level`: degrees, pixels, a factor, ...
+    """Returns the argument of an operation at a level: degrees, pixels, a factor, ...
 
     Args:
-        level: 0 to 10; RandAugment's larger magnitudes go on in a straight line.
+        level: 0 to 10; RandAugment's larger magnitudes continue linearly.
         max_translation: pixels that TranslateX and TranslateY shift by at level 10.
     """
     part = level / 10
@@ -87,13 +86,13 @@ def argument_of(name: str, level: float, max_translation: int) -> float:
         "SolarizeAdd": int(part * 110),
         "Cutout": int(part * 40),
     }
-    return arguments.get(name, 0)
+    return float(arguments.get(name, 0))
 
 
 def apply_operation(
     image: tf.Tensor, index: tf.Tensor, argument: tf.Tensor, draws: tf.Tensor
 ) -> tf.Tensor:
-    """The image, uint8 [height, width, 3], changed by operation `NAMES[index]`.
+    """Changes the image, uint8 [height, width, 3], by the operation `NAMES[index]`.
 
     Args:
         index: int32 scalar.

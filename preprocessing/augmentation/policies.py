@@ -1,12 +1,7 @@
-"""AutoAugment for ImageNet: one of 25 learned pairs of operations for every image.
+"""AutoAugment and RandAugment: which operations are applied to an image.
 
-Source: Cubuk et al. 2019, arXiv:1805.09501, with the policy "v0" of EfficientNet's released code.
-
-RandAugment: a few operations, each drawn from sixteen, all at the same level.
-
-Source: Cubuk et al. 2020, arXiv:1909.13719, as EfficientNet's released code has it. That code
-draws a probability for each operation as well, between 0.2 and 0.8, and never uses it: a drawn
-operation is always applied. So it is here, without the draw.
+Sources: Cubuk et al. 2019, arXiv:1805.09501, and Cubuk et al. 2020, arXiv:1909.13719, both as in
+EfficientNet's released code.
 """
 
 from __future__ import annotations
@@ -22,8 +17,8 @@ from preprocessing.augmentation.operations import (
 )
 from preprocessing.randomness import fold_in
 
-# Of (operation, probability, level) pairs. Some pairs hold an operation of probability 0 or of a
-# level without effect: the search found them so.
+# Policy "v0" for ImageNet: 25 learned pairs of (operation, probability, level). Some pairs have an
+# operation of probability 0 or of a level without effect: the search found them like this.
 POLICY_V0 = (
     (("Equalize", 0.8, 1), ("ShearY", 0.8, 4)),
     (("Color", 0.4, 9), ("Equalize", 0.6, 3)),
@@ -51,14 +46,17 @@ POLICY_V0 = (
     (("Solarize", 0.6, 8), ("Equalize", 0.6, 1)),
     (("Color", 0.8, 6), ("Rotate", 0.4, 5)),
 )
-_AUTO_MAX_TRANSLATION = 250
-_NUM_OPERATIONS = 2
-# Draw numbers of randomness.fold_in.
-_PAIR, _AUTO_OPERATIONS = 48, 49
+# RandAugment draws from these.
+OPERATIONS = tuple(name for name in NAMES if name != IDENTITY)
+# Pixels that the translations shift by at level 10.
+_AUTO_AUGMENT_TRANSLATION, _RAND_AUGMENT_TRANSLATION = 250, 100
+# Draw numbers of randomness.fold_in: two of AutoAugment, two of RandAugment.
+_PAIR, _PAIR_DRAWS = 48, 49
+_LAYER_CHOICES, _LAYER_DRAWS = 50, 51
 
 
 def auto_augment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Apply a random pair of `POLICY_V0`, each operation of it with its own probability.
+    """Applies a random pair of `POLICY_V0`, each of its operations with its own probability.
 
     Args:
         image: uint8 [height, width, 3].
@@ -68,61 +66,59 @@ def auto_augment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         uint8 [height, width, 3].
     """
     pair = tf.random.stateless_uniform([], fold_in(seed, _PAIR), 0, len(POLICY_V0), tf.int32)
-    draws = tf.random.stateless_uniform(
-        [_NUM_OPERATIONS, 1 + NUM_DRAWS], fold_in(seed, _AUTO_OPERATIONS)
-    )
+    draws = tf.random.stateless_uniform([2, 1 + NUM_DRAWS], fold_in(seed, _PAIR_DRAWS))
     indices, probabilities, arguments = (tf.gather(table, pair) for table in _tables())
-    for number in range(_NUM_OPERATIONS):
+    for number in range(2):
         is_applied = draws[number, 0] < probabilities[number]
         index = tf.where(is_applied, indices[number], NAMES.index(IDENTITY))
         image = apply_operation(image, index, arguments[number], draws[number, 1:])
     return image
 
 
+def rand_augment(
+    image: tf.Tensor, seed: tf.Tensor, *, num_layers: int, magnitude: int
+) -> tf.Tensor:
+    """Applies `num_layers` of the sixteen operations, drawn one by one with equal chances.
+
+    A drawn operation is always applied. The released code also draws a probability for each, which
+    it never uses.
+
+    Args:
+        image: uint8 [height, width, 3].
+        seed: int64 [2], the example's.
+        num_layers: the number of operations, 1 or more.
+        magnitude: the level of all operations. 10 is AutoAugment's largest; EfficientNet-B7 was
+            trained with 28. Solarize has no effect from 10 up, Posterize none from 20 up.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    draws = tf.random.stateless_uniform([num_layers, NUM_DRAWS], fold_in(seed, _LAYER_DRAWS))
+    choices = tf.random.stateless_uniform(
+        [num_layers], fold_in(seed, _LAYER_CHOICES), 0, len(OPERATIONS), tf.int32
+    )
+    indices = tf.gather([NAMES.index(name) for name in OPERATIONS], choices)
+    arguments = tf.gather(
+        [float(argument_of(name, magnitude, _RAND_AUGMENT_TRANSLATION)) for name in OPERATIONS],
+        choices,
+    )
+    for layer in range(num_layers):
+        image = apply_operation(image, indices[layer], arguments[layer], draws[layer])
+    return image
+
+
 def _tables() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Operations, probabilities and arguments of the policy: each [25, 2]."""
+    """Returns the operations, probabilities and arguments of the policy: each [25, 2]."""
     return (
         tf.constant([[NAMES.index(name) for name, _, _ in pair] for pair in POLICY_V0]),
         tf.constant([[probability for _, probability, _ in pair] for pair in POLICY_V0]),
         tf.constant(
             [
-                [float(argument_of(name, level, _AUTO_MAX_TRANSLATION)) for name, _, level in pair]
+                [
+                    float(argument_of(name, level, _AUTO_AUGMENT_TRANSLATION))
+                    for name, _, level in pair
+                ]
                 for pair in POLICY_V0
             ]
         ),
     )
-
-
-OPERATIONS = tuple(name for name in NAMES if name != IDENTITY)
-_RAND_MAX_TRANSLATION = 100
-# Draw numbers of randomness.fold_in.
-_RAND_OPERATIONS, _DRAWS = 50, 51
-
-
-def rand_augment(
-    image: tf.Tensor, seed: tf.Tensor, *, num_layers: int, magnitude: int
-) -> tf.Tensor:
-    """Apply `num_layers` operations, drawn one by one with equal chances.
-
-    Args:
-        image: uint8 [height, width, 3].
-        seed: int64 [2], the example's.
-        num_layers: how many, 1 or more.
-        magnitude: the level of all of them. 10 is the largest that AutoAugment knows;
-            EfficientNet-B7 was trained with 28. Solarize has no effect from 10 up, Posterize none
-            from 20 up.
-
-    Returns:
-        uint8 [height, width, 3].
-    """
-    draws = tf.random.stateless_uniform([num_layers, NUM_DRAWS], fold_in(seed, _DRAWS))
-    choices = tf.random.stateless_uniform(
-        [num_layers], fold_in(seed, _RAND_OPERATIONS), 0, len(OPERATIONS), tf.int32
-    )
-    indices = tf.gather([NAMES.index(name) for name in OPERATIONS], choices)
-    arguments = tf.gather(
-        [float(argument_of(name, magnitude, _RAND_MAX_TRANSLATION)) for name in OPERATIONS], choices
-    )
-    for layer in range(num_layers):
-        image = apply_operation(image, indices[layer], arguments[layer], draws[layer])
-    return image

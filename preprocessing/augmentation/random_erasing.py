@@ -6,23 +6,23 @@ from typing import Any
 
 import tensorflow as tf
 
-# The paper's section 4.1: parts of the image's area, and height over width.
+# Section 4.1 of the paper: fraction of the image's area, and height over width.
 AREA = (0.02, 0.4)
 ASPECT_RATIO = (0.3, 1 / 0.3)
-# The paper draws until a rectangle lies within the image; about every third does.
+# The paper draws until a rectangle lies within the image, as about every third does.
 _NUM_ATTEMPTS = 64
 
 
 def erase(images: tf.Tensor, key: tf.Tensor, probability: float) -> tf.Tensor:
-    """Fill a random rectangle of some images with random bytes, the paper's "RE-R".
+    """Fills a random rectangle of some images with random bytes, the paper's "RE-R".
 
     Args:
         images: uint8 or floating [batch, height, width, 3] in 0..255.
-        key: int32 [2], of which the result is a function.
-        probability: that an image loses a rectangle.
+        key: int32 [2]; the result is a function of it.
+        probability: that an image gets a rectangle.
 
     Returns:
-        Images of the same type and shape.
+        images of the same type and shape.
     """
     key_of_coins, key_of_rectangles, key_of_noise = tf.unstack(tf.random.split(key, 3))
     batch, height, width, _ = tf.unstack(tf.shape(images))
@@ -34,7 +34,7 @@ def erase(images: tf.Tensor, key: tf.Tensor, probability: float) -> tf.Tensor:
 
 
 def _rectangles(batch: tf.Tensor, height: tf.Tensor, width: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    """A random rectangle of each image: bool [batch, height, width]. Algorithm 1 of the paper."""
+    """Draws a rectangle of each image: bool [batch, height, width]. Algorithm 1 of the paper."""
     draws = tf.random.stateless_uniform(tf.stack([4, batch, _NUM_ATTEMPTS]), key, alg="philox")
     area, ratio, down, right = tf.unstack(draws)
     num_rows, num_columns = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
@@ -44,7 +44,7 @@ def _rectangles(batch: tf.Tensor, height: tf.Tensor, width: tf.Tensor, key: tf.T
     bottom = top + tf.round(tf.sqrt(area * ratio))
     end = left + tf.round(tf.sqrt(area / ratio))
     fits = (bottom <= num_rows) & (end <= num_columns)
-    first = tf.argmax(fits, axis=1)  # the first attempt, in the event that none of them fits
+    first = tf.argmax(fits, axis=1)  # the first attempt if none fits
     sides = tf.gather(tf.stack([top, bottom, left, end], 2), first, axis=1, batch_dims=1)
     sides = tf.where(tf.reduce_any(fits, 1, keepdims=True), sides, 0)
     top, bottom, left, end = tf.unstack(tf.expand_dims(tf.cast(sides, tf.int32), -1), axis=1)
@@ -54,7 +54,7 @@ def _rectangles(batch: tf.Tensor, height: tf.Tensor, width: tf.Tensor, key: tf.T
 
 
 def _random_bytes(shape: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    """uint8 of any shape, four from each draw of 32 bits."""
+    """Draws uint8 of any shape, four from each draw of 32 bits."""
     num_bytes = tf.reduce_prod(shape)
     full_range: Any = None
     words = tf.random.stateless_uniform(

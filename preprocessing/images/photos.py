@@ -1,9 +1,7 @@
-"""Photos as people have them: any format, color mode, size and orientation to 8-bit RGB.
+"""Reads photos of any format, color mode, size and orientation, and makes evaluation views of them.
 
-Training data go another way (`image_decoding`), which is faster and knows fewer formats. A JPEG of
-common size gives the same pixels on both.
-
-What a network sees of a photo: the view that evaluations take of the validation images.
+Training data is decoded by `decoding` instead, which is faster and knows fewer formats. Both give
+the same pixels for a JPEG of common size.
 """
 
 from __future__ import annotations
@@ -14,32 +12,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
-from preprocessing.images.views import eval_image, whole_eval_image
-from preprocessing.records.examples import Example
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 )
 # Beyond this, decoding needs gigabytes: 1 billion pixels, three bytes each.
 MAX_PIXELS = 1_000_000_000
-# Bilinear resizing looks at neighbors only, so that a larger image is first averaged down to
-# between one and two times this shorter side.
+# Bilinear resizing uses neighboring pixels only, so a larger image is first averaged down until its
+# shorter side is one to two times this.
 LARGE_SIDE = 1024
+WHOLE = "whole"  # an eval_method of `photo_view` besides those of --eval_method
 _WHITE = (255, 255, 255)
 # A gray value of 16 bits to one of 8: 65535 -> 255.
 _SIXTEEN_TO_EIGHT_BITS = 257
 
 
 def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The files of `paths`, and of directories among them the images, by name, not deeper.
+    """Lists the files of `paths`; a directory is replaced by the images in it, sorted by name.
 
     A path that does not exist, or a directory that has no images or cannot be listed, is kept:
-    reading it will say so.
+    reading it raises the error.
     """
     found = []
     for path in map(Path, paths):
@@ -51,13 +47,14 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def read(path: str | os.PathLike[str]) -> np.ndarray:
-    """The pixels of an image file: uint8 [height, width, 3], RGB.
+    """Reads the pixels of an image file: uint8 [height, width, 3], RGB.
 
-    Of several frames the first; turned as its EXIF orientation says; transparent parts on white.
+    Of several frames the first is used, rotated by its EXIF orientation. Transparent parts become
+    white.
 
     Raises:
-      DataError: the file is missing, no image, damaged, or has more than MAX_PIXELS; or it is a
-        directory.
+        DataError: the file is missing, not an image, damaged, or has more than MAX_PIXELS; or it is
+            a directory.
     """
     if os.path.isdir(path):
         raise DataError(f"{path} is a directory of {len(_images_in(Path(path)))} images")
@@ -73,17 +70,44 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
         raise DataError(f"{path} is not an image that can be read") from error
     except DataError:
         raise
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
+    except Exception as error:  # Pillow's decoders raise errors of any class for damaged files
         raise DataError(f"{path} cannot be read: {_reason(error)}") from error
 
 
+def photo_view(pixels: np.ndarray, image_size: int, eval_method: str, **options: Any) -> np.ndarray:
+    """Makes the view of a photo that evaluation makes of validation images.
+
+    Args:
+        pixels: uint8 [height, width, 3], RGB.
+        image_size: height and width of the view in pixels.
+        eval_method: a value of --eval_method, or "whole" for the whole image, resized.
+        options: fields of `DataParams`: resize_method, resize_kernels and eval_crop_fraction.
+
+    Returns:
+        float32 [image_size, image_size, 3] in 0..255.
+    """
+    # Reading and finding photos needs no TensorFlow.
+    import tensorflow as tf
+
+    from preprocessing.images.views import eval_image, whole_eval_image
+    from preprocessing.records.examples import Example
+
+    # Encoded as PNG without loss, the pixels take exactly the path of the validation images.
+    example = Example(tf.io.encode_png(pixels), tf.constant(0), tf.zeros([0, 4]))
+    position = tf.constant(0, tf.int64)
+    if eval_method == WHOLE:
+        return whole_eval_image(example, image_size, position).numpy()
+    data = DataParams(eval_method=eval_method, **options)
+    return eval_image(data, example, image_size, position).numpy()
+
+
 def allow_large_images() -> None:
-    """Let Pillow open images up to MAX_PIXELS; it refuses 179 million as a likely attack."""
+    """Lets Pillow open images up to MAX_PIXELS; by default it refuses 179 million as an attack."""
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def _images_in(directory: Path) -> list[Path]:
-    """By name. Raises DataError where there is none, or the directory cannot be listed."""
+    """Lists images by name; raises DataError if there is none or the directory cannot be listed."""
     try:
         names = sorted(os.listdir(directory))
     except OSError as error:
@@ -96,7 +120,7 @@ def _images_in(directory: Path) -> list[Path]:
 
 
 def _reason(error: Exception) -> str:
-    """One line."""
+    """Returns the message of an error in one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
 
@@ -104,8 +128,8 @@ def _reason(error: Exception) -> str:
 def _upright_rgb(image: Image.Image) -> Image.Image:
     shorter = min(image.size)
     image.load()
-    # First of all, since images that are made anew have lost the orientation; in place, since a
-    # copy of what is upright already would double the memory.
+    # First, because converted images lose the orientation; in place, because a copy of an image
+    # that is upright already would double the memory.
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         image = _eight_bit_gray(image)
@@ -122,7 +146,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit_gray(image: Image.Image) -> Image.Image:
-    """16 bits to 8; floating point from its own range (0..1, 0..255 or 0..65535)."""
+    """Converts 16 bits to 8, and floating point from its own range (0..1, 0..255 or 0..65535)."""
     values = np.nan_to_num(np.asarray(image, np.float64))
     highest = values.max(initial=0.0)
     if image.mode == "F" and highest <= 1:
@@ -130,23 +154,3 @@ def _eight_bit_gray(image: Image.Image) -> Image.Image:
     elif image.mode != "F" or highest > 255:
         values = values / _SIXTEEN_TO_EIGHT_BITS
     return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
-
-
-WHOLE = "whole"
-
-
-def photo_view(pixels: np.ndarray, image_size: int, eval_method: str, **options: Any) -> np.ndarray:
-    """float32 [image_size, image_size, 3] in 0..255.
-
-    Args:
-      pixels: uint8 [height, width, 3], RGB.
-      eval_method: a value of --eval_method, or "whole" for the image as it is, resized.
-      options: of `DataParams`: resize_method, resize_kernels and eval_crop_fraction.
-    """
-    # As PNG, which loses nothing, the pixels go exactly the way of the validation images.
-    example = Example(tf.io.encode_png(pixels), tf.constant(0), tf.zeros([0, 4]))
-    position = tf.constant(0, tf.int64)
-    if eval_method == WHOLE:
-        return whole_eval_image(example, image_size, position).numpy()
-    data = DataParams(eval_method=eval_method, **options)
-    return eval_image(data, example, image_size, position).numpy()

@@ -1,6 +1,6 @@
-"""One ImageNet image on its way into a batch: crop, resize, flip, augmentation.
+"""The views of images that a network sees: crop, resize, flip and augmentation.
 
-Views of images that are smaller than a network's input: shifted a little, never cut up.
+ImageNet's views come first. Small images are only shifted and scaled a little.
 """
 
 from __future__ import annotations
@@ -16,24 +16,30 @@ from preprocessing.images.resize import OVERSHOOTING_METHODS, resize
 from preprocessing.randomness import fold_in
 from preprocessing.records.examples import Example
 
-# Draw numbers of randomness.fold_in.
+# Draw numbers of randomness.fold_in: ImageNet's views, then those of small images.
 _CROP, _FLIP = 1, 2
+_SIDE, _SHIFT, _SMALL_FLIP = 32, 33, 34
+# Digits: the window's side and its shift from the center, in fractions of the image's side.
+_MIN_SIDE, _MAX_SIDE = 0.9, 1.2
+_MAX_SHIFT = 0.06
+# CIFAR: zeros around the image before a window of the image's own size is cropped (He et al. 2016).
+_CIFAR_PADDING = 4
 
 
 def train_image(
     data: DataParams, example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
 ) -> tf.Tensor:
-    """A random view of an image: uint8 [image_size, image_size, 3].
+    """Draws a training view of an image: uint8 [image_size, image_size, 3].
 
-    Bytes cost a quarter of floats on the way to a GPU, and the rounding is far below the changes
-    that the crop makes.
+    Bytes need a quarter of the bandwidth of floats on the way to a GPU, and the rounding is far
+    smaller than the changes by the crop.
     """
     image = random_view(data, example, image_size, seed, position)
     if data.resize_method in OVERSHOOTING_METHODS:
         image = tf.clip_by_value(image, 0.0, 255.0)
     if data.augment == "color":
         image = distort_color(image, seed, position)
-    # Bytes are a quarter of the memory to turn round.
+    # Flip after casting to uint8: a quarter of the memory traffic.
     image = tf.image.stateless_random_flip_left_right(to_bytes(image), fold_in(seed, _FLIP))
     if data.augment == "autoaugment":
         return auto_augment(image, seed)
@@ -50,77 +56,47 @@ def train_image(
 def random_view(
     data: DataParams, example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
 ) -> tf.Tensor:
-    """A random part of an image in the size asked for: float32 [image_size, image_size, 3]."""
+    """Draws a part of an image and resizes it: float32 [image_size, image_size, 3]."""
     choose = train_crop(data.train_crop, image_size)
     cropped = decode_window(
         example.encoded,
         lambda height, width: choose(height, width, example.boxes, crop_seed(seed)),
     )
-    return resize(
-        cropped,
-        (image_size, image_size),
-        data.resize_method,
-        position=position,
-        half_pixel_centers=data.resize_kernels == "tf2",
-    )
-
-
-def crop_seed(seed: tf.Tensor) -> tf.Tensor:
-    """The seed of an example's crop, from the example's."""
-    return fold_in(seed, _CROP)
+    return _resized_by(data, cropped, (image_size, image_size), position)
 
 
 def eval_image(
     data: DataParams, example: Example, image_size: int, position: tf.Tensor
 ) -> tf.Tensor:
-    """The one view of an image that an evaluation takes: float32 [image_size, image_size, 3].
+    """Returns the view of an image for evaluation: float32 [image_size, image_size, 3].
 
-    Floats as the resize left them, since published accuracies were measured without rounding.
+    The floats are not rounded after resizing, as for the published accuracies.
     """
     method = data.eval_method
-    fraction = data.eval_crop_fraction
     cropped = decode_window(
         example.encoded,
-        lambda height, width: eval_window(method, height, width, image_size, fraction),
+        lambda height, width: eval_window(
+            method, height, width, image_size, data.eval_crop_fraction
+        ),
     )
     if method == "vgg":
         shape = vgg_resized_shape(tf.shape(cropped)[0], tf.shape(cropped)[1], image_size)
     else:
         shape = (image_size, image_size)
-    image = resize(
-        cropped,
-        shape,
-        data.resize_method,
-        position=position,
-        half_pixel_centers=data.resize_kernels == "tf2",
-    )
+    image = _resized_by(data, cropped, shape, position)
     if method == "vgg":
         y, x = ((side - image_size) // 2 for side in shape)
         image = tf.slice(image, [y, x, 0], [image_size, image_size, 3])
     return tf.ensure_shape(image, [image_size, image_size, 3])
 
 
-def to_bytes(image: tf.Tensor) -> tf.Tensor:
-    """float32 in 0..255 to the nearest uint8."""
-    return tf.cast(tf.round(image), tf.uint8)
-
-
-# Digits: the window's side and its shift from the center, in fractions of the image's side.
-_MIN_SIDE, _MAX_SIDE = 0.9, 1.2
-_MAX_SHIFT = 0.06
-# CIFAR: zeros around the image before a window of the image's own size is cut (He et al. 2016).
-_CIFAR_PADDING = 4
-# Draw numbers of randomness.fold_in.
-_SIDE, _SHIFT, _SMALL_FLIP = 32, 33, 34
-
-
 def digit_train_image(
     example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
 ) -> tf.Tensor:
-    """A digit a little larger or smaller and off the center: uint8 [image_size, image_size, 3].
+    """Scales and shifts a digit a little: uint8 [image_size, image_size, 3].
 
-    Never mirrored: a mirrored 2 is no digit. What lies outside of the image is black, as its
-    background is.
+    It is never mirrored, because a mirrored 2 is not a digit. Pixels outside the image are black
+    like the background.
     """
     del position
     image = decode_window(example.encoded, whole_image)
@@ -131,34 +107,10 @@ def digit_train_image(
     return to_bytes(_sample_box(tf.cast(image, tf.float32), box, image_size))
 
 
-def _sample_box(image: tf.Tensor, box: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Interpolate the part of an image within a box, as though black pixels surrounded it.
-
-    Args:
-        image: float32 [height, width, 3].
-        box: float32 [4]: ymin, xmin, ymax, xmax in fractions of the image, also outside of 0..1.
-        image_size: the side of the result in pixels.
-    """
-    shape = tf.shape(image)[:2]
-    pixels = tf.cast(tf.concat([shape, shape], 0), tf.float32)
-    begin, end = tf.split(box * pixels, 2)
-    half_step = (end - begin) / image_size / 2
-    samples = tf.concat([begin + half_step, end - half_step], 0)  # the outermost sample points
-    # crop_and_resize counts from the center of the first pixel, 0, to that of the last, 1, and is
-    # black at once beyond: one row of black around makes the border fade as it should.
-    view = tf.image.crop_and_resize(
-        tf.pad(image, [[1, 1], [1, 1], [0, 0]])[tf.newaxis],
-        ((samples + 0.5) / (pixels + 1))[tf.newaxis],
-        box_indices=[0],
-        crop_size=[image_size, image_size],
-    )
-    return tf.ensure_shape(view[0], [image_size, image_size, 3])
-
-
 def cifar_train_image(
     example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
 ) -> tf.Tensor:
-    """Padded by four black pixels, cut back at random, mirrored at random: uint8 as above."""
+    """Pads by four black pixels, crops and mirrors at random: uint8 [image_size, image_size, 3]."""
     del position
     image = decode_window(example.encoded, whole_image)
     shape = tf.shape(image)
@@ -168,14 +120,60 @@ def cifar_train_image(
     )
     view = tf.slice(tf.pad(image, margins), tf.concat([offsets, [0]], 0), shape)
     view = tf.image.stateless_random_flip_left_right(view, fold_in(seed, _SMALL_FLIP))
-    return to_bytes(_resized(view, image_size))
+    return to_bytes(_resized_whole(view, image_size))
 
 
 def whole_eval_image(example: Example, image_size: int, position: tf.Tensor) -> tf.Tensor:
-    """The whole image, resized: float32 [image_size, image_size, 3]."""
+    """Resizes the whole image: float32 [image_size, image_size, 3]."""
     del position
-    return _resized(decode_window(example.encoded, whole_image), image_size)
+    return _resized_whole(decode_window(example.encoded, whole_image), image_size)
 
 
-def _resized(image: tf.Tensor, image_size: int) -> tf.Tensor:
+def crop_seed(seed: tf.Tensor) -> tf.Tensor:
+    """Returns the seed of an example's crop, from the example's seed."""
+    return fold_in(seed, _CROP)
+
+
+def _resized_by(
+    data: DataParams,
+    image: tf.Tensor,
+    shape: tuple[int | tf.Tensor, int | tf.Tensor],
+    position: tf.Tensor,
+) -> tf.Tensor:
+    half_pixel_centers = data.resize_kernels == "tf2"
+    return resize(
+        image, shape, data.resize_method, position=position, half_pixel_centers=half_pixel_centers
+    )
+
+
+def to_bytes(image: tf.Tensor) -> tf.Tensor:
+    """Rounds float32 in 0..255 to the nearest uint8."""
+    return tf.cast(tf.round(image), tf.uint8)
+
+
+def _sample_box(image: tf.Tensor, box: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Interpolates the part of an image within a box, with black pixels around the image.
+
+    Args:
+        image: float32 [height, width, 3].
+        box: float32 [4]: ymin, xmin, ymax, xmax in fractions of the image; may exceed 0..1.
+        image_size: height and width of the result in pixels.
+    """
+    shape = tf.shape(image)[:2]
+    pixels = tf.cast(tf.concat([shape, shape], 0), tf.float32)
+    begin, end = tf.split(box * pixels, 2)
+    half_step = (end - begin) / image_size / 2
+    samples = tf.concat([begin + half_step, end - half_step], 0)  # the outermost sample points
+    # crop_and_resize counts from the center of the first pixel, 0, to that of the last, 1, and is
+    # black beyond: one row of black pixels around the image makes its border fade.
+    view = tf.image.crop_and_resize(
+        tf.pad(image, [[1, 1], [1, 1], [0, 0]])[tf.newaxis],
+        ((samples + 0.5) / (pixels + 1))[tf.newaxis],
+        box_indices=[0],
+        crop_size=[image_size, image_size],
+    )
+    return tf.ensure_shape(view[0], [image_size, image_size, 3])
+
+
+def _resized_whole(image: tf.Tensor, image_size: int) -> tf.Tensor:
     return resize(image, (image_size, image_size), "bilinear", half_pixel_centers=True)

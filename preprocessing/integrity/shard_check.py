@@ -1,7 +1,4 @@
-"""Checking whole files: every checksum, label and image, going on past what is unsound.
-
-Images that are in both splits, by the fingerprints of their encoded bytes.
-"""
+"""Checks whole files: every checksum, label and image; problems are reported, not raised."""
 
 from __future__ import annotations
 
@@ -21,15 +18,18 @@ from preprocessing.records.counts import describe_damage
 from preprocessing.records.shards import ShardSet, size_problem
 from preprocessing.records.split_check import other_split
 
+# ImageNet has a few images twice; a shard of the other split has only such images.
+_LARGEST_SHARE = 0.1
+
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What was found in one file.
+    """The findings about one file.
 
     Attributes:
-        num_examples: records with intact checksums.
-        class_counts: int64 [num_classes], over the records without any problem.
-        indices, fingerprints: int64, the numbers of these records and hashes of their images.
+        num_examples: the number of records with intact checksums.
+        class_counts: int64 [num_classes], the labels of the valid records.
+        indices, fingerprints: int64 [num_valid], their numbers and the hashes of their images.
         problems: one line each.
     """
 
@@ -42,58 +42,10 @@ class ShardReport:
     problems: tuple[str, ...]
 
 
-def check_shard(
-    path: Path, subset: str, num_classes: int, *, decode_every: int, listed: Shard | None = None
-) -> ShardReport:
-    """Check every record of a file, and the file against its line in the manifest.
-
-    That a file is empty or cannot be read is a problem like others.
-    """
-    problem = size_problem(path, listed)
-    try:
-        if path.stat().st_size:
-            return _check_records(path, subset, num_classes, decode_every, listed)
-    except DataError as error:
-        problem = str(error)
-    except OSError as error:
-        problem = f"{path} cannot be read: {error.strerror}"
-    nothing = np.zeros([0], np.int64)
-    return ShardReport(path, 0, 0, np.zeros([num_classes], np.int64), nothing, nothing, (problem,))
-
-
-def _check_records(
-    path: Path, subset: str, num_classes: int, decode_every: int, listed: Shard | None
-) -> ShardReport:
-    contents = verify_shard(path)
-    problem = size_problem(path, listed)
-    problems = [problem] if problem else []
-    problems += [
-        describe_damage(path, index, span.offset, span.problem) for index, span in contents.damaged
-    ]
-    sound = []
-    for checked in check_records(path, contents, num_classes, decode_every=decode_every):
-        problem = checked.problem or other_split(checked.name, subset)
-        if problem:
-            problems.append(describe_problem(path, checked.index, problem))
-        else:
-            sound.append((checked.index, checked.fingerprint, checked.label))
-    indices, fingerprints, labels = np.array(sound, np.int64).reshape(-1, 3).T
-    problems += _problems_of_manifest(path, contents, listed, is_sound=not problems)
-    return ShardReport(
-        path=path,
-        num_bytes=path.stat().st_size,
-        num_examples=len(contents.intact),
-        class_counts=np.bincount(labels, minlength=num_classes),
-        indices=indices,
-        fingerprints=fingerprints,
-        problems=tuple(problems),
-    )
-
-
 def check_split(
     shards: ShardSet, num_classes: int, *, decode_every: int, num_threads: int
 ) -> Iterator[ShardReport]:
-    """The reports of a split's files in their order, `num_threads` files being read at a time."""
+    """Yields the reports of a split's files in order, reading `num_threads` files at a time."""
     listed = shards.listed
     with ThreadPoolExecutor(num_threads) as threads:
         yield from threads.map(
@@ -108,29 +60,34 @@ def check_split(
         )
 
 
-def _problems_of_manifest(
-    path: Path, contents: ShardContents, listed: Shard | None, *, is_sound: bool
-) -> list[str]:
-    """A file that is not the one of which the manifest tells."""
-    if listed is None:
-        return []
-    num_intact = len(contents.intact)
-    if listed.num_examples != num_intact + len(contents.damaged):
-        return [f"{path}: {num_intact} intact records, the manifest says {listed.num_examples}"]
-    # A file with a damaged record has another checksum, which would tell nothing new.
-    if is_sound and listed.sha256 and sha256_of(path) != listed.sha256:
-        return [f"{path}: every record is intact, but it is not the file of the manifest (SHA-256)"]
-    return []
+def check_shard(
+    path: Path, subset: str, num_classes: int, *, decode_every: int, listed: Shard | None = None
+) -> ShardReport:
+    """Checks every record of a file, and the file against its entry in the manifest.
 
-
-# The real ImageNet has a few images twice; a shard of the other split has nothing else.
-_LARGEST_SHARE = 0.1
+    An empty or unreadable file is reported as a problem, too.
+    """
+    problem = size_problem(path, listed)
+    try:
+        if path.stat().st_size:
+            return _check_records(path, subset, num_classes, decode_every, listed)
+    except DataError as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"{path} cannot be read: {error.strerror}"
+    nothing = np.zeros([0], np.int64)
+    return ShardReport(path, 0, 0, np.zeros([num_classes], np.int64), nothing, nothing, (problem,))
 
 
 def problems_of_overlap(
     train: Sequence[ShardReport], validation: Sequence[ShardReport]
 ) -> tuple[list[str], int]:
-    """A line for every validation shard that is largely training data, and the images in both."""
+    """Finds images that are in both splits, by the fingerprints of their encoded bytes.
+
+    Returns:
+        (a line for every validation shard that is largely training data, the number of images that
+        are in both splits).
+    """
     seen = np.sort(np.concatenate([report.fingerprints for report in train]))
     problems, num_shared = [], 0
     for report in validation:
@@ -142,3 +99,47 @@ def problems_of_overlap(
                 f"{len(report.indices)} records, are in the train split too"
             )
     return problems, num_shared
+
+
+def _check_records(
+    path: Path, subset: str, num_classes: int, decode_every: int, listed: Shard | None
+) -> ShardReport:
+    contents = verify_shard(path)
+    problem = size_problem(path, listed)
+    problems = [problem] if problem else []
+    problems += [
+        describe_damage(path, index, span.offset, span.problem) for index, span in contents.damaged
+    ]
+    valid = []
+    for checked in check_records(path, contents, num_classes, decode_every=decode_every):
+        problem = checked.problem or other_split(checked.name, subset)
+        if problem:
+            problems.append(describe_problem(path, checked.index, problem))
+        else:
+            valid.append((checked.index, checked.fingerprint, checked.label))
+    indices, fingerprints, labels = np.array(valid, np.int64).reshape(-1, 3).T
+    problems += _problems_of_manifest(path, contents, listed, is_valid=not problems)
+    return ShardReport(
+        path=path,
+        num_bytes=path.stat().st_size,
+        num_examples=len(contents.intact),
+        class_counts=np.bincount(labels, minlength=num_classes),
+        indices=indices,
+        fingerprints=fingerprints,
+        problems=tuple(problems),
+    )
+
+
+def _problems_of_manifest(
+    path: Path, contents: ShardContents, listed: Shard | None, *, is_valid: bool
+) -> list[str]:
+    """Compares a file with its entry in the manifest."""
+    if listed is None:
+        return []
+    num_intact = len(contents.intact)
+    if listed.num_examples != num_intact + len(contents.damaged):
+        return [f"{path}: {num_intact} intact records, the manifest says {listed.num_examples}"]
+    # A file with a damaged record has another checksum, which would be no news.
+    if is_valid and listed.sha256 and sha256_of(path) != listed.sha256:
+        return [f"{path}: every record is intact, but it is not the file of the manifest (SHA-256)"]
+    return []

@@ -55,7 +55,7 @@ def test_files_of_others_stay(tmp_path, monkeypatch, directory):
 
 def test_the_current_directory_stays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="cannot take the place of the current directory"):
+    with pytest.raises(DataError, match="cannot replace the current directory"):
         open_dataset(DataParams(data_dir=".", data_name="digits"))
     assert list(tmp_path.iterdir()) == []
 
