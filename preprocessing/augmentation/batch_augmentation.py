@@ -1,6 +1,6 @@
-"""What is done to a batch of training images on its device: random erasing, mixup, CutMix.
+"""Augmentation of a batch of training images on its device: random erasing, mixup, CutMix.
 
-It costs the host nothing. The engine calls it in every tower with a key of its own.
+It costs the host nothing. The engine calls it in every tower with its own key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class BatchAugmentation:
     def __call__(
         self, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor
     ) -> tuple[tf.Tensor, MixedLabels]:
-        """A changed batch, a function of the arguments alone.
+        """Returns the augmented batch, a function of the arguments alone.
 
         Args:
             images: uint8 or floating [batch, height, width, 3] in 0..255.
@@ -32,8 +32,8 @@ class BatchAugmentation:
             key: int32 [2].
 
         Returns:
-            (images, labels). The images keep their type, but that bytes that mixup has added up
-            are float32.
+            (images, labels). The images keep their type, except that mixup turns uint8 into
+            float32.
         """
         data = self.data
         key_of_erasing, key_of_mixing = tf.unstack(tf.random.split(key, 2))

@@ -1,8 +1,8 @@
-"""Mixup and CutMix: every image of a batch takes in another one, and its label with it.
+"""Mixup and CutMix: every image of a batch is mixed with its partner, and so are the labels.
 
-The other one is the image in the same place of the reversed batch, so that nothing is gathered or
+The partner is the image in the same place of the reversed batch, so that nothing is gathered or
 shuffled. Sources: Zhang et al. 2018, arXiv:1710.09412 (mixup); Yun et al. 2019, arXiv:1905.04899
-(CutMix). Shares and boxes are drawn for each image, not once a batch.
+(CutMix). Shares and boxes are drawn for each image, not once per batch.
 """
 
 from __future__ import annotations
@@ -13,29 +13,31 @@ from benchmark_cnn.interfaces import MixedLabels
 
 
 def mixup(images: tf.Tensor, key: tf.Tensor, alpha: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Add up every image and its partner, weighted at random.
+    """Adds every image and its partner with random weights.
 
-    The weight of the image itself is the larger of w and 1 - w, w from Beta(alpha, alpha), as in
-    EfficientNet's released code: an image stays the larger part of its mixture.
+    The weight of the image itself is max(w, 1 - w), w from Beta(alpha, alpha), as in EfficientNet's
+    released code: an image stays the larger part of its mixture.
 
     Args:
         images: uint8 or floating [batch, height, width, 3].
-        key: int32 [2], of which the result is a function.
+        key: int32 [2]; the result is a function of it.
+        alpha: both parameters of the Beta distribution, above 0.
 
     Returns:
-        (float32 images, or of the images' own floating type; float32 [batch], the images' shares).
+        (images, of the same type or float32 if that is uint8; float32 [batch], the images' own
+        shares).
     """
     shares = _mixup_shares(tf.shape(images)[0], key, alpha)
     return _weighted(images, shares[:, tf.newaxis, tf.newaxis]), shares
 
 
 def cutmix(images: tf.Tensor, key: tf.Tensor, alpha: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Replace a box of every image by the same box of its partner.
+    """Replaces a box of every image by the same box of its partner.
 
-    The box has the shape of the image and 1 - w of its area, w from Beta(alpha, alpha), and its
-    center anywhere in it. What would lie outside is cut off, and the share follows the pixels.
+    The box has the image's aspect ratio and 1 - w of its area, w from Beta(alpha, alpha). Its
+    center is uniform in the image, the part outside is cut off, and the share counts pixels.
 
-    Args and returns as `mixup`, but that the images keep their type.
+    Arguments and results are those of `mixup`, except that the images keep their type.
     """
     keeps, shares = _cutmix_keeps(images, key, alpha)
     return tf.where(tf.expand_dims(keeps, -1), images, _partners(images)), shares
@@ -44,9 +46,9 @@ def cutmix(images: tf.Tensor, key: tf.Tensor, alpha: float) -> tuple[tf.Tensor, 
 def mixup_or_cutmix(
     images: tf.Tensor, key: tf.Tensor, mixup_alpha: float, cutmix_alpha: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """One of the two for the whole batch, with equal chances, as timm does; see `mixup`.
+    """Applies one of the two to the whole batch, with equal chances, as timm does; see `mixup`.
 
-    Both are drawn and one is taken by its weights: a branch on the device would wait for the host.
+    Both are computed and one is selected by its weights: a branch would wait for the host.
     """
     key_of_choice, key_of_mixup, key_of_cutmix = tf.unstack(tf.random.split(key, 3))
     is_mixup = tf.random.stateless_uniform([], key_of_choice, alg="philox") < 0.5
@@ -57,15 +59,16 @@ def mixup_or_cutmix(
 
 
 def mixed_labels(labels: tf.Tensor, shares: tf.Tensor) -> MixedLabels:
-    """The labels of a batch whose images hold `shares` [batch] of themselves."""
+    """Returns the labels of a batch whose images keep `shares` [batch] of themselves."""
     return MixedLabels(labels, _partners(labels), shares)
 
 
 def symmetric_beta(shape: tf.Tensor, key: tf.Tensor, alpha: float) -> tf.Tensor:
-    """float32 numbers in 0..1 of the distribution Beta(alpha, alpha), for any alpha above 0.
+    """Draws float32 numbers in 0..1 from Beta(alpha, alpha), for any alpha above 0.
 
-    X / (X + Y) of two gamma variables. Those of a small alpha are smaller than any float, so their
-    logarithms are drawn: Gamma(a) is Gamma(a + 1) times the a-th root of a uniform number.
+    The draw is X / (X + Y) of two gamma variables. For a small alpha they are smaller than any
+    float, so their logarithms are drawn: Gamma(a) is Gamma(a + 1) times the a-th root of a uniform
+    number.
     """
     gamma_key, uniform_key = tf.unstack(tf.random.split(key, 2))
     shape = tf.concat([[2], shape], 0)
@@ -80,7 +83,7 @@ def _partners(batch: tf.Tensor) -> tf.Tensor:
 
 
 def _weighted(images: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """weights * image + (1 - weights) * partner; `weights` [batch, height or 1, width or 1]."""
+    """Mixes by `weights` [batch, height or 1, width or 1]; the partner gets 1 - weights."""
     weights = tf.expand_dims(weights, -1)
     values = tf.cast(images, tf.float32)
     mixed = weights * values + (1 - weights) * _partners(values)
@@ -93,7 +96,7 @@ def _mixup_shares(batch: tf.Tensor, key: tf.Tensor, alpha: float) -> tf.Tensor:
 
 
 def _cutmix_keeps(images: tf.Tensor, key: tf.Tensor, alpha: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which pixels an image keeps, bool [batch, height, width], and their share [batch]."""
+    """Returns which pixels an image keeps, bool [batch, height, width], and their share [batch]."""
     key_of_area, key_of_center = tf.unstack(tf.random.split(key, 2))
     batch, height, width, _ = tf.unstack(tf.shape(images))
     kept_area = symmetric_beta(batch[tf.newaxis], key_of_area, alpha)
