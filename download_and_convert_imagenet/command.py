@@ -17,6 +17,9 @@ from download_and_convert_imagenet.journal import (
     FinishedShard,
 )
 from download_and_convert_imagenet.progress import ConversionProgress
+from download_and_convert_imagenet.sources import cifar10
+from download_and_convert_imagenet.sources.class_folders import folder_source
+from download_and_convert_imagenet.sources.downloads import CIFAR10_PYTHON, download
 from download_and_convert_imagenet.sources.image_source import (
     IMAGENET_IMAGES,
     IMAGENET_SHARDS,
@@ -24,8 +27,8 @@ from download_and_convert_imagenet.sources.image_source import (
     TRAIN,
     VALIDATION,
     ImageSource,
-    SourceImage,
 )
+from download_and_convert_imagenet.sources.imagenet import ImagenetInput
 
 _RAW_DATA_DIR = "raw-data"  # in the data directory; for downloads and decompressed archives
 _BYTES_PER_SHARD = 100e6
@@ -92,8 +95,6 @@ def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageS
     raw_dir = options.raw_dir or options.data_dir
     scratch_dir = options.data_dir / _RAW_DATA_DIR
     if options.source == "imagenet":
-        from download_and_convert_imagenet.sources.imagenet import ImagenetInput
-
         found = ImagenetInput(
             directories=(raw_dir, scratch_dir),
             scratch_dir=scratch_dir,
@@ -107,8 +108,6 @@ def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageS
     if options.source == "cifar10":
         source = _cifar10(raw_dir, scratch_dir, progress)
     else:
-        from download_and_convert_imagenet.sources.class_folders import folder_source
-
         source = folder_source(raw_dir, options.validation_fraction)
     chosen = {split: source.splits[split] for split in splits if split in source.splits}
     if options.split and not chosen:
@@ -118,9 +117,6 @@ def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageS
 
 def _cifar10(raw_dir: Path, scratch_dir: Path, progress: ConversionProgress) -> ImageSource:
     """Finds CIFAR-10, or downloads it."""
-    from download_and_convert_imagenet.sources import cifar10
-    from download_and_convert_imagenet.sources.downloads import CIFAR10_PYTHON, download
-
     names = (*cifar10.ARCHIVES, *cifar10.FOLDERS)
     for directory in (raw_dir, scratch_dir):
         if directory.name in names or any((directory / name).exists() for name in names):
@@ -131,7 +127,7 @@ def _cifar10(raw_dir: Path, scratch_dir: Path, progress: ConversionProgress) -> 
 
 
 def _report_missing_images(source: ImageSource, progress: ConversionProgress) -> None:
-    """Logs the splits of ImageNet that have not as many images as the original."""
+    """Logs the splits of ImageNet that do not have as many images as the original."""
     if source.name != "imagenet":
         return
     for split, images in source.splits.items():
@@ -144,7 +140,7 @@ def _report_missing_images(source: ImageSource, progress: ConversionProgress) ->
 def _default_shards(source: ImageSource, split: str) -> int:
     if source.name == "imagenet":
         return IMAGENET_SHARDS[split]
-    images: Sequence[SourceImage] = source.splits[split]
+    images = source.splits[split]
     num_bytes = sum(image.location.num_bytes for image in images)
     by_size = min(round(num_bytes / _BYTES_PER_SHARD), IMAGENET_SHARDS[split])
     return min(max(by_size, _FEWEST_SHARDS[split]), len(images))

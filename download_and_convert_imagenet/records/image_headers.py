@@ -133,12 +133,8 @@ def _png_chunks(encoded: bytes) -> tuple[set[bytes], bool]:
     while position + 12 <= len(encoded):
         (length,) = struct.unpack_from(">I", encoded, position)
         end = position + 12 + length
-        if end > len(encoded):
-            break
-        if (
-            zlib.crc32(view[position + 4 : end - 4])
-            != struct.unpack_from(">I", encoded, end - 4)[0]
-        ):
+        checksum = int.from_bytes(view[end - 4 : end], "big")
+        if end > len(encoded) or zlib.crc32(view[position + 4 : end - 4]) != checksum:
             break
         kinds.add(encoded[position + 4 : position + 8])
         if b"IEND" in kinds:

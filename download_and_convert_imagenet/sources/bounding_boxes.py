@@ -14,7 +14,6 @@ import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 from common.errors import DataError
@@ -25,16 +24,10 @@ from download_and_convert_imagenet.sources.synsets import labels_by_wnid
 from download_and_convert_imagenet.sources.tar import tar_files
 
 Boxes = dict[str, tuple[BoundingBox, ...]]
+_Annotations = Iterator[tuple[str, str, bytes]]
+"""The name of an image without suffix; the path of its annotation file, and the content."""
 _XML_SUFFIX = ".xml"
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-
-
-class _Annotation(NamedTuple):
-    """The content of an annotation file; `stem` is the name of its image without suffix."""
-
-    stem: str
-    path: str
-    content: bytes
 
 
 def read_boxes(path: Path) -> Boxes:
@@ -102,7 +95,7 @@ def _clipped_box(x0: float, y0: float, x1: float, y1: float) -> BoundingBox | No
     return BoundingBox(xmin, ymin, xmax, ymax) if xmin < xmax and ymin < ymax else None
 
 
-def _boxes_of(annotations: Iterable[_Annotation]) -> Boxes:
+def _boxes_of(annotations: _Annotations) -> Boxes:
     boxes: Boxes = {}
     for stem, path, content in annotations:
         if found := boxes_of_annotation(content, stem, path):
@@ -116,14 +109,14 @@ def _is_wanted(stem: str) -> bool:
     return wnid in labels_by_wnid() or wnid == "ILSVRC2012"
 
 
-def _annotations_in_archive(path: Path) -> Iterator[_Annotation]:
+def _annotations_in_archive(path: Path) -> _Annotations:
     for name, content in tar_files(path):
         stem, suffix = os.path.splitext(os.path.basename(name))
         if suffix.lower() == _XML_SUFFIX and _is_wanted(stem):
-            yield _Annotation(stem, f"{path}: {name}", content)
+            yield stem, f"{path}: {name}", content
 
 
-def _annotations_in_folder(folder: Path) -> Iterator[_Annotation]:
+def _annotations_in_folder(folder: Path) -> _Annotations:
     for directory, folders, files in os.walk(folder, onerror=raise_error):
         folders.sort()
         for name in sorted(files):
@@ -131,7 +124,7 @@ def _annotations_in_folder(folder: Path) -> Iterator[_Annotation]:
             if suffix.lower() == _XML_SUFFIX and _is_wanted(stem):
                 path = os.path.join(directory, name)
                 with naming(path), open(path, "rb") as file:
-                    yield _Annotation(stem, path, file.read())
+                    yield stem, path, file.read()
 
 
 def _read_csv(path: Path) -> Boxes:

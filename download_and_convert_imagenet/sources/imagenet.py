@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import DataError
-from download_and_convert_imagenet.records.tf_example import BoundingBox
-from download_and_convert_imagenet.sources.bounding_boxes import read_boxes
+from download_and_convert_imagenet.sources.bounding_boxes import Boxes, read_boxes
 from download_and_convert_imagenet.sources.downloads import (
     IMAGENET_BOXES,
     IMAGENET_TRAIN,
@@ -57,7 +56,6 @@ _BOX_PATHS = (
 )
 _ARCHIVES = {TRAIN: IMAGENET_TRAIN, VALIDATION: IMAGENET_VALIDATION}
 _FOLDERS = {TRAIN: TRAIN_FOLDERS, VALIDATION: VALIDATION_FOLDERS}
-Boxes = Mapping[str, tuple[BoundingBox, ...]]
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,7 @@ def list_class_archives(paths: Sequence[Path]) -> list[ListedImage]:
     """
 
     def images_of(path: Path) -> list[ListedImage]:
-        label = label_of_wnid(path.stem, str(path))
-        with path.open("rb") as file:
-            mtime_ns = os.fstat(file.fileno()).st_mtime_ns
-            return _listed(tar_members(file.fileno(), str(path)), str(path), mtime_ns, label)
+        return _list_archive(path, label_of_wnid(path.stem, str(path)))
 
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
         return [image for images in threads.map(images_of, paths) for image in images]
@@ -71,9 +68,13 @@ def list_validation_archive(path: Path) -> list[ListedImage]:
         DataError: it is incomplete or damaged.
         OSError: it cannot be read.
     """
+    return _list_archive(path, None)
+
+
+def _list_archive(path: Path, label: int | None) -> list[ListedImage]:
     with path.open("rb") as file:
         mtime_ns = os.fstat(file.fileno()).st_mtime_ns
-        return _listed(tar_members(file.fileno(), str(path)), str(path), mtime_ns, None)
+        return _listed(tar_members(file.fileno(), str(path)), str(path), mtime_ns, label)
 
 
 def _listed(
