@@ -68,7 +68,11 @@ def make_writable(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def write_errors(what: str, advice: str, kind: type[RunError] = DataError) -> Iterator[None]:
+def write_errors(
+    what: str | os.PathLike[str],
+    advice: str = "make room, and run the same command again",
+    kind: type[RunError] = DataError,
+) -> Iterator[None]:
     """Turns an OSError of the block into one line: what cannot be written, why, and what to do."""
     try:
         yield

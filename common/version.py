@@ -1,4 +1,4 @@
-"""The version of this program; pyproject.toml says the same."""
+"""Versions: of this program, which pyproject.toml repeats, and of installed packages."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ __version__ = "0.1.0"
 
 
 def version_line() -> str:
-    """This program's version and those of what it stands on, without importing any of it."""
-    libraries = ", ".join(f"{name} {_installed(name)}" for name in ("tensorflow", "keras"))
+    """Returns the versions of this program and its libraries, without importing them."""
+    libraries = ", ".join(
+        f"{name} {installed(name) or 'missing'}" for name in ("tensorflow", "keras")
+    )
     return f"tensorflow-imagenet {__version__} ({libraries}, Python {platform.python_version()})"
 
 
-def _installed(library: str) -> str:
+def installed(package: str) -> str | None:
+    """Returns the version of an installed package, None if it is not installed."""
     try:
-        return importlib.metadata.version(library)
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "missing"
+        return None

@@ -134,7 +134,7 @@ def write_parameters(params: Params, train_dir: str | os.PathLike[str]) -> None:
       DataError: the disk is full or the directory unwritable.
     """
     path = pathlib.Path(train_dir) / PARAMETERS_FILE
-    with files.write_errors(str(path), "make room, and run the same command again"):
+    with files.write_errors(path):
         files.write_text(path, json.dumps(params.to_dict(), indent=2) + "\n")
 
 

@@ -259,10 +259,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare_and_name(train_dirs: Sequence[str], output: Path) -> None:
-    try:
+    with files.write_errors(output, "give another file with --output"):
         compare(train_dirs, output)
-    except OSError as error:
-        raise DataError(f"cannot write {output}: {error.strerror}") from error
     print(output)
 
 

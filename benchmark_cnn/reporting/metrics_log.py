@@ -7,7 +7,6 @@ report or to an evaluation; the cells of the other kind are empty.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +62,7 @@ class MetricsLog:
         if unknown:
             raise ValueError(f"{self.path.name} has no column {', '.join(sorted(unknown))}")
         cells = [_cell(values.get(column)) for column in COLUMNS[1:]]
-        with _failure_in_one_line(self.path):
+        with files.write_errors(self.path):
             self._file.write(",".join([str(int(global_step)), *cells]) + "\n")
             self._file.flush()
 
@@ -75,17 +74,17 @@ class MetricsLog:
 
     def sync(self) -> None:
         """Have the disk hold the rows: call it before a checkpoint, for the case of a power cut."""
-        with _failure_in_one_line(self.path):
+        with files.write_errors(self.path):
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
         # What a full disk did not take is written once more.
-        with _failure_in_one_line(self.path):
+        with files.write_errors(self.path):
             self._file.close()
 
     def _rewrite(self, rows: Sequence[str]) -> None:
         """Replaces the file atomically and continues at its end."""
-        with _failure_in_one_line(self.path):
+        with files.write_errors(self.path):
             files.write_text(self.path, "".join(f"{line}\n" for line in (_HEADER, *rows)))
             self._file = open(self.path, "a", encoding="ascii", newline="\n")  # noqa: SIM115
 
@@ -102,10 +101,6 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, float]]:
         {name: float(cell) for name, cell in zip(COLUMNS, row.split(","), strict=True) if cell}
         for row in _whole_rows(Path(path))
     ]
-
-
-def _failure_in_one_line(path: Path) -> contextlib.AbstractContextManager[None]:
-    return files.write_errors(str(path), "make room, and run the same command again")
 
 
 def _whole_rows(path: Path) -> list[str]:

@@ -7,7 +7,6 @@ those of the command line.
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
 import math
 import numbers
@@ -22,7 +21,8 @@ from typing import Any, Protocol
 from absl import logging
 
 from common import files
-from common.version import __version__
+from common.process import num_cores
+from common.version import __version__, installed
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGE = "tensorflow-imagenet"
@@ -104,9 +104,9 @@ def versions() -> dict[str, str | None]:
     """Versions of what decides a run's numbers; None for what is not installed."""
     return {
         "python": platform.python_version(),
-        "tensorflow": _version_of("tensorflow"),
-        "keras": _version_of("keras"),
-        "numpy": _version_of("numpy"),
+        "tensorflow": installed("tensorflow"),
+        "keras": installed("keras"),
+        "numpy": installed("numpy"),
         _PACKAGE: __version__,
     }
 
@@ -135,11 +135,7 @@ def describe_devices(kind: str, towers: Sequence[str]) -> dict[str, Any]:
 
 def describe_cpu() -> dict[str, Any]:
     """Model, cores of the machine, and those of them that this process may use."""
-    try:
-        usable = len(os.sched_getaffinity(0))
-    except AttributeError:  # Not on macOS.
-        usable = os.cpu_count()
-    return {"model": _cpu_model(), "cores": os.cpu_count(), "usable_cores": usable}
+    return {"model": _cpu_model(), "cores": os.cpu_count(), "usable_cores": num_cores()}
 
 
 def git_state(root: Path) -> dict[str, Any] | None:
@@ -181,13 +177,6 @@ def _read_starts(path: Path) -> list[dict[str, Any]]:
     except (ValueError, KeyError, TypeError) as error:
         logging.warning("%s cannot be read (%s): starting a new one", path, error)
         return []
-
-
-def _version_of(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _cpu_model() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
-from common.files import sha256_of
+from common.files import sha256_of, write_errors
 from models.pretrained import published
 
 DEFAULT_DIRECTORY = "weights"
@@ -133,7 +133,7 @@ def _write(path: Path, tensors: Mapping[str, Any], origin: str) -> None:
     """
     from checkpoints import bundle
 
-    try:
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
             bundle.write(Path(folder, path.name), tensors)
@@ -141,8 +141,6 @@ def _write(path: Path, tensors: Mapping[str, Any], origin: str) -> None:
             path.with_name(f"{path.name}.index").unlink(missing_ok=True)
             for file in sorted(Path(folder).iterdir(), key=lambda file: file.suffix == ".index"):
                 file.replace(path.parent / file.name)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _known_origin(source: str | os.PathLike[str], entry: published.Entry | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from common.errors import DataError
 from common.files import sha256_of
+from common.version import installed
 
 _MANIFEST_FILE = Path(__file__).with_name("manifest.json")
 
@@ -65,11 +66,7 @@ def get(model: str) -> Entry:
 
 def is_installed(package: str) -> bool:
     """Returns whether a package of that name is installed."""
-    try:
-        metadata.distribution(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    return installed(package) is not None
 
 
 def weight_file(entry: Entry) -> Path:
