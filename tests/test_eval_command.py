@@ -326,7 +326,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_in_a_line(run, tmp_path, capsys, mistake):
+def test_a_mistake_is_reported_in_a_line(run, tmp_path, capsys, mistake):
     argv, code, text = MISTAKES[mistake]
     places = {"tmp": tmp_path, "run": run}
     _, errors = evaluate(capsys, *(word.format(**places) for word in argv), code=code)
@@ -355,7 +355,7 @@ def test_a_full_disk_for_the_result(run, tmp_path, capsys):
     assert f"error: cannot write {tmp_path}/eval.json: No space left on device" in errors[-1]
 
 
-def test_out_of_memory_is_told_in_a_line(run, capsys, monkeypatch):
+def test_out_of_memory_is_reported_in_a_line(run, capsys, monkeypatch):
     def exhaust(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 

@@ -198,7 +198,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_in_a_line(digits, tmp_path, capsys, mistake):
+def test_a_mistake_is_reported_in_a_line(digits, tmp_path, capsys, mistake):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     argv, code, text = MISTAKES[mistake]
@@ -272,7 +272,7 @@ def test_a_flag_file_for_gpus_runs_on_the_cpu(tmp_path, capsys):
     assert train.main(argv) == 0, capsys.readouterr().err
 
 
-def test_all_mistakes_are_told_at_once(capsys):
+def test_all_mistakes_are_reported_at_once(capsys):
     assert train.main(["--momentum=2", "--batchsize=3", "--num_gpus=x", "--optimizer=no"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert all(line.startswith("error: ") for line in lines)

@@ -1,8 +1,6 @@
-"""The text of `--help`, and the description of a flag that it shares with docs/flags.md.
+"""The text of `--help`, and the pages about flags.
 
-Writes docs/flags.md, and the table of docs/migrating.md, from the declarations.
-
-python -m benchmark_cnn.flags.help
+`python -m benchmark_cnn.flags.help` writes docs/flags.md and the table of docs/migrating.md.
 """
 
 from __future__ import annotations
@@ -29,12 +27,13 @@ _PLACEHOLDERS = {int: "INT", float: "NUMBER", str: "TEXT"}
 _USAGE = """\
 usage: {program} [--flag=value ...]
 
-A switch is written --name or --noname. --name=None takes a value back. The last one given wins.
+A switch is written --name or --noname. --name=None resets a flag that has no default value. If a
+flag is given twice, the last value counts.
 """
 _GENERAL = """\
 general
   --flagfile=FILE
-      Read flags from FILE, one a line; # begins a comment.
+      Read flags from FILE, one per line; # begins a comment.
   --help
       Print this text.
   --version
@@ -43,7 +42,7 @@ general
 
 
 def help_text(program: str, flags: Iterable[Flag]) -> str:
-    """All `flags` of `program`, grouped by concern."""
+    """Returns the description of all `flags` of `program`, grouped by concern."""
     columns = min(_MOST_COLUMNS, shutil.get_terminal_size().columns)
     groups: dict[str, list[str]] = {}
     for flag in flags:
@@ -56,7 +55,7 @@ def help_text(program: str, flags: Iterable[Flag]) -> str:
 
 
 def syntax(flag: Flag) -> str:
-    """How the flag is written, for example `--optimizer={sgd,momentum}`."""
+    """Returns how the flag is written, for example `--optimizer={sgd,momentum}`."""
     if flag.kind is bool:
         return f"--[no]{flag.name}"
     if flag.choices:
@@ -65,7 +64,7 @@ def syntax(flag: Flag) -> str:
 
 
 def default_in_words(flag: Flag) -> str:
-    """The default as it would be typed, or what leaving the flag out stands for."""
+    """Returns the default as it would be typed, or the description of None."""
     if flag.default is None:
         return flag.when_none
     if flag.kind is bool:
@@ -74,7 +73,7 @@ def default_in_words(flag: Flag) -> str:
 
 
 def first_line(described: type) -> str:
-    """The first line of a docstring, which python -OO leaves out."""
+    """Returns the first line of a docstring; "" under python -OO."""
     return (described.__doc__ or "").partition("\n")[0]
 
 
@@ -93,20 +92,20 @@ _HEAD = """\
 # Flags
 
 Every flag of `train.py` (T) and `eval.py` (E), with its default. This page is written by
-`python -m benchmark_cnn.flags.help` from the declarations in `benchmark_cnn/*_params.py`.
+`python -m benchmark_cnn.flags.help` from the declarations in `benchmark_cnn/params/*_params.py`.
 
 Flags are written `--name=value` or `--name value`, switches `--name` or `--noname`. `--name=None`
-takes a value back. `--flagfile=FILE` reads flags from a file, one a line. The last one given wins,
-so what is typed behind a flag file overrides it.
+resets a flag that has no default value. `--flagfile=FILE` reads flags from a file, one per line. If
+a flag is given twice, the last value counts, so a flag after a flag file overrides the file.
 
-A flag without effect beside the others is an error, unless it asks for nothing (0, false, none), or
-comes from a flag file of which the command line has taken a part back, or that lacks only data, a
-run directory or a GPU.
+A flag that has no effect is an error, with three exceptions: its value is "off" (0, false, none);
+it comes from a flag file, and the command line has changed the setting that it belongs to; or it
+comes from a flag file, and only data, a run directory or a GPU is missing.
 """
 
 
 def flags_page() -> str:
-    """The text of docs/flags.md."""
+    """Returns the text of docs/flags.md."""
     sections = [_HEAD]
     for concern, group in CONCERNS.items():
         rows = [_flag_row(flag) for flag in FLAGS.values() if flag.concern == concern]
@@ -119,23 +118,23 @@ def flags_page() -> str:
 
 
 def migration_table() -> str:
-    """Every flag of the ancestors: who had it, and what became of it."""
+    """Returns the table of the flags of the original programs, with their fate."""
     head = "| flag | had by | now | note |\n|---|---|---|---|\n"
     names = sorted(TF_IMAGENET | TF_CNN_BENCHMARKS | TF_CNN_BENCHMARKS_ELSEWHERE)
     return head + "".join(_migration_row(name) for name in names)
 
 
 def with_table(page: str) -> str:
-    """`page`, the text of docs/migrating.md, with its table renewed."""
+    """Returns `page`, the text of docs/migrating.md, with a new table."""
     before, begins, rest = page.partition(TABLE_BEGINS)
     _, ends, after = rest.partition(TABLE_ENDS)
     if not begins or not ends:
-        raise ValueError("docs/migrating.md has lost the comments around its table")
+        raise ValueError("docs/migrating.md lacks the comments around its table")
     return f"{before}{begins}\n{migration_table()}\n{ends}{after}"
 
 
 def main() -> None:
-    """Write both pages."""
+    """Writes both pages."""
     (DOCS / "flags.md").write_text(flags_page())
     migrating = DOCS / "migrating.md"
     migrating.write_text(with_table(migrating.read_text()))

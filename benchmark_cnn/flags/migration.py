@@ -1,8 +1,8 @@
-"""Every flag of the two ancestors, and what became of it.
+"""The flags of tf_cnn_benchmarks and tf-imagenet, and what they are here.
 
-TF_IMAGENET and TF_CNN_BENCHMARKS list the ancestors' flags; each is in exactly one of KEPT, RENAMED
-and GONE. A flag of RENAMED is understood under its old name where `accepted`; one of GONE is
-answered with its line. docs/migrating.md prints the whole table.
+Each flag of TF_IMAGENET and TF_CNN_BENCHMARKS is in exactly one of KEPT, RENAMED and GONE. The old
+names of RENAMED still work where `accepted`; a flag of GONE is answered with its sentence.
+docs/migrating.md prints the whole table.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ TF_CNN_BENCHMARKS = _names(
     """
 )
 
-# Of earlier versions of tf_cnn_benchmarks, and of the scripts beside its main one.
+# Of earlier versions of tf_cnn_benchmarks, and of its other scripts.
 TF_CNN_BENCHMARKS_ELSEWHERE = _names(
     """
     use_nccl pretrain_dir use_multi_device_iterator ml_perf_compliance_logging iters_per_step
@@ -79,8 +79,8 @@ TF_CNN_BENCHMARKS_ELSEWHERE = _names(
 class Renamed:
     """A flag that has another name now.
 
-    `accepted`: the old name is still understood. `when_true`, `when_false`: for a switch that has
-    become a value of another flag, that value.
+    `accepted`: the old name still works. `when_true`, `when_false`: for a switch that has become a
+    value of another flag, that value.
     """
 
     target: str
@@ -96,63 +96,63 @@ class Renamed:
         return self.when_true if boolean(text) else self.when_false
 
 
-# Name -> what differs from the ancestors, or "" where nothing does.
+# Name -> what differs here; "" for no difference.
 KEPT: dict[str, str] = {
     "model": "some networks have other names: see Networks above",
-    "eval_interval_secs": "of eval.py; a checkpoint is evaluated once, not again and again",
+    "eval_interval_secs": "of eval.py; each checkpoint is evaluated once",
     "forward_only": "",
     "print_training_accuracy": "",
-    "batch_size": "per tower, as before; no 0: leave it out for the model's",
-    "num_batches": "without it and num_epochs 100 of synthetic images, or 90 epochs",
+    "batch_size": "per tower, as before; leave it out instead of 0",
+    "num_batches": "default: 100 for synthetic images, else 90 epochs",
     "num_epochs": "",
     "stop_at_top_1_accuracy": "",
-    "num_warmup_batches": "for benchmarks only: none, and refused, together with train_dir",
+    "num_warmup_batches": "for benchmarks only; refused with train_dir",
     "num_gpus": "with device=cpu, the number of logical CPU devices",
-    "gpu_indices": "chooses the GPUs as well as their order",
+    "gpu_indices": "selects the GPUs as well as their order",
     "display_every": "",
     "moving_average_decay": "batch-norm statistics are averaged too; updated after the weights",
     "data_dir": "",
     "data_name": "also digits and folder",
-    "data_subset": "read by both programs; validation by default for eval.py",
+    "data_subset": "of both programs; default of eval.py: validation",
     "resize_method": "crop is gone",
     "datasets_repeat_cached_sample": "",
-    "local_parameter_device": "only with parameter_server; not gpu by default, but device's kind",
-    "device": "auto by default: a GPU where there is one",
-    "data_format": "NHWC by default, not NCHW",
-    "num_intra_threads": "TensorFlow's choice, and 1 with more towers than cores on the CPU",
+    "local_parameter_device": "only with parameter_server; default: the kind of device",
+    "device": "default: auto, a GPU if there is one",
+    "data_format": "default: NHWC",
+    "num_intra_threads": "default: TensorFlow's choice; 1 with more towers than cores on the CPU",
     "num_inter_threads": "",
     "trace_file": "always in Chrome's format",
-    "optimizer": "momentum by default, not sgd; lars is new",
+    "optimizer": "default: momentum; lars is new",
     "learning_rate": "multiplies a mean over the global batch in every mode",
     "piecewise_learning_rate_schedule": "epochs may have decimals",
-    "num_epochs_per_decay": "no 0: leave it out for no decay",
-    "learning_rate_decay_factor": "no 0: leave it out for no decay",
+    "num_epochs_per_decay": "leave it out instead of 0",
+    "learning_rate_decay_factor": "leave it out instead of 0",
     "num_learning_rate_warmup_epochs": "with the model's learning rate too",
     "minimum_learning_rate": "",
-    "momentum": "an error with sgd, which ignored it",
+    "momentum": "an error with sgd, which used to ignore it",
     "rmsprop_decay": "",
     "rmsprop_momentum": "",
     "rmsprop_epsilon": "",
     "adam_beta1": "",
     "adam_beta2": "",
     "adam_epsilon": "",
-    "gradient_clip": "a global norm by default; gradient_clip_mode=value is the ancestors' way",
+    "gradient_clip": "limits the global norm; gradient_clip_mode=value clips as before",
     "weight_decay": "kernels only; not divided by the number of GPUs as in tf-imagenet",
     "label_smoothing": "",
     "tf_random_seed": "also seeds data order and dropout",
     "xla_compile": "",
-    "fp16_loss_scale": "where the scale starts: 32768, not 128; it always adapts",
+    "fp16_loss_scale": "the initial scale, 32768 instead of 128; it always adapts",
     "fp16_inc_loss_scale_every_n": "",
-    "variable_update": "replicated by default, not parameter_server; several machines planned",
+    "variable_update": "default: replicated; several machines are planned",
     "all_reduce_spec": "nccl, hierarchical_copy, psgpu, pscpu; NAME:BYTES packs small gradients",
-    "summary_verbosity": "1 by default, not 0",
-    "save_summaries_steps": "display_every by default, not 0",
-    "save_model_secs": "600 by default, not 0",
+    "summary_verbosity": "default: 1",
+    "save_summaries_steps": "default: display_every",
+    "save_model_secs": "default: 600",
     "save_model_steps": "may be combined with save_model_secs",
-    "train_dir": "a run found there is resumed, with the data where it stopped",
-    "eval_dir": "train_dir/eval by default",
+    "train_dir": "an existing run is resumed, at the next example",
+    "eval_dir": "default: train_dir/eval",
     "eval_method": "efficientnet is new; an unknown name is an error",
-    "ckpt_scope": "variables that stay unfilled are an error unless ignore_missing_vars",
+    "ckpt_scope": "missing variables are an error without ignore_missing_vars",
 }
 
 RENAMED: dict[str, Renamed] = {
@@ -168,9 +168,11 @@ RENAMED: dict[str, Renamed] = {
     "eval_during_training_every_n_steps": Renamed("eval_every_steps"),
     "eval_during_training_every_n_epochs": Renamed("eval_every_epochs"),
     "allow_growth": Renamed("allow_memory_growth"),
-    "datasets_num_private_threads": Renamed("num_data_threads", "without its 0", accepted=False),
+    "datasets_num_private_threads": Renamed(
+        "num_data_threads", "0 is not a value of it", accepted=False
+    ),
     "agg_small_grads_max_bytes": Renamed(
-        "all_reduce_spec", "write the bytes behind the algorithm: nccl:32K", accepted=False
+        "all_reduce_spec", "append the bytes to the algorithm: nccl:32K", accepted=False
     ),
     "hierarchical_copy": Renamed(
         "all_reduce_spec", "write --all_reduce_spec=hierarchical_copy", accepted=False
@@ -178,21 +180,21 @@ RENAMED: dict[str, Renamed] = {
     "use_nccl": Renamed("all_reduce_spec", "write --all_reduce_spec=nccl", accepted=False),
     "pretrain_dir": Renamed("init_checkpoint", "name the checkpoint", accepted=False),
     "tfprof_file": Renamed(
-        "profile_steps", "TensorBoard shows the profile below train_dir", accepted=False
+        "profile_steps", "TensorBoard shows the profile in train_dir", accepted=False
     ),
     "resnet_base_lr": Renamed(
         "learning_rate", "with --learning_rate_base_batch=256, for any model", accepted=False
     ),
 }
 
-_SEVERAL_MACHINES = "training on several machines is planned, but not in this version yet"
-_GRAPH = "there is no session and no graph to configure"
-_DECODING = "the pipeline decodes one image per core at a time; see --num_data_threads"
+_SEVERAL_MACHINES = "training on several machines is planned, but not in this version"
+_GRAPH = "TensorFlow 2 has no session and no graph to configure"
+_DECODING = "the pipeline decodes one image per core; see --num_data_threads"
 _PREFETCH = "batches are always prepared ahead, and prefetched to GPUs"
-_READING = "16 files are always read at a time, as part of what defines the order of the data"
-_KMP = "TensorFlow uses oneDNN by itself; set the KMP variables in the environment"
-_EXACT = "an evaluation takes every example exactly once"
-_PROFILER = "use --profile_steps, which TensorBoard shows"
+_READING = "16 files are always read in parallel, which defines the order of the data"
+_KMP = "TensorFlow uses oneDNN by default; set the KMP variables in the environment"
+_EXACT = "an evaluation uses every example exactly once"
+_PROFILER = "use --profile_steps, for TensorBoard"
 
 GONE: dict[str, str] = {
     "eval": "evaluate with eval.py --train_dir=DIR",
@@ -201,7 +203,7 @@ GONE: dict[str, str] = {
     "num_eval_epochs": _EXACT,
     "eval_during_training_at_specified_steps": "use --eval_every_steps or --eval_every_epochs",
     "eval_during_training_at_specified_epochs": "use --eval_every_epochs",
-    "collect_eval_results_async": "it belonged to SSD, and this program classifies images",
+    "collect_eval_results_async": "it belonged to SSD, which is not here",
     "freeze_when_forward_only": "--forward_only is compiled as a function anyway",
     "trt_mode": "there is no TensorRT; measure an exported model",
     "trt_max_workspace_size_bytes": "there is no TensorRT; measure an exported model",
@@ -212,10 +214,10 @@ GONE: dict[str, str] = {
     "input_preprocessor": "use --train_crop and --eval_method",
     "gpu_thread_mode": "set TF_GPU_THREAD_MODE in the environment",
     "per_gpu_thread_count": "set TF_GPU_THREAD_COUNT in the environment",
-    "network_topology": "--all_reduce_spec=hierarchical_copy knows one topology, the DGX-1's",
+    "network_topology": "--all_reduce_spec=hierarchical_copy is for the topology of the DGX-1",
     "gradient_repacking": "use --all_reduce_spec=nccl:BYTES, which packs by size",
-    "compact_gradient_transfer": "gradients are reduced in float32, so that nothing overflows",
-    "variable_consistency": "updates are never a step late; only strong consistency is left",
+    "compact_gradient_transfer": "gradients are reduced in float32, which cannot overflow",
+    "variable_consistency": "there is only strong consistency",
     "use_numa_affinity": "start the program under numactl",
     "use_chrome_trace_format": "--trace_file is always in Chrome's format",
     "graph_file": f"{_GRAPH}; {_PROFILER}",
@@ -228,7 +230,7 @@ GONE: dict[str, str] = {
     "gpu_kt_max_pending": _GRAPH,
     "use_tf_layers": "there is one implementation of each layer",
     "debugger": "TensorFlow 2 has no tfdbg session; use --debug for the traceback of an error",
-    "use_python32_barrier": "there are no threads that would need it",
+    "use_python32_barrier": "there are no threads that need it",
     "ml_perf": "choose the crop with --train_crop; the model normalizes as it was published",
     "ml_perf_compliance_logging": "MLPerf has retired ResNet-50; use --stop_at_top_1_accuracy",
     "datasets_use_prefetch": _PREFETCH,
@@ -242,20 +244,20 @@ GONE: dict[str, str] = {
     "winograd_nonfused": "set TF_ENABLE_WINOGRAD_NONFUSED in the environment",
     "batchnorm_persistent": "set TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT in the environment",
     "sync_on_finish": "set TF_SYNC_ON_FINISH in the environment",
-    "staged_vars": "it trained on weights that were a step old",
+    "staged_vars": "it computed gradients with weights that were one step old",
     "force_gpu_compatible": _GRAPH,
-    "xla": "use --xla_compile, which compiles each tower and not what happens to fit",
+    "xla": "use --xla_compile, which compiles each tower as a whole",
     "fuse_decode_and_crop": "decoding and cropping are always fused",
     "distort_color_in_yiq": "there is one color distortion: --augment=color",
     "enable_optimizations": _GRAPH,
     "rewriter_config": _GRAPH,
     "loss_type_to_report": "total_loss and losses/cross_entropy are both logged",
     "single_l2_loss_op": "weight decay is part of the gradient",
-    "use_resource_vars": "TensorFlow 2 has no others",
-    "compute_lr_on_cpu": "it always is",
-    "sparse_to_dense_grads": "it belonged to NCF, and this program classifies images",
+    "use_resource_vars": "TensorFlow 2 has only those",
+    "compute_lr_on_cpu": "it is always computed there",
+    "sparse_to_dense_grads": "it belonged to NCF, which is not here",
     "backbone_model_path": "it belonged to SSD; a classifier starts from --init_checkpoint",
-    "mkl": "TensorFlow uses oneDNN by itself",
+    "mkl": "TensorFlow uses oneDNN by default",
     "kmp_blocktime": _KMP,
     "kmp_affinity": _KMP,
     "kmp_settings": _KMP,
@@ -274,13 +276,13 @@ GONE: dict[str, str] = {
     "result_storage": "it wrote to a store inside Google",
     "benchmark_log_dir": "use --train_dir: metrics.csv and run.json are written there",
     "benchmark_test_id": "name the run by its --train_dir",
-    "iters_per_step": "it belonged to all_reduce_benchmark.py; use --variable_update=independent "
-    "beside replicated to see what the exchange costs",
+    "iters_per_step": "it belonged to all_reduce_benchmark.py; compare "
+    "--variable_update=independent with replicated for the cost of all-reduce",
 }
 
 
 def answer(name: str) -> str | None:
-    """The line for an ancestor's flag that is not understood any more; None for other names."""
+    """Returns the error message for an old flag that no longer works; None for other names."""
     if name in GONE:
         return f"--{name} is gone: {GONE[name]}"
     renamed = RENAMED.get(name)

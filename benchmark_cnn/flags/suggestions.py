@@ -1,9 +1,4 @@
-"""The answer to a flag that the program does not have, whatever it was meant to be.
-
-What other trainers call our flags: timm, the TensorFlow Model Garden, Keras, NVIDIA's examples.
-
-Their words are not accepted, only recognized: a wrong guess is answered with the right flag.
-"""
+"""Error messages for unknown flags, with a suggestion where the meaning is clear."""
 
 from __future__ import annotations
 
@@ -17,10 +12,12 @@ _SIMILARITY = 0.7
 
 
 def explain(program: str, written: str, known: Iterable[str]) -> str:
-    """One line on the unknown flag `written` (as typed, with its dashes, without a value).
+    """Returns the error message for an unknown flag.
 
     Args:
-      known: names of the flags that `program` has.
+        program: "train.py" or "eval.py".
+        written: the flag as typed, with its dashes, without a value.
+        known: names of the flags that `program` has.
     """
     name = written.lstrip("-")
     if " " in name:
@@ -42,28 +39,28 @@ def explain(program: str, written: str, known: Iterable[str]) -> str:
 
 
 def meaning(name: str, known: Iterable[str]) -> str | None:
-    """The flag, perhaps with a value ("dtype=float16"), that `name` (without dashes) stands for."""
+    """Returns the flag, perhaps with a value ("dtype=float16"), that `name` stands for."""
     plain = name.replace("-", "_").lower()
-    candidates = {flag: flag for flag in known}
-    candidates |= {word: ours for word, ours in SYNONYMS.items()}
-    candidates |= {old: new.target for old, new in migration.RENAMED.items()}
+    renamed = {old: new.target for old, new in migration.RENAMED.items()}
+    candidates = {flag: flag for flag in known} | SYNONYMS | renamed
     for form in (plain, _without_no(plain)):
         if form in candidates:
             return candidates[form]
-    # Peers' words are short, and nearly every short word resembles one: only whole flags here.
+    # Synonyms are so short that most words resemble one: only flags are compared here.
     return nearest(plain, known, cutoff=_SIMILARITY)
 
 
 def _without_no(name: str) -> str:
-    """`name` of a switch that was written --noname; others unchanged."""
+    """Returns the name of a switch that was written --noname; other names unchanged."""
     positive = name.removeprefix("no").removeprefix("_")
     everything = FLAGS.keys() | migration.GONE.keys() | migration.RENAMED.keys()
     is_negated = name.startswith("no") and positive in everything | SYNONYMS.keys()
     return positive if is_negated else name
 
 
-# Our flag (with a value where theirs is a switch) -> their words, with underscores for dashes.
-_WORDS = {
+# Our flag (with a value where theirs is a switch) -> the names of flags of timm, the Model Garden,
+# Keras and NVIDIA's examples, with underscores for dashes.
+_SYNONYMS_OF = {
     "model": "a arch architecture net network model_name",
     "image_size": "img_size input_size eval_img_size resolution image_shape crop_size size",
     "num_classes": "classes nb_classes num_labels",
@@ -143,4 +140,5 @@ _WORDS = {
     "eval_interval_secs": "watch",
 }
 
-SYNONYMS = {word: ours for ours, words in _WORDS.items() for word in words.split()}
+SYNONYMS = {word: ours for ours, words in _SYNONYMS_OF.items() for word in words.split()}
+"""Flag names of other trainers, mapped to ours. They are suggested, never accepted."""

@@ -1,4 +1,4 @@
-"""Which flags of network, data and hardware go together. Each rule returns lines, one an error."""
+"""Rules for flags of network, data and hardware. Each returns a line for every contradiction."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def synchronized_batch_norm(given: ExplicitFlags) -> list[str]:
 
 
 def no_data(given: ExplicitFlags) -> list[str]:
-    """With a name but no directory, the data set itself says whether it is synthetic."""
+    """Without data_dir, a data set with a name may still bring its own directory."""
     data = given.params.data
     if data.data_dir is not None or data.data_name is not None:
         return []
@@ -63,15 +63,9 @@ def repeated_sample(given: ExplicitFlags) -> list[str]:
 
 
 def image_preparation(given: ExplicitFlags) -> list[str]:
-    """Crop and resize; also asked once an evaluation has taken them over from its run."""
-    data, lines = given.params.data, []
-    if data.eval_method != "efficientnet":
-        lines += given.unused_flag_errors(
-            ["eval_crop_fraction"],
-            f"with --eval_method={data.eval_method}; it belongs to --eval_method=efficientnet",
-            because_of=["eval_method"],
-        )
-    if data.resize_method == "area":
+    """Crop and resize; checked again after an evaluation has inherited them from its run."""
+    lines = given.errors_unless("eval_method", "efficientnet", ["eval_crop_fraction"])
+    if given.params.data.resize_method == "area":
         lines += given.unused_flag_errors(
             ["resize_kernels"],
             "with --resize_method=area, which has one kernel",
@@ -81,20 +75,15 @@ def image_preparation(given: ExplicitFlags) -> list[str]:
 
 
 def augmentation(given: ExplicitFlags) -> list[str]:
-    params, lines = given.params, []
-    if params.data.augment != "randaugment":
-        lines += given.unused_flag_errors(
-            ["randaugment_num_layers", "randaugment_magnitude"],
-            f"with --augment={params.data.augment}; it belongs to --augment=randaugment",
-            because_of=["augment"],
-        )
-    if params.data.batch_size == 1:
+    layers_and_magnitude = ("randaugment_num_layers", "randaugment_magnitude")
+    lines = given.errors_unless("augment", "randaugment", layers_and_magnitude)
+    if given.params.data.batch_size == 1:
         lines += given.unused_flag_errors(
             _MIXING,
             "with --batch_size=1: a tower mixes the images of its own batch",
             because_of=["batch_size"],
         )
-    if params.run.forward_only:
+    if given.params.run.forward_only:
         lines += given.unused_flag_errors(
             ["random_erasing", *_MIXING],
             "with --forward_only, which trains nothing",
@@ -104,21 +93,10 @@ def augmentation(given: ExplicitFlags) -> list[str]:
 
 
 def variable_placement(given: ExplicitFlags) -> list[str]:
-    kind = given.params.hardware.variable_update
-    lines = []
-    if kind != "parameter_server":
-        lines += given.unused_flag_errors(
-            ["local_parameter_device"],
-            f"with --variable_update={kind}; it belongs to --variable_update=parameter_server",
-            because_of=["variable_update"],
-        )
-    if kind != "replicated":
-        lines += given.unused_flag_errors(
-            ["all_reduce_spec"],
-            f"with --variable_update={kind}; it belongs to --variable_update=replicated",
-            because_of=["variable_update"],
-        )
-    return lines
+    placement = given.errors_unless(
+        "variable_update", "parameter_server", ["local_parameter_device"]
+    )
+    return placement + given.errors_unless("variable_update", "replicated", ["all_reduce_spec"])
 
 
 def gpu_indices(given: ExplicitFlags) -> list[str]:
@@ -136,12 +114,12 @@ def gpu_indices(given: ExplicitFlags) -> list[str]:
 
 
 def all_reduce_syntax(given: ExplicitFlags, device: str = "gpu") -> list[str]:
-    """GPUs take every algorithm, the CPU only one."""
+    """GPUs support every algorithm, the CPU only one."""
     return given.syntax_errors("all_reduce_spec", lambda spec: parse_all_reduce_spec(spec, device))
 
 
 def on_device(given: ExplicitFlags, device: str) -> list[str]:
-    """What cannot be had on `device` ("gpu" or "cpu")."""
+    """Flags that `device`, "gpu" or "cpu", does not support."""
     if device != "cpu":
         return []
     params, lines = given.params, []

@@ -1,7 +1,7 @@
-"""One flag, declared once: its default, help, bounds and choices ride on a dataclass field.
+"""A flag, declared once: a dataclass field with its default, help, bounds and choices.
 
-`flag(...)` makes the field; `flags_of(...)` reads the fields of one concern back as `Flag`s, from
-which the command line, the help, the checks and parameters.json are made.
+`flag(...)` makes the field; `flags_of(...)` returns the fields of a concern as `Flag`s, from which
+the command line, the help, the checks and parameters.json are made.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ Value = bool | int | float | str | None
 _TRUE = frozenset({"true", "t", "1"})
 _FALSE = frozenset({"false", "f", "0"})
 _METADATA_KEY = "flag"
-_MOST_LISTED = 12  # more names than these bury what is wrong
+_MOST_LISTED = 12  # longer lists hide what is wrong
 
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
     """A flag as its field declares it.
 
-    `lower` and `upper` are inclusive bounds, `above` and `below` exclusive ones. `when_none` says
-    in words what a default of None stands for. `answers` holds a sentence for each value that
-    people know from elsewhere and that is refused. `inherited` flags are taken by an evaluation
-    from the run that it evaluates. `eval` flags are eval.py's too, as are all inherited
-    ones.
+    `lower` and `upper` are inclusive bounds, `above` and `below` exclusive ones. `when_none`
+    describes a default of None. `answers` holds a sentence for each refused value that users know
+    from other programs. An evaluation takes `inherited` flags from the run that it evaluates.
+    `eval` flags belong to eval.py, too; inherited flags need not declare it.
     """
 
     name: str
@@ -59,7 +58,7 @@ class Flag:
         return (TRAIN, EVAL) if self.eval or self.inherited else (TRAIN,)
 
     def from_text(self, text: str) -> Value:
-        """The value that `text` means on a command line; ValueError says what is wrong with it."""
+        """Parses the `text` of a command line; a ValueError explains what is wrong with it."""
         if text == "None" and self.optional:
             return None
         if self.kind is bool:
@@ -74,7 +73,7 @@ class Flag:
         return self.checked(number)
 
     def checked(self, value: Any) -> Value:
-        """`value` when the field can hold it (an int serves as a float); otherwise ValueError."""
+        """Returns a valid `value`, an int as a float where needed; raises ValueError for others."""
         if value is None and self.optional:
             return None
         if self.kind is float and type(value) is int:
@@ -88,7 +87,7 @@ class Flag:
         return value
 
     def _chosen(self, text: str) -> str:
-        """The choice that `text` names in whatever case; the ancestors took `--device=GPU` too."""
+        """Returns the choice that `text` names in any case, such as tf_cnn_benchmarks' `GPU`."""
         same = [choice for choice in self.choices if choice.lower() == text.lower()]
         return same[0] if same else text
 
@@ -116,7 +115,7 @@ class Flag:
             raise ValueError(f"must be {self.range_in_words() or 'a finite number'}{hint}")
 
     def range_in_words(self) -> str:
-        """The bounds as a person reads them, for example "at least 0 and below 1"; "" for none."""
+        """Returns the bounds as text, for example "at least 0 and below 1"; "" for none."""
         bounds = (
             ("at least", self.lower),
             ("above", self.above),
@@ -127,13 +126,13 @@ class Flag:
 
 
 def flag(default: Value, help: str, **declared: Any) -> Any:
-    """A dataclass field that is a flag. `declared` are the further attributes of `Flag`."""
+    """Makes a dataclass field that is a flag. `declared` are further attributes of `Flag`."""
     metadata = {_METADATA_KEY: {"help": help, **declared}}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def flags_of(concern: str, group: type) -> tuple[Flag, ...]:
-    """The flags that the fields of the dataclass `group` declare, in order."""
+    """Returns the flags that the fields of the dataclass `group` declare, in order."""
     hints = typing.get_type_hints(group)
     return tuple(_flag_of(concern, field, hints[field.name]) for field in dataclasses.fields(group))
 

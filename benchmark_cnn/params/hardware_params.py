@@ -1,4 +1,4 @@
-""""""
+"""Flags of the devices."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 
 from benchmark_cnn.params.flag import flag
 
-_MACHINES = "trains on several machines, which this version cannot do yet (it is planned)"
-_COLLECTIVE = f"is not used any more: collective_all_reduce does its job; it {_MACHINES}"
+_MACHINES = "trains on several machines, which is planned but not in this version"
+_COLLECTIVE = f"is gone: its successor, collective_all_reduce, {_MACHINES}"
 
 
 @dataclass(frozen=True)
 class HardwareParams:
-    """The devices, and how the towers on them share variables and gradients."""
+    """The devices, and how their towers share variables and gradients."""
 
     device: str = flag(
         "auto",
-        "Device that the towers run on; auto takes GPUs where there are any.",
+        "Device of the towers; auto uses GPUs if there are any.",
         choices=("auto", "gpu", "cpu"),
         eval=True,
     )
     num_gpus: int = flag(
         1,
-        "Number of towers, one per GPU; with device=cpu the CPU is split into as many logical "
+        "Number of towers, one per GPU. With device=cpu the CPU is split into as many logical "
         "devices.",
         lower=1,
         upper=64,
@@ -33,8 +33,8 @@ class HardwareParams:
     )
     variable_update: str = flag(
         "replicated",
-        "How towers share variables: a copy each and gradients all-reduced, one copy on "
-        "local_parameter_device, or copies that exchange nothing.",
+        "How towers share variables: replicated keeps a copy per tower and all-reduces gradients, "
+        "parameter_server keeps one copy, independent copies exchange nothing.",
         choices=("replicated", "parameter_server", "independent"),
         answers={
             "collective_all_reduce": f"{_MACHINES}; use replicated on one machine",
@@ -45,41 +45,41 @@ class HardwareParams:
     )
     local_parameter_device: str | None = flag(
         None,
-        "Device that holds the variables of parameter_server.",
+        "Device of the variables of variable_update=parameter_server.",
         choices=("cpu", "gpu"),
-        when_none="the towers' own kind",
+        when_none="the kind of the towers",
     )
     all_reduce_spec: str | None = flag(
         None,
-        "Algorithm that sums the gradients of replicated towers (nccl, hierarchical_copy, psgpu or "
-        "pscpu), and with :BYTES the size up to which gradients travel together, as in nccl:32M.",
+        "Algorithm that sums gradients of replicated towers: nccl, hierarchical_copy, psgpu or "
+        "pscpu. A suffix packs small gradients up to that size, as in nccl:32M.",
         when_none="nccl between GPUs, pscpu on the CPU",
     )
     num_intra_threads: int | None = flag(
         None,
-        "Threads inside one operation on the CPU; 0 leaves it to TensorFlow.",
+        "Threads within a CPU operation; 0 leaves it to TensorFlow.",
         lower=0,
         when_none="TensorFlow's choice, and 1 with more towers than cores on the CPU",
         eval=True,
     )
     num_inter_threads: int | None = flag(
         None,
-        "Operations that run at the same time on the CPU; 0 leaves it to TensorFlow.",
+        "CPU operations that run in parallel; 0 leaves it to TensorFlow.",
         lower=0,
         when_none="TensorFlow's choice",
         eval=True,
     )
     xla_compile: bool = flag(
-        False, "Compile forward and backward pass of each tower with XLA; meant for GPUs."
+        False, "Compile the forward and backward pass of each tower with XLA; for GPUs."
     )
     deterministic: bool = flag(
         False,
-        "Use only kernels whose result is the same bit by bit in every run; slower.",
+        "Use only deterministic kernels, so that runs are bitwise reproducible; slower.",
         eval=True,
     )
     tf_random_seed: int = flag(
         1234, "Seed of weights, data order, augmentation and dropout.", lower=0, upper=2**31 - 1
     )
     allow_memory_growth: bool = flag(
-        True, "Let GPU memory grow as needed instead of taking all of it at the start.", eval=True
+        True, "Allocate GPU memory as needed instead of all of it at the start.", eval=True
     )

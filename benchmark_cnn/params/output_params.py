@@ -1,4 +1,4 @@
-"""Parameters of what a run leaves behind: checkpoints, reports, evaluations."""
+"""Flags of the output of a run: checkpoints, reports, evaluations."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ class CheckpointParams:
 
     train_dir: str | None = flag(
         None,
-        "Directory of the run: checkpoints, logs and parameters; a run found there is resumed.",
+        "Directory of the run, with checkpoints, logs and parameters. An existing run is resumed.",
         when_none="nothing is saved",
         eval=True,
     )
     save_model_secs: float = flag(
-        600.0, "Seconds between checkpoints; 0 for none by time.", lower=0
+        600.0, "Seconds between checkpoints; 0 turns saving by time off.", lower=0
     )
     save_model_steps: int | None = flag(
         None, "Updates between checkpoints.", lower=1, when_none="none by steps"
     )
     keep_checkpoints: int = flag(
-        5, "Number of newest checkpoints to keep; the best one is kept beside them.", lower=1
+        5, "Number of newest checkpoints to keep, in addition to the best one.", lower=1
     )
-    fresh: bool = flag(False, "Refuse to resume: an error if train_dir holds a run already.")
+    fresh: bool = flag(False, "Never resume: it is an error if train_dir already holds a run.")
     init_checkpoint: str | None = flag(
         None,
-        "Checkpoint whose weights a new run starts from; a resumed run has its own.",
+        "Checkpoint with the initial weights of a new run; ignored when a run is resumed.",
         when_none="random weights",
     )
     pretrained: bool = flag(
         False,
-        "Take the published weights of the model: train.py starts a new run from them, eval.py "
-        "evaluates them.",
+        "Use the model's published weights: train.py starts a new run from them, eval.py evaluates "
+        "them.",
         eval=True,
     )
 
 
 @dataclass(frozen=True)
 class ReportParams:
-    """What is printed and logged while the run goes on."""
+    """What a run prints and logs."""
 
     display_every: int = flag(10, "Steps between printed lines.", lower=1, eval=True)
     save_summaries_steps: int | None = flag(
         None,
-        "Updates between rows of metrics.csv and TensorBoard summaries.",
+        "Updates between rows of metrics.csv and between TensorBoard summaries.",
         lower=1,
         when_none="display_every",
     )
     summary_verbosity: int = flag(
         1,
-        "What goes to TensorBoard: 0 nothing, 1 scalars, 2 a histogram of all gradients as well, "
-        "3 histograms of each variable and images as well.",
+        "TensorBoard output: 0 nothing, 1 scalars, 2 also a histogram of all gradients, 3 also "
+        "histograms of each variable, and images.",
         lower=0,
         upper=3,
     )
@@ -62,14 +62,14 @@ class ReportParams:
         False, "Print top-1 and top-5 accuracy on the training batches."
     )
     trace_file: str | None = flag(
-        None, "File to write a Chrome trace of one step to.", when_none="no trace"
+        None, "File for a Chrome trace of one step.", when_none="no trace"
     )
     profile_steps: str | None = flag(
         None,
         'First and last step to profile for TensorBoard, for example "10,15".',
         when_none="no profile",
     )
-    debug: bool = flag(False, "Show the traceback of an error.", eval=True)
+    debug: bool = flag(False, "Print the traceback of an error.", eval=True)
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,17 @@ class EvaluationParams:
         None, "Directory of the evaluation's logs.", when_none="train_dir/eval"
     )
     eval_interval_secs: float = flag(
-        0.0, "Seconds between looks for a new checkpoint; 0 to evaluate once.", lower=0
+        0.0, "Seconds between checks for a new checkpoint; 0 evaluates once.", lower=0
     )
-    all_checkpoints: bool = flag(False, "Evaluate every checkpoint of the run, not the newest.")
+    all_checkpoints: bool = flag(
+        False, "Evaluate every checkpoint of the run, not only the newest."
+    )
     ckpt_scope: str | None = flag(
         None,
-        '"old:new": read a foreign checkpoint whose names have `new` where the network has `old`, '
+        '"old:new": read a checkpoint whose variable names have `new` where the network has `old`, '
         'for example "v/cg/:v0/cg/".',
         when_none="names as they are",
     )
     ignore_missing_vars: bool = flag(
-        False, "Go on when the checkpoint lacks variables; they keep their initial values."
+        False, "Accept a checkpoint that lacks variables; they keep their initial values."
     )

@@ -1,11 +1,11 @@
-"""Every parameter of a run: one frozen dataclass per concern, one field per flag.
+"""All parameters of a run: one frozen dataclass per concern, one field per flag.
 
     params = make_params(model="lenet", batch_size=32, num_gpus=2)
     params.optimization.momentum
 
-The engine takes a `Params` and nothing else, so it works without a command line. What a field may
-hold is declared in `input_params`, `training_params` and `output_params`; which fields go together
-is in `validation`.
+The engine takes a `Params`, so it works without a command line. The fields are declared in
+data_params.py, hardware_params.py, training_params.py and output_params.py; validation.py checks
+how they go together, and has `make_params`.
 """
 
 from __future__ import annotations
@@ -45,21 +45,20 @@ class Params:
     evaluation: EvaluationParams = dataclasses.field(default_factory=EvaluationParams)
 
     def to_dict(self) -> dict[str, Value]:
-        """Flag name -> value, in the order of declaration."""
+        """Returns flag name -> value, in the order of declaration."""
         return {f.name: getattr(getattr(self, f.concern), f.name) for f in FLAGS.values()}
 
     @classmethod
     def from_dict(
         cls, flat: Mapping[str, Any], warn: Callable[[str], None] | None = None
     ) -> Params:
-        """The parameters that `to_dict` of this or another version wrote.
+        """Makes the parameters that `to_dict` of this or another version returned.
 
-        Names this version does not know are left out, with one warning that lists them; names it
-        knows and `flat` lacks keep their defaults. How fields go together is not checked: they did
-        in the run that wrote them.
+        Unknown names are left out, with one warning that lists them; missing names keep their
+        defaults. The rules of validation.py are not applied: they were when the run started.
 
         Raises:
-          UsageError: a value that its field cannot hold.
+            UsageError: a value that its field cannot hold.
         """
         unknown = sorted(set(flat) - set(FLAGS))
         if unknown:
@@ -93,8 +92,12 @@ class ExplicitFlags:
 
         With an "off" value, a flag without effect does just what was wanted.
         """
-        value = self.params.to_dict()[name]
+        value = self.value(name)
         return name in self.explicit and bool(value) and value != _OFF_WORD
+
+    def value(self, name: str) -> Value:
+        """Returns the value of a flag, explicit or not."""
+        return getattr(getattr(self.params, FLAGS[name].concern), name)
 
     def unused_flag_errors(
         self, names: Iterable[str], why: str, *, because_of: Iterable[str] | None = None
@@ -115,9 +118,22 @@ class ExplicitFlags:
             if self.is_set_on(name) and not (passes_files and name in self.from_files)
         ]
 
+    def errors_unless(self, flag: str, value: str, names: Iterable[str]) -> list[str]:
+        """Returns a line for each flag of `names` that is set on, unless `flag` has `value`."""
+        if self.value(flag) == value:
+            return []
+        why = f"with --{flag}={self.value(flag)}; it belongs to --{flag}={value}"
+        return self.unused_flag_errors(names, why, because_of=[flag])
+
+    def exclusive_errors(self, first: str, second: str) -> list[str]:
+        """Returns a line if both flags have a value."""
+        if self.value(first) in (None, False) or self.value(second) in (None, False):
+            return []
+        return [f"--{first} and --{second} exclude each other; give one of them"]
+
     def syntax_errors(self, name: str, parse: Callable[[str], object]) -> list[str]:
         """Returns the line of the ValueError that `parse` raises for the value of a flag."""
-        value = self.params.to_dict()[name]
+        value = self.value(name)
         if value is None:
             return []
         try:
@@ -141,10 +157,10 @@ def write_parameters(params: Params, train_dir: str | os.PathLike[str]) -> None:
 def read_parameters(
     train_dir: str | os.PathLike[str], warn: Callable[[str], None] | None = None
 ) -> Params:
-    """The parameters of the run in `train_dir`. See `Params.from_dict`.
+    """Reads the parameters of the run in `train_dir`. See `Params.from_dict`.
 
     Raises:
-      DataError: no parameters.json there, or a damaged one.
+        DataError: no parameters.json there, or a damaged one.
     """
     path = pathlib.Path(train_dir) / PARAMETERS_FILE
     try:
@@ -164,7 +180,7 @@ def read_parameters(
 
 
 def assemble(flat: Mapping[str, Any], base: Params) -> Params:
-    """`base` with the values of `flat`; UsageError lists every name and value that is wrong."""
+    """Returns `base` with the values of `flat`; a UsageError lists all wrong names and values."""
     lines: list[str] = []
     changes: dict[str, dict[str, Value]] = {concern: {} for concern in CONCERNS}
     for name, value in flat.items():

@@ -1,6 +1,6 @@
-"""Which flags of run, learning rate and optimization go together. Each rule returns lines.
+"""Rules for flags of training and of its output. Each returns a line for every contradiction.
 
-Which flags of checkpoint, report and evaluation go together. Each rule returns lines.
+First run, learning rate and optimization, then checkpoints, reports and evaluation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SCHEDULES_OF_FLAG = {
     "learning_rate_power": ("polynomial",),
     "learning_rate_end": ("cosine", "polynomial"),
 }
-# Of each pair, the one typed on the command line takes the place of the other in a flag file.
+# Of each pair, the one typed on the command line replaces the other of a flag file.
 ALTERNATIVES = (("num_batches", "num_epochs"), ("eval_every_epochs", "eval_every_steps"))
 _OF_TRAINING_ONLY = (
     "sync_batch_norm",
@@ -50,20 +50,15 @@ _OF_TRAINING_ONLY = (
 
 
 def run_length(given: ExplicitFlags) -> list[str]:
-    run = given.params.run
-    if run.num_batches is None or run.num_epochs is None:
-        return []
-    return ["--num_batches and --num_epochs exclude each other; give one of them"]
+    return given.exclusive_errors("num_batches", "num_epochs")
 
 
 def evaluation_cadence(given: ExplicitFlags) -> list[str]:
     run = given.params.run
-    if run.eval_every_epochs is not None and run.eval_every_steps is not None:
-        return ["--eval_every_epochs and --eval_every_steps exclude each other; give one of them"]
     never = run.eval_every_epochs is None and run.eval_every_steps is None
     if never and run.stop_at_top_1_accuracy is not None:
         return ["--stop_at_top_1_accuracy needs --eval_every_epochs or --eval_every_steps"]
-    return []
+    return given.exclusive_errors("eval_every_epochs", "eval_every_steps")
 
 
 def warmup_batches(given: ExplicitFlags) -> list[str]:
@@ -128,7 +123,7 @@ _ADVICE = {"learning_rate": ", which holds the rates itself"}
 
 
 def _undescribed_decay(given: ExplicitFlags) -> list[str]:
-    """A constant learning rate that nobody asked for, and flags that expect another one."""
+    """Flags of a schedule, when the constant learning rate is only the default."""
     needs = {
         "learning_rate_decay_factor": "--num_epochs_per_decay",
         "minimum_learning_rate": "--num_epochs_per_decay and --learning_rate_decay_factor",
@@ -161,7 +156,7 @@ def minimum_learning_rate(given: ExplicitFlags) -> list[str]:
         return []
     return [
         f"--minimum_learning_rate={flags.minimum_learning_rate:g} is above "
-        f"--learning_rate={flags.learning_rate:g}; the learning rate could not fall"
+        f"--learning_rate={flags.learning_rate:g}; the learning rate starts below its minimum"
     ]
 
 
@@ -204,13 +199,8 @@ def gradient_clip(given: ExplicitFlags) -> list[str]:
 
 
 def loss_scale(given: ExplicitFlags) -> list[str]:
-    dtype = given.params.network.dtype
-    if dtype == "float16":
-        return []
     names = ("fp16_loss_scale", "fp16_inc_loss_scale_every_n")
-    return given.unused_flag_errors(
-        names, f"with --dtype={dtype}; it belongs to --dtype=float16", because_of=["dtype"]
-    )
+    return given.errors_unless("dtype", "float16", names)
 
 
 _FLAGS_OF_DIRECTORY = (
@@ -240,18 +230,13 @@ def checkpoint_scope_syntax(given: ExplicitFlags) -> list[str]:
 
 
 def first_weights(given: ExplicitFlags) -> list[str]:
-    checkpoint = given.params.checkpoint
-    if not checkpoint.pretrained or checkpoint.init_checkpoint is None:
-        return []
-    return ["--pretrained and --init_checkpoint exclude each other; give one of them"]
+    return given.exclusive_errors("pretrained", "init_checkpoint")
 
 
 def checkpoint_to_evaluate(given: ExplicitFlags) -> list[str]:
     checkpoint = given.params.checkpoint
-    if checkpoint.pretrained and checkpoint.train_dir is not None:
-        return ["--pretrained and --train_dir exclude each other; give one of them"]
     if checkpoint.pretrained or checkpoint.train_dir is not None:
-        return []
+        return given.exclusive_errors("pretrained", "train_dir")
     return ["--train_dir is missing: the run directory, or a checkpoint, to evaluate"]
 
 
@@ -266,13 +251,13 @@ def several_checkpoints(given: ExplicitFlags) -> list[str]:
         return []
     return given.unused_flag_errors(
         ["all_checkpoints"],
-        "with --eval_interval_secs, which evaluates the newest and those to come",
+        "with --eval_interval_secs, which evaluates the newest checkpoint and later ones",
         because_of=["eval_interval_secs"],
     )
 
 
 def one_checkpoint(given: ExplicitFlags) -> list[str]:
-    """Looks at the disk: the prefix of a checkpoint has the form of a directory's name."""
+    """Looks at the disk: the prefix of a checkpoint reads like the name of a directory."""
     train_dir = given.params.checkpoint.train_dir
     if train_dir is None or os.path.isdir(train_dir):
         return []

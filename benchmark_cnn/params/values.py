@@ -1,6 +1,6 @@
-"""The flags whose value has a syntax of its own, and what they parse to.
+"""Parsers of the flags whose values have a syntax of their own.
 
-Each parser raises ValueError with the end of a sentence that begins with the flag and its value.
+Each raises a ValueError with the end of a sentence that begins with the flag and its value.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 
 
 def parse_piecewise_schedule(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """`"0.1;30;0.01"` -> rates (0.1, 0.01) and the epochs (30.0,) at which the next one begins."""
+    """Parses `"0.1;30;0.01"`: rates (0.1, 0.01), and epochs (30.0,) at which the next begins."""
     parts = text.split(";")
     if len(parts) % 2 == 0:
         raise ValueError(
@@ -27,7 +27,7 @@ def parse_piecewise_schedule(text: str) -> tuple[tuple[float, ...], tuple[float,
 
 
 def parse_profile_steps(text: str) -> tuple[int, int]:
-    """`"10,15"` -> first step 10 and last step 15."""
+    """Parses `"10,15"`: first step 10 and last step 15."""
     match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)
     if not match:
         raise ValueError('is not "first,last", for example 10,15')
@@ -38,7 +38,7 @@ def parse_profile_steps(text: str) -> tuple[int, int]:
 
 
 def parse_gpu_indices(text: str) -> tuple[int, ...]:
-    """`"0,2,1,3"` -> (0, 2, 1, 3); `""` -> ()."""
+    """Parses `"0,2,1,3"`: (0, 2, 1, 3); `""`: ()."""
     if not text:
         return ()
     if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
@@ -50,7 +50,7 @@ def parse_gpu_indices(text: str) -> tuple[int, ...]:
 
 
 def parse_pattern(text: str) -> re.Pattern[str]:
-    """A regular expression over checkpoint names."""
+    """Parses a regular expression over checkpoint names."""
     try:
         return re.compile(text)
     except re.error as error:
@@ -79,17 +79,17 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 @dataclasses.dataclass(frozen=True)
 class AllReduceSpec:
-    """A parsed spec; `pack_bytes` 0 leaves every gradient a tensor of its own."""
+    """A parsed spec; with `pack_bytes` 0, gradients are not packed."""
 
     algorithm: str
     pack_bytes: int = 0
 
 
 def parse_all_reduce_spec(spec: str | None, device: str) -> AllReduceSpec:
-    """Parse `spec` for towers on `device` ("gpu" or "cpu"); None takes the device's default.
+    """Parses `spec` for towers on `device`, "gpu" or "cpu"; None is the device's default.
 
     Raises:
-      ValueError: an unknown algorithm, a malformed size, or a GPU algorithm on the CPU.
+        ValueError: an unknown algorithm, a malformed size, or a GPU algorithm on the CPU.
     """
     if spec is None:
         return AllReduceSpec("nccl" if device == "gpu" else "pscpu")

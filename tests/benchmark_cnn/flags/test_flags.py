@@ -1,4 +1,4 @@
-"""The command line: syntax, every mistake told at once, flag files, help, old and foreign names."""
+"""The command line: syntax, all mistakes at once, flag files, help, old names and synonyms."""
 
 from __future__ import annotations
 
@@ -113,13 +113,13 @@ def test_a_value_may_begin_with_a_dash_or_hold_an_equals_sign():
         (["--eval_during_training_every_n_epochs=0.5"], "eval_every_epochs", 0.5),
     ],
 )
-def test_an_ancestors_name_is_understood(argv, name, value):
+def test_an_old_name_works(argv, name, value):
     parsed = train(*argv)
     assert parsed.params.to_dict()[name] == value
     assert name in parsed.explicit
 
 
-def test_a_mistake_under_an_old_name_is_told_with_that_name():
+def test_a_mistake_under_an_old_name_quotes_that_name():
     assert lines_of("--init_learning_rate=fast", "--use_fp16=maybe") == [
         "--init_learning_rate=fast is not a number",
         "--use_fp16=maybe is not true or false",
@@ -156,8 +156,14 @@ WRONG = [
     ),
     (["lenet"], "unexpected argument 'lenet'; flags are written --name=value"),
     (["--"], "unexpected argument '--'; flags are written --name=value"),
-    (["--staged_vars"], "--staged_vars is gone: it trained on weights that were a step old"),
-    (["--nostaged_vars"], "--staged_vars is gone: it trained on weights that were a step old"),
+    (
+        ["--staged_vars"],
+        "--staged_vars is gone: it computed gradients with weights that were one step old",
+    ),
+    (
+        ["--nostaged_vars"],
+        "--staged_vars is gone: it computed gradients with weights that were one step old",
+    ),
     (["--eval"], "--eval is gone: evaluate with eval.py --train_dir=DIR"),
     (
         ["--hierarchical_copy"],
@@ -181,7 +187,7 @@ def test_a_wrong_command_line_is_answered_with_one_line(argv, line):
     assert lines_of(*argv) == [line]
 
 
-def test_all_mistakes_are_told_together_and_once():
+def test_all_mistakes_are_reported_together_and_once():
     argv = ["--lr=1", "--num_gpus=x", "foo", "--lr=2", "--lr=1", "--batch_size=0", "--staged_vars"]
     argv += ["--optimizer=sgd", "--momentum=0.5"]
     assert lines_of(*argv) == [
@@ -189,12 +195,12 @@ def test_all_mistakes_are_told_together_and_once():
         "--num_gpus=x is not an integer",
         "unexpected argument 'foo'; flags are written --name=value",
         "--batch_size=0 must be at least 1; leave the flag out for the model's",
-        "--staged_vars is gone: it trained on weights that were a step old",
+        "--staged_vars is gone: it computed gradients with weights that were one step old",
         "--momentum has no effect with --optimizer=sgd; use --optimizer=momentum",
     ]
 
 
-# The vocabulary of peers that people bring along.
+# Flag names of other trainers.
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [
@@ -217,11 +223,11 @@ def test_all_mistakes_are_told_together_and_once():
         ("--all_reduce_alg", "--all_reduce_spec"), ("--validation_interval", "--eval_every_steps"),
     ],
 )  # fmt: skip
-def test_a_peers_word_is_answered_with_our_flag(theirs, ours):
+def test_a_synonym_is_answered_with_our_flag(theirs, ours):
     assert lines_of(theirs) == [f"unknown flag {theirs}; did you mean {ours}?"]
 
 
-def test_every_hint_for_a_peers_word_is_a_flag_and_a_value_that_it_takes():
+def test_every_synonym_stands_for_a_flag_and_a_value_that_it_takes():
     for word, ours in SYNONYMS.items():
         name, _, value = ours.partition("=")
         assert name in FLAGS, word
@@ -230,7 +236,7 @@ def test_every_hint_for_a_peers_word_is_a_flag_and_a_value_that_it_takes():
             assert FLAGS[name].from_text(value) == value
 
 
-def test_the_value_behind_an_unknown_flag_is_not_a_second_mistake():
+def test_the_value_after_an_unknown_flag_is_not_a_second_mistake():
     assert len(lines_of("--lr", "-0.1", "--num_gpus=2")) == 1
 
 
@@ -283,7 +289,7 @@ def test_a_flag_file_named_as_a_separate_word(recipe):
     assert train("--flagfile", recipe.partition("=")[2]).params.network.model == "lenet"
 
 
-def test_what_is_typed_behind_a_flag_file_overrides_it(recipe):
+def test_a_flag_after_a_flag_file_overrides_it(recipe):
     parsed = train(recipe, "--rmsprop_momentum=0.5", "--model=trivial")
     assert parsed.params.optimization.rmsprop_momentum == 0.5
     assert parsed.params.network.model == "trivial"
@@ -304,7 +310,7 @@ def test_a_recipe_whose_optimizer_is_exchanged_forgets_the_old_ones_flags(recipe
     ]
 
 
-def test_a_contradiction_inside_a_flag_file_is_told(tmp_path):
+def test_a_contradiction_inside_a_flag_file_is_reported(tmp_path):
     path = tmp_path / "bad.flags"
     path.write_text("--optimizer=sgd\n--momentum=0.5\n--num_epochs=1\n--num_batches=1\n")
     assert lines_of(f"--flagfile={path}") == [
@@ -321,7 +327,7 @@ def test_flag_files_may_name_others(tmp_path):
     assert (params.hardware.num_gpus, params.network.model) == (4, "lenet")
 
 
-def test_mistakes_in_a_flag_file_are_told(tmp_path):
+def test_mistakes_in_a_flag_file_are_reported(tmp_path):
     path = tmp_path / "bad.flags"
     path.write_text("--num_gpus 4\n--lr=1\n--flagfile=/no/such/file\n")
     assert lines_of(f"--flagfile={path}") == [
@@ -369,7 +375,7 @@ def test_evaluation_takes_the_runs_model_and_what_was_typed():
 
 
 def test_the_runs_data_name_is_that_of_its_directory():
-    """A directory that is typed tells its own name: digits would be written where it is missing."""
+    """Another directory has its own name: a missing one would be filled with digits."""
     run = make_params(model="lenet", data_dir="/far", data_name="digits", train_dir="run")
     same = inherit(evaluate("--train_dir=run"), run).data
     assert (same.data_dir, same.data_name) == ("/far", "digits")
@@ -394,7 +400,7 @@ def test_evaluation_takes_the_runs_view_of_an_image():
     assert inherit(parsed, run).data.resize_kernels == "legacy"
 
 
-def test_an_evaluation_is_told_what_has_no_effect_beside_the_runs_flags():
+def test_an_evaluation_reports_flags_without_effect_given_the_runs_flags():
     run = make_params(data_dir="d", resize_method="area")
     parsed = evaluate("--train_dir=run", "--eval_crop_fraction=0.9", "--resize_kernels=tf2")
     with pytest.raises(UsageError) as caught:

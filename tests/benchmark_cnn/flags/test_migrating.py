@@ -1,4 +1,4 @@
-"""The ancestors' flags: nothing is forgotten, and table, documents and dataclasses agree."""
+"""Flags of tf_cnn_benchmarks and tf-imagenet: all have a fate; table, pages and fields agree."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_tf_imagenet_added_these_and_dropped_others():
     }  # fmt: skip
 
 
-def test_every_flag_of_the_ancestors_has_exactly_one_fate():
+def test_every_flag_of_the_original_programs_has_exactly_one_fate():
     fates = [*KEPT, *RENAMED, *GONE]
     assert len(fates) == len(set(fates))
     assert set(fates) == EVERY_FLAG
@@ -153,5 +153,5 @@ def test_the_page_of_flags_has_every_flag_and_who_takes_it():
 
 
 def test_a_page_that_lost_its_table_is_an_error():
-    with pytest.raises(ValueError, match="lost the comments"):
+    with pytest.raises(ValueError, match="lacks the comments"):
         help.with_table("# Migrating\n")

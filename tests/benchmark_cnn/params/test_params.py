@@ -31,7 +31,7 @@ def lines_of(**flat) -> list[str]:
     return str(caught.value).split("\n")
 
 
-def test_defaults_that_users_of_the_ancestors_know():
+def test_defaults_that_users_of_the_original_programs_know():
     # The defaults that tf_cnn_benchmarks and tf-imagenet share and that were not changed.
     known = {
         "model": "trivial", "num_gpus": 1, "resize_method": "bilinear", "tf_random_seed": 1234,
@@ -99,7 +99,7 @@ def test_an_integer_serves_where_a_number_is_expected():
         ({"num_gpus": None}, "--num_gpus=None is not an integer"),
         (
             {"num_epochs": 0},
-            "--num_epochs=0 must be above 0; leave the flag out for num_batches' worth",
+            "--num_epochs=0 must be above 0; leave the flag out for the length of num_batches",
         ),
         ({"weight_decay": -1e-9}, "--weight_decay=-1e-09 must be at least 0"),
         ({"weight_decay": float("nan")}, "--weight_decay=nan must be at least 0"),
@@ -124,7 +124,7 @@ def test_an_integer_serves_where_a_number_is_expected():
         ),
         (
             {"resize_method": "crop"},
-            "--resize_method=crop is gone (it failed in both ancestors); "
+            "--resize_method=crop is gone (it failed in the original programs); "
             "use --resize_method=bilinear",
         ),
     ],
@@ -146,12 +146,12 @@ def test_a_value_at_the_edge_is_held(flat):
     assert make_params(**flat).to_dict()[name] == value
 
 
-def test_all_wrong_values_are_told_together():
+def test_all_wrong_values_are_reported_together():
     lines = lines_of(batch_size=0, optimizer="sdg", foo=1)
     assert [line.split()[0] for line in lines] == ["--batch_size=0", "--optimizer=sdg", "unknown"]
 
 
-def test_values_that_do_not_go_together_are_told_together():
+def test_values_that_do_not_go_together_are_reported_together():
     lines = lines_of(num_batches=1, num_epochs=1, optimizer="sgd", momentum=0.5)
     assert lines == [
         "--num_batches and --num_epochs exclude each other; give one of them",
@@ -271,7 +271,7 @@ def test_the_modules_of_the_command_line_import_no_numerical_library():
     assert done.returncode == 0, done.stderr
 
 
-def test_a_full_disk_is_told_in_a_line(tmp_path):
+def test_a_full_disk_is_reported_in_a_line(tmp_path):
     (tmp_path / ".parameters.json.partial").symlink_to("/dev/full")
     with pytest.raises(
         DataError, match=r"cannot write .*parameters\.json: No space left on device"

@@ -163,8 +163,8 @@ PAIRS = [
     (
         "--learning_rate=0.1 --minimum_learning_rate=0.2 --num_epochs_per_decay=1 "
         "--learning_rate_decay_factor=0.5",
-        "--minimum_learning_rate=0.2 is above --learning_rate=0.1; the learning rate could not "
-        "fall",
+        "--minimum_learning_rate=0.2 is above --learning_rate=0.1; the learning rate starts "
+        "below its minimum",
         "--learning_rate=0.1 --minimum_learning_rate=0.1 --num_epochs_per_decay=1 "
         "--learning_rate_decay_factor=0.5",
     ),
@@ -387,15 +387,15 @@ PAIRS = [
     ),
     (
         "--variable_update=collective_all_reduce",
-        "--variable_update=collective_all_reduce trains on several machines, which this version "
-        "cannot do yet (it is planned); use replicated on one machine",
+        "--variable_update=collective_all_reduce trains on several machines, which is planned but "
+        "not in this version; use replicated on one machine",
         "--variable_update=replicated",
     ),
     *(
         (
             f"--variable_update={mode}",
-            f"--variable_update={mode} is not used any more: collective_all_reduce does its job; "
-            "it trains on several machines, which this version cannot do yet (it is planned)",
+            f"--variable_update={mode} is gone: its successor, collective_all_reduce, trains on "
+            "several machines, which is planned but not in this version",
             "--variable_update=independent",
         )
         for mode in ("distributed_replicated", "distributed_all_reduce", "horovod")
@@ -447,7 +447,7 @@ def test_a_hyper_parameter_goes_with_the_optimizers_whose_formula_has_it(optimiz
         assert bool(lines) == (name not in FORMULAS[optimizer]), (optimizer, name, lines)
 
 
-def test_every_contradiction_is_told():
+def test_every_contradiction_is_reported():
     run = "--num_batches=1 --num_epochs=1 --fresh"
     optimization = "--optimizer=sgd --momentum=0.5 --gradient_clip_mode=value"
     assert [line.split()[0] for line in problems(f"{run} {optimization}")] == [
@@ -512,7 +512,7 @@ def test_a_named_data_set_may_have_files_without_a_directory():
     validation.check_synthetic_data(ExplicitFlags(params, augment, from_files=augment))
 
 
-def test_an_unknown_all_reduce_is_told_once():
+def test_an_unknown_all_reduce_is_reported_once():
     lines = problems("--all_reduce_spec=xring --device=cpu")
     assert len(lines) == 1
     assert "'xring', which is not one of nccl, hierarchical_copy, psgpu, pscpu" in lines[0]
@@ -528,8 +528,8 @@ EVALUATIONS = [
     ),
     (
         "--train_dir=run --all_checkpoints --eval_interval_secs=60",
-        "--all_checkpoints has no effect with --eval_interval_secs, which evaluates the newest and "
-        "those to come",
+        "--all_checkpoints has no effect with --eval_interval_secs, which evaluates the newest "
+        "checkpoint and later ones",
         "--train_dir=run --all_checkpoints --eval_interval_secs=0",
     ),
     (
