@@ -1,1 +1,1 @@
-"""Networks behind one registry."""
+"""Networks, each built by its name in one registry."""

@@ -63,10 +63,8 @@ class LayerFactory:
             strides=strides,
             padding=padding,
             use_bias=use_bias,
-            data_format=self.data_format,
             kernel_initializer=self._initializer(),
-            dtype=self.policy,
-            name=name,
+            **self._spatial(name),
         )
 
     def depthwise_convolution(
@@ -75,10 +73,8 @@ class LayerFactory:
         return DepthwiseConvolution(
             kernel_size,
             strides,
-            data_format=self.data_format,
             depthwise_initializer=self._initializer(),
-            dtype=self.policy,
-            name=name,
+            **self._spatial(name),
         )
 
     def batch_norm(self, name: str, *, gamma_initializer: str = "ones") -> keras.layers.Layer:
@@ -86,10 +82,8 @@ class LayerFactory:
             self.bn_momentum,
             self.bn_epsilon,
             gamma_initializer=gamma_initializer,
-            data_format=self.data_format,
             synchronized=self.sync_batch_norm,
-            dtype=self.policy,
-            name=name,
+            **self._spatial(name),
         )
 
     def relu(self, name: str, *, max_value: float | None = None) -> keras.layers.Layer:
@@ -105,24 +99,16 @@ class LayerFactory:
         )
 
     def zero_padded_shortcut(self, name: str, filters: int, strides: int) -> keras.layers.Layer:
-        return ZeroPaddedShortcut(
-            filters, strides, data_format=self.data_format, dtype=self.policy, name=name
-        )
+        return ZeroPaddedShortcut(filters, strides, **self._spatial(name))
 
     def zero_padding(self, name: str, padding: int) -> keras.layers.Layer:
-        return keras.layers.ZeroPadding2D(
-            padding, data_format=self.data_format, dtype=self.policy, name=name
-        )
+        return keras.layers.ZeroPadding2D(padding, **self._spatial(name))
 
     def max_pooling(self, name: str, pool_size: int, strides: int) -> keras.layers.Layer:
-        return keras.layers.MaxPooling2D(
-            pool_size, strides, data_format=self.data_format, dtype=self.policy, name=name
-        )
+        return keras.layers.MaxPooling2D(pool_size, strides, **self._spatial(name))
 
     def average_pooling(self, name: str, pool_size: int, strides: int) -> keras.layers.Layer:
-        return keras.layers.AveragePooling2D(
-            pool_size, strides, data_format=self.data_format, dtype=self.policy, name=name
-        )
+        return keras.layers.AveragePooling2D(pool_size, strides, **self._spatial(name))
 
     def global_average_pooling(self, name: str) -> keras.layers.Layer:
         return keras.layers.GlobalAveragePooling2D(
@@ -135,7 +121,7 @@ class LayerFactory:
         )
 
     def flatten(self, name: str) -> keras.layers.Layer:
-        return keras.layers.Flatten(data_format=self.data_format, dtype=self.policy, name=name)
+        return keras.layers.Flatten(**self._spatial(name))
 
     def hidden(self, name: str, units: int) -> keras.layers.Layer:
         """Returns a dense layer with ReLU."""
@@ -161,6 +147,9 @@ class LayerFactory:
 
     def dropout(self, name: str, rate: float) -> keras.layers.Layer:
         return Dropout(rate, dtype="float32", name=name)
+
+    def _spatial(self, name: str) -> dict[str, Any]:
+        return {"data_format": self.data_format, "dtype": self.policy, "name": name}
 
     def _initializer(self) -> Any:
         # An initializer of Keras 3 returns the same values at every call: each layer gets its own.

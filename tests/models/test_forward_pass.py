@@ -44,7 +44,7 @@ def test_threads_have_passes_of_their_own():
     assert seen == [None]
 
 
-def test_the_average_starts_from_the_variable_and_goes_on_from_there():
+def test_the_average_starts_from_the_variable_and_continues():
     variable = tf.Variable(10.0)
     with forward_pass(None) as current:
         current.average_in(variable, tf.constant(20.0), momentum=0.9)

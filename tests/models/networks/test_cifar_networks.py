@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 
 from models import registry
-from models.layers.residual import ZeroPaddedShortcut
 from models.network import Network
 
 PIXEL_MEAN = np.array([125.3, 123.0, 113.9])
@@ -96,7 +95,7 @@ def test_densenets_have_the_published_parameters(networks, name):
     assert parameters / 1e6 == pytest.approx(published, abs=0.05)
 
 
-def test_defaults_are_those_of_the_ancestor():
+def test_defaults_are_those_of_tf_cnn_benchmarks():
     for name in (*(f"resnet{depth}{v}" for depth in RESNETS for v in ("", "_v2")), *DENSENETS):
         spec = registry.get(name)
         batch_size = 64 if name in DENSENETS else 128
@@ -207,17 +206,6 @@ def test_initial_values():
     assert kernel.std() == pytest.approx(math.sqrt(2.0 / 576.0), rel=0.015)
 
 
-@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
-def test_the_shortcut_takes_every_second_pixel_and_adds_channels_of_zeros(data_format):
-    images = np.random.default_rng(1).normal(size=(2, 5, 4, 3)).astype(np.float32)
-    expected = np.concatenate([images[:, ::2, ::2], np.zeros((2, 3, 2, 4))], axis=-1)
-    if data_format == "channels_first":
-        images, expected = images.transpose(0, 3, 1, 2), expected.transpose(0, 3, 1, 2)
-    layer = ZeroPaddedShortcut(7, 2, data_format=data_format)
-    np.testing.assert_array_equal(layer(images), expected)
-    assert layer(keras.KerasTensor((None, *images.shape[1:]))).shape == (None, *expected.shape[1:])
-
-
 def test_a_keras_file_restores_the_model(networks, tmp_path):
     network = networks["resnet20"]
     images = np.random.default_rng(3).integers(0, 256, (2, 32, 32, 3), np.uint8)
@@ -226,21 +214,3 @@ def test_a_keras_file_restores_the_model(networks, tmp_path):
     np.testing.assert_array_equal(
         loaded(images, training=False), network(images, training=False).logits
     )
-
-
-@pytest.mark.parametrize(
-    "name", ["resnet20", pytest.param("densenet40_k12", marks=pytest.mark.slow)]
-)
-def test_channels_first_builds_with_the_same_variables(networks, name):
-    first = build(name, data_format="NCHW")
-    last = networks[name]
-    assert [(key, variable.shape) for key, variable in first.variables.items()] == [
-        (key, variable.shape) for key, variable in last.variables.items()
-    ]
-    assert first.keras_model.get_layer("head.pool").input.shape[2:] == (8, 8)
-
-
-def test_too_small_images_are_an_error():
-    for name in ("resnet20", "densenet40_k12"):
-        with pytest.raises(ValueError, match=f"{name} needs images of at least 8 x 8"):
-            build(name, image_size=7)

@@ -207,22 +207,6 @@ def test_half_precision_logits_are_near_float32_ones():
     assert np.abs(exact - rounded).max() < 0.05 * np.abs(exact).max()
 
 
-def test_too_small_images_are_an_error():
-    with pytest.raises(ValueError, match="efficientnet_lite0 needs images of at least 32 x 32"):
-        build(image_size=31)
-
-
-def test_channels_first_builds_with_the_same_variables():
-    first, last = build(data_format="NCHW"), build(data_format="NHWC")
-    shapes = [
-        {name: tuple(variable.shape) for name, variable in network.variables.items()}
-        for network in (first, last)
-    ]
-    assert shapes[0] == shapes[1]
-    assert first.keras_model.input_shape == (None, 64, 64, 3)
-    assert first.keras_model.get_layer("blocks_15.conv2d_1").output.shape == (None, 320, 2, 2)
-
-
 def test_no_attention_and_no_smooth_activation():
     layers = build().keras_model.layers
     activations = [layer for layer in layers if isinstance(layer, keras.layers.ReLU)]

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from models import registry
-
-
-def num_parameters(network) -> int:
-    return sum(math.prod(network.variables[name].shape) for name in network.trainable)
+from models.cost import num_parameters
 
 
 @pytest.mark.parametrize(("image_size", "pooled"), [(28, 7), (8, 2), (32, 8), (30, 7)])
@@ -52,17 +47,6 @@ def test_logits_are_float32_in_every_dtype(name, dtype):
     assert result.logits.dtype == tf.float32
     assert result.logits.shape == (2, 10)
     assert {variable.dtype for variable in network.variables.values()} == {tf.float32}
-
-
-@pytest.mark.parametrize("name", ["lenet", "trivial"])
-def test_channels_first_builds_with_the_same_variables(name):
-    first, last = (
-        registry.get(name).build(num_classes=10, image_size=28, data_format=data_format)
-        for data_format in ("NCHW", "NHWC")
-    )
-    assert [(key, variable.shape) for key, variable in first.variables.items()] == [
-        (key, variable.shape) for key, variable in last.variables.items()
-    ]
 
 
 def test_lenet_learns_to_tell_bright_from_dark_corners():

@@ -98,7 +98,7 @@ def test_variables():
 
 
 def side(name: str) -> int:
-    """Of what a convolution puts out, with images of 299 pixels: figures 3 to 9."""
+    """Returns the height of a convolution's output for images of 299 pixels: figures 3 to 9."""
     stem = {"Conv2d_1a_3x3": 149, "Conv2d_2a_3x3": 147, "Conv2d_2b_3x3": 147}
     if name in stem:
         return stem[name]
@@ -168,7 +168,7 @@ def reference(network: Network, images: np.ndarray) -> tuple[tf.Tensor, tf.Tenso
         for index in range(4):
             names = branch(module, index)
             y = tf.nn.avg_pool2d(x, 3, 1, "SAME") if index == 3 else x
-            # Figure 6: two branches end in two convolutions beside each other.
+            # Figure 6: two branches end in two parallel convolutions.
             forks = names[-2:] if module.startswith("Mixed_7") and index in (1, 2) else []
             y = chain(y, names[: len(names) - len(forks)])
             outputs += [convolution(y, name) for name in forks] or [y]
