@@ -30,7 +30,7 @@ def save_best(
 ) -> bool:
     """Keeps `prefix` as the best checkpoint if its top-1 is higher than that of the best so far.
 
-    Files are hard links where the file system has them, and copies elsewhere.
+    Files are hard links if the file system supports them, else copies.
 
     Args:
         train_dir: The run; `best/` is made in it.

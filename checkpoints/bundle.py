@@ -91,8 +91,19 @@ def read(
 
 
 def prefix_of(path: str | os.PathLike[str]) -> str:
-    """Returns the prefix of a checkpoint, given the prefix or one of its files."""
-    return re.sub(r"\.(index|json|meta|data-\d{5}-of-\d{5})$", "", os.fspath(path))
+    """Returns the prefix of a checkpoint, given the prefix or one of its files.
+
+    Raises:
+        DataError: There is no such checkpoint; the message names those in its directory.
+    """
+    prefix = re.sub(r"\.(index|json|meta|data-\d{5}-of-\d{5})$", "", os.fspath(path))
+    if exists(prefix):
+        return prefix
+    directory = Path(prefix).parent
+    if not directory.is_dir():
+        raise DataError(f"no checkpoint {prefix}: {directory} does not exist")
+    names = sorted((path.stem for path in directory.glob("*.index")), key=lambda n: (len(n), n))
+    raise DataError(f"no checkpoint {prefix}: {directory} holds {', '.join(names[-10:]) or 'none'}")
 
 
 def exists(prefix: str | os.PathLike[str]) -> bool:
@@ -130,11 +141,6 @@ def first_line(error: Exception) -> str:
 @contextlib.contextmanager
 def _reader(path: str | os.PathLike[str]) -> Iterator[Any]:
     prefix = prefix_of(path)
-    if not exists(prefix):
-        raise DataError(
-            f"no checkpoint {prefix} (neither {prefix}{INDEX_SUFFIX} nor a one-file checkpoint "
-            f"{prefix})"
-        )
     try:
         yield tf.train.load_checkpoint(prefix)
     except READ_ERRORS as error:

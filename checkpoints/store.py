@@ -133,22 +133,13 @@ def resolve(path: str | os.PathLike[str]) -> str:
     Raises:
         DataError: There is no such checkpoint; the message names those that are there.
     """
-    if os.path.isdir(path):
-        prefix = latest(path)
-        if prefix is None:
-            files = ", ".join(map(str, bundle.v1_files(path)))
-            hint = f": name the file: {files}" if files else ""
-            raise DataError(f"no checkpoint in {os.fspath(path)}{hint}")
-        return prefix
-    prefix = bundle.prefix_of(path)
-    if not bundle.exists(prefix):
-        directory = os.path.dirname(prefix) or "."
-        present = [os.path.basename(name) for name in all_checkpoints(directory)]
-        what = ", ".join(present[-10:]) or "none" if os.path.isdir(directory) else None
-        raise DataError(
-            f"no checkpoint {prefix}: "
-            + (f"{directory} does not exist" if what is None else f"{directory} holds {what}")
-        )
+    if not os.path.isdir(path):
+        return bundle.prefix_of(path)
+    prefix = latest(path)
+    if prefix is None:
+        files = ", ".join(map(str, bundle.v1_files(path)))
+        hint = f": name the file: {files}" if files else ""
+        raise DataError(f"no checkpoint in {os.fspath(path)}{hint}")
     return prefix
 
 

@@ -1,4 +1,4 @@
-"""What a tensor of a TF1 checkpoint is, by its name: weight, average, slot, constant, run state."""
+"""The role of a tensor in a TF1 checkpoint, by its name: weight, average, slot, constant, state."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def choose(names: Collection[str], weights: str | None, prefix: str | Path) -> d
     Args:
         names: All names in the checkpoint.
         weights: "raw"; "ema", where batch-norm statistics without an average are read as they are;
-            None for the averages where there are any.
+            None for the averages if there are any.
         prefix: The checkpoint, which error messages name.
 
     Raises:

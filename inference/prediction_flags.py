@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--weights",
         choices=("ema", "raw"),
-        help="moving averages (the default where the checkpoint has them) or raw weights",
+        help="moving averages (the default if the checkpoint has them) or raw weights",
     )
     add(
         "--weights_dir",

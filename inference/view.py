@@ -1,4 +1,4 @@
-"""Which part of a photo a network sees, by the data flags of the run that trained it."""
+"""The part of a photo that a network sees, by the data flags of the run that trained it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DATA_OF_WHOLE_IMAGES = ("digits", "cifar10")
 
 @dataclass(frozen=True)
 class View:
-    """Which part of a photo the network sees, and how it is resized."""
+    """The part of a photo that the network sees, and how it is resized."""
 
     eval_method: str = "vgg"
     resize_method: str = "bilinear"

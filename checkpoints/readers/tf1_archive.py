@@ -26,7 +26,7 @@ def read(path: str | os.PathLike[str], weights: str | None = None) -> dict[str, 
 
     Args:
         path: Prefix, one of its files, directory with one checkpoint, or archive with one.
-        weights: "raw", "ema", or None for the moving averages where there are any.
+        weights: "raw", "ema", or None for the moving averages if there are any.
 
     Raises:
         DataError: There is no checkpoint or more than one, it is damaged, or it does not have the
