@@ -177,7 +177,7 @@ MISTAKES = {
     "published weights of a model without": (
         ["--pretrained", "--num_batches=1"],
         3,
-        "no pretrained weights of lenet are known; of efficientnet_lite0, ",
+        "no pretrained weights of lenet are known, only of efficientnet_lite0, ",
     ),
     "published weights that no package holds": (
         ["--model=efficientnet_lite3", "--pretrained", "--num_batches=1"],
