@@ -101,21 +101,13 @@ def variable_placement(given: ExplicitFlags) -> list[str]:
 
 def gpu_indices(given: ExplicitFlags) -> list[str]:
     hardware = given.params.hardware
-    lines = given.syntax_errors("gpu_indices", parse_gpu_indices)
-    if lines or not hardware.gpu_indices:
-        return lines
     count = len(parse_gpu_indices(hardware.gpu_indices))
-    if count == hardware.num_gpus:
+    if count in (0, hardware.num_gpus):
         return []
     return [
         f"--gpu_indices={hardware.gpu_indices} names {count} GPUs but --num_gpus="
         f"{hardware.num_gpus}; make them agree"
     ]
-
-
-def all_reduce_syntax(given: ExplicitFlags, device: str = "gpu") -> list[str]:
-    """GPUs support every algorithm, the CPU only one."""
-    return given.syntax_errors("all_reduce_spec", lambda spec: parse_all_reduce_spec(spec, device))
 
 
 def on_device(given: ExplicitFlags, device: str) -> list[str]:
@@ -127,8 +119,10 @@ def on_device(given: ExplicitFlags, device: str) -> list[str]:
         lines.append("--data_format=NCHW needs a GPU; with --device=cpu use --data_format=NHWC")
     if params.hardware.local_parameter_device == "gpu":
         lines.append("--local_parameter_device=gpu needs a GPU; with --device=cpu use cpu")
-    if not all_reduce_syntax(given):
-        lines += all_reduce_syntax(given, device)
+    try:
+        parse_all_reduce_spec(params.hardware.all_reduce_spec, device)
+    except ValueError as error:
+        lines.append(f"--all_reduce_spec={params.hardware.all_reduce_spec} {error}")
     return lines + given.unused_flag_errors(
         ["gpu_indices", "allow_memory_growth"], "with --device=cpu"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from common.commands import did_you_mean
@@ -30,8 +30,9 @@ class Flag:
 
     `lower` and `upper` are inclusive bounds, `above` and `below` exclusive ones. `when_none`
     describes a default of None. `answers` holds a sentence for each refused value that users know
-    from other programs. An evaluation takes `inherited` flags from the run that it evaluates.
-    `eval` flags belong to eval.py, too; inherited flags need not declare it.
+    from other programs. `syntax` parses a value; its ValueError completes the error message.
+    An evaluation takes `inherited` flags from the run that it evaluates. `eval` flags belong to
+    eval.py, too; inherited flags need not declare it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Flag:
     upper: float | None = None
     above: float | None = None
     below: float | None = None
+    syntax: Callable[[str], object] | None = None
     inherited: bool = False
     eval: bool = False
 
@@ -101,6 +103,8 @@ class Flag:
             if len(self.choices) > _MOST_LISTED:
                 known = f"the {len(self.choices)} that --help lists"
             raise ValueError(f"is not one of {known}{did_you_mean(value.lower(), self.choices)}")
+        if self.syntax is not None:
+            self.syntax(value)
 
     def _check_number(self, value: float) -> None:
         outside = (

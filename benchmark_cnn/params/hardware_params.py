@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from benchmark_cnn.params.flag import flag
+from benchmark_cnn.params.values import parse_all_reduce_spec, parse_gpu_indices
 
 _MACHINES = "trains on several machines, which is planned but not in this version"
 _COLLECTIVE = f"is gone: its successor, collective_all_reduce, {_MACHINES}"
@@ -29,7 +31,10 @@ class HardwareParams:
         eval=True,
     )
     gpu_indices: str = flag(
-        "", 'GPUs to use, in this order, for example "0,2,1,3"; one index per tower.', eval=True
+        "",
+        'GPUs to use, in this order, for example "0,2,1,3"; one index per tower.',
+        syntax=parse_gpu_indices,
+        eval=True,
     )
     variable_update: str = flag(
         "replicated",
@@ -54,6 +59,7 @@ class HardwareParams:
         "Algorithm that sums gradients of replicated towers: nccl, hierarchical_copy, psgpu or "
         "pscpu. A suffix packs small gradients up to that size, as in nccl:32M.",
         when_none="nccl between GPUs, pscpu on the CPU",
+        syntax=functools.partial(parse_all_reduce_spec, device="gpu"),
     )
     num_intra_threads: int | None = flag(
         None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmark_cnn.params.flag import flag
+from benchmark_cnn.params.values import parse_profile_steps
+from checkpoints.restore_plan import parse_ckpt_scope
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class ReportParams:
         None,
         'First and last step to profile for TensorBoard, for example "10,15".',
         when_none="no profile",
+        syntax=parse_profile_steps,
     )
     debug: bool = flag(False, "Print the traceback of an error.", eval=True)
 
@@ -90,6 +93,7 @@ class EvaluationParams:
         '"old:new": read a checkpoint whose variable names have `new` where the network has `old`, '
         'for example "v/cg/:v0/cg/".',
         when_none="names as they are",
+        syntax=parse_ckpt_scope,
     )
     ignore_missing_vars: bool = flag(
         False, "Accept a checkpoint that lacks variables; they keep their initial values."

@@ -14,8 +14,10 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from absl import logging
 
 from benchmark_cnn.params.data_params import DataParams, NetworkParams
 from benchmark_cnn.params.flag import Flag, Value, flags_of
@@ -49,9 +51,7 @@ class Params:
         return {f.name: getattr(getattr(self, f.concern), f.name) for f in FLAGS.values()}
 
     @classmethod
-    def from_dict(
-        cls, flat: Mapping[str, Any], warn: Callable[[str], None] | None = None
-    ) -> Params:
+    def from_dict(cls, flat: Mapping[str, Any]) -> Params:
         """Makes the parameters that `to_dict` of this or another version returned.
 
         Unknown names are left out, with one warning that lists them; missing names keep their
@@ -62,7 +62,7 @@ class Params:
         """
         unknown = sorted(set(flat) - set(FLAGS))
         if unknown:
-            (warn or _log_warning)(f"parameters of another version left out: {', '.join(unknown)}")
+            logging.warning("parameters of another version left out: %s", ", ".join(unknown))
         return assemble({name: value for name, value in flat.items() if name in FLAGS}, cls())
 
 
@@ -131,17 +131,6 @@ class ExplicitFlags:
             return []
         return [f"--{first} and --{second} exclude each other; give one of them"]
 
-    def syntax_errors(self, name: str, parse: Callable[[str], object]) -> list[str]:
-        """Returns the line of the ValueError that `parse` raises for the value of a flag."""
-        value = self.value(name)
-        if value is None:
-            return []
-        try:
-            parse(str(value))
-        except ValueError as error:
-            return [f"--{name}={value} {error}"]
-        return []
-
 
 def write_parameters(params: Params, train_dir: str | os.PathLike[str]) -> None:
     """Write parameters.json into the run directory, which exists; a crash leaves the old file.
@@ -154,9 +143,7 @@ def write_parameters(params: Params, train_dir: str | os.PathLike[str]) -> None:
         files.write_text(path, json.dumps(params.to_dict(), indent=2) + "\n")
 
 
-def read_parameters(
-    train_dir: str | os.PathLike[str], warn: Callable[[str], None] | None = None
-) -> Params:
+def read_parameters(train_dir: str | os.PathLike[str]) -> Params:
     """Reads the parameters of the run in `train_dir`. See `Params.from_dict`.
 
     Raises:
@@ -174,7 +161,7 @@ def read_parameters(
     if not isinstance(flat, dict):
         raise DataError(f"{path} is damaged: it does not hold names and values")
     try:
-        return Params.from_dict(flat, warn)
+        return Params.from_dict(flat)
     except UsageError as error:
         raise DataError("\n".join(f"{path}: {line}" for line in str(error).split("\n"))) from error
 
@@ -196,9 +183,3 @@ def assemble(flat: Mapping[str, Any], base: Params) -> Params:
         raise UsageError("\n".join(lines))
     groups = {c: dataclasses.replace(getattr(base, c), **changes[c]) for c in CONCERNS}
     return Params(**groups)
-
-
-def _log_warning(text: str) -> None:
-    from absl import logging
-
-    logging.warning("%s", text)

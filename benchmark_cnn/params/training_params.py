@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmark_cnn.params.flag import flag
+from benchmark_cnn.params.values import parse_pattern, parse_piecewise_schedule
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class LearningRateParams:
         'Learning rates and the epochs between them, "LR;epoch;LR;epoch;...;LR", for example '
         '"0.1;30;0.01;60;0.001".',
         when_none="no piecewise schedule",
+        syntax=parse_piecewise_schedule,
     )
     num_learning_rate_warmup_epochs: float = flag(0.0, "Epochs of linear warm-up from 0.", lower=0)
     learning_rate_base_batch: int | None = flag(
@@ -146,6 +148,7 @@ class OptimizationParams:
         None,
         "Regular expression: weights with a matching checkpoint name do not decay.",
         when_none="only the model's rule applies",
+        syntax=parse_pattern,
     )
     decoupled_weight_decay: bool = flag(
         False,

@@ -9,8 +9,6 @@ import dataclasses
 import os
 
 from benchmark_cnn.params.params import ExplicitFlags
-from benchmark_cnn.params.values import parse_pattern, parse_piecewise_schedule, parse_profile_steps
-from checkpoints.restore_plan import parse_ckpt_scope
 
 _OPTIMIZERS_OF_FLAG = {
     "momentum": ("momentum", "lars"),
@@ -146,10 +144,6 @@ def _missing_of_schedule(given: ExplicitFlags, how: str) -> list[str]:
     ]
 
 
-def piecewise_syntax(given: ExplicitFlags) -> list[str]:
-    return given.syntax_errors("piecewise_learning_rate_schedule", parse_piecewise_schedule)
-
-
 def minimum_learning_rate(given: ExplicitFlags) -> list[str]:
     flags = given.params.learning_rate
     if flags.learning_rate is None or flags.minimum_learning_rate <= flags.learning_rate:
@@ -176,7 +170,7 @@ def optimizer_flags(given: ExplicitFlags) -> list[str]:
 
 def weight_decay(given: ExplicitFlags) -> list[str]:
     flags = given.params.optimization
-    lines = given.syntax_errors("weight_decay_exclude", parse_pattern)
+    lines = []
     if flags.weight_decay == 0:
         names = ("weight_decay_exclude", "decoupled_weight_decay")
         lines += given.unused_flag_errors(
@@ -219,14 +213,6 @@ def no_run_directory(given: ExplicitFlags) -> list[str]:
     if given.params.checkpoint.train_dir is not None:
         return []
     return given.unused_flag_errors(_FLAGS_OF_DIRECTORY, "without --train_dir: nothing is saved")
-
-
-def profile_syntax(given: ExplicitFlags) -> list[str]:
-    return given.syntax_errors("profile_steps", parse_profile_steps)
-
-
-def checkpoint_scope_syntax(given: ExplicitFlags) -> list[str]:
-    return given.syntax_errors("ckpt_scope", parse_ckpt_scope)
 
 
 def first_weights(given: ExplicitFlags) -> list[str]:

@@ -17,23 +17,20 @@ from common.errors import UsageError
 
 Rule = Callable[[ExplicitFlags], list[str]]
 
-SHARED_RULES: tuple[Rule, ...] = (data_rules.gpu_indices, training_rules.checkpoint_scope_syntax)
 TRAINING_RULES: tuple[Rule, ...] = (
-    *SHARED_RULES,
+    data_rules.gpu_indices,
     data_rules.synchronized_batch_norm,
     data_rules.no_data,
     data_rules.repeated_sample,
     data_rules.image_preparation,
     data_rules.augmentation,
     data_rules.variable_placement,
-    data_rules.all_reduce_syntax,
     training_rules.run_length,
     training_rules.evaluation_cadence,
     training_rules.warmup_batches,
     training_rules.loop_length,
     training_rules.forward_only,
     training_rules.learning_rate_schedule,
-    training_rules.piecewise_syntax,
     training_rules.minimum_learning_rate,
     training_rules.optimizer_flags,
     training_rules.weight_decay,
@@ -41,11 +38,10 @@ TRAINING_RULES: tuple[Rule, ...] = (
     training_rules.loss_scale,
     training_rules.no_run_directory,
     training_rules.first_weights,
-    training_rules.profile_syntax,
 )
 # Model and data of an evaluation are known only once its run's parameters have been read.
 EVALUATION_RULES: tuple[Rule, ...] = (
-    *SHARED_RULES,
+    data_rules.gpu_indices,
     training_rules.checkpoint_to_evaluate,
     training_rules.several_checkpoints,
     training_rules.one_checkpoint,
@@ -54,8 +50,6 @@ INHERITED_RULES: tuple[Rule, ...] = (
     training_rules.images_to_evaluate,
     data_rules.image_preparation,
 )
-
-
 # The rules that a program asks about its command line.
 RULES = {TRAIN: TRAINING_RULES, EVAL: EVALUATION_RULES}
 
