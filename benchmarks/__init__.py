@@ -1,1 +1,1 @@
-"""Programs that measure, each side by side with its baseline in one run."""
+"""Programs that measure, each candidate and its baseline in one run."""

@@ -11,9 +11,9 @@ import tensorflow as tf
 from benchmark_cnn.params.data_params import DataParams
 from benchmarks.pillow_loader import View
 from common.process import num_cores
-from preprocessing.images.crops import eval_window, train_crop, vgg_resized_shape
+from preprocessing.images.crops import eval_window, vgg_resized_shape
 from preprocessing.images.decoding import WindowChooser, decode_window, whole_image
-from preprocessing.images.views import crop_seed, random_view, train_image
+from preprocessing.images.views import random_view, train_image, train_window
 from preprocessing.randomness import example_seed
 from preprocessing.record_dataset import RecordDataset, map_in_order, prefetched
 from preprocessing.records.examples import parse_example
@@ -114,8 +114,7 @@ def window_of(
         return lambda height, width: eval_window(
             options.eval_method, height, width, image_size, options.eval_crop_fraction
         )
-    choose = train_crop(options.train_crop, image_size)
-    return lambda height, width: choose(height, width, boxes, crop_seed(seed))
+    return train_window(options, boxes, image_size, seed)
 
 
 def baseline_views(

@@ -11,7 +11,7 @@ from benchmark_cnn.params.data_params import DataParams
 from preprocessing.augmentation.color import distort_color
 from preprocessing.augmentation.policies import auto_augment, rand_augment
 from preprocessing.images.crops import eval_window, train_crop, vgg_resized_shape
-from preprocessing.images.decoding import decode_window, whole_image
+from preprocessing.images.decoding import WindowChooser, decode_window, whole_image
 from preprocessing.images.resize import OVERSHOOTING_METHODS, resize
 from preprocessing.randomness import fold_in
 from preprocessing.records.examples import Example
@@ -57,11 +57,8 @@ def random_view(
     data: DataParams, example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
 ) -> tf.Tensor:
     """Draws a part of an image and resizes it: float32 [image_size, image_size, 3]."""
-    choose = train_crop(data.train_crop, image_size)
-    cropped = decode_window(
-        example.encoded,
-        lambda height, width: choose(height, width, example.boxes, crop_seed(seed)),
-    )
+    choose = train_window(data, example.boxes, image_size, seed)
+    cropped = decode_window(example.encoded, choose)
     return _resized_by(data, cropped, (image_size, image_size), position)
 
 
@@ -129,9 +126,12 @@ def whole_eval_image(example: Example, image_size: int, position: tf.Tensor) -> 
     return _resized_whole(decode_window(example.encoded, whole_image), image_size)
 
 
-def crop_seed(seed: tf.Tensor) -> tf.Tensor:
-    """Returns the seed of an example's crop, from the example's seed."""
-    return fold_in(seed, _CROP)
+def train_window(
+    data: DataParams, boxes: tf.Tensor, image_size: int, seed: tf.Tensor
+) -> WindowChooser:
+    """Returns how an example with this seed chooses the part of its image to decode."""
+    choose = train_crop(data.train_crop, image_size)
+    return lambda height, width: choose(height, width, boxes, fold_in(seed, _CROP))
 
 
 def _resized_by(

@@ -45,7 +45,7 @@ def test_images_have_the_sizes_that_they_should(directory):
     assert min(sizes) > 0.6 * NUM_BYTES  # the step from one quality to the next is about a tenth
 
 
-def test_the_set_is_sound(directory, capsys):
+def test_the_set_is_valid(directory, capsys):
     assert verify.main([str(directory), "--decode"]) == 0
     assert capsys.readouterr().out.count("intact") == 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+
+from benchmark_cnn.interfaces import Dataset
+from benchmark_cnn.params.data_params import DataParams
+from common.files import sha256_of
+from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
+from preprocessing.records.tfrecord import walk_records
+from preprocessing.registry import open_dataset
 
 
 def example(encoded: bytes, label: int, boxes: Sequence[Sequence[float]] = ()) -> bytes:
@@ -47,6 +55,41 @@ def encode(pixels: np.ndarray, file_format: str = "JPEG", mode: str = "RGB", **o
     buffer = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(buffer, file_format, **options)
     return buffer.getvalue()
+
+
+def open_imagenet(directory: Path, **flags) -> Dataset:
+    """Opens the shards of a directory as ImageNet."""
+    return open_dataset(DataParams(data_dir=str(directory), data_name="imagenet", **flags))
+
+
+def offset_of(path: Path, number: int) -> int:
+    """Returns the offset in bytes of record `number` of a file."""
+    return next(itertools.islice(walk_records(path), number, None)).offset
+
+
+def flip_bit(path: Path, offset: int) -> None:
+    """Flips one bit of the byte at `offset`."""
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 0x10
+    path.write_bytes(content)
+
+
+def damaged_within(png: bytes) -> bytes:
+    """Breaks a checksum within a PNG; both of its ends stay right."""
+    return png[:-20] + bytes([png[-20] ^ 1]) + png[-19:]
+
+
+def write_listed(directory: Path, examples_per_shard: int) -> None:
+    """Writes an ImageNet manifest of the shards in a directory, with their SHA-256."""
+    shards = {
+        split: tuple(
+            Shard(path.name, examples_per_shard, path.stat().st_size, sha256_of(path))
+            for path in sorted(directory.glob(f"{split}-*"))
+        )
+        for split in ("train", "validation")
+    }
+    listed = {split: files for split, files in shards.items() if files}
+    write_manifest(directory, Manifest("imagenet", ("x",) * 1000, listed))
 
 
 def numbered_image(number: int, height: int = 8, width: int = 8) -> bytes:

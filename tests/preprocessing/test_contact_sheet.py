@@ -47,7 +47,7 @@ def test_a_flag_that_cannot_be_meant_is_one_line_and_code_2(tmp_path, capsys, fl
 
 @pytest.mark.parametrize("name", ["sheet.jpg", "sheet.eps", "nowhere/sheet.png"])
 def test_a_file_that_cannot_be_written_is_one_line_and_code_3(tmp_path, capsys, name):
-    """JPEG has no palettes, and Pillow tells it with one kind of error, of EPS with another."""
+    """JPEG and EPS have no palettes; Pillow raises a different error for each."""
     Image.new("RGB", (50, 40)).save(tmp_path / "a.png")
     arguments = [str(tmp_path / "a.png"), "--num_views=1", "--image_size=16"]
     assert contact_sheet.main([*arguments, f"--output={tmp_path / name}"]) == 3

@@ -11,7 +11,7 @@ from common.errors import DataError, UsageError
 from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
 from preprocessing import registry
 from tests.conftest import ROOT
-from tests.preprocessing.image_shards import write_numbered_split
+from tests.preprocessing.image_shards import open_imagenet, write_numbered_split
 
 
 def write_named_manifest(directory, name, num_classes):
@@ -124,7 +124,7 @@ def test_another_number_of_classes_is_refused(tmp_path):
     write_numbered_split(tmp_path, "train", 2, 1)
     write_named_manifest(tmp_path, "flowers", 102)
     with pytest.raises(DataError, match="'flowers' with 102 classes, not imagenet with 1000"):
-        registry.open_dataset(DataParams(data_dir=str(tmp_path), data_name="imagenet"))
+        open_imagenet(tmp_path)
 
 
 def test_folder_needs_its_manifest(tmp_path):
@@ -137,13 +137,9 @@ def test_folder_needs_its_manifest(tmp_path):
 
 def test_the_files_of_the_subset_are_checked_at_once(tmp_path):
     write_numbered_split(tmp_path, "train", 2, 1)
-    registry.open_dataset(
-        DataParams(data_dir=str(tmp_path), data_name="imagenet", data_subset="train")
-    )
+    open_imagenet(tmp_path, data_subset="train")
     with pytest.raises(DataError, match="holds train shards but no validation shards"):
-        registry.open_dataset(
-            DataParams(data_dir=str(tmp_path), data_name="imagenet", data_subset="validation")
-        )
+        open_imagenet(tmp_path, data_subset="validation")
 
 
 @pytest.mark.parametrize("name", ["digits", "cifar10"])
@@ -184,7 +180,7 @@ def test_options_without_effect_are_refused(tmp_path, name, option):
 )
 def test_options_are_checked(tmp_path, option, line):
     with pytest.raises(UsageError) as caught:
-        registry.open_dataset(DataParams(data_dir=str(tmp_path), data_name="imagenet", **option))
+        open_imagenet(tmp_path, **option)
     assert str(caught.value).startswith(line)
 
 

@@ -9,12 +9,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from benchmark_cnn.params.data_params import DataParams
-from preprocessing.registry import open_dataset
 from tests.preprocessing.image_shards import (
     encode,
     example,
     numbers_of,
+    open_imagenet,
     photographs,
     write_numbered_split,
     write_split,
@@ -28,10 +27,6 @@ def numbered_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("numbered")
     write_numbered_split(directory, "validation", NUM_EXAMPLES, num_shards=4)
     return directory
-
-
-def open_imagenet(directory, **options):
-    return open_dataset(DataParams(data_dir=str(directory), data_name="imagenet", **options))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 1000, 1003, 1500])

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
-from preprocessing.registry import open_dataset
 from tests.preprocessing.image_shards import (
     encode,
     example,
     numbers_of,
+    open_imagenet,
     photographs,
     write_numbered_split,
     write_split,
@@ -47,7 +46,7 @@ def read(directory, num_batches, batch_size=1, image_size=4, **options):
     """(images, labels) of a stretch of the stream, batches joined."""
     names = ("seed", "start_example", "shard")
     stream = {name: options.pop(name) for name in names if name in options}
-    dataset = open_dataset(DataParams(data_dir=str(directory), data_name="imagenet", **options))
+    dataset = open_imagenet(directory, **options)
     batches = dataset.train_batches(
         batch_size=batch_size, image_size=image_size, **{"seed": 1, **stream}
     )
@@ -140,7 +139,7 @@ def test_one_image_looks_different_in_every_epoch(tmp_path):
     assert len({image.tobytes() for image in images}) == 20
 
 
-def test_one_file_is_shuffled_anew_in_every_epoch(tmp_path):
+def test_one_file_is_shuffled_again_in_every_epoch(tmp_path):
     write_numbered_split(tmp_path, "train", 30, num_shards=1)
     numbers = read_numbers(tmp_path, 90)
     assert len({tuple(numbers[i : i + 30]) for i in (0, 30, 60)}) == 3
@@ -202,7 +201,7 @@ def test_cached_sample_repeats_its_records(tmp_path):
 
 
 def test_shapes_and_types(photo_dir):
-    dataset = open_dataset(DataParams(data_dir=str(photo_dir), data_name="imagenet"))
+    dataset = open_imagenet(photo_dir)
     images, labels = dataset.train_batches(batch_size=6, image_size=20, seed=1).element_spec
     assert images.shape == (6, 20, 20, 3)
     assert images.dtype == tf.uint8

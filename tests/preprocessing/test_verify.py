@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import signal
@@ -22,10 +21,14 @@ from preprocessing.integrity.contents import verify_shard
 from preprocessing.records.tfrecord import walk_records
 from tests.conftest import ROOT
 from tests.preprocessing.image_shards import (
+    damaged_within,
     directory_whose_name_is_no_text,
     example,
+    flip_bit,
     numbered_image,
+    offset_of,
     photographs,
+    write_listed,
     write_numbered_split,
     write_split,
 )
@@ -49,13 +52,8 @@ def test_intact_data(tmp_path, capsys):
     assert "10 examples (all of ImageNet: 50,000), 10 to 10 a shard, 10 of 1000" in lines[1]
 
 
-def damaged_within(png):
-    """Both ends are right, a checksum within is not."""
-    return png[:-20] + bytes([png[-20] ^ 1]) + png[-19:]
-
-
 def test_every_problem_is_named(tmp_path, capsys):
-    """One file with every kind of problem, between sound records."""
+    """One file with every kind of problem, between valid records."""
     (photograph,) = photographs(1)
     cut_photograph = photograph[: len(photograph) // 2]
     examples = [example(numbered_image(n), 1 + n) for n in range(12)]
@@ -65,10 +63,8 @@ def test_every_problem_is_named(tmp_path, capsys):
     examples[8] = example(cut_photograph, 9)
     examples[9] = example(damaged_within(numbered_image(9)), 10)
     (path,) = write_split(tmp_path, "train", examples, 1)
-    content = bytearray(path.read_bytes())
-    offset = [span.offset for span in walk_records(path)][10]
-    content[offset + 20] ^= 1
-    path.write_bytes(content)
+    offset = offset_of(path, 10)
+    flip_bit(path, offset + 20)
 
     code, lines = run(capsys, tmp_path, "--data_name=imagenet", "--decode")
     assert code == 3
@@ -93,10 +89,8 @@ def test_every_problem_is_named(tmp_path, capsys):
 def test_records_after_a_damaged_header_are_checked(tmp_path, capsys):
     (path,) = write_numbered_split(tmp_path, "train", 10, 1)
     offsets = [span.offset for span in walk_records(path)]
-    content = bytearray(path.read_bytes())
-    content[offsets[3]] ^= 1
-    content[offsets[7] + 15] ^= 1
-    path.write_bytes(content)
+    flip_bit(path, offsets[3])
+    flip_bit(path, offsets[7] + 15)
     _, lines = run(capsys, tmp_path, "--data_name=imagenet")
     assert [line.split(" is damaged")[0] for line in lines[:-1]] == [
         f"{path}: record 3 at byte {offsets[3]}",
@@ -105,7 +99,7 @@ def test_records_after_a_damaged_header_are_checked(tmp_path, capsys):
     assert "8 examples" in lines[-1]
 
 
-def test_counts_are_held_against_the_manifest(tmp_path, capsys):
+def test_counts_are_compared_with_the_manifest(tmp_path, capsys):
     (path,) = write_numbered_split(tmp_path, "train", 5, 1)
     shard = Shard(path.name, 6, path.stat().st_size, "")
     write_manifest(tmp_path, Manifest("flowers", ("a",) * 1000, {"train": (shard,)}))
@@ -113,23 +107,6 @@ def test_counts_are_held_against_the_manifest(tmp_path, capsys):
     assert code == 3
     assert lines[0] == f"{path}: 5 intact records, the manifest says 6"
     assert "ImageNet" not in lines[-1]
-
-
-def write_manifest_of(directory):
-    """A manifest of the files that are there; five examples a file."""
-    shards = {
-        split: tuple(
-            Shard(
-                path.name,
-                5,
-                path.stat().st_size,
-                hashlib.sha256(path.read_bytes()).hexdigest(),
-            )
-            for path in sorted(directory.glob(f"{split}-*"))
-        )
-        for split in ("train", "validation")
-    }
-    write_manifest(directory, Manifest("imagenet", ("a",) * 1000, shards))
 
 
 def write_both_splits(directory, validation_from=1000):
@@ -149,10 +126,10 @@ def test_a_file_of_nothing_but_problems_is_read_once(tmp_path, capsys):
     assert time.monotonic() - started < 20  # seconds; it takes one, and took minutes otherwise
 
 
-def test_files_are_held_against_the_manifest(tmp_path, capsys):
+def test_files_are_compared_with_the_manifest(tmp_path, capsys):
     """Two whole records exchanged: every checksum in the file fits, but that of the file."""
     write_both_splits(tmp_path)
-    write_manifest_of(tmp_path)
+    write_listed(tmp_path, 5)
     assert run(capsys, tmp_path)[0] == 0
     path = tmp_path / "train-00001-of-00002"
     content = path.read_bytes()
@@ -165,7 +142,7 @@ def test_files_are_held_against_the_manifest(tmp_path, capsys):
 
 def test_a_file_that_the_manifest_does_not_list(tmp_path, capsys):
     write_numbered_split(tmp_path, "train", 5, 1)
-    write_manifest_of(tmp_path)
+    write_listed(tmp_path, 5)
     (tmp_path / "train-00000-of-00001").rename(tmp_path / "train-00000-of-00002")
     write_numbered_split(tmp_path / "other", "train", 10, 2)[1].rename(
         tmp_path / "train-00001-of-00002"
@@ -179,7 +156,7 @@ def test_a_file_that_the_manifest_does_not_list(tmp_path, capsys):
     ]
 
 
-def test_a_train_shard_among_validation_is_told_by_its_images(tmp_path, capsys):
+def test_a_train_shard_among_validation_is_found_by_its_images(tmp_path, capsys):
     """Without names and manifest: the second validation file holds the pixels of training."""
     write_both_splits(tmp_path)
     path = tmp_path / "validation-00001-of-00002"
@@ -201,7 +178,7 @@ def test_a_few_images_in_both_splits_are_no_problem(tmp_path, capsys):
     assert lines[-1] == "images in both splits: 1"
 
 
-def test_a_train_image_among_validation_is_told_by_its_name(tmp_path, capsys):
+def test_a_train_image_among_validation_is_found_by_its_name(tmp_path, capsys):
     examples = [example(numbered_image(n), 1) for n in range(6)]
     message = tf.train.Example.FromString(examples[4])
     name = message.features.feature["image/filename"].bytes_list.value
@@ -210,8 +187,8 @@ def test_a_train_image_among_validation_is_told_by_its_name(tmp_path, capsys):
     (path,) = write_split(tmp_path, "validation", examples, 1)
     code, lines = run(capsys, tmp_path, "--data_name=imagenet")
     assert code == 3
-    told = "n01440764_10026.JPEG is an image of the train split, not of validation"
-    assert lines[0] == f"{path}: record 4: {told}"
+    message = "n01440764_10026.JPEG is an image of the train split, not of validation"
+    assert lines[0] == f"{path}: record 4: {message}"
     assert lines[1].endswith("problems: 1")
 
 
@@ -260,7 +237,7 @@ def test_one_split_alone(tmp_path, capsys):
 def test_a_split_that_is_gone_altogether(tmp_path, capsys):
     """The other one is checked nevertheless."""
     write_both_splits(tmp_path)
-    write_manifest_of(tmp_path)
+    write_listed(tmp_path, 5)
     for path in tmp_path.glob("validation-*"):
         path.unlink()
     code, lines = run(capsys, tmp_path)
@@ -271,7 +248,7 @@ def test_a_split_that_is_gone_altogether(tmp_path, capsys):
 
 def test_a_split_that_the_manifest_does_not_list(tmp_path, capsys):
     write_both_splits(tmp_path)
-    write_manifest_of(tmp_path)
+    write_listed(tmp_path, 5)
     content = json.loads((tmp_path / "manifest.json").read_text())
     del content["splits"]["validation"]
     (tmp_path / "manifest.json").write_text(json.dumps(content))
@@ -281,7 +258,7 @@ def test_a_split_that_the_manifest_does_not_list(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flag", ["--num_threads=0", "--decode_every=-1", "--num_threads=x"])
-def test_numbers_that_cannot_be_meant(tmp_path, capsys, flag):
+def test_invalid_numbers(tmp_path, capsys, flag):
     with pytest.raises(SystemExit) as caught:
         verify.main([str(tmp_path), flag])
     assert caught.value.code == 2
@@ -301,8 +278,8 @@ def test_a_shard_that_cannot_be_read(tmp_path, capsys, kind):
         path.write_bytes(b"") if kind == "empty" else path.mkdir()
     code, lines = run(capsys, tmp_path, "--data_name=imagenet", "--counts")
     assert code == 3
-    told = "is empty (0 bytes)" if kind == "empty" else "cannot be read: "
-    assert lines[0].startswith(f"{path} {told}")
+    message = "is empty (0 bytes)" if kind == "empty" else "cannot be read: "
+    assert lines[0].startswith(f"{path} {message}")
     assert lines[1] == f"{other}: record 1 at byte {offset} is damaged (the file ends inside it)"
     assert "1 examples" in lines[2]
     assert lines[2].endswith("problems: 2")
@@ -327,7 +304,7 @@ def test_a_disk_that_fails_in_the_middle_of_a_shard(tmp_path, capsys, monkeypatc
 def test_every_shard_of_another_size_than_the_manifest_s_is_named(tmp_path, capsys):
     """Two files that are cut, by one record and by three of five, and one with a byte more."""
     write_both_splits(tmp_path)
-    write_manifest_of(tmp_path)
+    write_listed(tmp_path, 5)
     cut, emptier, longer = (
         tmp_path / name
         for name in ("train-00000-of-00002", "train-00001-of-00002", "validation-00001-of-00002")
@@ -339,16 +316,16 @@ def test_every_shard_of_another_size_than_the_manifest_s_is_named(tmp_path, caps
     longer.write_bytes(longer.read_bytes() + b"x")
     code, lines = run(capsys, tmp_path)
     assert code == 3
-    told = "{} has {} bytes, its manifest says {}: copy or convert it again"
+    message = "{} has {} bytes, its manifest says {}: copy or convert it again"
     assert lines[:4] == [
-        told.format(cut, sizes[0] - 3, sizes[0]),
+        message.format(cut, sizes[0] - 3, sizes[0]),
         f"{cut}: record 4 at byte {offsets[cut][4]} is damaged (the file ends inside it)",
-        told.format(emptier, offsets[emptier][2], sizes[1]),
+        message.format(emptier, offsets[emptier][2], sizes[1]),
         f"{emptier}: 2 intact records, the manifest says 5",
     ]
     assert lines[4].startswith("train: 2 shards")
     assert lines[4].endswith("problems: 4")
-    assert lines[5] == told.format(longer, sizes[2] + 1, sizes[2])
+    assert lines[5] == message.format(longer, sizes[2] + 1, sizes[2])
     assert lines[6] == f"{longer}: record 5 at byte {sizes[2]} is damaged (the file ends inside it)"
 
 
@@ -406,8 +383,8 @@ def test_names_that_are_no_text_are_escaped(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (3, b"")
     lines = done.stdout.decode().splitlines()
-    told = "4 intact records, the manifest says 5"
-    assert lines[0] == f"{tmp_path}/caf\\udce9/{path.name}: {told}"
+    message = "4 intact records, the manifest says 5"
+    assert lines[0] == f"{tmp_path}/caf\\udce9/{path.name}: {message}"
     assert lines[-4] == "train label 1\t1\tth\\udce9"
     assert lines[-3] == "train label 2\t1\tcaf\u00e9"
 

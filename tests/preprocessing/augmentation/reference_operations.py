@@ -48,8 +48,8 @@ def rotation(shape, degrees):
     """Where the output's pixels come from: x and y [height, width] about the center."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
     center_y, center_x = (shape[0] - 1) / 2, (shape[1] - 1) / 2
-    turn = np.exp(1j * np.radians(degrees))
-    source = (x - center_x + 1j * (y - center_y)) * turn
+    rotation = np.exp(1j * np.radians(degrees))
+    source = (x - center_x + 1j * (y - center_y)) * rotation
     return source.real + center_x, source.imag + center_y
 
 

@@ -88,9 +88,9 @@ def test_ranges_of_hue_and_saturation():
     hue = colorsys.rgb_to_hsv(150, 120, 90)[0]
     results = np.array([distort(pixels, number, number % 2)[0, 0] for number in range(300)]) / 255
     hsv = np.array([colorsys.rgb_to_hsv(*result) for result in results])
-    turns = (hsv[:, 0] - hue + 0.5) % 1 - 0.5
-    assert -0.2001 <= turns.min() < -0.19
-    assert 0.19 < turns.max() <= 0.2001
+    shifts = (hsv[:, 0] - hue + 0.5) % 1 - 0.5
+    assert -0.2001 <= shifts.min() < -0.19
+    assert 0.19 < shifts.max() <= 0.2001
     # The value is the brightest channel: without a change of saturation, 60 / 255 below it is the
     # darkest one.
     factors = hsv[:, 1] / (60 / 255 / hsv[:, 2])

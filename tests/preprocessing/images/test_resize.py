@@ -134,7 +134,7 @@ def test_a_constant_image_stays_constant(method, shape, half_pixel_centers):
 def test_round_robin_takes_the_methods_in_turn():
     pixels = tf.constant(image(50, 40))
     for position in range(8):
-        turn = resize(
+        resized = resize(
             pixels,
             (16, 16),
             "round_robin",
@@ -144,4 +144,4 @@ def test_round_robin_takes_the_methods_in_turn():
         single = resize(
             pixels, (16, 16), FLAGS["resize_method"].choices[position % 4], half_pixel_centers=False
         )
-        np.testing.assert_array_equal(turn.numpy(), single.numpy())
+        np.testing.assert_array_equal(resized.numpy(), single.numpy())

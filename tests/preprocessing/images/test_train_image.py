@@ -1,4 +1,4 @@
-"""A training view in bytes beside the same view in floats: rounded, bounded, mirrored or not."""
+"""A training view in bytes compared with the same view in floats: rounded, bounded, mirrored."""
 
 from __future__ import annotations
 

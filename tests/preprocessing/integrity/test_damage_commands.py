@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import os
 import re
 import subprocess
@@ -16,10 +15,15 @@ import tensorflow as tf
 
 import eval as evaluation
 import train
-from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
-from preprocessing.records.tfrecord import walk_records
 from tests.conftest import ROOT
-from tests.preprocessing.image_shards import encode, example, write_split
+from tests.preprocessing.image_shards import (
+    encode,
+    example,
+    flip_bit,
+    offset_of,
+    write_listed,
+    write_split,
+)
 
 NUM_EXAMPLES, NUM_SHARDS = 24, 3
 FLAGS = ["--device=cpu", "--model=lenet", "--batch_size=4", "--data_name=imagenet"]
@@ -33,7 +37,7 @@ def _named(serialized: bytes, name: str) -> bytes:
 
 
 def _examples(split: str, replaced: dict[int, bytes] | None = None) -> list[bytes]:
-    """Sound examples in ImageNet's names; the two splits have different pixels."""
+    """Valid examples with ImageNet's names; the two splits have different pixels."""
     random = np.random.default_rng(len(split))
     records = []
     for number in range(NUM_EXAMPLES):
@@ -57,22 +61,16 @@ def _shard(directory, split, index=1):
     return directory / f"{split}-{index:05d}-of-{NUM_SHARDS:05d}"
 
 
-def _offset(path, number):
-    return next(itertools.islice(walk_records(path), number, None)).offset
-
-
 def _truncate(directory, split):
     path = _shard(directory, split)
     path.write_bytes(path.read_bytes()[:-5])
-    return f"{path}: record 7 at byte {_offset(path, 7)} is damaged"
+    return f"{path}: record 7 at byte {offset_of(path, 7)} is damaged"
 
 
 def _flip_bit(directory, split):
     path = _shard(directory, split)
-    content = bytearray(path.read_bytes())
-    offset = _offset(path, 2)
-    content[offset + 50] ^= 4
-    path.write_bytes(content)
+    offset = offset_of(path, 2)
+    flip_bit(path, offset + 50)
     return f"{path}: record 2 at byte {offset} is damaged"
 
 
@@ -113,19 +111,8 @@ def _exchange(directory, split):
     return f"{path}: record 0: {name} is an image of the {other} split, not of {split}"
 
 
-def _write_manifest(directory):
-    shards = {
-        name: tuple(
-            Shard(path.name, NUM_EXAMPLES // NUM_SHARDS, path.stat().st_size, "")
-            for path in sorted(directory.glob(f"{name}-*"))
-        )
-        for name in ("train", "validation")
-    }
-    write_manifest(directory, Manifest("imagenet", ("x",) * 1000, shards))
-
-
 def _exchange_with_manifest(directory, split):
-    _write_manifest(directory)
+    write_listed(directory, NUM_EXAMPLES // NUM_SHARDS)
     _exchange(directory, split)
     path = _shard(directory, split)
     return f"{path} has {path.stat().st_size} bytes, its manifest says"
@@ -169,8 +156,8 @@ QUICK = [
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run to evaluate, trained for one step on sound data."""
-    directory = tmp_path_factory.mktemp("sound")
+    """A run to evaluate, trained for one step on intact data."""
+    directory = tmp_path_factory.mktemp("intact")
     _write(directory)
     argv = [*FLAGS, f"--data_dir={directory}", f"--train_dir={directory / 'run'}"]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -188,7 +175,7 @@ def _arguments(split, data_dir, run):
     """Flags that have a whole epoch of the split read."""
     if split == "train":
         return [*FLAGS, f"--data_dir={data_dir}", "--num_batches=6"]
-    # Another directory than that of the run, which cannot tell its name.
+    # Another directory than that of the run, whose name is unknown.
     data = [f"--data_dir={data_dir}", "--data_name=imagenet"]
     return ["--device=cpu", f"--train_dir={run}", *data, "--batch_size=4"]
 
@@ -199,9 +186,9 @@ def test_damage_is_named(data_dir, run, capsys, damage, split):
     main = train.main if split == "train" else evaluation.main
     assert main(_arguments(split, data_dir, run)) == 3
     errors = capsys.readouterr().err
-    told = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert len(told) == 1, errors
-    assert told[0].startswith(f"error: {expected}")
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, errors
+    assert lines[0].startswith(f"error: {expected}")
     assert "Traceback" not in errors
 
 
@@ -213,9 +200,9 @@ def test_damage_is_named_by_the_command(data_dir, run, damage, split):
     program = "train.py" if split == "train" else "eval.py"
     done = _command(program, *_arguments(split, data_dir, run))
     assert done.returncode == 3, done.stderr
-    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(told) == 1, done.stderr
-    assert told[0].startswith(f"error: {expected}")
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith(f"error: {expected}")
     assert "Traceback" not in done.stderr
 
 
@@ -227,13 +214,11 @@ def _command(program, *argv):
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_losses_that_are_allowed_are_counted(data_dir, run, split):
-    """The real command, whose standard error carries the count; two records of 24 are lost."""
+def test_allowed_damage_is_counted(data_dir, run, split):
+    """The real command, whose standard error carries the count; two records of 24 are skipped."""
     _flip_bit(data_dir, split)
     first = _shard(data_dir, split, 0)
-    content = bytearray(first.read_bytes())
-    content[_offset(first, 5) + 30] ^= 1
-    first.write_bytes(content)
+    flip_bit(first, offset_of(first, 5) + 30)
     program = "train.py" if split == "train" else "eval.py"
     argv = _arguments(split, data_dir, run)
     done = _command(program, *argv, "--max_corrupt_records=2")
@@ -248,7 +233,7 @@ def test_losses_that_are_allowed_are_counted(data_dir, run, split):
         assert f"[{NUM_EXAMPLES - 2} examples]" in done.stdout
 
 
-def test_an_unsound_record_that_is_allowed_is_counted(data_dir, run):
+def test_an_allowed_invalid_record_is_counted(data_dir, run):
     """The real command: a label out of range, and in another shard an image of no bytes."""
     _write(data_dir, "validation", {2: example(b"", 1), 10: example(b"", 1001)})
     argv = _arguments("validation", data_dir, run)
@@ -263,10 +248,10 @@ def test_an_unsound_record_that_is_allowed_is_counted(data_dir, run):
 
 
 def test_a_shard_that_is_cut_off_is_counted_by_the_manifest(data_dir, run, capsys):
-    """It ends with record 5 of 8: nothing but the manifest tells of the other two."""
-    _write_manifest(data_dir)
+    """It ends with record 5 of 8: only the manifest knows of the other two."""
+    write_listed(data_dir, NUM_EXAMPLES // NUM_SHARDS)
     path = _shard(data_dir, "validation")
-    path.write_bytes(path.read_bytes()[: _offset(path, 6)])
+    path.write_bytes(path.read_bytes()[: offset_of(path, 6)])
     argv = _arguments("validation", data_dir, run)
     assert evaluation.main([*argv, "--max_corrupt_records=2"]) == 0
     assert f"[{NUM_EXAMPLES - 2} examples]" in capsys.readouterr().out
@@ -276,7 +261,7 @@ def test_a_shard_that_is_cut_off_is_counted_by_the_manifest(data_dir, run, capsy
 
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_one_loss_more_than_allowed(data_dir, run, split):
+def test_one_damaged_record_more_than_allowed(data_dir, run, split):
     _flip_bit(data_dir, split)
     first = _shard(data_dir, split, 0)
     first.write_bytes(first.read_bytes()[:-3])

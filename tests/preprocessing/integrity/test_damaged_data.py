@@ -1,8 +1,7 @@
-"""Damaged files: the line that names them, and what goes on with --max_corrupt_records."""
+"""Damaged files: the line that names them, and how a run continues with --max_corrupt_records."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import subprocess
@@ -12,21 +11,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
-from download_and_convert_imagenet.records.manifest import Manifest, Shard, write_manifest
 from preprocessing.integrity import skip_damaged
 from preprocessing.integrity.skip_damaged import find_damage
-from preprocessing.records.tfrecord import walk_records
-from preprocessing.registry import open_dataset
 from tests.conftest import ROOT
 from tests.preprocessing.image_shards import (
+    damaged_within,
     directory_whose_name_is_no_text,
     encode,
     example,
+    flip_bit,
     numbered_image,
     numbers_of,
+    offset_of,
+    open_imagenet,
     photographs,
+    write_listed,
     write_numbered_split,
     write_split,
 )
@@ -41,19 +41,9 @@ def data_dir(tmp_path):
     return tmp_path
 
 
-def offset_of(path, number):
-    return next(itertools.islice(walk_records(path), number, None)).offset
-
-
-def flip_bit(path, offset):
-    content = bytearray(path.read_bytes())
-    content[offset] ^= 0x10
-    path.write_bytes(content)
-
-
 def error_line(directory, evaluate=False, **options):
-    """What a person reads when the stream over a directory fails."""
-    dataset = open_dataset(DataParams(data_dir=str(directory), data_name="imagenet", **options))
+    """The message for the user when the stream over a directory fails."""
+    dataset = open_imagenet(directory, **options)
     if evaluate:
         batches = dataset.eval_batches(batch_size=10, image_size=4, subset="train")
     else:
@@ -114,7 +104,7 @@ def test_label_out_of_range(data_dir, label, evaluate):
 
 def test_the_largest_label_is_no_error(data_dir):
     replace_record(data_dir, 23, example(numbered_image(23), 1000))
-    dataset = open_dataset(DataParams(data_dir=str(data_dir), data_name="imagenet"))
+    dataset = open_imagenet(data_dir)
     batches = dataset.eval_batches(batch_size=60, image_size=4, subset="train")
     ((_, labels, _),) = batches
     assert labels.numpy()[23] == 999
@@ -140,7 +130,7 @@ def test_record_that_is_no_example(data_dir):
 
 
 def test_an_error_of_the_computation_is_not_blamed_on_the_data(data_dir):
-    dataset = open_dataset(DataParams(data_dir=str(data_dir), data_name="imagenet"))
+    dataset = open_imagenet(data_dir)
     with pytest.raises(tf.errors.OpError) as caught:
         tf.matmul(tf.zeros([2, 3]), tf.zeros([2, 3]))
     assert str(dataset.explain(caught.value)).startswith(
@@ -162,7 +152,7 @@ def test_images_of_odd_kinds_are_no_error(tmp_path):
     kinds = [("JPEG", "CMYK"), ("JPEG", "L"), ("PNG", "RGBA"), ("PNG", "L"), ("GIF", "RGB")]
     examples = [example(encode(pixels, *kind), 1 + n) for n, kind in enumerate(kinds)]
     write_split(tmp_path, "train", examples, 1)
-    dataset = open_dataset(DataParams(data_dir=str(tmp_path), data_name="imagenet"))
+    dataset = open_imagenet(tmp_path)
     images, labels = next(iter(dataset.train_batches(batch_size=5, image_size=8, seed=1)))
     assert images.shape == (5, 8, 8, 3)
     assert sorted(labels.numpy().tolist()) == [0, 1, 2, 3, 4]
@@ -178,18 +168,24 @@ def damage_three_records(directory):
 
 
 def read_train_numbers(directory, num_examples, **options):
-    dataset = open_dataset(DataParams(data_dir=str(directory), data_name="imagenet", **options))
+    dataset = open_imagenet(directory, **options)
     batches = dataset.train_batches(batch_size=1, image_size=4, seed=1)
     return [numbers_of(images)[0] for images, _ in batches.take(num_examples)]
 
 
-def test_training_goes_on_with_everything_else(data_dir, caplog):
-    """Two stand-ins for the first shard's losses and one for the second's keep the length."""
-    lost = damage_three_records(data_dir)
+def real_numbers(dataset):
+    """The numbers of the images that an evaluation counts."""
+    batches = dataset.eval_batches(batch_size=7, image_size=4, subset="train")
+    return [n for images, _, real in batches for n in numbers_of(images.numpy()[real.numpy()])]
+
+
+def test_training_continues_with_everything_else(data_dir, caplog):
+    """Two stand-ins in the first shard and one in the second keep the length."""
+    damaged = damage_three_records(data_dir)
     with caplog.at_level(logging.WARNING, logger="absl"):
         numbers = read_train_numbers(data_dir, 120, max_corrupt_records=3)
     for epoch in (numbers[:60], numbers[60:]):
-        assert sorted(epoch) == sorted([*(set(range(60)) - lost), 0, 0, 20])
+        assert sorted(epoch) == sorted([*(set(range(60)) - damaged), 0, 0, 20])
     logged = [record.getMessage() for record in caplog.records]
     assert len(logged) == 2
     assert any("skipping 2 of the records of train-00000-of-00003:" in line for line in logged)
@@ -202,21 +198,15 @@ def test_intact_data_is_the_same_stream_in_either_mode(data_dir):
     )
 
 
-def test_evaluation_masks_the_lost(data_dir):
-    lost = damage_three_records(data_dir)
-    dataset = open_dataset(
-        DataParams(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=3)
-    )
-    real, num_entries = [], 0
-    for images, _, is_real in dataset.eval_batches(batch_size=7, image_size=4, subset="train"):
-        real += numbers_of(images.numpy()[is_real.numpy()])
-        num_entries += 7
-    assert real == sorted(set(range(60)) - lost)
-    assert num_entries == 63
+def test_evaluation_masks_the_damaged(data_dir):
+    damaged = damage_three_records(data_dir)
+    dataset = open_imagenet(data_dir, max_corrupt_records=3)
+    assert real_numbers(dataset) == sorted(set(range(60)) - damaged)
+    assert len(list(dataset.eval_batches(batch_size=7, image_size=4, subset="train"))) == 9
     assert dataset.num_examples("train") == 60
 
 
-def test_one_loss_too_many_is_an_error(data_dir):
+def test_one_damaged_record_too_many_is_an_error(data_dir):
     damage_three_records(data_dir)
     line = error_line(data_dir, max_corrupt_records=2)
     assert line.startswith("3 records are damaged, --max_corrupt_records=2:")
@@ -235,13 +225,13 @@ def spoil_four_records(directory):
     return {3, 20, 25, 30, 41}
 
 
-def test_unsound_records_are_lost_like_damaged_ones(data_dir, caplog):
-    """The stand-ins are the first sound records: 0, three times 21, and 40."""
-    lost = spoil_four_records(data_dir)
+def test_invalid_records_are_skipped_like_damaged_ones(data_dir, caplog):
+    """The stand-ins are the first valid records: 0, three times 21, and 40."""
+    damaged = spoil_four_records(data_dir)
     with caplog.at_level(logging.WARNING, logger="absl"):
         numbers = read_train_numbers(data_dir, 120, max_corrupt_records=5)
     for epoch in (numbers[:60], numbers[60:]):
-        assert sorted(epoch) == sorted([*(set(range(60)) - lost), 0, 21, 21, 21, 40])
+        assert sorted(epoch) == sorted([*(set(range(60)) - damaged), 0, 21, 21, 21, 40])
     logged = sorted(record.getMessage() for record in caplog.records)
     assert [line.split(f": {data_dir}/")[1] for line in logged] == [
         "train-00000-of-00003: record 3: image/class/label is 0, not from 1 to 1000",
@@ -253,7 +243,7 @@ def test_unsound_records_are_lost_like_damaged_ones(data_dir, caplog):
     )
 
 
-def test_only_what_lies_behind_a_damaged_record_is_fetched_singly(data_dir):
+def test_only_records_after_a_damaged_one_are_read_one_by_one(data_dir):
     spoil_four_records(data_dir)
     first = find_damage(data_dir / "train-00000-of-00003", 1000)
     assert (first.num_leading, first.invalid.tolist(), len(first.others)) == (20, [3], 0)
@@ -262,11 +252,9 @@ def test_only_what_lies_behind_a_damaged_record_is_fetched_singly(data_dir):
     assert second.others[:, 2].tolist() == list(range(11, 20))
 
 
-def test_a_stream_past_unsound_records_is_resumed_exactly(data_dir):
+def test_a_stream_with_skipped_records_is_resumed_exactly(data_dir):
     spoil_four_records(data_dir)
-    dataset = open_dataset(
-        DataParams(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=5)
-    )
+    dataset = open_imagenet(data_dir, max_corrupt_records=5)
 
     def numbers(start, count):
         batches = dataset.train_batches(batch_size=1, image_size=4, seed=1, start_example=start)
@@ -275,19 +263,14 @@ def test_a_stream_past_unsound_records_is_resumed_exactly(data_dir):
     assert numbers(75, 30) == numbers(0, 105)[75:]
 
 
-def test_evaluation_masks_the_unsound(data_dir):
-    lost = spoil_four_records(data_dir)
-    dataset = open_dataset(
-        DataParams(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=5)
-    )
-    real = []
-    for images, _, is_real in dataset.eval_batches(batch_size=10, image_size=4, subset="train"):
-        real += numbers_of(images.numpy()[is_real.numpy()])
-    assert real == sorted(set(range(60)) - lost)
+def test_evaluation_masks_the_invalid(data_dir):
+    damaged = spoil_four_records(data_dir)
+    dataset = open_imagenet(data_dir, max_corrupt_records=5)
+    assert real_numbers(dataset) == sorted(set(range(60)) - damaged)
 
 
 def test_a_file_is_checked_again_only_when_it_has_changed(data_dir, monkeypatch):
-    lost = spoil_four_records(data_dir)
+    damaged = spoil_four_records(data_dir)
     checked = []
 
     def verify_shard(path):
@@ -296,25 +279,18 @@ def test_a_file_is_checked_again_only_when_it_has_changed(data_dir, monkeypatch)
 
     original = skip_damaged.verify_shard
     monkeypatch.setattr(skip_damaged, "verify_shard", verify_shard)
-    dataset = open_dataset(
-        DataParams(data_dir=str(data_dir), data_name="imagenet", max_corrupt_records=6)
-    )
-
-    def evaluate():
-        batches = dataset.eval_batches(batch_size=10, image_size=4, subset="train")
-        return [n for images, _, real in batches for n in numbers_of(images.numpy()[real.numpy()])]
-
+    dataset = open_imagenet(data_dir, max_corrupt_records=6)
     for _ in range(2):
-        assert evaluate() == sorted(set(range(60)) - lost)
+        assert real_numbers(dataset) == sorted(set(range(60)) - damaged)
     assert sorted(checked) == [path.name for path in sorted(data_dir.glob("train-*"))]
     checked.clear()
     flip_bit(data_dir / SECOND, offset_of(data_dir / SECOND, 15) + 40)
-    assert evaluate() == sorted(set(range(60)) - lost - {35})
+    assert real_numbers(dataset) == sorted(set(range(60)) - damaged - {35})
     assert checked == [SECOND]
 
 
 # How many of our functions are called at the exit when a data set was opened: twice to read, then
-# twice to salvage.
+# twice to skip.
 NUM_AT_EXIT = """
 import atexit, sys
 ours, register = [], atexit.register
@@ -337,7 +313,7 @@ print(numbers)
 """
 
 
-def test_only_a_run_that_may_lose_records_waits_at_its_end(data_dir):
+def test_only_a_run_that_may_skip_records_waits_at_its_end(data_dir):
     completed = subprocess.run(
         [sys.executable, "-c", NUM_AT_EXIT, data_dir],
         cwd=ROOT, capture_output=True, text=True, env=os.environ, timeout=240,
@@ -347,11 +323,6 @@ def test_only_a_run_that_may_lose_records_waits_at_its_end(data_dir):
 
 def cut(encoded):
     return encoded[: len(encoded) // 2]
-
-
-def damaged_within(png):
-    """Both ends are right, a checksum within is not."""
-    return png[:-20] + bytes([png[-20] ^ 1]) + png[-19:]
 
 
 def spoil_the_first_marker(jpeg):
@@ -372,7 +343,7 @@ UNDECODABLE = {
 
 
 @pytest.mark.parametrize("kind", UNDECODABLE)
-def test_an_image_that_cannot_be_decoded_is_lost_like_a_damaged_record(data_dir, kind):
+def test_an_image_that_cannot_be_decoded_is_skipped_like_a_damaged_record(data_dir, kind):
     replace_record(data_dir, 47, example(UNDECODABLE[kind], 1))
     line = error_line(data_dir)
     assert line.endswith("train-00002-of-00003: record 7: its image cannot be decoded")
@@ -380,7 +351,7 @@ def test_an_image_that_cannot_be_decoded_is_lost_like_a_damaged_record(data_dir,
     assert sorted(numbers) == sorted([*(set(range(60)) - {47}), 40])
 
 
-def test_bytes_behind_the_end_of_an_image_are_no_loss(data_dir):
+def test_bytes_after_the_end_of_an_image_are_no_damage(data_dir):
     for encoded in (encode(NOISE), encode(NOISE, "PNG"), encode(NOISE, "GIF")):
         replace_record(data_dir, 47, example(encoded + bytes(100), 48))
         assert find_damage(data_dir / "train-00002-of-00003", 1000).num_damaged == 0
@@ -392,20 +363,13 @@ def test_an_image_that_is_damaged_between_its_ends_stops_whatever_is_allowed(dat
     assert line.endswith("train-00002-of-00003: record 7: its image cannot be decoded")
 
 
-def test_an_image_that_cannot_be_decoded_behind_a_damaged_record(data_dir):
+def test_an_image_that_cannot_be_decoded_after_a_damaged_record(data_dir):
     """The damaged one is allowed; the search for the other gets past it."""
     replace_record(data_dir, 47, example(damaged_within(encode(NOISE, "PNG")), 1))
     path = data_dir / "train-00002-of-00003"
     flip_bit(path, offset_of(path, 2) + 30)
     line = error_line(data_dir, max_corrupt_records=1)
     assert line == f"{path}: record 7: its image cannot be decoded"
-
-
-def write_manifest_of(directory):
-    shards = tuple(
-        Shard(file.name, 20, file.stat().st_size, "") for file in sorted(directory.glob("train-*"))
-    )
-    write_manifest(directory, Manifest("imagenet", ("x",) * 1000, {"train": shards}))
 
 
 def test_records_swallowed_by_a_gap_count_by_the_manifest(data_dir):
@@ -416,7 +380,7 @@ def test_records_swallowed_by_a_gap_count_by_the_manifest(data_dir):
     content[start:end] = bytes(end - start)
     path.write_bytes(content)
     assert len(read_train_numbers(data_dir, 60, max_corrupt_records=1)) == 60
-    write_manifest_of(data_dir)
+    write_listed(data_dir, 20)
     assert error_line(data_dir, max_corrupt_records=4).startswith(
         "5 records are damaged, --max_corrupt_records=4:"
     )
@@ -427,33 +391,26 @@ def test_records_swallowed_by_a_gap_count_by_the_manifest(data_dir):
 # Number 37 ends after the second byte; or the file ends with number 36.
 @pytest.mark.parametrize("num_bytes_left", [2, 0])
 def test_a_shard_that_is_cut_off_loses_what_the_manifest_has_more(data_dir, num_bytes_left):
-    write_manifest_of(data_dir)
+    write_listed(data_dir, 20)
     path = data_dir / SECOND
     path.write_bytes(path.read_bytes()[: offset_of(path, 17) + num_bytes_left])
-    lost = {37, 38, 39}
+    damaged = {37, 38, 39}
     with pytest.raises(DataError, match="bytes, its manifest says"):
         read_train_numbers(data_dir, 60)
     assert error_line(data_dir, max_corrupt_records=2).startswith("3 records are damaged, ")
-    dataset = open_dataset(
-        DataParams(
-            data_dir=str(data_dir), data_name="imagenet", data_subset="train", max_corrupt_records=3
-        )
-    )
+    dataset = open_imagenet(data_dir, data_subset="train", max_corrupt_records=3)
     assert dataset.num_examples("train") == NUM_EXAMPLES
-    real = []
-    for images, _, is_real in dataset.eval_batches(batch_size=7, image_size=4, subset="train"):
-        real += numbers_of(images.numpy()[is_real.numpy()])
-    assert real == sorted(set(range(60)) - lost)
+    assert real_numbers(dataset) == sorted(set(range(60)) - damaged)
     numbers = read_train_numbers(data_dir, 120, max_corrupt_records=3)
     for epoch in (numbers[:60], numbers[60:]):
-        assert sorted(epoch) == sorted([*(set(range(60)) - lost), 20, 20, 20])
+        assert sorted(epoch) == sorted([*(set(range(60)) - damaged), 20, 20, 20])
 
 
 @pytest.mark.parametrize(
     ("content", "problem"), [(b"", "is empty (0 bytes)"), (None, "its manifest says")]
 )
 def test_an_empty_shard_or_a_longer_one_stops_whatever_is_allowed(data_dir, content, problem):
-    write_manifest_of(data_dir)
+    write_listed(data_dir, 20)
     path = data_dir / SECOND
     path.write_bytes(path.read_bytes() + b"x" if content is None else content)
     with pytest.raises(DataError) as caught:
@@ -463,10 +420,10 @@ def test_an_empty_shard_or_a_longer_one_stops_whatever_is_allowed(data_dir, cont
 
 @pytest.mark.parametrize("evaluate", [False, True])
 def test_a_shard_that_is_cut_while_it_is_read_is_named(data_dir, evaluate):
-    """The manifest tells another size then."""
-    write_manifest_of(data_dir)
+    """The manifest then has another size."""
+    write_listed(data_dir, 20)
     path = data_dir / SECOND
-    dataset = open_dataset(DataParams(data_dir=str(data_dir), data_name="imagenet"))
+    dataset = open_imagenet(data_dir)
     if evaluate:
         batches = dataset.eval_batches(batch_size=10, image_size=4, subset="train")
     else:
@@ -501,12 +458,12 @@ def test_a_name_that_is_no_text_is_read(nameless_dir):
 def test_a_name_that_is_no_text_in_an_error_of_tensorflow(nameless_dir):
     """What is no UTF-8 of it cannot come through."""
     replace_record(nameless_dir, 23, example(numbered_image(23), 1001))
-    told = f"{SECOND}: record 3: image/class/label is 1001, not from 1 to 1000"
-    assert error_line(nameless_dir).endswith(f"/caf\ufffd/{told}")
+    message = f"{SECOND}: record 3: image/class/label is 1001, not from 1 to 1000"
+    assert error_line(nameless_dir).endswith(f"/caf\ufffd/{message}")
     flip_bit(nameless_dir / SECOND, offset_of(nameless_dir / SECOND, 10) + 40)
     line = error_line(nameless_dir, max_corrupt_records=1)
     assert line.startswith("2 records are damaged, --max_corrupt_records=1: ")
-    assert line.endswith(f"/caf?/{told}")
+    assert line.endswith(f"/caf?/{message}")
 
 
 def test_shard_without_an_intact_record(data_dir):

@@ -3,12 +3,10 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from benchmark_cnn.params.data_params import DataParams
 from preprocessing.integrity.contents import verify_shard
 from preprocessing.integrity.record_checks import check_records
 from preprocessing.records.stream import without_autotune
-from preprocessing.registry import open_dataset
-from tests.preprocessing.image_shards import write_numbered_split
+from tests.preprocessing.image_shards import open_imagenet, write_numbered_split
 
 
 @pytest.fixture
@@ -39,9 +37,7 @@ def test_the_check_of_a_shard_is_not_autotuned(tmp_path, iterated):
 
 def test_batches_are_not_autotuned_and_keep_their_order(tmp_path):
     write_numbered_split(tmp_path, "train", 10, num_shards=1)
-    dataset = open_dataset(
-        DataParams(data_dir=str(tmp_path), data_name="imagenet", num_data_threads=3)
-    )
+    dataset = open_imagenet(tmp_path, num_data_threads=3)
     shape = {"batch_size": 2, "image_size": 4, "subset": "train"}
     for batches in (dataset.train_batches(**shape, seed=1), dataset.eval_batches(**shape)):
         options = batches.options()

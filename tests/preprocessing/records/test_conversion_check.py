@@ -11,7 +11,7 @@ from preprocessing import registry, verify
 from preprocessing.records.shards import find_shards
 from tests.download_and_convert_imagenet.records.encoded_images import encode, picture
 from tests.download_and_convert_imagenet.small_conversions import NUM_SHARDS, make_source, run
-from tests.preprocessing.image_shards import write_numbered_split
+from tests.preprocessing.image_shards import open_imagenet, write_numbered_split
 
 
 class PowerFailure(BaseException):
@@ -67,7 +67,7 @@ def test_old_and_new_shards_side_by_side(raw, data_dir, monkeypatch, capsys, num
         with pytest.raises(DataError, match="not complete") as caught:
             find_shards(data_dir, split)
         assert str(caught.value) == refusal(data_dir, split)
-    dataset = registry.open_dataset(DataParams(data_dir=str(data_dir), data_name="imagenet"))
+    dataset = open_imagenet(data_dir)
     with pytest.raises(DataError, match="the conversion of train"):
         dataset.train_batches(batch_size=2, image_size=8, seed=1)
     assert verify.main([str(data_dir), "--data_name=imagenet"]) == 3

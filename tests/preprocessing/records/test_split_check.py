@@ -1,4 +1,4 @@
-"""ImageNet's names tell a shard of the wrong split, and say nothing of another set's splits."""
+"""ImageNet's names reveal a shard of the wrong split; names of other sets reveal nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from common.errors import DataError
 from download_and_convert_imagenet.__main__ import main as convert
 from preprocessing.registry import open_dataset
 from preprocessing.verify import main as verify
-from tests.preprocessing.image_shards import encode
+from tests.preprocessing.image_shards import encode, open_imagenet
 
 NAMES = {"train": "n01440764_{}.JPEG", "val": "ILSVRC2012_val_{:08d}.JPEG"}
 
@@ -62,9 +62,7 @@ def test_the_names_of_imagenet_itself_tell(tmp_path):
     shutil.rmtree(directory / ".conversion")
     rename_images(directory / "train-00000-of-00002", "ILSVRC2012_val_00000001.JPEG")
     with pytest.raises(DataError, match="train-00000-of-00002: record 0: ILSVRC2012_val_00000001"):
-        open_dataset(DataParams(data_dir=str(directory), data_name="imagenet")).train_batches(
-            batch_size=2, image_size=8, seed=1
-        )
+        open_imagenet(directory).train_batches(batch_size=2, image_size=8, seed=1)
 
 
 def rename_images(path, name):
