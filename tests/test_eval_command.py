@@ -1,4 +1,4 @@
-"""eval.py as a person calls it: one checkpoint, all of them, or each as it appears."""
+"""eval.py as a user calls it: one checkpoint, all of them, or each as it appears."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_what_is_typed_wins_over_the_run(run, capsys, tmp_path):
 
 
 def test_watching_evaluates_each_checkpoint_once_and_ends_on_sigterm(run, capsys, tmp_path):
-    """Checkpoints appear one after the other, as a training run writes them: the index last."""
+    """Checkpoints appear one by one, as a training run writes them: the index last."""
     watched = tmp_path / "watched"
     watched.mkdir()
     shutil.copy(run / "parameters.json", watched)
@@ -163,7 +163,7 @@ def test_watching_evaluates_each_checkpoint_once_and_ends_on_sigterm(run, capsys
 
 
 def test_a_watch_that_begins_before_the_run_takes_its_parameters(run, capsys, tmp_path):
-    """Neither model nor data are typed: they come with the run's parameters.json."""
+    """Model and data come from the run's parameters.json, not from flags."""
     later = tmp_path / "later"
 
     def on_line(line):
@@ -222,7 +222,7 @@ def test_nothing_is_left_when_training_deletes_all(run, capsys, monkeypatch):
 def test_a_checkpoint_that_is_deleted_once_it_was_found_is_skipped(
     run, capsys, caplog, monkeypatch
 ):
-    """Between the look for a new checkpoint and its reading."""
+    """Between finding a new checkpoint and reading it."""
     wait, found = waiting.wait_for_new_checkpoint, []
     for step in (8, 16):
         delete_checkpoint(run, step)
@@ -250,8 +250,8 @@ def test_the_wait_for_a_run_is_stopped_by_sigterm(capsys, tmp_path):
     argv = [f"--train_dir={tmp_path}/later", "--eval_interval_secs=600"]
     with console.routed_through(on_line):
         assert evaluation.main(argv) == 75
-    told = capsys.readouterr().err
-    assert told == f"error: stopped by SIGTERM while waiting for a run in {tmp_path}/later\n"
+    reported = capsys.readouterr().err
+    assert reported == f"error: stopped by SIGTERM while waiting for a run in {tmp_path}/later\n"
 
 
 @pytest.mark.slow
@@ -326,12 +326,12 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_reported_in_a_line(run, tmp_path, capsys, mistake):
+def test_a_mistake_is_reported_in_one_line(run, tmp_path, capsys, mistake):
     argv, code, text = MISTAKES[mistake]
     places = {"tmp": tmp_path, "run": run}
     _, errors = evaluate(capsys, *(word.format(**places) for word in argv), code=code)
-    told = [line for line in errors if line.startswith("error: ")]
-    assert any(text.format(**places) in line for line in told), errors
+    reported = [line for line in errors if line.startswith("error: ")]
+    assert any(text.format(**places) in line for line in reported), errors
     assert not any("internal error" in line for line in errors)
 
 
@@ -355,7 +355,7 @@ def test_a_full_disk_for_the_result(run, tmp_path, capsys):
     assert f"error: cannot write {tmp_path}/eval.json: No space left on device" in errors[-1]
 
 
-def test_out_of_memory_is_reported_in_a_line(run, capsys, monkeypatch):
+def test_out_of_memory_is_reported_in_one_line(run, capsys, monkeypatch):
     def exhaust(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 

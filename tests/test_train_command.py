@@ -1,4 +1,4 @@
-"""train.py as a person calls it: lines on stdout, one line for each mistake, exit codes."""
+"""train.py as a user calls it: lines on stdout, one line for each mistake, exit codes."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_benchmark_prints_the_published_lines():
 
 @pytest.fixture
 def without_libraries(tmp_path):
-    """Environment in which importing what takes long to import ends the process."""
+    """Environment in which importing a slow module ends the process."""
     for name in ("tensorflow", "keras", "numpy"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"raise SystemExit('imported {name}')\n")
@@ -198,21 +198,21 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_reported_in_a_line(digits, tmp_path, capsys, mistake):
+def test_a_mistake_is_reported_in_one_line(digits, tmp_path, capsys, mistake):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     argv, code, text = MISTAKES[mistake]
     places = {"tmp": tmp_path, **digits}
     assert train.main([*LENET, *(word.format(**places) for word in argv)]) == code
     errors = capsys.readouterr().err
-    told = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert any(text.format(**places) in line for line in told), errors
+    reported = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert any(text.format(**places) in line for line in reported), errors
     assert "Traceback" not in errors
     assert "internal error" not in errors
 
 
 def test_a_guessed_data_set_is_written_down(digits, tmp_path, capsys):
-    """Also by a run that is resumed; run.json has what was typed, and eval.py sees the data."""
+    """Also in a resumed run; run.json has the command line, and eval.py finds the data."""
     argv = [*LENET, f"--data_dir={digits['data']}", f"--train_dir={tmp_path}"]
     for steps in (1, 2):
         typed = [*argv, f"--num_batches={steps}"]
@@ -257,7 +257,7 @@ def test_debug_that_is_taken_back_shows_none(capsys):
 
 @pytest.mark.parametrize("program", ["train.py", "eval.py"])
 def test_ctrl_c_while_tensorflow_is_imported(program, tmp_path):
-    """A module in its place sends the signal, as a person does."""
+    """A module in its place sends the signal, as a user does."""
     (tmp_path / "tensorflow.py").write_text(
         "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
     )
@@ -297,8 +297,10 @@ def test_the_same_command_line_resumes_after_sigterm(digits, tmp_path, capsys):
 
     with console.routed_through(stop):
         assert train.main(argv) == 75
-    told = capsys.readouterr().err
-    assert "error: stopped by SIGTERM at step 2 of 6; the same command resumes from here" in told
+    reported = capsys.readouterr().err
+    assert (
+        "error: stopped by SIGTERM at step 2 of 6; the same command resumes from here" in reported
+    )
     assert train.main(argv) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any("model.ckpt-2" in line and "step 2" in line for line in lines)
@@ -340,8 +342,8 @@ def test_a_run_from_published_weights(tmp_path, capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert "Starting from the weights of weights/efficientnet_lite0/model.ckpt" in lines
     heads = [f"efficientnet-lite0/head/dense/{name}" for name in ("kernel", "bias")]
-    told = f"It has 1000 classes, the network 10: {', '.join(heads)} keep their initial values"
-    assert told in lines
+    reported = f"It has 1000 classes, the network 10: {', '.join(heads)} keep their initial values"
+    assert reported in lines
     published = store.read("weights/efficientnet_lite0")
     ours = store.read("run")
     assert ours[heads[0]].shape == (1280, 10)

@@ -11,9 +11,9 @@ VIEW_FLAGS = (
     "train_crop",
     "eval_method",
     "resize_method",
-    "augment",
     "resize_kernels",
     "eval_crop_fraction",
+    "augment",
     "randaugment_num_layers",
     "randaugment_magnitude",
 )

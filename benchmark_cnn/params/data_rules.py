@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from benchmark_cnn.params.data_params import VIEW_FLAGS
 from benchmark_cnn.params.params import ExplicitFlags
 from benchmark_cnn.params.values import parse_all_reduce_spec, parse_gpu_indices
 
 _MIXING = ("mixup_alpha", "cutmix_alpha")
 _FLAGS_OF_FILES = (
     "data_subset",
-    "train_crop",
-    "eval_method",
-    "resize_method",
-    "resize_kernels",
-    "eval_crop_fraction",
-    "augment",
-    "randaugment_num_layers",
-    "randaugment_magnitude",
+    *VIEW_FLAGS,
     "datasets_repeat_cached_sample",
     "num_data_threads",
     "shuffle_buffer",
