@@ -133,10 +133,10 @@ class ExplicitFlags:
 
 
 def write_parameters(params: Params, train_dir: str | os.PathLike[str]) -> None:
-    """Write parameters.json into the run directory, which exists; a crash leaves the old file.
+    """Writes parameters.json into an existing run directory; a crash leaves the old file.
 
     Raises:
-      DataError: the disk is full or the directory unwritable.
+        DataError: the disk is full or the directory unwritable.
     """
     path = pathlib.Path(train_dir) / PARAMETERS_FILE
     with files.write_errors(path):
