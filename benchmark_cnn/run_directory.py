@@ -1,15 +1,15 @@
-"""The directory of a run (`--train_dir`): one process at a time, what is in it, where it resumes.
+"""The directory of a run (`--train_dir`): its files, and its lock for one process at a time.
 
     .lock            held while a process trains here
-    parameters.json  what was asked
+    parameters.json  the value of every flag
     run.json         versions, devices, git commit
-    metrics.csv      one row a report
-    curves.png       the same, drawn
+    metrics.csv      one row per report
+    curves.png       a plot of metrics.csv
     model.ckpt-*     checkpoints, and `checkpoint`, TensorFlow's pointer to the newest
     best/            the best checkpoint by evaluated top-1
     eval/            TensorBoard events of eval.py
 
-TensorFlow is imported only where a checkpoint is read: a second run on the same directory is
+TensorFlow is imported only to read a checkpoint, so that a second run on the same directory is
 refused at once.
 """
 
@@ -32,7 +32,7 @@ _LOCK_FILE = ".lock"
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Paths of everything a run keeps. Making one touches no file."""
+    """Paths of the files of a run. Creating one accesses no file."""
 
     path: Path
 
@@ -61,17 +61,17 @@ class RunDirectory:
         return self.path / "eval"
 
     def checkpoint_to_resume(self) -> str | None:
-        """Prefix of the newest whole checkpoint; None for a run that starts.
+        """Returns the prefix of the newest complete checkpoint, or None if there are none.
 
         Raises:
-          DataError: there are checkpoints and all are damaged.
+            DataError: there are checkpoints and all are damaged.
         """
         from checkpoints import store
 
         return store.latest(self.path)
 
     def holds_a_run(self) -> bool:
-        """Whether a run was started here: it left its parameters, its metrics or a checkpoint."""
+        """Returns whether there are parameters, metrics or a checkpoint of a run."""
         if not self.path.is_dir():
             return False
         names = [path.name for path in self.path.iterdir()]
@@ -83,16 +83,16 @@ class RunDirectory:
 def open_for_training(
     train_dir: str | os.PathLike[str], fresh: bool = False
 ) -> Iterator[RunDirectory]:
-    """Create `train_dir`, lock it until the block ends or the process dies, and tidy it.
+    """Creates `train_dir`, locks it until the block ends or the process dies, and cleans it up.
 
     Args:
-      train_dir: a local directory. Of several processes that train together, only the chief opens
-        it.
-      fresh: refuse a directory that holds a run already, instead of resuming.
+        train_dir: a local directory. Of several processes that train together, only the chief
+            opens it.
+        fresh: refuse a directory that already holds a run, instead of resuming.
 
     Raises:
-      UsageError: it cannot be made or written to, or `fresh` and it holds a run.
-      DataError: another process trains there.
+        UsageError: it cannot be created or written to, or `fresh` is set and it holds a run.
+        DataError: another process trains there.
     """
     run = RunDirectory(Path(train_dir))
     with contextlib.ExitStack() as stack:

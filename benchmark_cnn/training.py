@@ -40,9 +40,9 @@ def train(
     """Trains as `params` says; the same call on the same train_dir resumes.
 
     Args:
-      loss: see training_setup.set_up.
-      command_line: program and arguments, for run.json.
-      check_device: see training_setup.make_manager.
+        loss: see training_setup.set_up.
+        command_line: program and arguments, for run.json.
+        check_device: see training_setup.make_manager.
 
     Returns:
         `global_step`, `images_per_sec`, and the last evaluation's `top_1`, `top_5` and `loss`.

@@ -47,28 +47,28 @@ def set_up(
         synthetic=dataset.synthetic,
         is_kept=params.checkpoint.train_dir is not None,
     )
-    mode = "training + evaluation" if settings.evaluates else "training"
-    mode = "forward only" if params.run.forward_only else mode
     console.log(
-        *console.header_lines(params, spec, dataset, run_devices, plan, mode=mode),
+        *console.header_lines(
+            params, spec, dataset, run_devices, plan, mode=_mode(params, settings)
+        ),
         console.GENERATING_TRAINING_MODEL,
     )
     network = build_network(params, spec, dataset, manager, settings)
-    optimization = params.optimization
+    run, optimization = params.run, params.optimization
     optimizer = optimizers.make_optimizer(optimization)
     state = train_state.create(
         manager,
         network,
-        slot_values={} if params.run.forward_only else optimizer.slots,
+        slot_values={} if run.forward_only else optimizer.slots,
         with_averages=settings.averages,
         initial_loss_scale=optimization.fp16_loss_scale if settings.is_float16 else None,
     )
     tower = Tower(
         network,
         loss or losses.classification_loss(optimization.label_smoothing),
-        augment=None if params.run.forward_only else dataset.batch_augmentation,
+        augment=None if run.forward_only else dataset.batch_augmentation,
         xla_compile=params.hardware.xla_compile,
-        forward_only=params.run.forward_only,
+        forward_only=run.forward_only,
     )
     step = TrainingStep(
         manager=manager,
@@ -80,7 +80,7 @@ def set_up(
         decayed=losses.decayed_names(network.decayed, optimization.weight_decay_exclude),
         global_batch=plan.global_batch,
         seed=params.hardware.tf_random_seed,
-        skip_nonfinite=settings.is_float16 or params.run.on_nonfinite == "skip",
+        skip_nonfinite=settings.is_float16 or run.on_nonfinite == "skip",
     )
     evaluator = Evaluator(
         manager,
@@ -90,9 +90,8 @@ def set_up(
         image_size=settings.image_size,
         max_skipped=params.data.max_corrupt_records,
     )
-    return TrainingRun(
-        params, settings, dataset, run_devices, manager, plan, state, step, evaluator
-    )
+    parts = (run_devices, manager, plan, state, step, evaluator)
+    return TrainingRun(params, settings, dataset, *parts)
 
 
 def make_manager(
@@ -142,6 +141,12 @@ def build_network(
             data_format=params.network.data_format,
             sync_batch_norm=params.network.sync_batch_norm,
         )
+
+
+def _mode(params: Params, settings: RunSettings) -> str:
+    if params.run.forward_only:
+        return "forward only"
+    return "training + evaluation" if settings.evaluates else "training"
 
 
 def _schedule(params: Params, spec: NetworkSpec, plan: RunPlan) -> learning_rate.Schedule:

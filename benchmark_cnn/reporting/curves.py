@@ -1,4 +1,4 @@
-"""Draws metrics.csv: loss, top-1 and learning rate over epochs, of one run or of several compared.
+"""Draws metrics.csv: loss, top-1 and learning rate over epochs, of one run or of several.
 
 python -m benchmark_cnn.reporting.curves runs/lite0
 python -m benchmark_cnn.reporting.curves runs/lite0 runs/lite1 --output=compared.png
@@ -6,7 +6,6 @@ python -m benchmark_cnn.reporting.curves runs/lite0 runs/lite1 --output=compared
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 import os
@@ -22,9 +21,9 @@ from benchmark_cnn.reporting import metrics_log
 from common import commands, files
 from common.errors import DataError
 
-# The smoothed curve averages over about this part of the run.
+# The smoothed curve averages over about this share of the run.
 _SMOOTHING_SHARE = 0.02
-# Okabe and Ito's colors, which color-blind people tell apart.
+# Okabe and Ito's palette for color-blind readers.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
 _TRAINING_COLOR, _EVALUATION_COLOR = _COLORS[:2]
 _EVALUATION_STYLE: dict[str, Any] = {"lw": 1.2, "marker": "o", "ms": 2.8}
@@ -49,10 +48,9 @@ Style = dict[str, Any]
 
 
 def draw(train_dir: str | os.PathLike[str]) -> bool:
-    """Write `train_dir`/curves.png. A failure is a warning: no run ends for want of a picture.
+    """Draws `train_dir`/curves.png and returns whether it succeeded.
 
-    Returns:
-      Whether there is a new picture.
+    Failures are logged: plotting must not stop a run.
     """
     directory = Path(train_dir)
     try:
@@ -64,10 +62,10 @@ def draw(train_dir: str | os.PathLike[str]) -> bool:
 
 
 def compare(train_dirs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> None:
-    """Draw the curves of all `train_dirs` into the picture `output`.
+    """Draws the curves of all `train_dirs` into the picture `output`.
 
     Raises:
-      DataError: one of them has no rows in its metrics.csv, or a damaged one.
+        DataError: a metrics.csv is empty, missing or damaged.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -90,7 +88,7 @@ def compare(train_dirs: Sequence[str | os.PathLike[str]], output: str | os.PathL
 
 
 def smoothed(values: Sequence[float], share: float = _SMOOTHING_SHARE) -> list[float]:
-    """Exponential moving average over about `share` of the values, free of the bias of its start.
+    """Computes the bias-corrected exponential moving average over about `share` of the values.
 
     m_t = a * m_{t-1} + (1 - a) * v_t, divided by 1 - a^t (Kingma and Ba 2015, section 3).
     """
@@ -105,7 +103,7 @@ def smoothed(values: Sequence[float], share: float = _SMOOTHING_SHARE) -> list[f
 
 
 def _draw_only_run(panels, rows: Rows) -> list[float]:
-    """Draw a run with all that is known of it; returns the heights of its loss curves."""
+    """Draws one run with raw values and total loss; returns the heights of its loss curves."""
     losses, accuracies, _ = panels
     training: Style = {"color": _TRAINING_COLOR, "lw": 1.8, "label": "training, smoothed"}
     evaluation: Style = {"color": _EVALUATION_COLOR, "label": "evaluation", **_EVALUATION_STYLE}
@@ -124,7 +122,7 @@ def _draw_only_run(panels, rows: Rows) -> list[float]:
 
 
 def _draw_runs(panels, runs: Mapping[str, Rows]) -> list[float]:
-    """Draw every run in its color; returns the heights of the loss curves."""
+    """Draws every run in its color; returns the heights of the loss curves."""
     heights = []
     for rows, color in zip(runs.values(), itertools.cycle(_COLORS), strict=False):
         evaluation: Style = {"color": color, "ls": "--", **_EVALUATION_STYLE}
@@ -147,7 +145,7 @@ def _draw_curves(panels, rows: Rows, training: Style, evaluation: Style) -> list
 def _draw_line(panel, points: Points, style: Style) -> list[float]:
     epochs, values = points
     if epochs:
-        # A single point makes no line.
+        # A single point would be an invisible line.
         dot = {"marker": "o", "ms": 4} if len(epochs) == 1 else {}
         panel.plot(epochs, values, **{**dot, **style})
     return values
@@ -176,7 +174,7 @@ def _set_limits(panels, loss_heights: Sequence[float]) -> None:
 
 
 def _range_without_spikes(values: Sequence[float]) -> tuple[float, float]:
-    """Lowest and highest value, less those so far off that the others would lie in one line."""
+    """Returns the lowest and highest value, without outliers that would flatten the others."""
     quartiles = (0, 0, 0)
     if len(values) > 1:
         quartiles = statistics.quantiles(values, n=4)
@@ -196,13 +194,13 @@ def _add_legend_of_runs(figure, names: Sequence[str]) -> None:
         Line2D([], [], color="#777777", lw=1.6, label="training"),
         Line2D([], [], color="#777777", ls="--", label="evaluation", **_EVALUATION_STYLE),
     ]
-    # So many columns as fit, with the line and the gaps of an entry as wide as its letters.
+    # As many columns as fit; 8 characters are the width of an entry's line and gaps.
     columns = _LEGEND_WIDTH_CHARACTERS // (max(map(len, [*names, "evaluation"])) + 8)
     figure.legend(handles=handles, loc="outside upper left", ncols=max(1, min(columns, 4)))
 
 
 def _summary(name: str, rows: Rows) -> str:
-    """The line over the picture: how far the run is and how good it got."""
+    """Returns the title: step, epoch and best accuracy of the run."""
     last = rows[-1]
     parts = [name, f"step {last['global_step']:.0f}", f"epoch {last.get('epoch', math.nan):.2f}"]
     epochs, accuracies = _points(rows, "eval_top_1", scale=100)
@@ -213,7 +211,7 @@ def _summary(name: str, rows: Rows) -> str:
 
 
 def _points(rows: Rows, column: str, scale: float = 1.0) -> Points:
-    """Epochs and values of the rows in which `column` is a finite number."""
+    """Returns epochs and values of the rows in which `column` is finite."""
     pairs = [(row["epoch"], row[column] * scale) for row in rows if _is_finite(row, column)]
     return [epoch for epoch, _ in pairs], [value for _, value in pairs]
 
@@ -231,7 +229,7 @@ def _rows_of(path: Path) -> Rows:
 
 
 def _name(path: str | os.PathLike[str], others: Sequence[str | os.PathLike[str]]) -> str:
-    """The directory's own name, or the path as it was given where two have the same name."""
+    """Returns the directory's name, or the path as given if two have the same name."""
     name = Path(path).resolve().name
     is_unique = sum(Path(other).resolve().name == name for other in others) == 1
     return name if is_unique else str(path)
@@ -244,13 +242,11 @@ def _save(figure, path: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw what the command line names; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmark_cnn.reporting.curves", description="Draw the curves of runs."
-    )
+    """Draws the runs that the command line names; returns the exit code."""
+    parser = commands.parser("python -m benchmark_cnn.reporting.curves", __doc__)
     parser.add_argument("train_dir", nargs="+", help="directory of a run, with its metrics.csv")
     parser.add_argument(
-        "--output", help="the picture; curves.png in train_dir, or here for several, by default"
+        "--output", help="the picture (default: curves.png in train_dir, or here for several)"
     )
     options = parser.parse_args(arguments)
     directory = Path(options.train_dir[0] if len(options.train_dir) == 1 else ".")

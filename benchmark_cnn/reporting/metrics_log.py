@@ -1,8 +1,8 @@
-"""metrics.csv: what a run computed, a row a report, the same bits whether or not it was resumed.
+"""metrics.csv: one row per report, with the same bytes whether or not the run was resumed.
 
-It has no column that a clock decides (images/s and times are in the events and in run.json), and
-numbers are written so that reading them back gives the same float. A row belongs to a training
-report or to an evaluation; the cells of the other kind are empty.
+No column depends on a clock (images/s and times are in the events and in run.json), and numbers
+read back as the same float. A row belongs to a training report or to an evaluation; the cells of
+the other kind are empty.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _HEADER = ",".join(COLUMNS)
 
 
 class MetricsLog:
-    """A context in which rows are appended to `path`; each is in the file when `append` returns.
+    """A context that appends rows to `path`; each is in the file when `append` returns.
 
-    Opening takes off what a killed process left of its last line.
+    Opening removes the unfinished last line of a killed process.
 
     Raises:
-      DataError: the file is another table, or damaged elsewhere than at its end.
+        DataError: the file is another table, or damaged before its last line.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -52,33 +52,35 @@ class MetricsLog:
         self.close()
 
     def append(self, global_step: int, **values: float | None) -> None:
-        """Add a row for `global_step`; columns that are not given, or None, stay empty.
+        """Appends a row; columns that are missing or None stay empty.
 
         Raises:
-          ValueError: a column that there is not.
-          DataError: the disk is full.
+            ValueError: an unknown column.
+            DataError: the disk is full.
         """
         unknown = set(values) - set(COLUMNS)
         if unknown:
             raise ValueError(f"{self.path.name} has no column {', '.join(sorted(unknown))}")
-        cells = [_cell(values.get(column)) for column in COLUMNS[1:]]
+        # repr of a Python float is the shortest text that reads back as the same float.
+        numbers = (values.get(column) for column in COLUMNS[1:])
+        cells = ["" if number is None else repr(float(number)) for number in numbers]
         with files.write_errors(self.path):
             self._file.write(",".join([str(int(global_step)), *cells]) + "\n")
             self._file.flush()
 
     def rewind(self, global_step: int) -> None:
-        """Drop the rows after `global_step`, from where the run goes on; all of them at 0."""
+        """Drops the rows after `global_step`, at which the run resumes."""
         self.close()
         rows = _whole_rows(self.path)
-        self._rewrite([row for row in rows if int(row.split(",")[0]) <= global_step])
+        self._rewrite([row for row in rows if int(row.partition(",")[0]) <= global_step])
 
     def sync(self) -> None:
-        """Have the disk hold the rows: call it before a checkpoint, for the case of a power cut."""
+        """Flushes the rows to the disk; call it before a checkpoint, in case of a power cut."""
         with files.write_errors(self.path):
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        # What a full disk did not take is written once more.
+        # Closing writes the buffer again that a full disk has rejected.
         with files.write_errors(self.path):
             self._file.close()
 
@@ -90,17 +92,14 @@ class MetricsLog:
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """The rows of a metrics.csv, without their empty cells; [] if there is none.
+    """Reads the rows of a metrics.csv, without their empty cells; [] if the file is missing.
 
-    A file that is being written may be read: an unfinished last line is left out.
+    The file may be being written: an unfinished last line is skipped.
 
     Raises:
-      DataError: as MetricsLog.
+        DataError: as MetricsLog.
     """
-    return [
-        {name: float(cell) for name, cell in zip(COLUMNS, row.split(","), strict=True) if cell}
-        for row in _whole_rows(Path(path))
-    ]
+    return [_parse(row) for row in _whole_rows(Path(path))]
 
 
 def _whole_rows(path: Path) -> list[str]:
@@ -108,7 +107,7 @@ def _whole_rows(path: Path) -> list[str]:
         text = path.read_bytes().decode("ascii", errors="replace")
     except FileNotFoundError:
         return []
-    # What follows the last line feed is half a line, or empty.
+    # After the last line feed there is half a line, or nothing.
     header, *rows = text.split("\n")[:-1] or [_HEADER]
     if header.rstrip("\r") != _HEADER:
         raise DataError(
@@ -116,21 +115,16 @@ def _whole_rows(path: Path) -> list[str]:
         )
     rows = [row.rstrip("\r") for row in rows]
     for number, row in enumerate(rows, start=2):
-        if not _is_row(row):
-            raise DataError(f"{path}, line {number}, is damaged: repair it or move the file away")
+        try:
+            int(row.partition(",")[0])
+            _parse(row)
+        except ValueError:
+            raise DataError(
+                f"{path}, line {number}, is damaged: repair it or move the file away"
+            ) from None
     return rows
 
 
-def _is_row(line: str) -> bool:
-    step, *cells = line.split(",")
-    if not step.isdecimal() or len(cells) != len(COLUMNS) - 1:
-        return False
-    try:
-        return all(cell == "" or isinstance(float(cell), float) for cell in cells)
-    except ValueError:
-        return False
-
-
-def _cell(value: float | None) -> str:
-    # repr of a Python float is the shortest text that reads back as the same float.
-    return "" if value is None else repr(float(value))
+def _parse(row: str) -> dict[str, float]:
+    """Returns the cells that are not empty; raises ValueError if the row is damaged."""
+    return {name: float(cell) for name, cell in zip(COLUMNS, row.split(","), strict=True) if cell}

@@ -1,9 +1,8 @@
-"""Profiles of a few steps: `--profile_steps` for TensorBoard, `--trace_file` for a trace viewer.
+"""Profiles a few steps: `--profile_steps` for TensorBoard, `--trace_file` for a trace viewer.
 
-From the profiler's XSpace to the JSON that chrome://tracing and ui.perfetto.dev show.
-
-TensorFlow 2.21 saves an XSpace only, and leaves the JSON to TensorBoard's XProf plugin. Source:
-"Trace Event Format" of the Chromium project: phases "X" (a complete event) and "M" (metadata).
+TensorFlow 2.21 saves an XSpace only, and TensorBoard needs the XProf plugin to show it.
+`from_xspace` converts it to the JSON of chrome://tracing and ui.perfetto.dev ("Trace Event Format"
+of the Chromium project: phases "X", a complete event, and "M", metadata).
 """
 
 from __future__ import annotations
@@ -27,15 +26,19 @@ from benchmark_cnn.params.values import parse_profile_steps
 from common import files
 from common.errors import UsageError
 
-# The first call of a single step compiles it, the second may still settle caches and algorithms.
+# The first call of a single step compiles it, the second may still tune caches and algorithms.
 _STEPS_BEFORE_TRACE = 2
+_PICOSECONDS_PER_MICROSECOND = 1e6
+_NANOSECONDS_PER_MICROSECOND = 1e3
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Steps `first` to `last`, both inside, that one run of the profiler covers.
+    """The steps from `first` to `last`, inclusive, of one run of the profiler.
 
-    directory: where the profiler writes. trace_file: what to convert it to, None to leave it.
+    Attributes:
+        directory: where the profiler writes.
+        trace_file: the Chrome trace to convert the profile to, or None.
     """
 
     first: int
@@ -48,24 +51,24 @@ class _Window:
         """Steps at which a call into TensorFlow has to end."""
         if self.trace_file is None:
             return (self.first - 1, self.last)
-        # Its step is a call of its own, and so are those that prepare it.
+        # The traced step is one call, and so is each of the steps that prepare it.
         return tuple(range(self.first - _STEPS_BEFORE_TRACE, self.last + 1))
 
 
 class Profiler:
     """A context around the training loop; steps are global steps, the first one is 1.
 
-    A profile that fails is a warning: no run ends for want of it.
+    Failures are logged: profiling must not stop a run.
 
     Args:
-      profile_steps: the flag's "first,last"; the profile goes to `train_dir`/plugins/profile.
-      trace_file: file for a Chrome trace of the third step of this process (after `profile_steps`
-        if it lies among them); gzipped if its name ends in .gz.
-      train_dir: needed with profile_steps.
-      start_step: global step from which the run goes on.
+        profile_steps: "first,last"; the profile goes to `train_dir`/plugins/profile.
+        trace_file: file for a Chrome trace of the third step of this process, or of a later one if
+            that is in `profile_steps`; gzipped if its name ends in .gz.
+        train_dir: needed with profile_steps.
+        start_step: global step at which the run starts or resumes.
 
     Raises:
-      UsageError: the trace's directory cannot be made or written to.
+        UsageError: the trace's directory cannot be created or written to.
     """
 
     def __init__(
@@ -99,21 +102,21 @@ class Profiler:
         self._windows.clear()
 
     def end_of_call(self, step: int, end: int) -> int:
-        """Where a call that follows `step` has to end, `end` at the latest."""
+        """Returns where a call after `step` has to end, at most `end`."""
         windows = self._windows + ([self._active] if self._active else [])
         boundaries = [boundary for window in windows for boundary in window.boundaries]
         return min([end, *(boundary for boundary in boundaries if boundary > step)])
 
     @contextlib.contextmanager
     def steps(self, previous: int, step: int) -> Iterator[None]:
-        """Around a call that takes the run from step `previous` to `step`."""
+        """A context around the call that runs the steps in (previous, step]."""
         due = [window for window in self._windows if window.first == previous + 1]
         if due and self._active is None:
             self._start(due[0])
         if self._active is None:
             yield
             return
-        # By these marks the profiler tells one step from the next.
+        # The profiler separates steps by these marks.
         with tf.profiler.experimental.Trace("train", step_num=step, _r=1):
             yield
         if step >= self._active.last:
@@ -122,7 +125,7 @@ class Profiler:
     def _add_profile(self, first: int, last: int, train_dir: Path, start_step: int) -> None:
         if first <= start_step:
             logging.warning(
-                "--profile_steps=%d,%d: the run goes on from step %d, nothing is profiled",
+                "--profile_steps=%d,%d: the run resumes at step %d, nothing is profiled",
                 *(first, last, start_step),
             )
             return
@@ -131,7 +134,7 @@ class Profiler:
     def _add_trace(self, path: Path, start_step: int) -> None:
         _make_writable(path)
         step = start_step + _STEPS_BEFORE_TRACE + 1
-        # One profiler at a time, and the steps around it cost more than others.
+        # Only one profiler can run at a time, and it slows the steps around it.
         for window in self._windows:
             if window.first <= step <= window.last:
                 step = window.last + _STEPS_BEFORE_TRACE + 1
@@ -140,7 +143,7 @@ class Profiler:
 
     def _start(self, window: _Window) -> None:
         self._windows.remove(window)
-        # The profiler sees what is running; a GPU may still be at work on the step before.
+        # A GPU may still be running the previous step, which the profile would include.
         tf.test.experimental.sync_devices()
         try:
             tf.profiler.experimental.start(str(window.directory))
@@ -161,10 +164,9 @@ class Profiler:
 
 
 def _write_trace(directory: Path, path: Path) -> None:
-    """Convert the profile in `directory` to a Chrome trace."""
+    """Converts the profile in `directory` to a Chrome trace."""
     (profile,) = directory.glob("plugins/profile/*/*.xplane.pb")
-    text = json.dumps(from_xspace(profile.read_bytes()), allow_nan=False)
-    data = text.encode()
+    data = json.dumps(from_xspace(profile.read_bytes()), allow_nan=False).encode()
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
 
 
@@ -176,18 +178,10 @@ def _make_writable(path: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
 
-_PICOSECONDS_PER_MICROSECOND = 1e6
-_NANOSECONDS_PER_MICROSECOND = 1e3
-
-
 def from_xspace(serialized: bytes) -> dict[str, Any]:
-    """A process per device and host, a thread per stream or host thread, a slice per event.
+    """Converts an `.xplane.pb` to a Chrome trace; times are in microseconds from the first event.
 
-    Args:
-      serialized: contents of an `.xplane.pb`.
-
-    Returns:
-      What json.dump takes; times in microseconds from the first event on.
+    Devices and hosts become processes, streams and host threads become threads, events slices.
     """
     # TensorFlow has no public name for this message.
     from tensorflow.tsl.profiler.protobuf import xplane_pb2

@@ -1,7 +1,7 @@
-"""run.json: with what, on what and how well a run ran, one entry for each time it was started.
+"""run.json: versions, devices, command line and outcome of a run, one entry per start.
 
-The entries hold nothing that says which machine or whose it was: no host name, no user, no path but
-those of the command line.
+The entries do not identify the machine or its user: no host name, no user name, and no paths other
+than those of the command line.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from absl import logging
 
+from benchmark_cnn.distribution.devices import Devices
 from common import files
 from common.process import num_cores
 from common.version import __version__, installed
@@ -29,29 +30,20 @@ _PACKAGE = "tensorflow-imagenet"
 _GIT_TIMEOUT_SECS = 10
 
 
-class _Devices(Protocol):
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def towers(self) -> Sequence[str]: ...
-
-
 class RunRecord:
-    """A context that keeps the entry of this start in `path`; earlier entries stay before it.
+    """A context that keeps the entry of this start in `path`, after the earlier entries.
 
     Args:
-      path: the run.json.
-      command_line: program and arguments, as in sys.argv.
-      devices: with `kind` ("gpu" or "cpu") and `towers` (TensorFlow's device names).
-      start_step: global step from which the run goes on; 0 for one that starts.
+        path: the run.json.
+        command_line: program and arguments, as in sys.argv.
+        start_step: global step at which the run starts or resumes.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         command_line: Sequence[str],
-        devices: _Devices,
+        devices: Devices,
         start_step: int = 0,
     ):
         self.path = Path(path)
@@ -73,21 +65,18 @@ class RunRecord:
         return self
 
     def __exit__(self, _kind, error: BaseException | None, _traceback) -> None:
-        """A run that ends without `finish` ends with the first line of its error."""
+        """Records the first line of the error as the outcome, unless the run has finished."""
         if self._start["ended"] is not None:
             return
         line = (str(error) or repr(error)).splitlines()[0] if error else "ended early"
         try:
             self._end(line)
         except OSError as reason:
-            # What ended the run is what a person should read.
+            # A warning, so that the error that ended the run stays the last line.
             logging.warning("cannot write %s: %s", self.path, reason.strerror)
 
     def finish(self, result: Mapping[str, float]) -> None:
-        """Add the outcome "done" and the results: `global_step`, `images_per_sec`, final metrics.
-
-        What is not a number becomes null, since JSON has no NaN.
-        """
+        """Records the outcome "done" and the results; NaN becomes null, since JSON has no NaN."""
         self._start["result"] = {name: _json_number(value) for name, value in result.items()}
         self._end("done")
 
@@ -101,7 +90,7 @@ class RunRecord:
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of what decides a run's numbers; None for what is not installed."""
+    """Returns the versions of the packages that determine a run's numbers."""
     return {
         "python": platform.python_version(),
         "tensorflow": installed("tensorflow"),
@@ -112,7 +101,7 @@ def versions() -> dict[str, str | None]:
 
 
 def describe_devices(kind: str, towers: Sequence[str]) -> dict[str, Any]:
-    """The towers; with GPUs their names, and the CUDA and cuDNN that TensorFlow was built for."""
+    """Describes the towers; for GPUs also the models, and TensorFlow's CUDA and cuDNN versions."""
     if kind != "gpu":
         return {"kind": kind, "towers": list(towers)}
     import tensorflow as tf
@@ -134,14 +123,14 @@ def describe_devices(kind: str, towers: Sequence[str]) -> dict[str, Any]:
 
 
 def describe_cpu() -> dict[str, Any]:
-    """Model, cores of the machine, and those of them that this process may use."""
+    """Returns the model, the cores of the machine, and those that this process may use."""
     return {"model": _cpu_model(), "cores": os.cpu_count(), "usable_cores": num_cores()}
 
 
 def git_state(root: Path) -> dict[str, Any] | None:
-    """Commit of the source tree, and whether files under version control differ from it.
+    """Returns the commit of the source tree, and whether tracked files differ from it.
 
-    None without git, outside a repository, and in a directory of another project's repository.
+    It returns None without git, and if `root` is not the top of a repository.
     """
     top = _git(root, "rev-parse", "--show-toplevel")
     commit = _git(root, "rev-parse", "HEAD")
@@ -161,7 +150,7 @@ def _git(root: Path, *arguments: str) -> str | None:
             text=True,
             check=True,
             timeout=_GIT_TIMEOUT_SECS,
-            # Looking at the state must not take the lock that a person's git may want.
+            # Do not take the lock that the user's git commands need.
             env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.SubprocessError):
