@@ -42,7 +42,7 @@ class Dropout(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=SERIALIZATION_PACKAGE)
 class StochasticDepth(keras.layers.Layer):
-    """In training, keeps an example's branch with `keep_probability`, divided by it, or zeroes it.
+    """Keeps an example's branch in training with a probability, divided by it, or zeroes it.
 
     Huang et al., 2016. Its inputs [B, ...] are the residual branch before it is added.
     """

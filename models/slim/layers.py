@@ -156,7 +156,7 @@ def dropout(
     is_training: bool = True,
     scope: str | None = None,
 ) -> tf.Tensor:
-    """In training, keeps each unit with probability `keep_prob`, divided by it, or zeroes it.
+    """Keeps each unit in training with probability `keep_prob`, divided by it, or zeroes it.
 
     Unlike slim.dropout's, the mask follows from the seed of the call.
     """

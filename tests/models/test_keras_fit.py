@@ -32,7 +32,7 @@ def moved(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> set[st
 
 
 def stem_outputs(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """What the first batch norm is given, float64 [N, channels]."""
+    """Returns the inputs of the first batch norm, float64 [N, channels]."""
     kernel = model.get_layer("stem.conv2d").get_weights()[0]
     pixels = (images.astype(np.float32) - 127.0) / 128.0
     outputs = tf.nn.conv2d(pixels, kernel, 2, "SAME").numpy()

@@ -35,9 +35,10 @@ LARGE = (
 
 
 def set_up(name: str, seed: int) -> TrainingRun:
-    """A run of two images a batch, with a slot and an average for each weight but for the largest.
+    """Sets up a run of two images a batch; only large networks have no slots and averages.
 
-    The seed is that of the initial weights.
+    Args:
+        seed: of the initial weights.
     """
     is_large = name in LARGE
     params = make_params(
@@ -75,7 +76,7 @@ def logits_of(run: TrainingRun) -> np.ndarray:
 
 
 def assert_holds(run: TrainingRun, saved: dict[str, np.ndarray]) -> None:
-    """The run's state is what was saved: the same names, types and bits."""
+    """Asserts that the run's state has the saved names, types and bits."""
     variables = run.state.named_variables()
     assert set(variables) == set(saved)
     for name, variable in variables.items():

@@ -58,12 +58,12 @@ def test_a_network_with_every_kind_of_layer():
     ("name", "batch_sizes", "most"),
     [
         ("resnet20", (64, 256), 1.25),
-        # Where its backward pass ends, gradients come on top of its largest activations.
+        # At the end of its backward pass, gradients come on top of its largest activations.
         ("efficientnet_lite0", (4, 16), 1.4),
     ],
 )
 def test_what_a_training_process_takes(name, batch_sizes, most):
-    """What is kept is there all at once; what the backward pass needs for a moment comes on top."""
+    """The kept tensors exist at the same time; temporary ones of the backward pass come on top."""
     peaks = []
     for batch_size in batch_sizes:
         command = [sys.executable, "-m", "tests.models.peak_memory", name, str(batch_size)]

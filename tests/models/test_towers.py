@@ -17,7 +17,7 @@ STRATEGIES = [towers.mirrored, towers.central_storage]
 
 
 def step(network):
-    """Loss, gradients and statistics of one tower."""
+    """Returns a function of one tower: loss, logits, gradients and statistics."""
 
     def tower(images, labels, seed):
         with tf.GradientTape() as tape:

@@ -23,7 +23,7 @@ def central_storage(num_towers: int) -> tf.distribute.Strategy:
 
 
 def split(strategy: tf.distribute.Strategy, batch: Any) -> Any:
-    """The batch in equal slices, one a tower."""
+    """Splits a batch into equal slices, one for each tower."""
     num_towers = strategy.num_replicas_in_sync
     slices = tf.split(tf.convert_to_tensor(batch), num_towers)
     return strategy.experimental_distribute_values_from_function(
@@ -34,7 +34,7 @@ def split(strategy: tf.distribute.Strategy, batch: Any) -> Any:
 def run(
     strategy: tf.distribute.Strategy, function: Callable[..., Any], *arguments: Any
 ) -> list[list[Any]]:
-    """The list that the function returns, for each tower in turn; traced as one graph."""
+    """Returns the function's list of results on each tower; all are traced as one graph."""
 
     @tf.function
     def traced(*arguments: Any) -> Any:

@@ -27,7 +27,7 @@ def batch(shape=(4, 5, 6, 3)) -> np.ndarray:
 
 
 def numpy_batch_norm(layer: FusedBatchNorm, inputs: np.ndarray, d_outputs: np.ndarray):
-    """Ioffe and Szegedy, section 3, in float64: outputs, then gradients of inputs, gamma, beta."""
+    """Returns outputs and gradients of inputs, gamma, beta: Ioffe and Szegedy, section 3."""
     inputs, d_outputs = inputs.astype(np.float64), d_outputs.astype(np.float64)
     gamma, beta = layer.gamma.numpy().astype(np.float64), layer.beta.numpy().astype(np.float64)
     axes = (0, 1, 2)

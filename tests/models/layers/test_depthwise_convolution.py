@@ -24,7 +24,7 @@ def images(height=7, width=8, channels=4) -> np.ndarray:
 
 
 def numpy_depthwise(inputs: np.ndarray, kernel: np.ndarray, strides: int) -> np.ndarray:
-    """TensorFlow's SAME: out = ceil(in / stride), what is odd in the padding goes to the end."""
+    """Applies TensorFlow's SAME: out = ceil(in / stride), odd padding goes to the end."""
     size = kernel.shape[0]
     lengths = [-(-length // strides) for length in inputs.shape[1:3]]
     totals = [

@@ -28,7 +28,7 @@ def layer_under(strategy, *, synchronized=True, dtype="float32", first=False) ->
 
 
 def step(layer):
-    """One tower's outputs, statistics, gradient of the inputs and of gamma and beta."""
+    """Returns a function of one tower: outputs, gradients of inputs, gamma, beta; statistics."""
 
     def tower(inputs, d_outputs):
         with forward_pass(None) as current, tf.GradientTape() as tape:
@@ -44,7 +44,7 @@ def step(layer):
 
 
 def one_batch_and_towers(strategy, inputs, d_outputs, **options):
-    """The same batch on one tower, without synchronization, and split over the towers."""
+    """Runs a batch on one tower, without synchronization, and split over the towers."""
     single = tf.distribute.get_strategy()
     one = step(layer_under(single, synchronized=False, **options))(inputs, d_outputs)
     many = towers.run(
@@ -71,7 +71,7 @@ def assert_equal(one, many, *, rtol=1e-4, atol=1e-5):
 
 
 def random_batch(mean_step: float = 1.0):
-    """Every example has a mean of its own, so that the towers differ."""
+    """Returns a batch in which every example has its own mean, so that the towers differ."""
     generator = np.random.default_rng(2)
     inputs = generator.normal(size=SHAPE) + mean_step * np.arange(SHAPE[0])[:, None, None, None]
     d_outputs = generator.normal(size=SHAPE)

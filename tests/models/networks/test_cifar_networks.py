@@ -30,7 +30,7 @@ def build(name: str, **options) -> Network:
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Network]:
-    """The small ones, with every vector random, so that no batch norm is the identity."""
+    """Builds the small networks with random vectors, so that no batch norm is the identity."""
     built = {name: build(name) for name in ("resnet20", "resnet20_v2", "densenet40_k12")}
     generator = np.random.default_rng(1)
     for network in built.values():
@@ -45,7 +45,7 @@ def num_parameters(network: Network) -> int:
 
 
 def resnet_parameters(blocks: int) -> int:
-    """Of both versions: v2 moves the batch norms and, in all, has as many channels in them."""
+    """Counts the parameters of both versions: their batch norms have as many channels in total."""
     total, inputs = 27 * 16 + 2 * 16, 16
     for filters in (16, 32, 64):
         for _ in range(blocks):
@@ -104,7 +104,7 @@ def test_defaults_are_those_of_tf_cnn_benchmarks():
 
 
 class Reference:
-    """The layers of a network in evaluation, in plain TensorFlow, by their names."""
+    """Computes the layers of a network by their names, in evaluation, in plain TensorFlow."""
 
     def __init__(self, network: Network) -> None:
         self.network = network

@@ -22,7 +22,7 @@ def build(variant: int = 0, *, image_size: int = 64, num_classes: int = 10, **op
 
 
 def expected_names(num_blocks: int, scope: str) -> set[str]:
-    """The names of an official checkpoint, written out by the rule of TF1's layer counters."""
+    """Returns the names of an official checkpoint, by the rule of TF1's layer counters."""
 
     def norm(prefix: str) -> list[str]:
         return [f"{prefix}/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")]
@@ -52,7 +52,7 @@ def test_variables_are_those_of_the_official_checkpoints(variant, num_blocks):
 
 
 def multiplications(network: Network) -> float:
-    """In millions: kernel size times the number of places it is applied at."""
+    """Returns millions of multiplications: kernel sizes times the positions they are applied at."""
     total = 1280 * 1000
     for layer in network.keras_model.layers:
         if layer.name.endswith(("conv2d", "conv2d_1")):
@@ -83,7 +83,7 @@ def test_weight_decay_is_for_kernels_only():
 
 
 def reference_logits(network: Network, images: np.ndarray) -> tf.Tensor:
-    """EfficientNet-Lite0 in evaluation, from its description alone, in plain TensorFlow."""
+    """Computes EfficientNet-Lite0 in evaluation, from its description, in plain TensorFlow."""
 
     def value(name: str) -> tf.Tensor:
         return tf.convert_to_tensor(network.variables[f"efficientnet-lite0/{name}"])

@@ -26,7 +26,7 @@ def build(name: str, *, num_classes: int = 10, image_size: int = 32, **options) 
 
 
 def sizes(network: Network) -> tuple[int, int]:
-    """Numbers of trained and of other values."""
+    """Returns the numbers of trained and of other values."""
     total = sum(math.prod(variable.shape) for variable in network.variables.values())
     trained = sum(math.prod(network.variables[name].shape) for name in network.trainable)
     return trained, total - trained
@@ -48,7 +48,7 @@ def test_sizes_are_those_that_keras_documents(name, trained, others):
 
 
 def every_application() -> set[str]:
-    """What keras.applications exports: functions that begin with a capital letter."""
+    """Returns the names of the networks that keras.applications exports."""
     return {name for name in vars(keras.applications) if name[0].isupper()}
 
 
@@ -70,7 +70,7 @@ def test_the_registry_names_them_without_keras():
 
 
 def original_logits(name: str, network: Network, images: np.ndarray) -> tf.Tensor:
-    """Keras' own network and preprocessing with the same weights."""
+    """Computes the logits of Keras' own network and preprocessing with the same weights."""
     spec = registry.get(name)
     application = spec.options["application"]
     create = getattr(keras.applications, application)
@@ -93,7 +93,7 @@ def original_logits(name: str, network: Network, images: np.ndarray) -> tf.Tenso
 
 
 def calibrate(network: Network, images: np.ndarray) -> None:
-    """Moving statistics as after a long training: otherwise the images' differences die out."""
+    """Sets moving statistics as after long training; otherwise all images give the same logits."""
     statistics = {
         f"{network.name}/{layer.name}/{kind}": layer.momentum
         for layer in network.keras_model.layers
@@ -201,7 +201,7 @@ def test_variables_and_logits_are_float32_in_every_dtype(dtype):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_the_residual_stream_is_in_the_networks_dtype(dtype):
-    """ConvNeXt begins it, and halves its size, in models that are nested in it."""
+    """ConvNeXt's stem and down-sampling are nested models; their outputs are in it, too."""
     model = build("keras_convnexttiny", dtype=dtype).keras_model
     additions = [one.output.dtype for one in model.operations if type(one).__name__ == "Add"]
     # Liu et al., 2022, section 3: 3 + 3 + 9 + 3 blocks.
@@ -211,7 +211,7 @@ def test_the_residual_stream_is_in_the_networks_dtype(dtype):
 
 
 def test_nested_layers_keep_their_names():
-    """Those that they have in Keras' own network."""
+    """The names are those of Keras' own network."""
     stem = build("keras_convnexttiny").keras_model.get_layer("convnext_tiny_stem")
     assert [layer.name for layer in stem.layers] == [
         "convnext_tiny_stem_conv",

@@ -60,7 +60,7 @@ def test_names(imagenet_network):
 
 
 def reference_logits(network: Network, images: np.ndarray) -> tf.Tensor:
-    """ResNet-50 v1.5 in evaluation, in plain TensorFlow."""
+    """Computes ResNet-50 v1.5 in evaluation in plain TensorFlow."""
 
     def value(name: str) -> tf.Tensor:
         return tf.convert_to_tensor(network.variables[f"resnet50/{name}"])

@@ -1,4 +1,4 @@
-"""What a second implementation of a slim network is made of, and weights to compare it with."""
+"""Parts of second implementations of slim networks, and weights to compare them with."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parts(network: Network, scope: str, limit: float = np.inf) -> tuple[Callable
 
 
 def patches(num_images: int, image_size: int, generator: np.random.Generator) -> np.ndarray:
-    """Images of colored patches: unlike noise, they differ after any pooling."""
+    """Returns images of colored patches, which differ after any pooling, unlike noise."""
     repeats = -(-image_size // 4)
     images = generator.integers(0, 256, (num_images, 4, 4, 3), np.uint8)
     return images.repeat(repeats, 1).repeat(repeats, 2)[:, :image_size, :image_size]
@@ -40,9 +40,13 @@ def patches(num_images: int, image_size: int, generator: np.random.Generator) ->
 def make_images_matter(
     network: Network, images: np.ndarray, decay: float, generator: np.random.Generator
 ) -> None:
-    """Random weights, with the moving statistics of these images: with others their traces fade.
+    """Assigns random weights, and the moving statistics of these images.
 
-    Gammas are so large that some values are above 6. `decay` is the network's batch norm's.
+    With other statistics all images would give nearly the same logits. Gammas are so large that
+    some values exceed 6.
+
+    Args:
+        decay: of the network's batch norm.
     """
     for name, variable in network.variables.items():
         kind = name.rsplit("/", 1)[1]
@@ -58,6 +62,6 @@ def make_images_matter(
 
 
 def differences(logits: np.ndarray | tf.Tensor) -> float:
-    """The largest distance of an image's logits from the mean of all images'."""
+    """Returns the largest distance of an image's logits from the mean of all images."""
     values = np.asarray(logits)
     return float(np.abs(values - values.mean(axis=0)).max())

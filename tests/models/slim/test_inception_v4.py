@@ -24,7 +24,7 @@ def build(**options: int) -> Network:
 
 
 def _kernels() -> dict[str, tuple[int, int, int, int]]:
-    """Szegedy et al., 2016, figures 3 to 9."""
+    """Returns the shapes of all kernels: Szegedy et al., 2016, figures 3 to 9."""
     kernels: dict[str, tuple[int, int, int, int]] = {}
 
     def chain(scope: str, inputs: int, *layers: tuple[str, int]) -> None:
@@ -143,7 +143,7 @@ def test_multiply_adds():
 
 
 def reference(network: Network, images: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-    """Logits and auxiliary logits in evaluation, of the paper's figures in plain TensorFlow."""
+    """Computes logits and auxiliary logits in evaluation, from the paper, in plain TensorFlow."""
     value, norm = parts(network, "InceptionV4")
 
     def convolution(
@@ -213,5 +213,5 @@ def test_it_equals_a_second_implementation():
     for actual, expected in zip(
         (result.logits, result.aux_logits), reference(network, images), strict=True
     ):
-        # The batch norms magnify what is rounded; a wrong layer makes other logits.
+        # The batch norms magnify rounding errors; a wrong layer changes the logits much more.
         np.testing.assert_allclose(actual, expected, atol=2e-3 * differences(expected))

@@ -46,7 +46,7 @@ def paddings(synchronized: bool) -> Network:
 def two_towers_and_one(
     synchronized: Network, single: Network, strategy: tf.distribute.Strategy, images: np.ndarray
 ) -> tuple[list[list], list]:
-    """Logits and moving statistics of each tower, and of one with the whole batch."""
+    """Returns logits and moving statistics of each tower, and of one with the whole batch."""
     for name, variable in single.variables.items():
         variable.assign(synchronized.variables[name].values[0])
 
@@ -76,7 +76,7 @@ def test_successive_scopes_on_synchronized_towers():
 
 @pytest.mark.slow
 def test_synchronized_inception_v3_has_the_statistics_of_one_tower():
-    """Those of every batch norm, but not the logits, before which each tower has its own masks."""
+    """Logits are not compared, as each tower has its own dropout masks."""
     images = np.random.default_rng(1).integers(0, 256, (8, 107, 107, 3), np.uint8)
     strategy = towers.mirrored(2)
     spec = registry.get("inception_v3")

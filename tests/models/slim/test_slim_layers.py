@@ -1,4 +1,4 @@
-"""Batch norm and dropout that stand in for slim's, alone and in a network."""
+"""The layers that replace slim's, alone and in a network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build(
 
 
 def small(images, is_training, synchronized=False):
-    """A convolution with batch norm, a depthwise one, dropout, a classifier."""
+    """Computes a convolution with batch norm, a depthwise one, dropout and a classifier."""
     with (
         tf.compat.v1.variable_scope("small"),
         arg_scopes.mobilenet(is_training, synchronized, tf.nn.relu6),

@@ -33,7 +33,7 @@ def num_parameters(network: Network, without: str = "nothing") -> int:
 
 
 def resnet_parameters(version: int, units: tuple[int, ...], outputs: int) -> int:
-    """From He et al., 2015, table 1, and, for v2, He et al., 2016, figure 1."""
+    """Counts by He et al., 2015, table 1, and, for v2, He et al., 2016, figure 1."""
     total = 7 * 7 * 3 * 64 + (2 * 64 if version == 1 else 64)
     inputs = 64
     for inner, count in zip((64, 128, 256, 512), units, strict=True):
@@ -69,7 +69,7 @@ def mobilenet_v1_parameters(outputs: int) -> int:
 
 
 def mobilenet_v2_parameters(stem: int, stages: tuple[int, ...], head: int, outputs: int) -> int:
-    """Sandler et al., 2018, table 2, with these widths."""
+    """Counts by Sandler et al., 2018, table 2, with these widths."""
     total, inputs = 27 * stem + 2 * stem, stem
     for expansion, filters, repeats in zip(
         (1, 6, 6, 6, 6, 6, 6), stages, (1, 2, 3, 4, 3, 3, 1), strict=True
@@ -296,7 +296,7 @@ def test_image_sizes_are_those_of_tf_imagenet():
 
 
 def test_larger_images_change_no_variable_of_resnet_v2():
-    """resnet_v2_50_299 restores what resnet_v2_50 does: slim's published checkpoint."""
+    """resnet_v2_50_299 restores slim's published checkpoint, like resnet_v2_50."""
     small, large = (
         build(name, num_classes=10, image_size=32) for name in ("resnet_v2_50", "resnet_v2_50_299")
     )
@@ -351,7 +351,7 @@ def test_logits_are_computed_in_float32(name, image_size):
 
 
 def reference_mobilenet_v1(network: Network, images: np.ndarray, limit: float) -> tf.Tensor:
-    """MobileNet v1 in evaluation, from its description alone, in plain TensorFlow."""
+    """Computes MobileNet v1 in evaluation, from its description, in plain TensorFlow."""
     value, norm = parts(network, "MobilenetV1", limit)
     x = tf.cast(images, tf.float32) / 127.5 - 1.0
     x = norm(tf.nn.conv2d(x, value("Conv2d_0/weights"), 2, "SAME"), "Conv2d_0")
@@ -367,7 +367,7 @@ def reference_mobilenet_v1(network: Network, images: np.ndarray, limit: float) -
 
 
 def reference_mobilenet_v2(network: Network, images: np.ndarray, limit: float) -> tf.Tensor:
-    """MobileNet v2 in evaluation, as Sandler et al., 2018, table 2 and figure 4, describe it."""
+    """Computes MobileNet v2 in evaluation, from Sandler et al., 2018, table 2 and figure 4."""
     value, norm = parts(network, "MobilenetV2", limit)
 
     def convolution(x: tf.Tensor, layer: str, stride: int, is_linear: bool = False) -> tf.Tensor:
