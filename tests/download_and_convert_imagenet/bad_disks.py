@@ -1,4 +1,4 @@
-"""Disks that go wrong, by the kernel itself: one that is full, one with a sector that is lost."""
+"""Disks that fail, simulated by the kernel: a full one, and one with a bad sector."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def lose_sectors(path: Path) -> Path:
+def break_sectors(path: Path) -> Path:
     """Put a file at `path` that can be opened, and fails with EIO when it is read.
 
     The start of a process's memory is such a file: nothing is mapped at address 0.

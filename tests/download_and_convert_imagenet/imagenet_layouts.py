@@ -56,7 +56,7 @@ def write_folders(
 
 
 def write_kaggle_folders(fake: FakeImageNet, directory: Path) -> Path:
-    """What unpacking Kaggle's archive gives, with the lists that Kaggle puts beside it."""
+    """What unpacking Kaggle's archive gives, with the lists that Kaggle puts next to it."""
     for name, content in _kaggle_files(fake):
         _write(directory / name, content)
     _write_kaggle_lists(fake, directory)
@@ -64,7 +64,7 @@ def write_kaggle_folders(fake: FakeImageNet, directory: Path) -> Path:
 
 
 def write_kaggle_archive(fake: FakeImageNet, directory: Path) -> Path:
-    """Kaggle's one archive, with the lists that Kaggle puts beside it."""
+    """Kaggle's one archive, with the lists that Kaggle puts next to it."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / KAGGLE_ARCHIVE).write_bytes(_tar_gz(_kaggle_files(fake)))
     _write_kaggle_lists(fake, directory)

@@ -65,7 +65,7 @@ def run(source, data_dir, num_shards=None, max_corrupt_images=0):
 
 
 def num_kept(progress):
-    """Shards that a conversion kept, as it said."""
+    """Returns how many shards a conversion kept, by its messages."""
     lines = [line for line in progress.lines if line.endswith("finished already and kept")]
     return int(lines[0].partition(" of ")[0]) if lines else 0
 

@@ -94,9 +94,9 @@ def test_an_interrupt_is_one_line_and_waits_for_no_shard(data_dir):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     interrupted = time.monotonic()
-    said, message = process.communicate(timeout=TIMEOUT_SECS)
+    printed, message = process.communicate(timeout=TIMEOUT_SECS)
     assert time.monotonic() - interrupted < 10
-    assert (process.returncode, said) == (130, "")
+    assert (process.returncode, printed) == (130, "")
     assert message == "error: interrupted: not all shards were checked\n"
 
 

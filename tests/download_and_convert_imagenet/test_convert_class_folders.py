@@ -15,9 +15,9 @@ def test_any_class_folders(tmp_path, capsys):
     data_dir = tmp_path / "data"
     arguments = [str(data_dir), "--source=folder", f"--raw_dir={tmp_path / 'raw'}"]
     assert main([*arguments, "--validation_fraction=0.25", "--num_processes=1"]) == 0
-    said = capsys.readouterr().out
-    assert "train: 8 shards" in said
-    assert "validation: 2 shards" in said
+    printed = capsys.readouterr().out
+    assert "train: 8 shards" in printed
+    assert "validation: 2 shards" in printed
     (first, *_) = tf.data.TFRecordDataset(str(data_dir / "train-00000-of-00008"))
     features = tf.train.Example.FromString(first.numpy()).features.feature
     name = features["image/filename"].bytes_list.value[0].decode()

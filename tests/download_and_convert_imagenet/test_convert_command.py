@@ -62,7 +62,7 @@ def raw(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reference(raw, tmp_path_factory):
-    """The data set by one process, and what the command said."""
+    """The data set by one process, and what the command printed."""
     data_dir = tmp_path_factory.mktemp("reference")
     arguments = (data_dir, f"--raw_dir={raw}", *SHARDS, "--num_processes=1")
     return data_dir, run(*arguments, "--max_corrupt_images=1")
@@ -115,19 +115,19 @@ def test_what_it_says(reference, raw):
     data_dir, completed = reference
     assert completed.returncode == 0, completed.stderr
     assert completed.stderr == ""
-    said = completed.stdout
-    assert f"train images: {raw / TRAIN_ARCHIVE}" in said
+    printed = completed.stdout
+    assert f"train images: {raw / TRAIN_ARCHIVE}" in printed
     truncated = FAKE.image("truncated")
     num_boxes = sum(len(boxes) for stem, boxes in FAKE.boxes.items() if stem != truncated.stem)
-    assert f"train: 40 shards, 149 images, {num_boxes} bounding boxes, " in said
-    assert "validation: 10 shards, 50 images, 0 bounding boxes, " in said
-    assert "repaired: 2 images" in said
-    assert "left out: 1 image (" in said
-    assert "200 images in " in said
-    assert " images/s with 1 process\n" in said
-    assert "150 train images are here, ImageNet has 1,281,167\n" in said
-    assert "50 validation images are here, ImageNet has 50,000\n" in said
-    assert f"{data_dir}: train and validation are complete\n" in said
+    assert f"train: 40 shards, 149 images, {num_boxes} bounding boxes, " in printed
+    assert "validation: 10 shards, 50 images, 0 bounding boxes, " in printed
+    assert "repaired: 2 images" in printed
+    assert "left out: 1 image (" in printed
+    assert "200 images in " in printed
+    assert " images/s with 1 process\n" in printed
+    assert "150 train images are here, ImageNet has 1,281,167\n" in printed
+    assert "50 validation images are here, ImageNet has 50,000\n" in printed
+    assert f"{data_dir}: train and validation are complete\n" in printed
     notes = (data_dir / "corrupt_images.txt").read_text()
     assert notes == f"train {truncated.name} is a truncated JPEG\n"
 
@@ -218,7 +218,7 @@ def test_verify_finds_it_intact(raw, tmp_path, capsys):
     assert all(line.endswith("intact") for line in lines)
 
 
-def test_changed_input_is_reported_and_converted_anew(reference, raw, tmp_path):
+def test_changed_input_is_reported_and_converted_again(reference, raw, tmp_path):
     data_dir = tmp_path / "data"
     shutil.copytree(reference[0], data_dir)
     shutil.copytree(raw, tmp_path / "raw")
@@ -231,7 +231,7 @@ def test_changed_input_is_reported_and_converted_anew(reference, raw, tmp_path):
 
 
 def blocked_folders(directory: Path) -> Path:
-    """Class folders with an image that nobody ever gets to read: a pipe without a writer."""
+    """Class folders with an image that can never be read: a pipe without a writer."""
     for wnid in ("n01440764", "n15075141"):
         (directory / "train" / wnid).mkdir(parents=True)
         for number in range(10):

@@ -53,7 +53,7 @@ def test_two_at_once_are_refused(raw, tmp_path, capsys):
     assert f"another conversion is writing to {tmp_path} (process {os.getpid()} on " in message
 
 
-def test_nothing_is_decompressed_beside_another_conversion(tmp_path, capsys):
+def test_nothing_is_decompressed_during_another_conversion(tmp_path, capsys):
     raw, data_dir = tmp_path / "raw", tmp_path / "data"
     write_kaggle_archive(make_fake_imagenet(4, largest_size=(300, 200)), raw)
     with locked(data_dir):
@@ -157,10 +157,10 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, command):
     assert (completed.returncode, completed.stderr) == (1, "")
 
 
-def test_the_home_of_nobody_is_a_name_like_others(tmp_path, capsys, monkeypatch):
+def test_the_home_of_an_unknown_user_is_a_name_like_others(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    message = fails_with_one_line(capsys, "~nobody-of-that-name/data")
-    assert f"~nobody-of-that-name/data/{TRAIN_ARCHIVE} is missing" in message
+    message = fails_with_one_line(capsys, "~unknown-user/data")
+    assert f"~unknown-user/data/{TRAIN_ARCHIVE} is missing" in message
     assert list(tmp_path.iterdir()) == []
 
 

@@ -24,7 +24,7 @@ from download_and_convert_imagenet.sources.cifar10 import cifar10_source
 from download_and_convert_imagenet.sources.image_source import ArchiveRange, ImageFile
 from download_and_convert_imagenet.sources.kaggle import PlannedShards, decompress
 from download_and_convert_imagenet.sources.tar import tar_members
-from tests.download_and_convert_imagenet.bad_disks import full_disk, lose_sectors
+from tests.download_and_convert_imagenet.bad_disks import break_sectors, full_disk
 from tests.download_and_convert_imagenet.small_conversions import make_source, run
 
 
@@ -33,7 +33,7 @@ def list_members(path):
         list(tar_members(file.fileno(), str(path), num_bytes=1024))
 
 
-def decompress_beside(path):
+def decompress_to_scratch(path):
     decompress(
         path, path.parent / "scratch", PlannedShards(path.parent, ["train"], 10**9), [].append
     )
@@ -47,7 +47,7 @@ READERS = {
     "boxes in a list": ("boxes.csv", read_boxes),
     "boxes in a folder": ("n01440764_1.xml", lambda path: read_boxes(path.parent)),
     "batch": ("test_batch", lambda path: cifar10_source(path.parent)),
-    "compressed archive": ("kaggle.tar.gz", decompress_beside),
+    "compressed archive": ("kaggle.tar.gz", decompress_to_scratch),
     "journal": (
         ".conversion/finished_shards.jsonl",
         lambda path: ConversionJournal.splits_begun(path.parents[1]),
@@ -56,10 +56,10 @@ READERS = {
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_a_lost_sector_is_of_the_file_that_is_read(tmp_path, kind):
+def test_the_error_of_a_bad_sector_names_the_file(tmp_path, kind):
     name, read = READERS[kind]
     (tmp_path / name).parent.mkdir(exist_ok=True)
-    path = lose_sectors(tmp_path / name)
+    path = break_sectors(tmp_path / name)
     with pytest.raises(OSError, match="Input/output error") as caught:
         read(path)
     assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(path))
@@ -67,7 +67,7 @@ def test_a_lost_sector_is_of_the_file_that_is_read(tmp_path, kind):
 
 def test_a_shard_is_not_blamed_for_an_image(raw, data_dir):
     make_source(raw)
-    path = lose_sectors(raw / "train_3.jpg")
+    path = break_sectors(raw / "train_3.jpg")
     with pytest.raises(DataError, match=f"^{path}: Input/output error$"):
         run(make_source(raw), data_dir)
 

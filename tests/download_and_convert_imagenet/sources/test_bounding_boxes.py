@@ -50,7 +50,7 @@ def annotation(*objects, width="200", height="100"):
         ((120, 10, 20, 60), (0.1, 0.1, 0.6, 0.6)),
         ((20, 10, 20, 60), None),  # without width
         ((20, 60, 120, 60), None),
-        ((210, 10, 300, 60), None),  # beside the image
+        ((210, 10, 300, 60), None),  # outside of the image
         ((20, -30, 120, 0), None),  # above it
     ],
 )
@@ -84,7 +84,7 @@ def test_a_box_of_another_class_is_dropped(name, stem, is_kept):
         (annotation(width="0"), "0x100 pixels"),
     ],
 )
-def test_an_annotation_that_is_none(content, message):
+def test_an_invalid_annotation(content, message):
     with pytest.raises(DataError, match=message):
         boxes_of_annotation(content, "n01440764_10", "a.xml")
 
@@ -107,7 +107,7 @@ def test_images_of_other_classes_are_left_out(tmp_path):
     assert list(read_boxes(tmp_path)) == ["n01440764_10"]
 
 
-def test_csv_of_the_ancestors(tmp_path):
+def test_csv_of_tf_slim(tmp_path):
     path = tmp_path / "boxes.csv"
     path.write_text(
         "n00007846_64193.JPEG,0.0060,0.2620,0.7545,0.9940\n"
@@ -189,7 +189,7 @@ def flipped(content: bytes, position: int) -> bytes:
     return bytes(changed)
 
 
-def test_an_annotation_that_is_none_is_named_with_its_archive(tmp_path):
+def test_an_invalid_annotation_is_named_with_its_archive(tmp_path):
     archive = tmp_path / BOX_ARCHIVE
     (tmp_path / "n01440764_7.xml").write_text("no XML")
     with tarfile.open(archive, "w:gz") as tar:
