@@ -22,8 +22,7 @@ import train
 from benchmark_cnn.params.params import read_parameters
 from benchmark_cnn.reporting import console
 from checkpoints import store
-from models.pretrained import published as manifest
-from models.pretrained import published as packages
+from models.pretrained import published
 
 ROOT = Path(__file__).resolve().parents[1]
 LENET = ["--device=cpu", "--model=lenet", "--batch_size=4"]
@@ -329,8 +328,8 @@ def test_sigterm_to_a_real_process(digits, tmp_path):
 @pytest.mark.slow
 def test_a_run_from_published_weights(tmp_path, capsys, monkeypatch):
     """Without a learning rate the weights stay as published; a resumed run does not fetch them."""
-    entry = manifest.get("efficientnet_lite0")
-    if not packages.is_installed(str(entry.package)):
+    entry = published.get("efficientnet_lite0")
+    if not published.is_installed(str(entry.package)):
         pytest.skip(f"{entry.package} is not installed")
     monkeypatch.chdir(tmp_path)
     argv = [
@@ -344,10 +343,10 @@ def test_a_run_from_published_weights(tmp_path, capsys, monkeypatch):
     heads = [f"efficientnet-lite0/head/dense/{name}" for name in ("kernel", "bias")]
     reported = f"It has 1000 classes, the network 10: {', '.join(heads)} keep their initial values"
     assert reported in lines
-    published = store.read("weights/efficientnet_lite0")
+    weights = store.read("weights/efficientnet_lite0")
     ours = store.read("run")
     assert ours[heads[0]].shape == (1280, 10)
-    for name, value in published.items():
+    for name, value in weights.items():
         if name not in heads and "/moving_" not in name:
             np.testing.assert_array_equal(ours[name], value)
     shutil.rmtree("weights")

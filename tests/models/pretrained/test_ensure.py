@@ -13,8 +13,7 @@ import pytest
 
 from checkpoints import bundle
 from common.errors import DataError
-from models.pretrained import __main__, importing, published
-from models.pretrained import ensure as pretrained
+from models.pretrained import __main__, ensure, importing, published
 
 MODEL = "efficientnet_lite0"
 
@@ -26,31 +25,31 @@ def own_weights(path: Path, model: str) -> Path:
     return path
 
 
-@pytest.fixture(params=[pretrained.ensure, pretrained.ensure_in_child])
-def ensure(request):
+@pytest.fixture(params=[ensure.ensure, ensure.ensure_in_child])
+def ensure_weights(request):
     return request.param
 
 
-def test_other_weights_than_the_published_ones_are_refused(tmp_path, ensure):
+def test_other_weights_than_the_published_ones_are_refused(tmp_path, ensure_weights):
     source = own_weights(tmp_path / "my.ckpt", MODEL)
     assert __main__.main([MODEL, f"--from={source}", f"--directory={tmp_path}"]) == 0
-    path = pretrained.prefix(MODEL, tmp_path)
+    path = ensure.prefix(MODEL, tmp_path)
     with pytest.raises(DataError) as caught:
-        ensure(MODEL, tmp_path)
+        ensure_weights(MODEL, tmp_path)
     assert str(caught.value).startswith(f"{path} holds weights from my.ckpt, not the published")
     assert f"models.pretrained {MODEL} --directory={tmp_path}, or" in str(caught.value)
     (path.parent / "weights.json").write_text("[")
     with pytest.raises(DataError, match="holds weights from an unknown source"):
-        ensure(MODEL, tmp_path)
+        ensure_weights(MODEL, tmp_path)
 
 
-def test_the_source_of_weights_without_a_known_hash_is_printed(tmp_path, ensure, capsys):
+def test_the_source_of_weights_without_a_known_hash_is_printed(tmp_path, ensure_weights, capsys):
     model = "efficientnet_lite3"
     source = own_weights(tmp_path / "lite3.ckpt", model)
     assert __main__.main([model, f"--from={source}", f"--directory={tmp_path}"]) == 0
     capsys.readouterr()
-    path = ensure(model, tmp_path)
-    assert path == pretrained.prefix(model, tmp_path)
+    path = ensure_weights(model, tmp_path)
+    assert path == ensure.prefix(model, tmp_path)
     origin = json.loads((path.parent / "weights.json").read_text())
     assert set(origin) == {"model", "source", "tensors", "values"}
     printed = capsys.readouterr()
@@ -70,7 +69,7 @@ def test_the_child_leaves_stdout_alone(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert "efficientnet_lite0: 247 tensors" in done.stderr
-    assert pretrained.ensure_in_child(MODEL, tmp_path) == pretrained.ensure(MODEL, tmp_path)
+    assert ensure.ensure_in_child(MODEL, tmp_path) == ensure.ensure(MODEL, tmp_path)
 
 
 def lenet_of(path: Path, value: float) -> Path:
@@ -83,10 +82,10 @@ def lenet_of(path: Path, value: float) -> Path:
 @pytest.mark.parametrize("num_moves", [0, 1, 2])
 def test_weights_and_their_origin_change_together(tmp_path, monkeypatch, num_moves):
     """Killed after any move of a file, and seen by another process between any two."""
-    place = pretrained.prefix("lenet", tmp_path / "weights")
+    place = ensure.prefix("lenet", tmp_path / "weights")
     for name, value in (("old", 1), ("new", 2)):
         lenet_of(tmp_path / name, value)
-    pretrained.fetch("lenet", tmp_path / "weights", source=tmp_path / "old", num_classes=2)
+    ensure.fetch("lenet", tmp_path / "weights", source=tmp_path / "old", num_classes=2)
     moved = []
     replace = Path.replace
 
@@ -97,25 +96,25 @@ def test_weights_and_their_origin_change_together(tmp_path, monkeypatch, num_mov
 
     monkeypatch.setattr(Path, "replace", replace_or_die)
     with pytest.raises(KeyboardInterrupt):
-        pretrained.fetch("lenet", tmp_path / "weights", source=tmp_path / "new", num_classes=2)
+        ensure.fetch("lenet", tmp_path / "weights", source=tmp_path / "new", num_classes=2)
     assert not place.with_name("model.ckpt.index").exists()
     monkeypatch.undo()
-    pretrained.fetch("lenet", tmp_path / "weights", source=tmp_path / "new", num_classes=2)
+    ensure.fetch("lenet", tmp_path / "weights", source=tmp_path / "new", num_classes=2)
     assert json.loads(place.with_name("weights.json").read_text())["source"] == "new"
     assert {value.flat[0] for value in bundle.read(place).values()} == {2}
 
 
 def test_a_fetch_that_cannot_write_leaves_weights_and_origin_as_they_were(tmp_path):
-    place = pretrained.prefix("lenet", tmp_path / "weights")
+    place = ensure.prefix("lenet", tmp_path / "weights")
     lenet_of(tmp_path / "old", 1)
-    pretrained.fetch("lenet", tmp_path / "weights", source=tmp_path / "old", num_classes=2)
+    ensure.fetch("lenet", tmp_path / "weights", source=tmp_path / "old", num_classes=2)
     before = {path.name: path.read_bytes() for path in place.parent.iterdir()}
     lenet_of(tmp_path / "new", 2)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
     try:
         with pytest.raises(DataError, match="cannot write"):
-            pretrained.fetch("lenet", tmp_path / "weights", source=tmp_path / "new", num_classes=2)
+            ensure.fetch("lenet", tmp_path / "weights", source=tmp_path / "new", num_classes=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path.name: path.read_bytes() for path in place.parent.iterdir()} == before
