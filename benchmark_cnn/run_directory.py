@@ -49,16 +49,8 @@ class RunDirectory:
         return self.path / "metrics.csv"
 
     @property
-    def curves(self) -> Path:
-        return self.path / "curves.png"
-
-    @property
     def best(self) -> Path:
         return self.path / "best"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.path / "eval"
 
     def checkpoint_to_resume(self) -> str | None:
         """Returns the prefix of the newest complete checkpoint, or None if there are none.

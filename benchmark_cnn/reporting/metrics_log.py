@@ -7,6 +7,7 @@ the other kind are empty.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ COLUMNS = (
 _HEADER = ",".join(COLUMNS)
 
 
-class MetricsLog:
+class MetricsLog(contextlib.AbstractContextManager):
     """A context that appends rows to `path`; each is in the file when `append` returns.
 
     Opening removes the unfinished last line of a killed process.
@@ -44,9 +45,6 @@ class MetricsLog:
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
         self._rewrite(_whole_rows(self.path))
-
-    def __enter__(self) -> MetricsLog:
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()

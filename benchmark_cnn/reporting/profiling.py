@@ -55,7 +55,7 @@ class _Window:
         return tuple(range(self.first - _STEPS_BEFORE_TRACE, self.last + 1))
 
 
-class Profiler:
+class Profiler(contextlib.AbstractContextManager):
     """A context around the training loop; steps are global steps, the first one is 1.
 
     Failures are logged: profiling must not stop a run.
@@ -85,9 +85,6 @@ class Profiler:
             self._add_profile(*parse_profile_steps(profile_steps), Path(train_dir), start_step)
         if trace_file is not None:
             self._add_trace(Path(trace_file), start_step)
-
-    def __enter__(self) -> Profiler:
-        return self
 
     def __exit__(self, *_) -> None:
         if self._active is not None:

@@ -39,8 +39,9 @@ class Reporter:
     def __enter__(self) -> Reporter:
         run, stack = self._run, self._stack
         if self._directory is not None:
-            self._log = stack.enter_context(metrics_log.MetricsLog(self._directory.metrics))
-            self._log.rewind(self._start_step)
+            log = metrics_log.MetricsLog(self._directory.metrics)
+            self._log = stack.enter_context(log)
+            log.rewind(self._start_step)
             self._evaluation = self.logged_evaluation()
             self._record = stack.enter_context(
                 run_record.RunRecord(

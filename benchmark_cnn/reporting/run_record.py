@@ -6,6 +6,7 @@ than those of the command line.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import math
@@ -30,7 +31,7 @@ _PACKAGE = "tensorflow-imagenet"
 _GIT_TIMEOUT_SECS = 10
 
 
-class RunRecord:
+class RunRecord(contextlib.AbstractContextManager):
     """A context that keeps the entry of this start in `path`, after the earlier entries.
 
     Args:
@@ -60,9 +61,6 @@ class RunRecord:
             "cpu": describe_cpu(),
         }
         self._write()
-
-    def __enter__(self) -> RunRecord:
-        return self
 
     def __exit__(self, _kind, error: BaseException | None, _traceback) -> None:
         """Records the first line of the error as the outcome, unless the run has finished."""

@@ -42,7 +42,7 @@ _EVALUATION_DIRECTORY = "eval"
 _MAX_IMAGES = 8
 
 
-class Summaries:
+class Summaries(contextlib.AbstractContextManager):
     """A context that writes the training events of a run to `train_dir`.
 
     Args:
@@ -62,9 +62,6 @@ class Summaries:
         self._evaluations: EvaluationSummaries | None = None
         if train_dir is not None and verbosity > 0:
             self._writer = open_writer(train_dir, start_step)
-
-    def __enter__(self) -> Summaries:
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()
@@ -91,7 +88,7 @@ class Summaries:
             return
         if self._evaluations is None:
             directory = Path(self._train_dir) / _EVALUATION_DIRECTORY
-            self._evaluations = EvaluationSummaries(directory, self.verbosity, self._start_step)
+            self._evaluations = EvaluationSummaries(directory, self._start_step)
         self._evaluations.write(global_step, result)
 
     def gradients(self, global_step: int, gradients: Mapping[str, tf.Tensor]) -> None:
@@ -135,28 +132,19 @@ class Summaries:
             self._evaluations.close()
 
 
-class EvaluationSummaries:
+class EvaluationSummaries(contextlib.AbstractContextManager):
     """A context that writes results of evaluations to `eval_dir`, at their checkpoints' steps.
 
     Args:
         eval_dir: None writes nothing.
-        verbosity: 0 writes nothing.
         start_step: global step at which a training that evaluates starts or resumes. None keeps
             all earlier results, since eval.py evaluates checkpoints in any order.
     """
 
-    def __init__(
-        self,
-        eval_dir: str | os.PathLike[str] | None,
-        verbosity: int = 1,
-        start_step: int | None = None,
-    ):
+    def __init__(self, eval_dir: str | os.PathLike[str] | None, start_step: int | None = None):
         self._writer: Any = None
-        if eval_dir is not None and verbosity > 0:
+        if eval_dir is not None:
             self._writer = open_writer(eval_dir, start_step)
-
-    def __enter__(self) -> EvaluationSummaries:
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()

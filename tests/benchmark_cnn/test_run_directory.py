@@ -117,9 +117,9 @@ class TestLock:
 class TestOpen:
     def test_it_makes_the_directory_and_knows_what_belongs_in_it(self, tmp_path):
         with open_for_training(tmp_path / "runs" / "lite0") as run:
-            paths = (run.parameters, run.run_info, run.metrics, run.curves, run.best)
-            assert [path.relative_to(run.path).as_posix() for path in (*paths, run.evaluation)] == [
-                *("parameters.json", "run.json", "metrics.csv", "curves.png", "best", "eval")
+            paths = (run.parameters, run.run_info, run.metrics, run.best)
+            assert [path.relative_to(run.path).as_posix() for path in paths] == [
+                *("parameters.json", "run.json", "metrics.csv", "best")
             ]
             assert [path.name for path in run.path.iterdir()] == [".lock"]
             assert run.checkpoint_to_resume() is None

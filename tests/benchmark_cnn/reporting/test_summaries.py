@@ -135,8 +135,6 @@ def test_verbosity(tmp_path, verbosity, tags):
 def test_silence_makes_no_file(tmp_path):
     write_everything(tmp_path / "run", 0)
     write_everything(None, 3)
-    with EvaluationSummaries(tmp_path / "eval", verbosity=0) as summaries:
-        summaries.write(1, RESULT)
     with EvaluationSummaries(None) as summaries:
         summaries.write(1, RESULT)
     assert list(tmp_path.iterdir()) == []
