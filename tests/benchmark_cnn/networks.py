@@ -15,7 +15,7 @@ class Output(NamedTuple):
 
 
 class ProductNetwork:
-    """The ancestors' test model: loss = mean(x) * A * B, with A = 1 and B = 2 at the start."""
+    """tf_cnn_benchmarks' test model: loss = mean(x) * A * B, with A = 1 and B = 2 at the start."""
 
     name = "product"
     background_class = False

@@ -137,7 +137,7 @@ def test_stopped_and_resumed_equals_unbroken(unbroken, tmp_path, stop, mode):
 @pytest.mark.parametrize("mode", ["1 tower", "2 towers"])
 @pytest.mark.parametrize("line", ["7\timages/sec", "Running evaluation at global_step 10"])
 def test_killed_and_resumed_equals_unbroken(unbroken, tmp_path, mode, line):
-    """Rows of metrics.csv after the last checkpoint are written anew, not twice."""
+    """Rows of metrics.csv after the last checkpoint are replaced, not repeated."""
     with pytest.raises(Killed):
         train(tmp_path, on_line=stop_at(line, kill), **MODES[mode])
     assert store.read(tmp_path)["global_step"] == (6 if line.startswith("7") else 10)
@@ -240,7 +240,7 @@ def test_from_two_towers_to_one_with_a_doubled_batch(tmp_path):
             np.testing.assert_allclose(mine[name], theirs[name], rtol=1e-5, err_msg=name)
 
 
-def test_resuming_with_another_batch_size_goes_on_at_the_same_example(tmp_path):
+def test_resuming_with_another_batch_size_continues_at_the_same_example(tmp_path):
     with pytest.raises(Stopped):
         train(tmp_path, on_line=stop_at("3\timages/sec"))
     lines = []
@@ -266,14 +266,14 @@ def test_a_finished_run_does_nothing_when_started_again_and_says_so(unbroken, tm
     assert_same_end(tmp_path, unbroken("1 tower"))
 
 
-def test_a_longer_run_goes_on_from_the_finished_one(unbroken, tmp_path):
+def test_a_longer_run_continues_from_the_finished_one(unbroken, tmp_path):
     """A constant learning rate does not know the run's length, so that the runs must agree."""
     train(tmp_path, num_batches=10)
     train(tmp_path)
     assert_same_end(tmp_path, unbroken("1 tower"))
 
 
-def test_a_resumed_run_says_where_it_goes_on(tmp_path):
+def test_a_resumed_run_says_where_it_continues(tmp_path):
     with pytest.raises(Stopped):
         train(tmp_path, on_line=stop_at("3\timages/sec"))
     lines = []

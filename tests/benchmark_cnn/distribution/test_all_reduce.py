@@ -46,7 +46,7 @@ def test_specs(spec, device, expected):
         ("pscpu:-1", "cpu", "'-1' where a number of bytes belongs"),
         ("pscpu:0", "cpu", "'0' where a number of bytes belongs"),
         ("pscpu:1.5M", "cpu", "'1.5M' where a number of bytes belongs"),
-        # The ancestors' further parts, sizes by shards and limits, have no counterpart.
+        # tf_cnn_benchmarks' shards, size ranges and limits have no counterpart.
         ("pscpu#2:32k:xring", "cpu", "is not one of"),
     ],
 )

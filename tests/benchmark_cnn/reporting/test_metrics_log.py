@@ -180,7 +180,7 @@ def test_no_file_has_no_rows(tmp_path):
     assert read_rows(tmp_path / "metrics.csv") == []
 
 
-def test_a_full_disk_is_told_in_a_line(tmp_path):
+def test_a_full_disk_is_reported_in_a_line(tmp_path):
     line = rf"cannot write {tmp_path}/metrics\.csv: No space left on device; make room"
     log = MetricsLog(tmp_path / "metrics.csv")
     log.close()

@@ -78,7 +78,7 @@ class TestTerminal:
     def test_lines_stay_whole_and_tabs_stay_tabs(self, output):
         assert ESCAPES.sub("", output).count(f"{LINE}\r\n") == 3
 
-    def test_it_leaves_nothing_behind(self, output):
+    def test_it_clears_the_bar(self, output):
         # The bar's line is erased before the next line is printed, and the cursor shown again.
         assert output.endswith("\x1b[2Ktotal\r\n")
         assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")

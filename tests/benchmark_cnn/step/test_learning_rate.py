@@ -1,4 +1,4 @@
-"""Schedules against the published tables of their ancestors and against closed forms."""
+"""Schedules against the tables of tf_cnn_benchmarks and tf-imagenet and against closed forms."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_resnet50_table_of_tf_cnn_benchmarks():
 
 @pytest.mark.parametrize(
     ("batch", "expected"),
-    # The ancestor had .128 for 2048 on 8 replicated towers, since it summed their gradients; the
+    # tf_cnn_benchmarks has .128 for 2048 on 8 replicated towers, since it sums gradients; the
     # mean over the global batch needs 8 times that.
     [(128, 0.064), (512, 0.256), (2048, 1.024)],
 )

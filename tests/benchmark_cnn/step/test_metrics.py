@@ -62,7 +62,7 @@ def test_rows_with_nan_or_infinity_are_wrong():
     assert np.isnan(counts.loss_sum)
 
 
-def test_a_row_with_nan_or_infinity_ranks_behind_every_k():
+def test_a_row_with_nan_or_infinity_ranks_after_every_k():
     nan, inf = float("nan"), float("inf")
     logits = tf.constant([[nan, nan], [nan, 0.0], [inf, 0.0], [0.0, -inf], [0.0, 1.0]])
     ranks = metrics.rank(logits, tf.constant([0, 0, 0, 0, 0]))

@@ -317,7 +317,7 @@ def test_a_nan_on_the_last_tower_changes_nothing(flags):
         assert after["loss_scale/good_steps"] == 0
 
 
-def test_training_goes_on_after_a_skipped_step():
+def test_training_continues_after_a_skipped_step():
     reports, after = run_with_nan(4, on_nonfinite="skip")
     assert after["skipped_steps"] == 1
     for name, value in after.items():
@@ -363,7 +363,7 @@ def nothing_but_nan(train_dir, num_batches, **flags):
 
 
 @pytest.mark.parametrize("flags", [{"on_nonfinite": "skip"}, {"dtype": "float16"}])
-def test_skipped_steps_are_told_and_too_many_in_a_row_end_the_run(tmp_path, flags):
+def test_skipped_steps_are_reported_and_too_many_in_a_row_end_the_run(tmp_path, flags):
     lines = nothing_but_nan(tmp_path, 60, **flags)
     assert [line for line in lines if line.startswith("Skipped:    60 of 60 steps")]
     points = read_with_slow_loader(tmp_path)["skipped_steps"]
