@@ -4,7 +4,7 @@
 
 All candidates train EfficientNet-Lite0 on batches of 32 random images of 224 px in float32, with
 Nesterov momentum and weight decay, each in a process of its own, in rounds (see
-benchmarks/rounds.py and, for the images, benchmarks/training_candidates.py).
+benchmarks/rounds.py and, for the images, benchmarks/training.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks import training_candidates as training
+from benchmarks import training
 from benchmarks.rounds import CandidateProcess, ratios, run_rounds, spread
 from common import commands, process
 

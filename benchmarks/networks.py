@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import training_candidates
+from benchmarks import training
 from benchmarks.rounds import CandidateFailed, CandidateProcess, Run, ratios, run_rounds, spread
 from common import commands, process
 from models import registry
@@ -38,24 +38,13 @@ _SLOW = ("vgg", "152", "201", "convnextbase", "convnextlarge", "convnextxlarge",
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures the networks that are not in the file yet, then prints the table of all."""
     parser = commands.parser("python -m benchmarks.networks", __doc__)
-    parser.add_argument(
-        "--models", help="names, separated by commas (default: all, fast ones first)"
-    )
+    parser.add_argument("--models", help="names, separated by commas (default: all)")
     parser.add_argument("--rounds", type=int, default=3, help="one step each (default 3)")
     parser.add_argument("--minutes", type=float, help="start no further network after this time")
     parser.add_argument("--file", type=Path, default=Path("runs/network_speeds.json"))
-    parser.add_argument(
-        "--memory_gib", type=float, default=8, help="limit of each process (default 8)"
-    )
-    parser.add_argument(
-        "--apart", action="store_true", help="measure engine and baseline one after the other"
-    )
-    parser.add_argument(
-        "--batch_size",
-        type=int,
-        default=training_candidates.BATCH_SIZE,
-        help="images a step (default 32)",
-    )
+    parser.add_argument("--memory_gib", type=float, default=8, help="of a process (default 8)")
+    parser.add_argument("--apart", action="store_true", help="measure one after the other")
+    parser.add_argument("--batch_size", type=int, default=training.BATCH_SIZE, help="default 32")
     options = parser.parse_args(arguments)
     return commands.run(lambda: _measure_missing(options))
 
@@ -70,12 +59,9 @@ def _measure_missing(options: argparse.Namespace) -> None:
         begun = time.perf_counter()
         if options.minutes is not None and begun - started >= 60 * options.minutes:
             break
+        limits = (options.rounds, options.memory_gib)
         results[spec.name] = measure(
-            spec,
-            options.rounds,
-            options.memory_gib,
-            apart=options.apart,
-            batch_size=options.batch_size,
+            spec, *limits, apart=options.apart, batch_size=options.batch_size
         )
         _write(options.file, results)
         print(f"{spec.name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
@@ -95,9 +81,9 @@ def _roughly_by_cost(spec: registry.ModelSpec) -> tuple[bool, int]:
 
 def image_size(spec: registry.ModelSpec) -> int:
     """Returns the image size a network is measured at: 224 px if it takes that."""
-    if spec.image_size < training_candidates.IMAGE_SIZE:
+    if spec.image_size < training.IMAGE_SIZE:
         return spec.image_size
-    return max(training_candidates.IMAGE_SIZE, spec.options.get("minimum_image_size", 0))
+    return max(training.IMAGE_SIZE, spec.options.get("minimum_image_size", 0))
 
 
 def measure(
@@ -106,16 +92,16 @@ def measure(
     memory_gib: float,
     *,
     apart: bool = False,
-    batch_size: int = training_candidates.BATCH_SIZE,
+    batch_size: int = training.BATCH_SIZE,
 ) -> dict[str, Any]:
     """Returns the images/s of engine and baseline in every round, or {"failed": reason}."""
-    makers: dict[str, tuple] = {ENGINE: (training_candidates.engine, spec.name)}
+    makers: dict[str, tuple] = {ENGINE: (training.engine, spec.name)}
     application = spec.options.get("application")
     if application:
-        makers[BASELINE] = (training_candidates.fit_of_keras_applications, application)
+        makers[BASELINE] = (training.fit_of_keras_applications, application)
     groups = [{name: maker} for name, maker in makers.items()] if apart else [makers]
     result: dict[str, Any] = {"apart": True} if apart else {}
-    if batch_size != training_candidates.BATCH_SIZE:
+    if batch_size != training.BATCH_SIZE:
         result["batch_size"] = batch_size
     kwargs = {"image_size": image_size(spec), "batch_size": batch_size}
     try:
@@ -170,7 +156,7 @@ def table(specs: Sequence[registry.ModelSpec], results: dict[str, dict[str, Any]
     for spec in specs:
         size = image_size(spec)
         result = results.get(spec.name)
-        name = f"`{spec.name}`" + ("" if size == training_candidates.IMAGE_SIZE else f", {size} px")
+        name = f"`{spec.name}`" + ("" if size == training.IMAGE_SIZE else f", {size} px")
         if result and "batch_size" in result:
             name += f", batch {result['batch_size']}"
         if result and BASELINE in result and "apart" in result:

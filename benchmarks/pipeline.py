@@ -130,11 +130,10 @@ def _candidates(
     candidates = {
         name: stream_candidate(iter(stream), batch_size) for name, stream in streams.items()
     }
-    photos = parts.photo_options(dataset)
-    if photos is not None and photos.augment == "none":
+    if parts.has_imagenet_views(dataset) and dataset.data.augment == "none":
         from benchmarks.pillow_loader import Workers, in_files
 
-        views = parts.baseline_views(photos, sample, image_size, evaluate=evaluate)
+        views = parts.baseline_views(dataset.data, sample, image_size, evaluate=evaluate)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for name, source in (("PIL", views), ("PIL, files", in_files(views, directory))):
             workers = Workers(source, image_size, batch_size, num_cores())

@@ -16,7 +16,7 @@ from preprocessing.images.decoding import WindowChooser, decode_window, whole_im
 from preprocessing.images.views import random_view, train_image, train_window
 from preprocessing.randomness import example_seed
 from preprocessing.record_dataset import RecordDataset, map_in_order, prefetched
-from preprocessing.records.examples import parse_example
+from preprocessing.records.examples import Example, parse_example
 from preprocessing.records.stream import PlacedRecord, without_autotune
 
 SEED = 1
@@ -76,60 +76,70 @@ def cumulative_stages(
 
     The last returns the image; the others return a few bytes, so that batching costs nothing.
     """
-    num_classes = dataset.num_classes
+    data = dataset.data
 
-    def parse(placed: PlacedRecord) -> tf.Tensor:
-        return parse_example(placed.record, num_classes).label
+    def parse(placed: PlacedRecord) -> Example:
+        return parse_example(placed.record, dataset.num_classes)
+
+    def decode(placed: PlacedRecord) -> tf.Tensor:
+        example = parse(placed)
+        choose = window_of(data, image_size, example.boxes, _seed(placed), evaluate=evaluate)
+        return tf.shape(decode_window(example.encoded, choose))
+
+    def crop_and_resize(placed: PlacedRecord) -> tf.Tensor:
+        view = random_view(data, parse(placed), image_size, _seed(placed), placed.position)
+        return view[0, 0, 0]
 
     def image(placed: PlacedRecord) -> tf.Tensor:
-        example = parse_example(placed.record, num_classes)
         if evaluate:
-            return dataset.eval_image(example, image_size, placed.position)
-        seed = _seed(placed)
-        return dataset.train_image(example, image_size, seed, placed.position)
+            return dataset.eval_image(parse(placed), image_size, placed.position)
+        return dataset.train_image(parse(placed), image_size, _seed(placed), placed.position)
 
-    stages: dict[str, Stage] = {"hand over": lambda placed: placed.position, "parse": parse}
-    options = photo_options(dataset)
-    if options is not None:
-        stages |= _photo_stages(options, num_classes, image_size, evaluate=evaluate)
-    last = "crop, resize" if evaluate or options is None else "flip, augment"
+    stages: dict[str, Stage] = {
+        "hand over": lambda placed: placed.position,
+        "parse": lambda placed: parse(placed).label,
+    }
+    last = "crop, resize"
+    if has_imagenet_views(dataset):
+        stages["decode"] = decode
+        if not evaluate:
+            stages[last] = crop_and_resize
+            last = "flip, augment"
     stages[last] = lambda placed: image(placed)[0, 0, 0]
     stages["batch"] = image
     return stages
 
 
-def photo_options(dataset: RecordDataset) -> DataParams | None:
-    """Returns the options of a data set with ImageNet's views; None for another."""
+def has_imagenet_views(dataset: RecordDataset) -> bool:
+    """Returns whether the flags of ImageNet's views have an effect on a data set."""
     view = dataset.train_image
-    if isinstance(view, functools.partial) and view.func is train_image:
-        return view.args[0]
-    return None
+    return isinstance(view, functools.partial) and view.func is train_image
 
 
 def window_of(
-    options: DataParams, image_size: int, boxes: tf.Tensor, seed: tf.Tensor, *, evaluate: bool
+    data: DataParams, image_size: int, boxes: tf.Tensor, seed: tf.Tensor, *, evaluate: bool
 ) -> WindowChooser:
     """Returns how the pipeline chooses the part of an image that it decodes."""
     if evaluate:
         return lambda height, width: eval_window(
-            options.eval_method, height, width, image_size, options.eval_crop_fraction
+            data.eval_method, height, width, image_size, data.eval_crop_fraction
         )
-    return train_window(options, boxes, image_size, seed)
+    return train_window(data, boxes, image_size, seed)
 
 
 def baseline_views(
-    options: DataParams, sample: tf.data.Dataset, image_size: int, *, evaluate: bool
+    data: DataParams, sample: tf.data.Dataset, image_size: int, *, evaluate: bool
 ) -> list[View]:
     """Returns the views that the pipeline takes of a sample, for Pillow to make."""
 
     def plan(placed: PlacedRecord) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         example = parse_example(placed.record, tf.int64.max)
         seed = _seed(placed)
-        choose = window_of(options, image_size, example.boxes, seed, evaluate=evaluate)
+        choose = window_of(data, image_size, example.boxes, seed, evaluate=evaluate)
         shape = tf.shape(decode_window(example.encoded, whole_image))
         window = choose(shape[0], shape[1])
         size = tf.constant([image_size, image_size])
-        if evaluate and options.eval_method == "vgg":
+        if evaluate and data.eval_method == "vgg":
             size = tf.stack(vgg_resized_shape(window[2], window[3], image_size))
         return example.encoded, window, size
 
@@ -140,22 +150,3 @@ def baseline_views(
         )
         for number, (encoded, window, size) in enumerate(planned.as_numpy_iterator())
     ]
-
-
-def _photo_stages(
-    options: DataParams, num_classes: int, image_size: int, *, evaluate: bool
-) -> dict[str, Stage]:
-    def decode(placed: PlacedRecord) -> tf.Tensor:
-        example = parse_example(placed.record, num_classes)
-        seed = _seed(placed)
-        choose = window_of(options, image_size, example.boxes, seed, evaluate=evaluate)
-        return tf.shape(decode_window(example.encoded, choose))
-
-    def crop_and_resize(placed: PlacedRecord) -> tf.Tensor:
-        example = parse_example(placed.record, num_classes)
-        seed = _seed(placed)
-        return random_view(options, example, image_size, seed, placed.position)[0, 0, 0]
-
-    if evaluate:
-        return {"decode": decode}
-    return {"decode": decode, "crop, resize": crop_and_resize}

@@ -45,13 +45,12 @@ def describe_problem(path: Path | str, index: int | str, problem: str) -> str:
 def located_problem(message: str, num_classes: int) -> str | None:
     """Returns the line for a TensorFlow error that names file and record, None for another."""
     match = _LOCATED.search(message)
-    return match and describe_problem(match[2], match[3], _problem_in_words(match, num_classes))
-
-
-def _problem_in_words(match: re.Match[str], num_classes: int) -> str:
+    if match is None:
+        return None
+    problem = _IS_NO_IMAGE if match[1] == NOT_AN_IMAGE else _IS_NO_EXAMPLE
     if match[1] == BAD_LABEL:
-        return _describe_label(match[4], num_classes)
-    return _IS_NO_IMAGE if match[1] == NOT_AN_IMAGE else _IS_NO_EXAMPLE
+        problem = _describe_label(match[4], num_classes)
+    return describe_problem(match[2], match[3], problem)
 
 
 def _describe_label(label: int | str, num_classes: int) -> str:
@@ -92,14 +91,9 @@ def check_records(
         if row is None or row.index != index:
             yield Checked(index, _failure(path, span))
             continue
-        problem = _problem(row, num_classes)
-        yield Checked(
-            index,
-            problem,
-            int(row.label) - 1,
-            int(row.fingerprint),
-            row.name.decode(errors="replace"),
-        )
+        name = row.name.decode(errors="replace")
+        fingerprint = int(row.fingerprint)
+        yield Checked(index, _problem(row, num_classes), int(row.label) - 1, fingerprint, name)
         row = next(rows, None)
 
 
