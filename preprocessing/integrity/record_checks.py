@@ -29,7 +29,7 @@ _LOCATED = re.compile(
     rf"({NOT_AN_EXAMPLE}|{BAD_LABEL}|{NOT_AN_IMAGE})\] \[(.+?)\] \[(\d+)\](?: \[(-?\d+)\])?"
 )
 
-_IS_NO_EXAMPLE = "it is no tf.train.Example"
+_IS_NO_EXAMPLE = "it is not a tf.train.Example"
 _IS_NO_IMAGE = "image/encoded holds no JPEG, PNG, GIF or BMP image"
 _CANNOT_BE_DECODED = "its image cannot be decoded"
 

@@ -73,7 +73,7 @@ def test_every_problem_is_named(tmp_path, capsys):
             f"{path}: record 10 at byte {offset} is damaged (the checksum of its data differs)",
             f"{path}: record 2: image/class/label is 0, not from 1 to 1000",
             f"{path}: record 4: image/encoded holds no JPEG, PNG, GIF or BMP image",
-            f"{path}: record 6: it is no tf.train.Example",
+            f"{path}: record 6: it is not a tf.train.Example",
             f"{path}: record 8: its image cannot be decoded",
             f"{path}: record 9: its image cannot be decoded",
         ]

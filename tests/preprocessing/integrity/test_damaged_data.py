@@ -126,7 +126,7 @@ def test_record_of_another_kind(data_dir):
 
 def test_record_that_is_no_example(data_dir):
     replace_record(data_dir, 30, b"\xff\xff\xff not a protobuf")
-    assert error_line(data_dir) == f"{data_dir / SECOND}: record 10: it is no tf.train.Example"
+    assert error_line(data_dir) == f"{data_dir / SECOND}: record 10: it is not a tf.train.Example"
 
 
 def test_an_error_of_the_computation_is_not_blamed_on_the_data(data_dir):
@@ -235,7 +235,7 @@ def test_invalid_records_are_skipped_like_damaged_ones(data_dir, caplog):
     logged = sorted(record.getMessage() for record in caplog.records)
     assert [line.split(f": {data_dir}/")[1] for line in logged] == [
         "train-00000-of-00003: record 3: image/class/label is 0, not from 1 to 1000",
-        "train-00002-of-00003: record 1: it is no tf.train.Example",
+        "train-00002-of-00003: record 1: it is not a tf.train.Example",
         f"{SECOND}: record 0: image/class/label is 1001, not from 1 to 1000",
     ]
     assert error_line(data_dir, max_corrupt_records=4).startswith(
