@@ -8,8 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from benchmark_cnn.params.data_params import DataParams
-from preprocessing.augmentation.color import distort_color
-from preprocessing.augmentation.policies import auto_augment, rand_augment
+from preprocessing.augmentation.policies import auto_augment, distort_color, rand_augment
 from preprocessing.images.crops import eval_window, train_crop, vgg_resized_shape
 from preprocessing.images.decoding import WindowChooser, decode_window, whole_image
 from preprocessing.images.resize import OVERSHOOTING_METHODS, resize

@@ -11,8 +11,7 @@ import tensorflow as tf
 
 from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import FLAGS
-from preprocessing.augmentation.color import distort_color
-from preprocessing.augmentation.policies import OPERATIONS, rand_augment
+from preprocessing.augmentation.policies import OPERATIONS, distort_color, rand_augment
 from preprocessing.images.views import eval_image, train_image
 from preprocessing.records.examples import Example
 from tests.preprocessing.image_shards import encode

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from preprocessing.augmentation import color
-from preprocessing.augmentation.color import distort_color
+from preprocessing.augmentation import policies
+from preprocessing.augmentation.policies import distort_color
 
 
 def distort(pixels, number, position):
@@ -58,10 +58,10 @@ def numpy_distortion(pixels, factors, order):
 )
 def test_order_alternates_with_the_position(position, order, monkeypatch):
     """With ranges narrowed to one value each, the result is known in closed form."""
-    monkeypatch.setattr(color, "MAX_BRIGHTNESS_CHANGE", 1e-6)
-    monkeypatch.setattr(color, "SATURATION_FACTORS", (0.6, 0.6 + 1e-6))
-    monkeypatch.setattr(color, "MAX_HUE_CHANGE", 1e-6)
-    monkeypatch.setattr(color, "CONTRAST_FACTORS", (0.5, 0.5 + 1e-6))
+    monkeypatch.setattr(policies, "MAX_BRIGHTNESS_CHANGE", 1e-6)
+    monkeypatch.setattr(policies, "SATURATION_FACTORS", (0.6, 0.6 + 1e-6))
+    monkeypatch.setattr(policies, "MAX_HUE_CHANGE", 1e-6)
+    monkeypatch.setattr(policies, "CONTRAST_FACTORS", (0.5, 0.5 + 1e-6))
     # Mid grays with some color: neither order clips, and the two differ by several levels.
     pixels = np.random.default_rng(1).uniform(60, 190, (6, 5, 3)).astype(np.float32)
     factors = {"brightness": 0.0, "saturation": 0.6, "hue": 0.0, "contrast": 0.5}
