@@ -72,7 +72,7 @@ def _constructor(variant: int) -> Callable[..., keras.Model]:
     image_size = registry.get(network).image_size
 
     # Nine parameters, because they are the interface of keras.applications.
-    def create(
+    def create(  # noqa: PLR0913
         include_top: bool = True,
         weights: str | os.PathLike[str] | None = IMAGENET,
         input_tensor: Any = None,

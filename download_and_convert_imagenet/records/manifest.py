@@ -47,7 +47,7 @@ class Manifest:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> Path:
-    """Writes the manifest, after the shards: every split that it lists is complete.
+    r"""Writes the manifest, after the shards: every split that it lists is complete.
 
     The file is always UTF-8: invalid bytes in folder names, which Python represents as lone
     surrogates, are written as JSON escapes ("\\udce9").
