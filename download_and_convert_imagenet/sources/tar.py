@@ -152,7 +152,7 @@ def _parse_header(block: bytes, path: str, position: int) -> tarfile.TarInfo:
 
 
 def _parse_pax_records(content: bytes, path: str, position: int) -> dict[str, str]:
-    r"""Parses the records "LENGTH KEY=VALUE\\n" of a pax header; LENGTH counts the whole record."""
+    r"""Parses the records "LENGTH KEY=VALUE\n" of a pax header; LENGTH counts the whole record."""
     records = {}
     try:
         while content:
