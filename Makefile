@@ -1,7 +1,7 @@
 # One command each. `make help` lists them.
 #
 #   PYTHON=python3.12   which interpreter makes .venv (3.10 to 3.13)
-#   GPU=0 or GPU=1      without or with the CUDA libraries; found out when left out
+#   GPU=0 or GPU=1      without or with the CUDA libraries; detected by default
 
 PYTHON ?= python3
 GPU ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || echo 0)
@@ -38,7 +38,7 @@ demo: setup  ## train EfficientNet-Lite0 on real images on two CPU towers, evalu
 	@echo "  $(RUN) train.py --model=resnet50 --device=cpu --num_gpus=2 --batch_size=4 --num_batches=5"
 	@echo "  $(RUN) train.py --help"
 
-fine-tune: setup  ## EfficientNet-Lite0 from ImageNet's weights to digits, beside a start from nothing
+fine-tune: setup  ## EfficientNet-Lite0 fine-tuned on digits, next to training from scratch
 	@$(RUN) train.py --flagfile=recipes/fine_tune_digits.flags --pretrained --train_dir=runs/fine_tuned
 	@$(RUN) train.py --flagfile=recipes/fine_tune_digits.flags --train_dir=runs/from_scratch_2_epochs
 	@$(RUN) train.py --flagfile=recipes/fine_tune_digits.flags --num_epochs=20 --eval_every_epochs=2 \
@@ -60,7 +60,7 @@ lint: setup  ## ruff: rules and formatting; import-linter: who may import whom
 type: setup  ## pyright
 	$(RUN) -m pyright
 
-format: setup  ## let ruff rewrite what it can
+format: setup  ## let ruff fix what it can
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
@@ -68,10 +68,10 @@ docs: setup  ## rewrite the generated pages
 	$(RUN) -m benchmark_cnn.flags.help
 	$(RUN) -m models.describe --output=docs/models.md
 
-bench: setup  ## the engine beside a bare loop and Keras fit, in one go
+bench: setup  ## the engine next to a bare loop and Keras fit
 	$(RUN) -m benchmarks.engine
 
-lock:  ## resolve the dependencies anew (needs uv)
+lock:  ## resolve the dependencies again (needs uv)
 	for gpu in "" "--extra gpu"; do \
 	  uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
 	    --no-annotate --no-emit-index-url --extra demo --extra weights --extra test $$gpu pyproject.toml \

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from benchmark_cnn.distribution.batches import without_autotune
 from benchmark_cnn.params.data_params import DataParams
 from benchmarks.pillow_loader import View
 from common.process import num_cores
@@ -17,7 +18,7 @@ from preprocessing.images.views import random_view, train_image, train_window
 from preprocessing.randomness import example_seed
 from preprocessing.record_dataset import RecordDataset, map_in_order, prefetched
 from preprocessing.records.examples import Example, parse_example
-from preprocessing.records.stream import PlacedRecord, without_autotune
+from preprocessing.records.stream import PlacedRecord
 
 SEED = 1
 SAMPLE_SIZE = 1024

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from benchmark_cnn.distribution.batches import without_autotune
 from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
 from common.process import num_cores
@@ -26,7 +27,6 @@ from preprocessing.records.stream import (
     plain_reader,
     records_in_order,
     shuffled_records,
-    without_autotune,
 )
 
 # What datasets_repeat_cached_sample keeps in memory: enough for the mean image size to be typical.

@@ -50,7 +50,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> Path:
     r"""Writes the manifest, after the shards: every split that it lists is complete.
 
     The file is always UTF-8: invalid bytes in folder names, which Python represents as lone
-    surrogates, are written as JSON escapes ("\\udce9").
+    surrogates, are written as JSON escapes ("\udce9").
 
     Raises:
         OSError: the directory cannot be written; an older manifest stays.

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from preprocessing.records.stream import Record, plain_reader, printable, without_autotune
+from benchmark_cnn.distribution.batches import without_autotune
+from preprocessing.records.stream import Record, plain_reader, printable
 from preprocessing.records.tfrecord import (
     FRAME_BYTES,
     HEADER_BYTES,

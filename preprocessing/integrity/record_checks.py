@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from benchmark_cnn.distribution.batches import without_autotune
 from common.process import num_cores
 from preprocessing.images.decoding import decode_window, whole_image
 from preprocessing.integrity.contents import ShardContents, intact_records
@@ -21,7 +22,7 @@ from preprocessing.records.examples import (
     inspect_example,
     seems_whole,
 )
-from preprocessing.records.stream import Record, without_autotune
+from preprocessing.records.stream import Record
 from preprocessing.records.tfrecord import FRAME_BYTES, HEADER_BYTES, RecordSpan
 
 # The form of the Assert errors of `examples.parse_example`.

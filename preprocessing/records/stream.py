@@ -89,13 +89,6 @@ def printable(path: tf.Tensor) -> tf.Tensor:
     return tf.strings.unicode_transcode(path, "UTF-8", "UTF-8", errors="replace")
 
 
-def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Disables tf.data autotuning: its thread can delay the deletion of an iterator by a minute."""
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
-
-
 def _names(paths: Sequence[Path]) -> tf.Tensor:
     return tf.constant([os.fsencode(path) for path in paths], tf.string)
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
+from benchmark_cnn.distribution.batches import without_autotune
 from preprocessing.integrity.contents import verify_shard
 from preprocessing.integrity.record_checks import check_records
-from preprocessing.records.stream import without_autotune
 from tests.preprocessing.image_shards import open_imagenet, write_numbered_split
 
 
