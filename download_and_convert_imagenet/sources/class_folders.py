@@ -16,6 +16,7 @@ from pathlib import Path
 
 from common.errors import DataError
 from download_and_convert_imagenet.sources.image_source import (
+    IMAGE_SUFFIXES,
     TRAIN,
     VALIDATION,
     ImageFile,
@@ -27,9 +28,6 @@ from download_and_convert_imagenet.sources.synsets import labels_by_wnid, synset
 
 DEFAULT_VALIDATION_FRACTION = 0.1
 VALIDATION_FOLDERS = ("validation", "val", "valid", "test")
-_IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-)
 # Data sets that readers treat specially, by the name in the manifest.
 _RESERVED_NAMES = frozenset(("imagenet", "cifar10", "digits"))
 _HASH_BYTES = 8
@@ -128,7 +126,7 @@ def _image_files(folder: Path) -> Iterator[ImageFile]:
         visited.add(_identity(directory))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in _IMAGE_SUFFIXES and name[0] != ".":
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and name[0] != ".":
                 path = os.path.join(directory, name)
                 status = os.stat(path)
                 yield ImageFile(path, status.st_size, status.st_mtime_ns)

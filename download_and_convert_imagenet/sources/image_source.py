@@ -19,6 +19,13 @@ from common.files import name_file, naming
 from download_and_convert_imagenet.records.tf_example import BoundingBox
 
 TRAIN, VALIDATION = "train", "validation"
+# Files that every command takes for images, whatever the case of their names.
+IMAGE_SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif"),
+        *(".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k"),
+    )
+)
 NO_BOXES = "none"  # instead of a path to bounding boxes
 IMAGENET_SHARDS = {TRAIN: 1024, VALIDATION: 128}
 IMAGENET_IMAGES = {TRAIN: 1_281_167, VALIDATION: 50_000}

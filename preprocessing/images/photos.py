@@ -16,10 +16,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
+from download_and_convert_imagenet.sources.image_source import IMAGE_SUFFIXES
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
-)
 # Beyond this, decoding needs gigabytes: 1 billion pixels, three bytes each.
 MAX_PIXELS = 1_000_000_000
 # Bilinear resizing uses neighboring pixels only, so a larger image is first averaged down until its
@@ -113,9 +111,11 @@ def _images_in(directory: Path) -> list[Path]:
     except OSError as error:
         raise DataError(f"{directory} cannot be read: {_reason(error)}") from error
     files = [directory / name for name in names]
-    images = [file for file in files if file.suffix.lower() in SUFFIXES and os.path.isfile(file)]
+    images = [
+        file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(file)
+    ]
     if not images:
-        raise DataError(f"no images in {directory} (looked for {', '.join(sorted(SUFFIXES))})")
+        raise DataError(f"no images in {directory} (looked for {' '.join(sorted(IMAGE_SUFFIXES))})")
     return images
 
 
