@@ -48,7 +48,7 @@ def train(
         `global_step`, `images_per_sec`, and the last evaluation's `top_1`, `top_5` and `loss`.
 
     Raises:
-        RunError: see errors.py. Stopped comes after SIGTERM or SIGINT, with the state saved.
+        RunError: see common/errors.py. Stopped comes after SIGTERM or SIGINT, with the state saved.
     """
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopSignal())

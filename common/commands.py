@@ -71,9 +71,10 @@ def discard_stdout() -> None:
 def parser(program: str, doc: str | None, **settings) -> argparse.ArgumentParser:
     """Returns a parser whose help is a module's docstring.
 
-    Its first paragraph comes before the flags, the rest after them.
+    Its first paragraph comes before the flags, the rest after them, line by line as it is written.
     """
     summary, _, details = (doc or "").partition("\n\n")
+    settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
     return argparse.ArgumentParser(program, description=summary, epilog=details, **settings)
 
 

@@ -34,7 +34,9 @@ def get(name: str) -> ModelSpec:
         return _SPECS[name]
     near = _nearest(name)
     hint = f"did you mean {near!r}? " if near else ""
-    raise UnknownModelError(f"unknown model {name!r}; {hint}Models: {', '.join(names())}")
+    raise UnknownModelError(
+        f"unknown model {name!r}; {hint}docs/models.md lists all {len(names())} networks"
+    )
 
 
 def _nearest(name: str) -> str | None:

@@ -21,6 +21,7 @@ from benchmark_cnn.flags.migration import (
 )
 from benchmark_cnn.params.flag import Flag
 from benchmark_cnn.params.params import CONCERNS, FLAGS
+from common import commands
 
 _MOST_COLUMNS = 100
 _PLACEHOLDERS = {int: "INT", float: "NUMBER", str: "TEXT"}
@@ -98,9 +99,10 @@ Flags are written `--name=value` or `--name value`, switches `--name` or `--nona
 resets a flag that has no default value. `--flagfile=FILE` reads flags from a file, one per line. If
 a flag is given twice, the last value counts, so a flag after a flag file overrides the file.
 
-A flag that has no effect is an error, with three exceptions: its value is "off" (0, false, none);
-it comes from a flag file, and the command line has changed the setting that it belongs to; or it
-comes from a flag file, and only data, a run directory or a GPU is missing.
+A flag that has no effect is an error, with three exceptions. Its value is "off" (0, false, none). Or a
+flag file sets it, and the command line switched off what it belongs to: `momentum` of a file after
+`--optimizer=sgd`. Or a flag file sets it, and what it needs is missing here: `eval_every_epochs` of a
+file in a try without `--data_dir`.
 """
 
 
@@ -134,10 +136,12 @@ def with_table(page: str) -> str:
 
 
 def main() -> None:
-    """Writes both pages."""
-    (DOCS / "flags.md").write_text(flags_page())
-    migrating = DOCS / "migrating.md"
+    """Writes both pages and prints their names."""
+    commands.parser("python -m benchmark_cnn.flags.help", main.__doc__).parse_args()
+    flags, migrating = DOCS / "flags.md", DOCS / "migrating.md"
+    flags.write_text(flags_page())
     migrating.write_text(with_table(migrating.read_text()))
+    print(f"written: {flags} and {migrating}")
 
 
 def _flag_row(flag: Flag) -> str:
