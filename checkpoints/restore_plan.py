@@ -42,7 +42,7 @@ class RestoreHints:
 
 
 EVALUATION = RestoreHints(
-    averages="read those with --moving_average_decay",
+    averages="leave out --moving_average_decay=0 to read those",
     prefix="try --ckpt_scope={scope}",
     otherwise="give the --model it was trained with, map names with --ckpt_scope=old:new, or leave "
     "them at their initial values with --ignore_missing_vars",
@@ -233,7 +233,7 @@ def _missing_reason(
     if not moving_average and all(f"{name}/{MOVING_AVERAGE}" in available for name in missing):
         return f"it holds their moving averages only; {hints.averages}"
     if moving_average and all(name in available for name in missing):
-        return "it has no moving averages of them; leave out --moving_average_decay"
+        return "it has no moving averages of them; read the raw weights: --moving_average_decay=0"
     if all(_is_slot(name, wanted) for name in missing):
         return (
             "they are slots of the optimizer or moving averages; give the --optimizer and the "

@@ -1,4 +1,4 @@
-"""The names of a network's classes: from a file, from its data set, or ImageNet's.
+"""The names of a network's classes: from a file, its run, its data set, or ImageNet's.
 
 The words of ImageNet's classes are WordNet 3.0's; the license is next to the converter's list
 (download_and_convert_imagenet/data).
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from benchmark_cnn.params.data_params import DataParams
+from benchmark_cnn.reporting import run_record
+from benchmark_cnn.run_directory import RunDirectory
 from common.errors import DataError
 from download_and_convert_imagenet.records.manifest import read_manifest
 from download_and_convert_imagenet.sources.synsets import synsets
@@ -20,17 +23,29 @@ from preprocessing import registry
 IMAGENET_CLASSES = 1000
 
 
-def class_names(num_classes: int, labels_map_file: str | None, data: DataParams) -> list[str]:
-    """Returns a name for each class: the file's, else the data set's, else "class 0", "class 1".
+def class_names(
+    num_classes: int,
+    labels_map_file: str | None,
+    data: DataParams,
+    run_directory: str | os.PathLike[str] | None = None,
+) -> list[str]:
+    """Returns a name for each class, class 0 first.
 
-    ImageNet's words are used for ImageNet's data, and for a thousand classes of an unknown data
-    set; other data sets may have a thousand classes, too.
+    They are the file's, else those of the run's run.json, which hold even if the data have moved
+    or changed since, else the data set's. ImageNet's words are used for ImageNet's data, and for a
+    thousand classes of an unknown data set; other data sets may have a thousand classes, too.
+    Without any, they are "class 0", "class 1"..., with a warning on stderr if the data are gone.
 
     Raises:
         DataError: The file, or the data set's manifest, cannot be read.
     """
     if labels_map_file is not None:
         return for_classes(num_classes, read_map(labels_map_file))
+    if run_directory is not None:
+        record = run_record.read(RunDirectory(Path(run_directory)).run_info)
+        names = [str(name) for name in record.get("class_names") or ()]
+        if len(names) == num_classes and data.data_name != "imagenet":
+            return names
     directory = registry.data_directory(data.data_dir, data.data_name)
     manifest = None if directory is None else read_manifest(directory)
     name = data.data_name if manifest is None else manifest.name
@@ -38,6 +53,13 @@ def class_names(num_classes: int, labels_map_file: str | None, data: DataParams)
         return imagenet()
     if manifest is not None and manifest.num_classes == num_classes:
         return list(manifest.class_names)
+    if directory is not None and not directory.exists():
+        print(
+            f"warning: {directory} is gone, and the names of the classes with it: they are "
+            "numbered from 0; give them with --labels_map_file",
+            file=sys.stderr,
+            flush=True,
+        )
     return for_classes(num_classes, {})
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from benchmark_cnn.interfaces import DataDescription
 from common.errors import DataError
 from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 
@@ -40,6 +41,10 @@ class SyntheticDataset:
     sizes: dict[str, int]
     synthetic: bool = True
     batch_augmentation: BatchAugmentation | None = None
+
+    def describe(self) -> DataDescription:
+        """Describes the data set, whose classes have no names."""
+        return DataDescription(self.name)
 
     def num_examples(self, subset: str) -> int:
         """Returns the number of examples of the data set with this name."""

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from benchmark_cnn.interfaces import DataDescription
+
 
 class Output(NamedTuple):
     logits: tf.Tensor
@@ -128,6 +130,9 @@ class ArrayData:
     def __init__(self, images, labels, num_classes=5):
         self.images, self.labels = np.asarray(images), np.asarray(labels, np.int32)
         self.num_classes = num_classes
+
+    def describe(self):
+        return DataDescription(self.name)
 
     def num_examples(self, subset):
         return len(self.labels)

@@ -421,7 +421,7 @@ def test_augmentation_is_for_training(name):
 
 def test_evaluation_needs_images():
     run = make_params(model="lenet", train_dir="run")
-    with pytest.raises(UsageError, match="--data_dir is missing: the run was trained on synthetic"):
+    with pytest.raises(UsageError, match="--data_dir is missing: the images to evaluate; the run"):
         inherit(evaluate("--train_dir=run"), run)
     named = evaluate("--train_dir=run", "--data_name=digits")
     assert inherit(named, run).data.data_name == "digits"

@@ -1,0 +1,144 @@
+"""What a run is: the facts that run.json holds, and what a later start of the run changes.
+
+A start under other settings says what it changes. Another data set is refused: a label would mean
+one class to the weights and another to the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmark_cnn.interfaces import Dataset
+from benchmark_cnn.params.params import Params, read_parameters
+from benchmark_cnn.reporting import console, run_record
+from benchmark_cnn.run import TrainingRun
+from benchmark_cnn.run_directory import RunDirectory
+from benchmark_cnn.step import learning_rate
+from common.errors import DataError
+
+# Flags of these concerns decide what is trained; the others, where it is saved and what is printed.
+_CONCERNS = ("network", "data", "hardware", "run", "learning_rate", "optimization")
+
+
+def of_start(run: TrainingRun) -> dict[str, Any]:
+    """Returns the names of the classes, and what identifies the data and the decided values."""
+    return {
+        "class_names": list(run.dataset.describe().class_names),
+        "data": of_data(run.dataset, {run.settings.subset: run.plan.examples_per_epoch}),
+        "run": _of_run(run),
+    }
+
+
+def _of_run(run: TrainingRun) -> dict[str, Any]:
+    """Returns the decided values of a run: those that its flags leave to model and data."""
+    plan, network = run.plan, run.evaluator.network
+    return {
+        "parameters": sum(
+            network.variables[name].shape.num_elements() for name in network.trainable
+        ),
+        "classes": run.settings.num_classes,
+        "image_size": run.settings.image_size,
+        "batch_per_tower": plan.batch_per_tower,
+        "global_batch": plan.global_batch,
+        "learning_rate": learning_rate.initial_rate(
+            run.params.learning_rate, run.spec.learning_rate, plan.global_batch
+        ),
+        "steps_per_epoch": plan.examples_per_epoch / plan.global_batch,
+        "total_steps": plan.total_steps,
+        "weights": run.settings.weights,
+    }
+
+
+def of_data(dataset: Dataset, num_examples: Mapping[str, int]) -> dict[str, Any]:
+    """Returns the facts that identify the data, without the names of the classes.
+
+    Args:
+        num_examples: of the splits that were counted; a manifest may list more.
+    """
+    about = dataset.describe()
+    return {
+        "name": dataset.name,
+        "title": about.title,
+        "synthetic": dataset.synthetic,
+        "classes": dataset.num_classes,
+        "examples": {**about.examples, **num_examples},
+        "manifest_sha256": about.manifest_sha256,
+    }
+
+
+def earlier_start(directory: RunDirectory) -> Params | None:
+    """Returns the parameters of the run that will be resumed; None if no checkpoint is there.
+
+    Raises:
+        DataError: parameters.json is damaged.
+    """
+    is_resumed = any(directory.path.glob("*.index")) and directory.parameters.exists()
+    return read_parameters(directory.path) if is_resumed else None
+
+
+def check_data(directory: RunDirectory, dataset: Dataset, earlier: Params) -> None:
+    """Compares the data with those of the earlier starts, and warns of a changed manifest.
+
+    Raises:
+        DataError: they are another data set, or have other classes.
+    """
+    record = run_record.read(directory.run_info)
+    unrecorded: dict[str, Any] = {"name": earlier.data.data_name}  # by an earlier version
+    was = run_record.last_start(directory.run_info).get("data", unrecorded)
+    now, names = of_data(dataset, {}), [*dataset.describe().class_names]
+    names_before = list(record.get("class_names") or ())
+    is_same = was["name"] in (None, now["name"])
+    is_same &= was.get("synthetic", now["synthetic"]) == now["synthetic"]
+    if not (is_same and (names == names_before or not (names and names_before))):
+        raise DataError(
+            f"the run in {directory.path} was trained on {_title(was, names_before)}, not on "
+            f"{_title(now, names)}: give its data with --data_dir, or start another "
+            f"--train_dir from its weights with --init_checkpoint={directory.path}"
+        )
+    if was.get("manifest_sha256") not in (None, now["manifest_sha256"]):
+        console.log(
+            f"Warning: {now['title']} has changed since the last start. There were "
+            f"{console.images(was['examples'])}, there are {console.images(now['examples'])}; "
+            "their order is another"
+        )
+
+
+def other_data(directory: RunDirectory, dataset: Dataset) -> str | None:
+    """Returns the title of data that the run in `directory` was not trained on; else None.
+
+    Prints a warning if their classes are others: then an accuracy means nothing.
+    """
+    record, about = run_record.read(directory.run_info), dataset.describe()
+    was = run_record.last_start(directory.run_info).get("data")
+    if was is None or was["manifest_sha256"] == about.manifest_sha256:
+        return None
+    names_before = list(record.get("class_names") or ())
+    names = list(about.class_names)
+    if names and names_before and names != names_before:
+        console.log(
+            f"Warning: the run was trained on {_title(was, names_before)}; the classes of "
+            f"{about.title} are others ({console.classes(len(names), names)})"
+        )
+    return about.title
+
+
+def log_changes(earlier: Params, params: Params) -> None:
+    """Prints the flags that differ from the earlier start's."""
+    before, now = earlier.to_dict(), params.to_dict()
+    concerns = [vars(getattr(params, concern)) for concern in _CONCERNS]
+    changed = [
+        f"--{name}={now[name]} (was {before[name]})"
+        for names in concerns
+        for name in names
+        if before[name] != now[name]
+    ]
+    if changed:
+        console.log(f"Changed since the last start: {', '.join(changed)}")
+
+
+def _title(data: Mapping[str, Any], class_names: Sequence[str]) -> str:
+    title = data.get("title") or data["name"]
+    if data.get("synthetic"):
+        return "synthetic images"
+    return f"{title} ({console.classes(len(class_names), class_names)})" if class_names else title
