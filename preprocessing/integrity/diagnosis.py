@@ -71,7 +71,8 @@ def _explain_unreadable(data_dir: Path, num_classes: int) -> DataError:
     """Finds the first record that cannot be parsed or whose image cannot be decoded."""
     deadline = time.monotonic() + _MAX_SEARCH_SECS
     for path in _all_paths(data_dir):
-        for checked in check_records(path, verify_shard(path), num_classes, decode_every=1):
+        contents = verify_shard(path)
+        for checked in check_records(path, contents, num_classes, decode_every=1, find_holes=False):
             if checked.problem:
                 return DataError(describe_problem(path, checked.index, checked.problem))
         if time.monotonic() > deadline:

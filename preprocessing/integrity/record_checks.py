@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from benchmark_cnn.distribution.batches import without_autotune
 from common.process import num_cores
+from download_and_convert_imagenet.records import jpeg_scan
+from download_and_convert_imagenet.records.image_headers import CorruptImageError, read_header
+from download_and_convert_imagenet.records.pixels import MAX_DECODED_PIXELS
 from preprocessing.images.decoding import decode_window, whole_image
 from preprocessing.integrity.contents import ShardContents, intact_records
 from preprocessing.records.examples import (
@@ -33,6 +37,7 @@ _LOCATED = re.compile(
 _IS_NO_EXAMPLE = "it is not a tf.train.Example"
 _IS_NO_IMAGE = "image/encoded holds no JPEG, PNG, GIF or BMP image"
 _CANNOT_BE_DECODED = "its image cannot be decoded"
+_HAS_HOLES = "its image is damaged: a part of its pixels is missing"
 
 _BATCH_SIZE = 64
 _NUM_FINGERPRINTS = 1 << 62
@@ -73,7 +78,12 @@ class Checked(NamedTuple):
 
 
 def check_records(
-    path: Path, contents: ShardContents, num_classes: int, *, decode_every: int
+    path: Path,
+    contents: ShardContents,
+    num_classes: int,
+    *,
+    decode_every: int,
+    find_holes: bool = True,
 ) -> Iterator[Checked]:
     """Checks every intact record of a shard, in order and in one pass.
 
@@ -81,9 +91,11 @@ def check_records(
         contents: those of the file at `path`.
         num_classes: labels in the file are 1 to this number.
         decode_every: decode every n-th image (1: all, 0: none). Of the rest, only the signature,
-            the end marker and the JPEG header are checked; images that fail this check are decoded.
+            the end marker, the header and, of a JPEG, its later markers and runs of zeros are
+            checked; images that fail this check are decoded.
+        find_holes: also finds damaged images that TensorFlow decodes, see `jpeg_scan`.
     """
-    check = _checker(num_classes, decode_every)
+    check = _checker(num_classes, decode_every, find_holes)
     results = intact_records(path, contents).map(check, num_parallel_calls=num_cores())
     # A record that fails is dropped here; its missing number shows it.
     rows = _rows(without_autotune(results.ignore_errors().batch(_BATCH_SIZE)))
@@ -107,21 +119,32 @@ class _Row(NamedTuple):
     label: Any  # that of the file
     fingerprint: Any
     name: Any
+    image_problem: Any
 
 
 @functools.cache
-def _checker(num_classes: int, decode_every: int) -> Callable[..., _Row]:
+def _checker(num_classes: int, decode_every: int, find_holes: bool) -> Callable[..., _Row]:
     """Returns the check of one record, a graph that is traced once for all files."""
 
     def check(record: Record) -> _Row:
         found = inspect_example(record.data, num_classes)
         is_valid = found.is_example & found.is_labeled & found.is_image
         encoded = found.example.encoded
-        with tf.control_dependencies(_decoded(encoded, record.index, is_valid, decode_every)):
+        is_sampled = tf.constant(False)
+        if decode_every:
+            is_sampled = tf.math.floormod(record.index, decode_every) == 0
+        problem = tf.numpy_function(
+            _image_problem, [encoded, is_sampled, find_holes], tf.string, stateful=False
+        )
+        problem = tf.cond(is_valid, lambda: tf.ensure_shape(problem, []), lambda: tf.constant(""))
+        is_decodable = is_valid & (problem == "")
+        with tf.control_dependencies(_decoded(encoded, is_sampled, is_decodable)):
             fingerprint = tf.strings.to_hash_bucket_fast(encoded, _NUM_FINGERPRINTS)
         name = _file_name(tf.where(found.is_example, record.data, ""))
         label = found.example.label
-        return _Row(record.index, found.is_example, found.is_image, label, fingerprint, name)
+        return _Row(
+            record.index, found.is_example, found.is_image, label, fingerprint, name, problem
+        )
 
     return tf.function(check, autograph=False)
 
@@ -136,7 +159,7 @@ def _problem(row: _Row, num_classes: int) -> str:
         return _IS_NO_EXAMPLE
     if not 1 <= row.label <= num_classes:
         return _describe_label(row.label, num_classes)
-    return "" if row.is_image else _IS_NO_IMAGE
+    return row.image_problem.decode() if row.is_image else _IS_NO_IMAGE
 
 
 def _failure(path: Path, span: RecordSpan) -> str:
@@ -151,18 +174,31 @@ def _failure(path: Path, span: RecordSpan) -> str:
     return _CANNOT_BE_DECODED
 
 
-def _decoded(
-    encoded: tf.Tensor, index: tf.Tensor, is_valid: tf.Tensor, decode_every: int
-) -> list[tf.Tensor]:
+def _decoded(encoded: tf.Tensor, is_sampled: tf.Tensor, is_valid: tf.Tensor) -> list[tf.Tensor]:
     """Returns the tensors to compute so that an image has been decoded, if it should be."""
 
     def num_pixels() -> tf.Tensor:
         return tf.size(decode_window(encoded, whole_image))
 
     is_doubtful = tf.logical_not(tf.cond(is_valid, lambda: seems_whole(encoded), lambda: is_valid))
-    is_sampled = tf.math.floormod(index, decode_every) == 0 if decode_every else tf.constant(False)
     is_chosen = is_valid & (is_sampled | is_doubtful)
     return [tf.cond(is_chosen, num_pixels, lambda: tf.constant(0))]
+
+
+def _image_problem(encoded: bytes, is_sampled: np.bool, find_holes: np.bool) -> bytes:
+    """Returns what TensorFlow's decoder does not say about an image, b"" for nothing."""
+    try:
+        header = read_header(encoded)
+    except CorruptImageError:
+        return b""  # what the decoder does say
+    if header.height * header.width > MAX_DECODED_PIXELS:
+        size = f"{header.width:,}x{header.height:,} pixels"
+        return f"its image is too large: {size}, more than {MAX_DECODED_PIXELS:,}".encode()
+    if not find_holes or not header.scan or not header.is_complete:
+        return b""
+    if not is_sampled and not jpeg_scan.may_have_holes(encoded, header):
+        return b""
+    return _HAS_HOLES.encode() if jpeg_scan.has_holes(encoded) else b""
 
 
 def _file_name(data: tf.Tensor) -> tf.Tensor:
