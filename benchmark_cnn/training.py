@@ -266,7 +266,7 @@ def _errors_in_one_line(run: TrainingRun):
             "--gradient_accumulation_steps to keep the global batch"
         ) from error
     except evaluation.INPUT_ERRORS as error:
-        raise run.dataset.explain(error) from error
+        raise run.dataset.explain(error, run.settings.subset) from error
 
 
 def _stop_line(run: TrainingRun, step: int, stop: StopSignal) -> str:
