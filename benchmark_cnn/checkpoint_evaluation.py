@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from absl import logging
 
-from benchmark_cnn import identity, saving, training_setup, waiting
+from benchmark_cnn import saving, training_setup, waiting
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
-from benchmark_cnn.params.params import PARAMETERS_FILE, Params, read_parameters
+from benchmark_cnn.params.params import Params
 from benchmark_cnn.reporting import console
 from benchmark_cnn.reporting.summaries import EvaluationSummaries
-from benchmark_cnn.run import AVERAGED, RAW, RunPlan, RunSettings, crosses, resolve_settings
-from benchmark_cnn.run_directory import RunDirectory
+from benchmark_cnn.run import RunPlan, RunSettings, crosses, resolve_settings
 from checkpoints import restore_plan, store
-from checkpoints.tensor_roles import AVERAGE, role
 from common import files
 from common.errors import DataError, Stopped
 from common.process import StopSignal
@@ -67,22 +63,16 @@ def evaluate(
         max_skipped=params.data.max_corrupt_records,
     )
     directory = evaluation_directory(params)
-    differences = _differences(params, spec, settings, dataset)
     result: dict = {}
-    summaries: dict[Path, EvaluationSummaries] = {}
-    with StopSignal() as stop, contextlib.ExitStack() as stack:
+    with StopSignal() as stop, EvaluationSummaries(directory) as summaries:
         for prefix in _checkpoints_to_evaluate(params, stop):
-            restored = _restore_unless_deleted(network, prefix, params)
-            if restored is None:
+            step = _restore_unless_deleted(network, prefix, params, settings)
+            if step is None:
                 continue
-            step, weights, is_default = restored
-            folder = directory / "-".join([*([] if is_default else ["raw"]), *differences])
-            if folder not in summaries:
-                summaries[folder] = stack.enter_context(EvaluationSummaries(folder))
-            about = _provenance(params, spec, settings, weights)
-            result = _evaluate_one(evaluator, prefix, step, params, stop, about)
-            summaries[folder].write(step, result)
-            _write_json(folder / RESULT_FILE, result)
+            result = _evaluate_one(evaluator, prefix, step, params, stop)
+            result |= _provenance(params, spec, settings, prefix, step)
+            summaries.write(step, result)
+            _write_json(directory / RESULT_FILE, result)
     if stop.requested:
         raise Stopped(f"stopped by {stop.requested}; finished evaluations are in {directory}")
     if not result:
@@ -123,11 +113,11 @@ def _checkpoints_to_evaluate(params: Params, stop: StopSignal) -> Iterator[str]:
 
 
 def _restore_unless_deleted(
-    network: Network, prefix: str, params: Params
-) -> tuple[int, str, bool] | None:
-    """Restores `network`, see `_restore`; returns None if training deleted `prefix`."""
+    network: Network, prefix: str, params: Params, settings: RunSettings
+) -> int | None:
+    """Restores `network` and returns the global step, or None if training deleted `prefix`."""
     try:
-        return _restore(network, prefix, params)
+        return _restore(network, prefix, params, settings)
     except DataError:
         evaluates_several = (
             params.evaluation.eval_interval_secs or params.evaluation.all_checkpoints
@@ -138,38 +128,25 @@ def _restore_unless_deleted(
         return None
 
 
-def _restore(network: Network, prefix: str, params: Params) -> tuple[int, str, bool]:
-    """Restores the averages if the checkpoint has any, or what --moving_average_decay says.
-
-    Returns:
-        The global step, AVERAGED or RAW, and whether a training that wrote the checkpoint would
-        have evaluated the same weights.
-    """
-    available = store.shapes(prefix)
-    decay = params.optimization.moving_average_decay
-    has_averages = any(role(name, ()) == AVERAGE for name in available)
-    takes_averages = has_averages if decay is None else decay > 0
+def _restore(network: Network, prefix: str, params: Params, settings: RunSettings) -> int:
     plan = restore_plan.restore_plan(
         saving.shapes_of(network.variables),
-        available,
+        store.shapes(prefix),
         ckpt_scope=params.evaluation.ckpt_scope,
-        moving_average=takes_averages,
+        moving_average=settings.averages,
         ignore_missing=params.evaluation.ignore_missing_vars,
+        background_class=network.background_class,
     )
     values, step = store.read_variables(prefix, plan), store.global_step(prefix)
     for name, value in values.items():
         network.variables[name].assign(value)
-    return step, AVERAGED if takes_averages else RAW, takes_averages == has_averages
+    return step
 
 
 def _evaluate_one(
-    evaluator: Evaluator, prefix: str, step: int, params: Params, stop: StopSignal, about: dict
+    evaluator: Evaluator, prefix: str, step: int, params: Params, stop: StopSignal
 ) -> dict:
-    examples = evaluator.dataset.num_examples(evaluator.subset)
-    console.log(
-        console.evaluating_line(prefix, about["weights"], {about["subset"]: examples}),
-        console.running_evaluation_line(step),
-    )
+    console.log(console.running_evaluation_line(step))
 
     def on_step(number: int, examples_per_sec: float) -> None:
         if stop.requested:
@@ -179,43 +156,23 @@ def _evaluate_one(
 
     result = evaluator.run(on_step)
     console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
-    return {**result, "global_step": step, "checkpoint": os.path.basename(prefix), **about}
+    return result
 
 
-def _provenance(params: Params, spec: NetworkSpec, settings: RunSettings, weights: str) -> dict:
+def _provenance(
+    params: Params, spec: NetworkSpec, settings: RunSettings, prefix: str, step: int
+) -> dict:
     """Returns the entries of eval.json that say what was evaluated, and how."""
     return {
+        "global_step": step,
+        "checkpoint": os.path.basename(prefix),
         "model": spec.name,
-        "weights": weights,
+        "weights": "moving average" if settings.averages else "raw",
         "subset": settings.subset,
         "image_size": settings.image_size,
         "eval_method": params.data.eval_method,
         "resize_method": params.data.resize_method,
     }
-
-
-def _differences(
-    params: Params, spec: NetworkSpec, settings: RunSettings, dataset: Dataset
-) -> list[str]:
-    """Returns what makes this another measurement than that of the training, for a folder's name.
-
-    Each kind of measurement has its own curve in TensorBoard, and its own eval.json.
-    """
-    train_dir = Path(params.checkpoint.train_dir or ".")
-    directory = train_dir if train_dir.is_dir() else train_dir.parent
-    differences = [] if settings.subset == "validation" else [settings.subset]
-    if not (directory / PARAMETERS_FILE).exists():
-        return differences
-    run = read_parameters(directory)
-    image_size = run.network.image_size or spec.image_size
-    if settings.image_size != image_size:
-        differences.append(f"image_size={settings.image_size}")
-    for name in ("eval_method", "resize_method", "resize_kernels", "eval_crop_fraction"):
-        if getattr(params.data, name) != getattr(run.data, name):
-            differences.append(f"{name}={getattr(params.data, name)}")
-    if title := identity.other_data(RunDirectory(directory), dataset):
-        differences.append("data=" + re.sub(r"[^\w.]+", "_", title))
-    return differences
 
 
 def _plan(settings: RunSettings, num_towers: int, num_examples: int) -> RunPlan:
