@@ -31,14 +31,21 @@ def predict(arguments: argparse.Namespace) -> int:
     """Prints the classes of each photo. Returns 3 if some could not be read, else 0."""
     prediction_flags.check(arguments)
     with process.quiet_startup():
-        classifier, view, data = _classifier(arguments)
-    names = class_names.class_names(classifier.num_classes, arguments.labels_map_file, data)
+        classifier, view, data, directory = _classifier(arguments)
+    names = class_names.class_names(
+        classifier.num_classes, arguments.labels_map_file, data, directory
+    )
     found = answers.classify(classifier, arguments.images, view, names, arguments.top)
     return 0 if answers.report(found, arguments.json) else DataError.exit_code
 
 
-def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, View, DataParams]:
-    """Returns the network with its weights, its view of a photo, and the data flags of its run."""
+def _classifier(
+    arguments: argparse.Namespace,
+) -> tuple[Classifier, View, DataParams, Path | None]:
+    """Returns the network with its weights and its view of a photo.
+
+    Also returns the data flags of its run, and the run's directory; None for published weights.
+    """
     run, typed = Params(), (arguments.eval_method, arguments.resize_method)
     if arguments.pretrained:
         model = arguments.model or prediction_flags.DEFAULT_MODEL
@@ -52,7 +59,8 @@ def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, View, DataPa
 
     image_size = arguments.image_size or run.network.image_size
     classifier = Classifier(model, prefix, image_size=image_size, weights=arguments.weights)
-    return classifier, view, run.data
+    directory = None if arguments.pretrained else Path(prefix).parent
+    return classifier, view, run.data, directory
 
 
 def _run(train_dir: str, model: str | None) -> tuple[str, str, Params]:

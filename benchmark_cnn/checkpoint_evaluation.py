@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from absl import logging
 
-from benchmark_cnn import saving, training_setup, waiting
+from benchmark_cnn import identity, saving, training_setup, waiting
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
-from benchmark_cnn.params.params import Params
+from benchmark_cnn.params.params import PARAMETERS_FILE, Params, read_parameters
 from benchmark_cnn.reporting import console
 from benchmark_cnn.reporting.summaries import EvaluationSummaries
-from benchmark_cnn.run import RunPlan, RunSettings, crosses, resolve_settings
+from benchmark_cnn.run import AVERAGED, RAW, RunPlan, RunSettings, crosses, resolve_settings
+from benchmark_cnn.run_directory import RunDirectory
 from checkpoints import restore_plan, store
+from checkpoints.tensor_roles import AVERAGE, role
 from common import files
 from common.errors import DataError, Stopped
 from common.process import StopSignal
@@ -63,16 +67,22 @@ def evaluate(
         max_skipped=params.data.max_corrupt_records,
     )
     directory = evaluation_directory(params)
+    differences = _differences(params, spec, settings, dataset)
     result: dict = {}
-    with StopSignal() as stop, EvaluationSummaries(directory) as summaries:
+    summaries: dict[Path, EvaluationSummaries] = {}
+    with StopSignal() as stop, contextlib.ExitStack() as stack:
         for prefix in _checkpoints_to_evaluate(params, stop):
-            step = _restore_unless_deleted(network, prefix, params, settings)
-            if step is None:
+            restored = _restore_unless_deleted(network, prefix, params)
+            if restored is None:
                 continue
-            result = _evaluate_one(evaluator, prefix, step, params, stop)
-            result |= _provenance(params, spec, settings, prefix, step)
-            summaries.write(step, result)
-            _write_json(directory / RESULT_FILE, result)
+            step, weights, is_default = restored
+            folder = directory / "-".join([*([] if is_default else ["raw"]), *differences])
+            if folder not in summaries:
+                summaries[folder] = stack.enter_context(EvaluationSummaries(folder))
+            about = _provenance(params, spec, settings, weights)
+            result = _evaluate_one(evaluator, prefix, step, params, stop, about)
+            summaries[folder].write(step, result)
+            _write_json(folder / RESULT_FILE, result)
     if stop.requested:
         raise Stopped(f"stopped by {stop.requested}; finished evaluations are in {directory}")
     if not result:
@@ -113,11 +123,11 @@ def _checkpoints_to_evaluate(params: Params, stop: StopSignal) -> Iterator[str]:
 
 
 def _restore_unless_deleted(
-    network: Network, prefix: str, params: Params, settings: RunSettings
-) -> int | None:
-    """Restores `network` and returns the global step, or None if training deleted `prefix`."""
+    network: Network, prefix: str, params: Params
+) -> tuple[int, str, bool] | None:
+    """Restores `network`, see `_restore`; returns None if training deleted `prefix`."""
     try:
-        return _restore(network, prefix, params, settings)
+        return _restore(network, prefix, params)
     except DataError:
         evaluates_several = (
             params.evaluation.eval_interval_secs or params.evaluation.all_checkpoints
@@ -128,25 +138,38 @@ def _restore_unless_deleted(
         return None
 
 
-def _restore(network: Network, prefix: str, params: Params, settings: RunSettings) -> int:
+def _restore(network: Network, prefix: str, params: Params) -> tuple[int, str, bool]:
+    """Restores the averages if the checkpoint has any, or what --moving_average_decay says.
+
+    Returns:
+        The global step, AVERAGED or RAW, and whether a training that wrote the checkpoint would
+        have evaluated the same weights.
+    """
+    available = store.shapes(prefix)
+    decay = params.optimization.moving_average_decay
+    has_averages = any(role(name, ()) == AVERAGE for name in available)
+    takes_averages = has_averages if decay is None else decay > 0
     plan = restore_plan.restore_plan(
         saving.shapes_of(network.variables),
-        store.shapes(prefix),
+        available,
         ckpt_scope=params.evaluation.ckpt_scope,
-        moving_average=settings.averages,
+        moving_average=takes_averages,
         ignore_missing=params.evaluation.ignore_missing_vars,
-        background_class=network.background_class,
     )
     values, step = store.read_variables(prefix, plan), store.global_step(prefix)
     for name, value in values.items():
         network.variables[name].assign(value)
-    return step
+    return step, AVERAGED if takes_averages else RAW, takes_averages == has_averages
 
 
 def _evaluate_one(
-    evaluator: Evaluator, prefix: str, step: int, params: Params, stop: StopSignal
+    evaluator: Evaluator, prefix: str, step: int, params: Params, stop: StopSignal, about: dict
 ) -> dict:
-    console.log(console.running_evaluation_line(step))
+    examples = evaluator.dataset.num_examples(evaluator.subset)
+    console.log(
+        console.evaluating_line(prefix, about["weights"], {about["subset"]: examples}),
+        console.running_evaluation_line(step),
+    )
 
     def on_step(number: int, examples_per_sec: float) -> None:
         if stop.requested:
@@ -156,23 +179,43 @@ def _evaluate_one(
 
     result = evaluator.run(on_step)
     console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
-    return result
+    return {**result, "global_step": step, "checkpoint": os.path.basename(prefix), **about}
 
 
-def _provenance(
-    params: Params, spec: NetworkSpec, settings: RunSettings, prefix: str, step: int
-) -> dict:
+def _provenance(params: Params, spec: NetworkSpec, settings: RunSettings, weights: str) -> dict:
     """Returns the entries of eval.json that say what was evaluated, and how."""
     return {
-        "global_step": step,
-        "checkpoint": os.path.basename(prefix),
         "model": spec.name,
-        "weights": "moving average" if settings.averages else "raw",
+        "weights": weights,
         "subset": settings.subset,
         "image_size": settings.image_size,
         "eval_method": params.data.eval_method,
         "resize_method": params.data.resize_method,
     }
+
+
+def _differences(
+    params: Params, spec: NetworkSpec, settings: RunSettings, dataset: Dataset
+) -> list[str]:
+    """Returns what makes this another measurement than that of the training, for a folder's name.
+
+    Each kind of measurement has its own curve in TensorBoard, and its own eval.json.
+    """
+    train_dir = Path(params.checkpoint.train_dir or ".")
+    directory = train_dir if train_dir.is_dir() else train_dir.parent
+    differences = [] if settings.subset == "validation" else [settings.subset]
+    if not (directory / PARAMETERS_FILE).exists():
+        return differences
+    run = read_parameters(directory)
+    image_size = run.network.image_size or spec.image_size
+    if settings.image_size != image_size:
+        differences.append(f"image_size={settings.image_size}")
+    for name in ("eval_method", "resize_method", "resize_kernels", "eval_crop_fraction"):
+        if getattr(params.data, name) != getattr(run.data, name):
+            differences.append(f"{name}={getattr(params.data, name)}")
+    if title := identity.other_data(RunDirectory(directory), dataset):
+        differences.append("data=" + re.sub(r"[^\w.]+", "_", title))
+    return differences
 
 
 def _plan(settings: RunSettings, num_towers: int, num_examples: int) -> RunPlan:

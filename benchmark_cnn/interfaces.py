@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import tensorflow as tf
@@ -118,6 +118,22 @@ class BatchAugmentation(Protocol):
         ...
 
 
+class DataDescription(NamedTuple):
+    """What identifies a data set, for run.json and for the lines that speak of it.
+
+    Attributes:
+        title: its own name where it has one ("photos", which is opened as "folder"), else `name`.
+        class_names: in the order of the labels, class 0 first; empty if they are not known.
+        examples: split -> number of examples, of the splits that a manifest lists.
+        manifest_sha256: hash of the manifest, which holds the hash of each shard; None without.
+    """
+
+    title: str
+    class_names: Sequence[str] = ()
+    examples: Mapping[str, int] = {}
+    manifest_sha256: str | None = None
+
+
 class Dataset(Protocol):
     """A labeled image data set, cut into batches for one tower.
 
@@ -139,6 +155,10 @@ class Dataset(Protocol):
 
     @property
     def batch_augmentation(self) -> BatchAugmentation | None: ...
+
+    def describe(self) -> DataDescription:
+        """Describes the data set, without reading its images."""
+        ...
 
     def num_examples(self, subset: str) -> int:
         """Counts the examples of "train" or "validation".
@@ -191,6 +211,6 @@ class Dataset(Protocol):
         """
         ...
 
-    def explain(self, error: tf.errors.OpError, subset: str) -> DataError:
-        """Explains in one line, naming the file, an error of an iterator over `subset`."""
+    def explain(self, error: tf.errors.OpError) -> DataError:
+        """Explains in one line, naming the file, an error that one of the iterators raised."""
         ...

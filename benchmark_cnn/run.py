@@ -14,6 +14,8 @@ from benchmark_cnn.params.params import Params
 from benchmark_cnn.step.train_state import TrainState
 from benchmark_cnn.step.training_step import TrainingStep
 
+# The weights that an accuracy is of: averages where there are any.
+AVERAGED, RAW = "moving average", "raw"
 DEFAULT_BENCHMARK_BATCHES = 100
 DEFAULT_WARMUP_BATCHES = 10
 DEFAULT_TRAINING_EPOCHS = 90.0
@@ -24,6 +26,7 @@ class TrainingRun:
     """Everything the training loop works with."""
 
     params: Params
+    spec: NetworkSpec
     settings: RunSettings
     dataset: Dataset
     devices: Devices
@@ -56,6 +59,11 @@ class RunSettings:
     averages: bool
     is_float16: bool
 
+    @property
+    def weights(self) -> str:
+        """The weights that a training evaluates: AVERAGED or RAW."""
+        return AVERAGED if self.averages else RAW
+
 
 def resolve_settings(
     params: Params, spec: NetworkSpec, dataset: Dataset, *, default_subset: str
@@ -68,7 +76,7 @@ def resolve_settings(
         num_classes=params.network.num_classes or dataset.num_classes,
         subset=params.data.data_subset or default_subset,
         evaluates=run.eval_every_epochs is not None or run.eval_every_steps is not None,
-        averages=params.optimization.moving_average_decay is not None,
+        averages=bool(params.optimization.moving_average_decay),
         is_float16=params.network.dtype == "float16",
     )
 

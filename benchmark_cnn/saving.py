@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
+from benchmark_cnn.params.params import Params
 from benchmark_cnn.reporting import console
 from benchmark_cnn.run import crosses
 from benchmark_cnn.run_directory import RunDirectory
 from benchmark_cnn.step import train_state
 from benchmark_cnn.step.train_state import TrainState
 from checkpoints import best, restore_plan, store
+from checkpoints.tensor_roles import AVERAGE, SLOT, WEIGHT, role
+from common.errors import DataError
 
 
 class Saver:
     """Saves `state` to `directory` by steps and by time; does nothing without a directory."""
 
-    def __init__(self, state: TrainState, directory: RunDirectory | None, checkpoint):
+    def __init__(self, state: TrainState, directory: RunDirectory | None, params: Params):
+        checkpoint = params.checkpoint
         self._state = state
         self._directory = directory
+        self._params = params
         self._every_steps = checkpoint.save_model_steps
         self._every_secs = checkpoint.save_model_secs
         self._keep = checkpoint.keep_checkpoints
@@ -45,15 +50,21 @@ class Saver:
         )
         self._saved_step, self._saved_at = step, time.monotonic()
 
-    def keep_if_best(self, metrics: Mapping[str, float]) -> None:
-        """Copies the checkpoint just saved to `best/` if its top-1 is the highest so far."""
+    def keep_if_best(self, metrics: Mapping[str, Any]) -> None:
+        """Copies the checkpoint just saved to `best/` if it is the best so far."""
         if self._prefix is not None and self._directory is not None:
-            best.save_best(
-                self._directory.path, self._prefix, metrics, [self._directory.parameters]
-            )
+            companions = [self._directory.parameters, self._directory.run_info]
+            best.save_best(self._directory.path, self._prefix, metrics, companions)
 
-    def resume(self) -> int:
-        """Restores the newest complete checkpoint; returns its step, or 0 without any."""
+    def resume(self, earlier: Params | None = None) -> int:
+        """Restores the newest complete checkpoint; returns its step, or 0 without any.
+
+        Args:
+            earlier: parameters of the last start, where they are known.
+
+        Raises:
+            DataError: the checkpoint is another network's, or holds what this run would not keep.
+        """
         prefix = self._directory.checkpoint_to_resume() if self._directory else None
         if prefix is None:
             return 0
@@ -64,20 +75,52 @@ class Saver:
             available,
             hints=restore_plan.RESUMPTION,
         )
+        self._check_that_all_is_kept(prefix, wanted, available, earlier or self._params)
         self._state.restore(_without_constant_scale(store.read_variables(prefix, plan)))
         step = int(self._state.global_step)
         self._prefix, self._saved_step = prefix, step
         console.log(console.resuming_line(prefix, step))
         return step
 
+    def _check_that_all_is_kept(
+        self, prefix: str, wanted: Collection[str], available: Collection[str], earlier: Params
+    ) -> None:
+        """Checks that the next checkpoint will hold all that the restored one holds."""
+        lost = {name: role(name, available) for name in sorted(set(available) - set(wanted))}
+        averages = [name for name, kind in lost.items() if kind == AVERAGE]
+        slots = [name for name, kind in lost.items() if kind == SLOT]
+        weights = [name for name, kind in lost.items() if kind == WEIGHT]
+        if averages and self._params.optimization.moving_average_decay == 0:
+            console.log(f"Warning: the moving averages of {prefix} are dropped, as asked")
+            averages = []
+        decay = earlier.optimization.moving_average_decay
+        answers = {
+            f"{len(weights)} weights": (weights, "give the --model it was trained with"),
+            f"the moving averages of {len(averages)} variables": (
+                averages,
+                f"give --moving_average_decay={f'{decay:g}' if decay else 'DECAY'} as before, or "
+                "--moving_average_decay=0 to drop them",
+            ),
+            f"{len(slots)} slots of the optimizer": (
+                slots,
+                f"give --optimizer={earlier.optimization.optimizer} as before",
+            ),
+        }
+        lines = [
+            f"{prefix} holds {what} ({restore_plan.listed(names[:1])}) that would be lost: "
+            f"{advice}; or start another --train_dir from its weights with "
+            f"--init_checkpoint={prefix}"
+            for what, (names, advice) in answers.items()
+            if names
+        ]
+        if lines:
+            raise DataError("\n".join(lines))
 
-def initialize(state: TrainState, path: str, *, background_class: bool = False) -> None:
+
+def initialize(state: TrainState, path: str) -> None:
     """Restores weights and statistics, nothing else, from another run (`--init_checkpoint`).
 
     A classifier of another number of classes keeps its initial values, with a message.
-
-    Args:
-        background_class: whether the network has an output that no label uses.
     """
     prefix = store.resolve(path)
     wanted, available = shapes_of(state.variables), store.shapes(prefix)
@@ -91,9 +134,8 @@ def initialize(state: TrainState, path: str, *, background_class: bool = False) 
     state.start_averages()
     console.log(f"Starting from the weights of {prefix}")
     if head:
-        theirs, ours = (s[head[0]][-1] - int(background_class) for s in (available, wanted))
         console.log(
-            f"It has {theirs} classes, the network {ours}: "
+            f"It has {available[head[0]][-1]} classes, the network {wanted[head[0]][-1]}: "
             f"{', '.join(head)} keep their initial values"
         )
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from benchmark_cnn import evaluation, run_directory, saving, training_setup
+from benchmark_cnn import evaluation, identity, run_directory, saving, training_setup
 from benchmark_cnn.distribution.batches import training_batches
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
 from benchmark_cnn.params.params import Params, write_parameters
-from benchmark_cnn.reporting import console
+from benchmark_cnn.reporting import console, run_record
 from benchmark_cnn.reporting.profiling import Profiler
 from benchmark_cnn.reporting.reporter import Reporter
 from benchmark_cnn.run import TrainingRun, crosses
@@ -48,30 +48,32 @@ def train(
         `global_step`, `images_per_sec`, and the last evaluation's `top_1`, `top_5` and `loss`.
 
     Raises:
-        RunError: see errors.py. Stopped comes after SIGTERM or SIGINT, with the state saved.
+        RunError: see common/errors.py. Stopped comes after SIGTERM or SIGINT, with the state saved.
     """
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopSignal())
-        directory = None
+        directory = earlier = None
         if params.checkpoint.train_dir is not None:
             directory = stack.enter_context(
                 run_directory.open_for_training(
                     params.checkpoint.train_dir, params.checkpoint.fresh
                 )
             )
+            params = _with_data_name(params, dataset)
+            earlier = identity.earlier_start(directory)
+            if earlier is not None:
+                identity.check_data(directory, dataset, earlier)
         run = training_setup.set_up(params, spec, dataset, check_device=check_device, loss=loss)
-        saver = Saver(run.state, directory, params.checkpoint)
-        start_step = saver.resume()
-        _warn_of_another_batch(run, start_step)
+        saver = Saver(run.state, directory, params)
+        start_step = saver.resume(earlier)
+        if directory is not None and earlier is not None:
+            _log_changes(run, start_step, directory, earlier)
         if start_step == 0 and params.checkpoint.init_checkpoint is not None:
-            saving.initialize(
-                run.state,
-                params.checkpoint.init_checkpoint,
-                background_class=run.step.tower.network.background_class,
-            )
-        if directory is not None:
-            write_parameters(_with_data_name(params, dataset), directory.path)
-        reporter = stack.enter_context(Reporter(run, directory, start_step, command_line))
+            saving.initialize(run.state, params.checkpoint.init_checkpoint)
+        if directory is not None and start_step < run.plan.total_steps:
+            write_parameters(params, directory.path)
+        about = identity.of_start(run)
+        reporter = stack.enter_context(Reporter(run, directory, start_step, command_line, about))
         profiler = stack.enter_context(
             Profiler(
                 params.report.profile_steps,
@@ -141,13 +143,20 @@ def _train(
             raise Stopped(_stop_line(run, step, stop))
 
 
-def _warn_of_another_batch(run: TrainingRun, step: int) -> None:
+def _log_changes(
+    run: TrainingRun, step: int, directory: run_directory.RunDirectory, earlier: Params
+) -> None:
+    """Says what a resumed run does in another way than its last start."""
+    identity.log_changes(earlier, run.params)
     seen, batch = int(run.state.examples_seen), run.plan.global_batch
-    if seen == step * batch:
+    before = run_record.last_start(directory.run_info).get("run", {}).get("global_batch")
+    if before is None and step:  # the run began in an earlier version
+        before = round(seen / step)
+    if before in (None, batch):
         return
     end = max(step, run.plan.total_steps)
     epochs = run.plan.epoch_at(seen + (end - step) * batch)
-    console.log(console.another_batch_line(seen / step, batch, end, epochs))
+    console.log(console.another_batch_line(before, batch, end, epochs))
 
 
 def _end_of_call(run: TrainingRun, step: int) -> int:
@@ -181,6 +190,7 @@ def _evaluate(
         return
     finally:
         run.state.swap_averages()
+    result["weights"] = run.settings.weights
     reporter.on_evaluation(step, result)
     saver.keep_if_best(result)
 
@@ -256,7 +266,7 @@ def _errors_in_one_line(run: TrainingRun):
             "--gradient_accumulation_steps to keep the global batch"
         ) from error
     except evaluation.INPUT_ERRORS as error:
-        raise run.dataset.explain(error, run.settings.subset) from error
+        raise run.dataset.explain(error) from error
 
 
 def _stop_line(run: TrainingRun, step: int, stop: StopSignal) -> str:

@@ -91,7 +91,7 @@ def set_up(
         max_skipped=params.data.max_corrupt_records,
     )
     parts = (run_devices, manager, plan, state, step, evaluator)
-    return TrainingRun(params, settings, dataset, *parts)
+    return TrainingRun(params, spec, settings, dataset, *parts)
 
 
 def make_manager(

@@ -49,6 +49,8 @@ def wait_for_new_checkpoint(
 ) -> str | None:
     """Waits for a complete checkpoint of a later step than the last one evaluated.
 
+    The wait ends when run.json says that the run is done: no checkpoint will follow.
+
     Args:
         directory: where another process trains; it need not exist yet.
         after_step: step in the name of the last one evaluated, None before the first.
@@ -56,12 +58,17 @@ def wait_for_new_checkpoint(
         should_stop: called at every look and every second in between; true ends the wait.
 
     Returns:
-        The prefix of the newest such checkpoint, or None if `should_stop` ended the wait.
+        The prefix of the newest such checkpoint; None if the run is done or `should_stop` ended
+        the wait.
     """
+    from benchmark_cnn.reporting import console, run_record
     from checkpoints import store
 
     reported: set[str] = set()
+    run_info, said = RunDirectory(Path(directory)).run_info, ""
     while not should_stop():
+        # Read first: a run that is done by now has saved its last checkpoint before.
+        outcome = run_record.last_start(run_info).get("outcome")
         for prefix in reversed(store.all_checkpoints(directory)):
             if after_step is not None and store.step_in_name(prefix) <= after_step:
                 break
@@ -72,6 +79,12 @@ def wait_for_new_checkpoint(
             if os.path.exists(f"{prefix}.index") and reason not in reported:
                 logging.warning("checkpoint %s is damaged and skipped: %s", prefix, reason)
                 reported.add(reason)
+        if outcome == "done":
+            break
+        line = console.waiting_line(directory, after_step, outcome)
+        if line != said:
+            console.log(line)
+            said = line
         if sleep_or_stop(poll_secs, should_stop):
             break
     return None

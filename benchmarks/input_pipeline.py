@@ -54,12 +54,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = commands.parser(
-        "python -m benchmarks.input_pipeline",
-        __doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = commands.parser("python -m benchmarks.input_pipeline", __doc__, allow_abbrev=False)
     parser.add_argument("--data_dir", required=True, help="directory with ImageNet's TFRecords")
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--image_size", type=int, default=224, help="in pixels")

@@ -25,34 +25,36 @@ BEST_FILE = "best.json"
 def save_best(
     train_dir: str | os.PathLike[str],
     prefix: str | os.PathLike[str],
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, Any],
     companions: Iterable[Path] = (),
 ) -> bool:
-    """Keeps `prefix` as the best checkpoint if its top-1 is higher than that of the best so far.
+    """Keeps `prefix` as the best checkpoint if it is better than the best so far.
+
+    It is better with a higher top-1, or with the same top-1 and a lower loss.
 
     Files are hard links if the file system supports them, else copies.
 
     Args:
         train_dir: The run; `best/` is made in it.
         prefix: The checkpoint that was evaluated.
-        metrics: `top_1` and `top_5` (fractions) and `loss`, written to best.json with the global
-            step.
+        metrics: `top_1` and `top_5` (fractions), `loss` and the `weights` that they are of, written
+            to best.json with the global step.
         companions: Files that are copied into `best/` with the checkpoint, where they exist.
 
     Returns:
-        Whether `prefix` is the best now. An equal or a NaN top-1 never replaces a checkpoint.
+        Whether `prefix` is the best now. An equal one or a NaN top-1 never replaces a checkpoint.
 
     Raises:
         DataError: The disk is full or unwritable; the best one so far is unchanged.
     """
     kept = best_metrics(train_dir)
-    if math.isnan(metrics["top_1"]) or (kept is not None and metrics["top_1"] <= kept["top_1"]):
+    if math.isnan(metrics["top_1"]) or (kept is not None and _order(metrics) <= _order(kept)):
         return False
     source = Path(store.resolve(prefix))
     step = store.global_step(source)
     best = Path(train_dir) / BEST_DIRECTORY
     record = {"checkpoint": source.name, "global_step": step}
-    record |= {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    record |= {name: value if _is_writable(value) else None for name, value in metrics.items()}
     with commit.staged(best, source.name) as folder:
         for suffix, path in bundle.files(source).items():
             _link_or_copy(path, folder / (source.name + suffix))
@@ -86,6 +88,16 @@ def best_metrics(train_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
         logging.warning("%s cannot be read (%s): starting without a best", best / BEST_FILE, error)
         return None
     return record | {"top_1": top_1} if exists else None
+
+
+def _order(metrics: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns what is higher for a better checkpoint; an unknown loss is the worst."""
+    loss = metrics.get("loss")
+    return metrics["top_1"], -math.inf if loss is None or math.isnan(loss) else -loss
+
+
+def _is_writable(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -11,8 +11,8 @@ from download_and_convert_imagenet.records.manifest import shard_name
 from download_and_convert_imagenet.records.shard_writer import shard_ranges
 from download_and_convert_imagenet.sources.image_source import ImageSource, SourceImage
 
-# Part of every fingerprint. Increase it when the bytes of records change.
-_FORMAT = 1
+# Part of every fingerprint. Increase one when the bytes of such records change.
+_FORMAT, _UPRIGHT_FORMAT = 1, 2
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class ShardTask:
     num_shards: int
     images: tuple[SourceImage, ...]
     keep_png: bool
+    upright: bool
     fingerprint: str
 
     @property
@@ -61,8 +62,9 @@ def plan_conversion(source: ImageSource, num_shards: Mapping[str, int]) -> list[
         shuffled = sorted(images, key=_shuffle_key)
         for index, numbers in enumerate(shard_ranges(len(shuffled), count)):
             chosen = tuple(shuffled[number] for number in numbers)
-            fingerprint = _fingerprint(chosen, source.keep_png)
-            tasks.append(ShardTask(split, index, count, chosen, source.keep_png, fingerprint))
+            options = source.keep_png, source.upright
+            fingerprint = _fingerprint(chosen, *options)
+            tasks.append(ShardTask(split, index, count, chosen, *options, fingerprint))
     return tasks
 
 
@@ -73,8 +75,9 @@ def _shuffle_key(image: SourceImage) -> bytes:
     ).digest()
 
 
-def _fingerprint(images: Sequence[SourceImage], keep_png: bool) -> str:
-    digest = hashlib.sha256(f"{_FORMAT} {keep_png}\n".encode())
+def _fingerprint(images: Sequence[SourceImage], keep_png: bool, upright: bool) -> str:
+    version = _UPRIGHT_FORMAT if upright else _FORMAT
+    digest = hashlib.sha256(f"{version} {keep_png}\n".encode())
     for image in images:
         described = (
             f"{image.name}\0{image.label}\0{image.synset}\0{image.text}\0{image.boxes}\0"

@@ -184,7 +184,7 @@ def _convert_shard(task: ShardTask, data_dir: Path, report: Callable[[int], None
         for image in task.images:
             encoded = image.location.read()
             try:
-                prepared = prepare_image(encoded, keep_png=task.keep_png)
+                prepared = prepare_image(encoded, keep_png=task.keep_png, upright=task.upright)
             except CorruptImageError as error:
                 corrupt.append(ImageNote(image.name, str(error)))
             else:

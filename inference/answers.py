@@ -25,7 +25,6 @@ def classify(
     """Yields `image` and `predictions` (best first), or `error`, of each photo in order."""
     from preprocessing.images import photos
 
-    photos.allow_large_images()
     files = photos.find(paths)
     for start in range(0, len(files), _BATCH_SIZE):
         yield from _classify_batch(classifier, files[start : start + _BATCH_SIZE], view, names, top)
@@ -62,14 +61,13 @@ def _classify_batch(
     import numpy as np
 
     from preprocessing.images import photos
-    from preprocessing.images.photos import photo_view
 
     answers: list[dict[str, Any]] = []
     pixels = []
     for file in files:
         answers.append({"image": str(file)})
         try:
-            image = photo_view(photos.read(file), classifier.image_size, **dataclasses.asdict(view))
+            image = photos.photo_view(file, classifier.image_size, **dataclasses.asdict(view))
         except DataError as error:
             answers[-1]["error"] = str(error)
         else:

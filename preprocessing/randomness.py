@@ -1,4 +1,4 @@
-"""Seeds that depend on (seed, epoch, position) and on nothing that happened before."""
+"""Seeds that depend on (seed, worker, epoch, position) and on nothing that happened before."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from benchmark_cnn.distribution.batches import without_autotune
+from benchmark_cnn.interfaces import DataDescription
 from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
 from common.process import num_cores
+from download_and_convert_imagenet.records import manifest
 from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 from preprocessing.integrity.diagnosis import explain
 from preprocessing.integrity.skip_damaged import skipping_reader
@@ -52,6 +55,19 @@ class RecordDataset:
     data: DataParams
     synthetic: bool = False
     batch_augmentation: BatchAugmentation | None = None
+
+    def describe(self) -> DataDescription:
+        """Describes the data set by its manifest; see `Dataset.describe`."""
+        listed = manifest.read_manifest(self.data_dir)
+        if listed is None:
+            return DataDescription(self.name)
+        content = (self.data_dir / manifest.FILE_NAME).read_bytes()
+        return DataDescription(
+            listed.name,
+            listed.class_names,
+            {split: listed.num_examples(split) for split in listed.splits},
+            hashlib.sha256(content).hexdigest(),
+        )
 
     def num_examples(self, subset: str) -> int:
         """Returns the number of examples of a subset; see `Dataset.num_examples`."""
@@ -129,9 +145,9 @@ class RecordDataset:
         check_first_records(shards, shards.paths)
         return records_in_order(self._reader(shards), shards.paths)
 
-    def explain(self, error: tf.errors.OpError, subset: str) -> DataError:
+    def explain(self, error: tf.errors.OpError) -> DataError:
         """Explains an error of an iterator in one line; see `Dataset.explain`."""
-        return explain(error, self.data_dir, subset, self.num_classes)
+        return explain(error, self.data_dir, self.num_classes)
 
     def _shards(self, subset: str) -> ShardSet:
         return find_shards(self.data_dir, subset, max_corrupt_records=self.data.max_corrupt_records)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from benchmark_cnn.interfaces import DataDescription
 from common.errors import DataError
 from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 
@@ -40,6 +41,10 @@ class SyntheticDataset:
     sizes: dict[str, int]
     synthetic: bool = True
     batch_augmentation: BatchAugmentation | None = None
+
+    def describe(self) -> DataDescription:
+        """Describes the data set, whose classes have no names."""
+        return DataDescription(self.name)
 
     def num_examples(self, subset: str) -> int:
         """Returns the number of examples of the data set with this name."""
@@ -76,6 +81,6 @@ class SyntheticDataset:
         full = batch(batch_size).repeat(num_full)
         return full.concatenate(batch(num_rest)) if num_rest else full
 
-    def explain(self, error: tf.errors.OpError, subset: str) -> DataError:
+    def explain(self, error: tf.errors.OpError) -> DataError:
         """Returns the first line of the error: no file is read that it could name."""
         return DataError(f"synthetic images: {(error.message or str(error)).splitlines()[0]}")

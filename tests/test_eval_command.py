@@ -89,12 +89,31 @@ def test_the_averages_are_evaluated_as_training_evaluated_them(run, capsys):
     assert "Running evaluation at global_step 24" in lines
 
 
-def test_raw_weights_without_a_decay(run, capsys):
-    evaluate(capsys, f"--train_dir={run}")
-    raw = result_of(run / "eval")
-    assert raw["weights"] == "raw"
-    _, _, loss_of_averages = logged_by_training(run)[24]
-    assert abs(raw["loss"] - loss_of_averages) > 1e-3
+def test_an_evaluation_says_of_what_and_each_kind_has_its_own_place(run, capsys):
+    """The default repeats what training reported; another kind never takes its point or file."""
+    top_1, _, loss_of_averages = logged_by_training(run)[24]
+    default, _ = evaluate(capsys, f"--train_dir={run}")
+    about = (
+        f"Evaluating {run}/model.ckpt-24: averaged weights (--moving_average_decay=0: the raw "
+        "ones), 359 validation images"
+    )
+    start = default.index(about)
+    assert default[start + 1] == "Running evaluation at global_step 24"
+    averaged = result_of(run / "eval")
+    assert (averaged["top_1"], averaged["weights"]) == (top_1, "moving average")
+    points = read_with_slow_loader(run / "eval")["eval/Accuracy@1"]
+
+    raw, _ = evaluate(capsys, f"--train_dir={run}", "--moving_average_decay=0")
+    assert f"Evaluating {run}/model.ckpt-24: raw weights, 359 validation images" in raw
+    result = result_of(run / "eval" / "raw")
+    assert result["weights"] == "raw"
+    assert abs(result["loss"] - loss_of_averages) > 1e-3
+    argv = ["--data_subset=train", "--batch_size=100", "--image_size=30"]
+    evaluate(capsys, f"--train_dir={run}", *argv)
+    assert result_of(run / "eval" / "train-image_size=30")["examples"] == NUM_TRAIN
+    assert result_of(run / "eval") == averaged
+    assert read_with_slow_loader(run / "eval")["eval/Accuracy@1"] == points
+    assert {round(value, 6) for step, value in points if step == 24} == {round(top_1, 6)}
 
 
 def test_all_checkpoints_in_order(run, capsys):
@@ -118,7 +137,7 @@ def test_what_is_typed_wins_over_the_run(run, capsys, tmp_path):
     )  # fmt: skip
     assert "Batch size:  300 global" in lines
     assert "Devices:     ['/cpu:0', '/cpu:1', '/cpu:2']" in lines
-    result = result_of(tmp_path / "elsewhere")
+    result = result_of(tmp_path / "elsewhere" / "train")
     assert result["examples"] == NUM_TRAIN
     assert result["subset"] == "train"
     assert result["global_step"] == 16
@@ -134,6 +153,9 @@ def test_watching_evaluates_each_checkpoint_once_and_ends_on_sigterm(run, capsys
     timers = []
 
     def deliver():
+        if len(to_come) == 3:  # a run that was stopped may be resumed: the watch waits for it
+            outcome = "stopped by SIGTERM at step 8 of 24"
+            (watched / "run.json").write_text(json.dumps({"starts": [{"outcome": outcome}]}))
         step = to_come.pop(0)
         for suffix in ("data-00000-of-00001", "json", "index"):
             shutil.copy(run / f"model.ckpt-{step}.{suffix}", watched)
@@ -157,6 +179,10 @@ def test_watching_evaluates_each_checkpoint_once_and_ends_on_sigterm(run, capsys
     assert "error: stopped by SIGTERM" in capsys.readouterr().err
     steps = [int(line.split()[-1]) for line in lines if line.startswith("Running evaluation")]
     assert steps == [8, 16, 24]
+    assert [line for line in lines if line.startswith("Waiting")] == [
+        f"Waiting for a checkpoint after step 24 in {watched}, until the run is done (its last "
+        "start ended: stopped by SIGTERM at step 8 of 24)"
+    ]
     events = read_with_slow_loader(watched / "eval")
     assert {tuple(step for step, _ in points) for points in events.values()} == {(8, 16, 24)}
     assert result_of(watched / "eval")["global_step"] == 24
@@ -182,6 +208,16 @@ def test_a_watch_that_begins_before_the_run_takes_its_parameters(run, capsys, tm
         assert evaluation.main(argv) == 75
     assert result_of(later / "eval")["model"] == "lenet"
     assert result_of(later / "eval")["examples"] == NUM_VALIDATION
+
+
+def test_a_watch_ends_when_the_run_is_done(run, capsys):
+    """run.json says so; the newest checkpoint was evaluated before."""
+    lines, _ = evaluate(capsys, f"--train_dir={run}", "--eval_interval_secs=600")
+    assert [line for line in lines if line.startswith("Running")] == [
+        "Running evaluation at global_step 24"
+    ]
+    assert not [line for line in lines if line.startswith("Waiting")]
+    assert result_of(run / "eval")["global_step"] == 24
 
 
 def delete_checkpoint(run, step):
@@ -224,6 +260,7 @@ def test_a_checkpoint_that_is_deleted_once_it_was_found_is_skipped(
 ):
     """Between finding a new checkpoint and reading it."""
     wait, found = waiting.wait_for_new_checkpoint, []
+    (run / "run.json").unlink()  # it says that the run is done
     for step in (8, 16):
         delete_checkpoint(run, step)
 
@@ -256,6 +293,7 @@ def test_the_wait_for_a_run_is_stopped_by_sigterm(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_a_real_process_that_watches_ends_on_sigterm(run):
+    (run / "run.json").unlink()  # it says that the run is done
     with subprocess.Popen(
         [sys.executable, "eval.py", "--device=cpu", f"--train_dir={run}", "--eval_interval_secs=1"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

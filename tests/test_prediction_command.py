@@ -144,7 +144,7 @@ def test_json_with_labels_and_an_unreadable_file(checkpoint, photo, tmp_path, ca
     printed = capsys.readouterr()
     assert printed.err == ""
     broken, good = json.loads(printed.out)
-    assert "broken.png is not an image" in broken["error"]
+    assert "broken.png is no image" in broken["error"]
     assert good["image"] == str(photo)
     assert [answer["label"] for answer in good["predictions"]] == ["nine", "class 8"]
     assert [answer["class"] for answer in good["predictions"]] == [9, 8]

@@ -229,7 +229,9 @@ def test_synthetic_images_stay_without_a_name(tmp_path, capsys):
     assert train.main([*LENET, f"--train_dir={tmp_path}", "--num_batches=1"]) == 0
     assert read_parameters(tmp_path).data.data_name is None
     assert evaluation.main(["--device=cpu", f"--train_dir={tmp_path}"]) == 2
-    assert "error: --data_dir is missing: the run was trained on" in capsys.readouterr().err
+    assert (
+        "error: --data_dir is missing: the images to evaluate; the run" in capsys.readouterr().err
+    )
 
 
 def test_a_gpu_where_there_is_none(capsys):

@@ -171,9 +171,9 @@ class OptimizationParams:
     )
     moving_average_decay: float | None = flag(
         None,
-        "Decay per update of the moving average of weights and batch-norm statistics, for example "
-        "0.9999. With it, eval.py evaluates the average instead of the raw weights.",
-        above=0,
+        "Decay per update of the moving average of weights and batch-norm statistics, such as "
+        "0.9999. 0 drops the average of a resumed run; with 0, eval.py evaluates raw weights.",
+        lower=0,
         below=1,
         when_none="no average",
         eval=True,

@@ -260,4 +260,9 @@ def images_to_evaluate(given: ExplicitFlags) -> list[str]:
     data = given.params.data
     if data.data_dir is not None or data.data_name is not None:
         return []
-    return ["--data_dir is missing: the run was trained on synthetic images, or names no data"]
+    if given.params.checkpoint.pretrained:
+        return ["--data_dir is missing: the images to evaluate the published weights on"]
+    return [
+        "--data_dir is missing: the images to evaluate; the run was trained on synthetic ones, or "
+        "is not known to this program"
+    ]

@@ -10,8 +10,8 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from benchmark_cnn.params.values import parse_all_reduce_spec
 from benchmark_cnn.reporting.speed import SpeedReport
@@ -30,6 +30,7 @@ WARMED_UP = "Done warm up"
 RESUMING_TRAINING = "Resuming training"
 DONE_WITH_TRAINING = "Done with training"
 
+_MOST_CLASSES = 5
 _RULE = "-" * 64
 
 
@@ -118,40 +119,52 @@ def skipped_line(skipped_steps: int, step: int) -> str:
     )
 
 
-def closing_lines(
-    train_dir: str | os.PathLike[str],
-    result: Mapping[str, float],
-    moving_average_decay: float | None,
-) -> list[str]:
+def closing_lines(train_dir: str | os.PathLike[str], result: Mapping[str, Any]) -> list[str]:
     """Returns the accuracy of a finished run, where its curves are, and the next command."""
     lines = [f"Trained to step {result['global_step']}: {train_dir}"]
     if "top_1" in result:
-        weights = "averaged weights" if moving_average_decay else "weights"
         lines.append(
             f"Learned:    top-1 {result['top_1']:.2%}, top-5 {result['top_5']:.2%} "
-            f"on the validation images, with the {weights}"
+            f"on the validation images, with the {weights_in_words(result['weights'])}"
         )
-    average = f" --moving_average_decay={moving_average_decay:g}" if moving_average_decay else ""
     return [
         *lines,
         f"Curves:     {os.path.join(train_dir, 'curves.png')}, or tensorboard --logdir={train_dir}",
-        f"Next:       python eval.py --train_dir={train_dir}{average}",
+        f"Next:       python eval.py --train_dir={train_dir}",
     ]
+
+
+def weights_in_words(weights: str) -> str:
+    """Returns "moving average" or "raw", as run.json has it, as the words of a line."""
+    return "averaged weights" if weights == "moving average" else f"{weights} weights"
+
+
+def images(examples: Mapping[str, int]) -> str:
+    """Returns the number of images of each split: "1,438 train and 359 validation images"."""
+    return " and ".join(f"{count:,} {split}" for split, count in examples.items()) + " images"
+
+
+def classes(number: int, names: Sequence[str]) -> str:
+    """Returns the number of classes and their first names."""
+    shown = ", ".join(names[:_MOST_CLASSES])
+    return f"{number} classes" + (
+        f": {shown}{', ...' * (len(names) > _MOST_CLASSES)}" if shown else ""
+    )
 
 
 def resuming_line(prefix: str, step: int) -> str:
     return f"Resuming from {prefix} at step {step}"
 
 
-def another_batch_line(before: float, now: int, total_steps: int, epochs: float) -> str:
+def another_batch_line(before: int, now: int, total_steps: int, epochs: float) -> str:
     """Returns the warning of a run that resumes with another global batch.
 
     Args:
-        before: mean examples per step so far.
+        before: the batch of the last start.
         total_steps, epochs: where the run will end.
     """
     return (
-        f"Warning: the global batch was {before:g} and is now {now}. Steps are counted, not "
+        f"Warning: the global batch was {before} and is now {now}. Steps are counted, not "
         f"epochs: the learning rate follows the step, and the run ends at step {total_steps}, "
         f"after {epochs:.2f} epochs"
     )
@@ -163,6 +176,26 @@ def finished_line(step: int) -> str:
         f"This run is finished: it is at step {step}; "
         "raise --num_epochs or --num_batches to train longer"
     )
+
+
+def evaluating_line(prefix: str, weights: str, examples: Mapping[str, int]) -> str:
+    """Returns what an evaluation is of; see `weights_in_words` and `images`."""
+    advice = ""
+    if weights == "moving average":
+        advice = " (--moving_average_decay=0: the raw ones)"
+    return f"Evaluating {prefix}: {weights_in_words(weights)}{advice}, {images(examples)}"
+
+
+def waiting_line(train_dir: str | os.PathLike[str], step: int | None, outcome: str | None) -> str:
+    """Returns what a watching evaluation waits for.
+
+    Args:
+        step: of the last checkpoint that was evaluated.
+        outcome: why the last start of the run has ended; None while it trains, or if unknown.
+    """
+    newer = "" if step is None else f" after step {step}"
+    ended = f" (its last start ended: {outcome})" if outcome else ""
+    return f"Waiting for a checkpoint{newer} in {train_dir}, until the run is done{ended}"
 
 
 def evaluation_step_line(step: int, examples_per_sec: float) -> str:

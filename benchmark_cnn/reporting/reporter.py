@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from benchmark_cnn.reporting import console, curves, metrics_log, run_record
 from benchmark_cnn.reporting.progress import ProgressBar
@@ -25,16 +26,20 @@ class Reporter:
         directory: RunDirectory | None,
         start_step: int,
         command_line: Sequence[str] = (),
+        about: Mapping[str, Any] | None = None,
     ):
+        """Prepares the reports; `about` says in run.json what the run is (`identity.of_start`)."""
         self._run, self._directory = run, directory
         self._report = run.params.report
         self._start_step = start_step
         self._command_line = command_line
+        self._about = about or {}
         self._speed = Speed(run.plan.global_batch)
         self._last_step = start_step
         self._stack = contextlib.ExitStack()
         self._log: metrics_log.MetricsLog | None = None
         self._evaluation: dict | None = None
+        self._record: run_record.RunRecord | None = None
 
     def __enter__(self) -> Reporter:
         run, stack = self._run, self._stack
@@ -43,11 +48,7 @@ class Reporter:
             self._log = stack.enter_context(log)
             log.rewind(self._start_step)
             self._evaluation = self.logged_evaluation()
-            self._record = stack.enter_context(
-                run_record.RunRecord(
-                    self._directory.run_info, self._command_line, run.devices, self._start_step
-                )
-            )
+            self._open_record(self._directory)
         train_dir = None if self._directory is None else self._directory.path
         self._summaries = stack.enter_context(
             Summaries(train_dir, self._report.summary_verbosity, self._start_step)
@@ -70,6 +71,21 @@ class Reporter:
 
     def __exit__(self, *error) -> None:
         self._stack.__exit__(*error)
+
+    def _open_record(self, directory: RunDirectory) -> None:
+        """Begins an entry in run.json, unless the run is finished and has one that says so."""
+        is_finished = self._start_step >= self._run.plan.total_steps
+        if is_finished and run_record.last_start(directory.run_info).get("outcome") == "done":
+            return
+        self._record = self._stack.enter_context(
+            run_record.RunRecord(
+                directory.run_info,
+                self._command_line,
+                self._run.devices,
+                self._start_step,
+                self._about,
+            )
+        )
 
     def hooks(self) -> dict[str, Callable | None]:
         """Returns the hooks of TrainingStep that write to TensorBoard from inside its graph."""
@@ -127,7 +143,8 @@ class Reporter:
         values = {
             name: last.get(f"eval_{name}", float("nan")) for name in ("top_1", "top_5", "loss")
         }
-        return {**values, "global_step": int(last["global_step"])}
+        step = int(last["global_step"])
+        return {**values, "weights": self._run.settings.weights, "global_step": step}
 
     def reached(self, top_1: float | None) -> bool:
         """Returns whether the last evaluation reached `--stop_at_top_1_accuracy`."""
@@ -164,10 +181,10 @@ class Reporter:
         result = {"global_step": self._last_step, "images_per_sec": speed.images_per_sec}
         result |= {n: v for n, v in (self._evaluation or {}).items() if n != "global_step"}
         if self._directory is not None:
-            self._record.finish(result)
+            if self._record is not None:
+                self._record.finish(result)
             curves.draw(self._directory.path)
-            decay = self._run.params.optimization.moving_average_decay
-            console.log(*console.closing_lines(self._directory.path, result, decay))
+            console.log(*console.closing_lines(self._directory.path, result))
         return result
 
     def _displays(self, previous: int, step: int) -> bool:

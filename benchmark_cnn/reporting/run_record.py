@@ -1,7 +1,8 @@
-"""run.json: versions, devices, command line and outcome of a run, one entry per start.
+"""run.json: what a run is, and per start its versions, devices, command line and outcome.
 
-The entries do not identify the machine or its user: no host name, no user name, and no paths other
-than those of the command line.
+`class_names` and `data` say what the run is trained on, whatever happens to the data; label 0 is
+the first class. An entry of `starts` holds the host, but no user and no paths other than those of
+the command line.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class RunRecord(contextlib.AbstractContextManager):
         path: the run.json.
         command_line: program and arguments, as in sys.argv.
         start_step: global step at which the run starts or resumes.
+        about: what the run is: `class_names`, which all starts share, and entries of this start.
     """
 
     def __init__(
@@ -46,14 +48,19 @@ class RunRecord(contextlib.AbstractContextManager):
         command_line: Sequence[str],
         devices: Devices,
         start_step: int = 0,
+        about: Mapping[str, Any] | None = None,
     ):
         self.path = Path(path)
-        self._earlier = _read_starts(self.path)
+        facts = dict(about or {})
+        self._shared = {"class_names": facts.pop("class_names", [])}
+        self._earlier = read(self.path).get("starts", [])
         self._start: dict[str, Any] = {
             "started": _now(),
             "ended": None,
             "outcome": None,
             "start_step": start_step,
+            **facts,
+            "host": platform.node(),
             "command_line": _without_directory(command_line),
             "versions": versions(),
             "git": git_state(_ROOT),
@@ -73,9 +80,9 @@ class RunRecord(contextlib.AbstractContextManager):
             # A warning, so that the error that ended the run stays the last line.
             logging.warning("cannot write %s: %s", self.path, reason.strerror)
 
-    def finish(self, result: Mapping[str, float]) -> None:
+    def finish(self, result: Mapping[str, Any]) -> None:
         """Records the outcome "done" and the results; NaN becomes null, since JSON has no NaN."""
-        self._start["result"] = {name: _json_number(value) for name, value in result.items()}
+        self._start["result"] = {name: _json_value(value) for name, value in result.items()}
         self._end("done")
 
     def _end(self, outcome: str) -> None:
@@ -83,8 +90,25 @@ class RunRecord(contextlib.AbstractContextManager):
         self._write()
 
     def _write(self) -> None:
-        record = {"starts": [*self._earlier, self._start]}
+        record = {**self._shared, "starts": [*self._earlier, self._start]}
         files.write_text(self.path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads a run.json; {} if it is missing, and with a warning if it is damaged."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {**record, "starts": list(record["starts"])}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logging.warning("%s cannot be read (%s): starting a new one", path, error)
+        return {}
+
+
+def last_start(path: Path) -> dict[str, Any]:
+    """Returns the last entry of a run.json; {} without any."""
+    return next(iter(read(path).get("starts", [])[-1:]), {})
 
 
 def versions() -> dict[str, str | None]:
@@ -156,16 +180,6 @@ def _git(root: Path, *arguments: str) -> str | None:
     return result.stdout.strip()
 
 
-def _read_starts(path: Path) -> list[dict[str, Any]]:
-    try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["starts"])
-    except FileNotFoundError:
-        return []
-    except (ValueError, KeyError, TypeError) as error:
-        logging.warning("%s cannot be read (%s): starting a new one", path, error)
-        return []
-
-
 def _cpu_model() -> str:
     try:
         text = Path("/proc/cpuinfo").read_text()
@@ -179,8 +193,10 @@ def _without_directory(command_line: Sequence[str]) -> list[str]:
     return [*(Path(program).name for program in command_line[:1]), *command_line[1:]]
 
 
-def _json_number(value: float | None) -> float | None:
-    if value is None or not math.isfinite(value):
+def _json_value(value: Any) -> Any:
+    if not isinstance(value, numbers.Real):
+        return value
+    if not math.isfinite(value):
         return None
     return int(value) if isinstance(value, numbers.Integral) else float(value)
 

@@ -54,9 +54,8 @@ def make_schedule(
     def steps(epochs: float | None) -> int:
         return _whole_steps(epochs or 0, examples_per_epoch, global_batch)
 
-    explicit, base_batch = flags.learning_rate, flags.learning_rate_base_batch
-    scale = 1.0 if base_batch is None else global_batch / base_batch
-    initial = scale * (default_learning_rate if explicit is None else explicit)
+    scale = _batch_scale(flags, global_batch)
+    initial = initial_rate(flags, default_learning_rate, global_batch)
     end, warmup_steps = flags.learning_rate_end, steps(flags.num_learning_rate_warmup_epochs)
     if flags.schedule == "constant":
         rate = partial(_constant, initial=initial)
@@ -74,7 +73,6 @@ def make_schedule(
     elif flags.schedule == "piecewise":
         rates, epochs = parse_piecewise_schedule(flags.piecewise_learning_rate_schedule or "")
         rates = [scale * rate for rate in rates]
-        initial = rates[0]
         rate = partial(_piecewise, rates=rates, starts=[steps(epoch) for epoch in epochs])
     elif flags.schedule == "cosine":
         rate = partial(_cosine, initial=initial, end=end, total_steps=total_steps)
@@ -82,6 +80,21 @@ def make_schedule(
         way = {"power": flags.learning_rate_power, "first": warmup_steps, "last": total_steps}
         rate = partial(_polynomial, initial=initial, end=end, **way)
     return partial(_on_host, rate=rate, initial=initial, warmup_steps=warmup_steps)
+
+
+def initial_rate(
+    flags: LearningRateParams, default_learning_rate: float, global_batch: int
+) -> float:
+    """Returns the rate at which the schedule begins, after its warm-up; see `make_schedule`."""
+    rate = default_learning_rate if flags.learning_rate is None else flags.learning_rate
+    if flags.schedule == "piecewise":
+        rate = parse_piecewise_schedule(flags.piecewise_learning_rate_schedule or "")[0][0]
+    return _batch_scale(flags, global_batch) * rate
+
+
+def _batch_scale(flags: LearningRateParams, global_batch: int) -> float:
+    base_batch = flags.learning_rate_base_batch
+    return 1.0 if base_batch is None else global_batch / base_batch
 
 
 def _whole_steps(epochs: float, examples_per_epoch: int, global_batch: int) -> int:

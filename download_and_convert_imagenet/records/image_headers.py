@@ -1,7 +1,7 @@
 """Size and kind of an encoded image from its headers, without decoding a pixel.
 
-JPEG: ITU-T T.81, annex B. PNG: W3C PNG (third edition), sections 5 and 11. EXIF's orientation is
-ignored, as decoders in training pipelines ignore it: sizes and boxes are those of the stored image.
+JPEG: ITU-T T.81, annex B. PNG: W3C PNG (third edition), sections 5 and 11. EXIF: CIPA DC-008,
+section 4.6. Sizes are those of the stored image, before an orientation turns it.
 
 Pillow reads the headers of a JPEG in 14 us, this module in 2 us, of about 110 us that an image
 takes in all; and it does not say where the headers end, which the check for completeness needs.
@@ -13,7 +13,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-JPEG, PNG = "JPEG", "PNG"
+JPEG, PNG, HEIC = "JPEG", "PNG", "HEIC"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _OTHER_SIGNATURES = {
@@ -22,16 +22,30 @@ _OTHER_SIGNATURES = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
     b"RIFF": "WebP",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
 }
+# The brands of ISO base media files, bytes 8 to 12, behind "ftyp".
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), HEIC
+)
 _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
+_DEFINE_RESTARTS = 0xDD
 # Start of frame, all kinds: C0 to CF without DHT (C4), JPG (C8) and DAC (CC).
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Baseline, extended sequential and progressive, all with Huffman codes: what every decoder reads.
 _COMMON_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
+_SEQUENTIAL_FRAMES = frozenset((0xC0, 0xC1))
 # Markers without a length: TEM and the restarts.
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
 _PNG_COMMON_COLOR_TYPES = frozenset((0, 2, 3))  # gray, RGB, palette
+# Chunks in which programs keep EXIF or XMP, and with it an orientation.
+_PNG_METADATA = frozenset((b"eXIf", b"iTXt", b"zTXt"))
+_APP1 = 0xE1
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_ORIENTATION = 0x0112
+_UPRIGHT = 1
 
 
 @dataclass(frozen=True)
@@ -39,12 +53,16 @@ class ImageHeader:
     """Properties of an encoded image.
 
     Attributes:
-        image_format: "JPEG", "PNG", "GIF", "BMP", "TIFF" or "WebP".
+        image_format: "JPEG", "PNG", another name, or "" if the first bytes are of no known format.
         height, width: in pixels; 0 for formats other than JPEG and PNG, and for a JPEG with stray
             bytes between its headers.
         is_common: whether every decoder reads the same three 8-bit RGB channels: from a gray, YCbCr
             or RGB JPEG of 8 bits, or an 8-bit PNG without transparency.
         is_complete: whether it has an end, and, for a PNG, whether all checksums are right.
+        may_be_turned: whether its metadata may hold an orientation other than upright.
+        frame, scan: of a JPEG, the positions of the markers before its sizes and its coded pixels.
+        restart_interval: the number of coded units between two markers, 0 for no such markers.
+        is_progressive: whether the coded pixels come in several scans.
     """
 
     image_format: str
@@ -52,6 +70,11 @@ class ImageHeader:
     width: int
     is_common: bool
     is_complete: bool
+    may_be_turned: bool = True
+    frame: int = 0
+    scan: int = 0
+    restart_interval: int = 0
+    is_progressive: bool = False
 
 
 class CorruptImageError(ValueError):
@@ -62,7 +85,7 @@ def read_header(encoded: bytes) -> ImageHeader:
     """Reads the headers of an image.
 
     Raises:
-        CorruptImageError: the bytes are not an image, or they end within its headers.
+        CorruptImageError: there are none, or they end within the headers.
     """
     if encoded.startswith(_JPEG_SIGNATURE):
         return _read_jpeg(encoded)
@@ -73,11 +96,12 @@ def read_header(encoded: bytes) -> ImageHeader:
             return ImageHeader(image_format, 0, 0, is_common=False, is_complete=False)
     if not encoded:
         raise CorruptImageError("is empty (0 bytes)")
-    raise CorruptImageError(f"is no image (it starts with the bytes {encoded[:4].hex(' ')})")
+    image_format = _BRANDS.get(encoded[8:12], "") if encoded[4:8] == b"ftyp" else ""
+    return ImageHeader(image_format, 0, 0, is_common=False, is_complete=False)
 
 
 def _read_jpeg(encoded: bytes) -> ImageHeader:
-    position, frame = 2, None
+    position, frame, frame_at, is_turned, interval = 2, None, 0, False, 0
     try:
         while True:
             marker_byte, marker = encoded[position], encoded[position + 1]
@@ -92,9 +116,15 @@ def _read_jpeg(encoded: bytes) -> ImageHeader:
                 continue
             if marker in _START_OF_FRAME and frame is None:
                 frame = marker, *struct.unpack_from(">BHHB", encoded, position + 4)
+                frame_at = position
             if marker == _START_OF_SCAN:
                 break
-            position += 2 + (encoded[position + 2] << 8 | encoded[position + 3])
+            end = position + 2 + (encoded[position + 2] << 8 | encoded[position + 3])
+            if marker == _APP1:
+                is_turned |= _may_be_turned(encoded[position + 4 : end])
+            elif marker == _DEFINE_RESTARTS:
+                interval = encoded[position + 4] << 8 | encoded[position + 5]
+            position = end
     except (IndexError, struct.error):
         raise CorruptImageError("is a truncated JPEG (it ends within its headers)") from None
     if frame is None:
@@ -110,7 +140,34 @@ def _read_jpeg(encoded: bytes) -> ImageHeader:
     # 0xFF 0xD9 never occurs in the coded pixels. The search starts after the headers, since an
     # embedded preview has an end of its own.
     is_complete = encoded.rfind(_END_OF_IMAGE, position) >= 0
-    return ImageHeader(JPEG, height, width, is_common, is_complete)
+    return ImageHeader(
+        *(JPEG, height, width, is_common, is_complete, is_turned),
+        frame=frame_at,
+        scan=position,
+        restart_interval=interval,
+        is_progressive=kind not in _SEQUENTIAL_FRAMES,
+    )
+
+
+def _may_be_turned(segment: bytes) -> bool:
+    """Returns whether a JPEG's segment of metadata has an orientation that is not upright."""
+    if segment.startswith(_XMP):
+        return b"tiff:Orientation" in segment
+    if not segment.startswith(_EXIF):
+        return False
+    exif = segment[len(_EXIF) :]
+    order = ">" if exif[:1] == b"M" else "<"
+    try:
+        (begin,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, begin)
+        for position in range(begin + 2, begin + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", exif, position)
+            if tag == _ORIENTATION:
+                code = "I" if kind == 4 else "H"
+                return struct.unpack_from(order + code, exif, position + 8)[0] != _UPRIGHT
+    except struct.error:
+        return True  # for Pillow to decide
+    return False
 
 
 def _read_png(encoded: bytes) -> ImageHeader:
@@ -124,7 +181,10 @@ def _read_png(encoded: bytes) -> ImageHeader:
         and b"tRNS" not in kinds
         and b"acTL" not in kinds
     )
-    return ImageHeader(PNG, height, width, is_common, is_complete)
+    is_turned = not kinds.isdisjoint(_PNG_METADATA) or (
+        b"tEXt" in kinds and b"Raw profile type" in encoded
+    )
+    return ImageHeader(PNG, height, width, is_common, is_complete, is_turned)
 
 
 def _png_chunks(encoded: bytes) -> tuple[set[bytes], bool]:

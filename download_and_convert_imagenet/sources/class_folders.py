@@ -63,7 +63,9 @@ def folder_source(root: Path, validation_fraction: float | None = None) -> Image
     name = root.resolve().name
     if name.lower() in _RESERVED_NAMES or not name:
         name = "folder"
-    return ImageSource(name, tuple(_words(name) for name in classes), splits, keep_png=True)
+    return ImageSource(
+        name, tuple(_words(name) for name in classes), splits, keep_png=True, upright=True
+    )
 
 
 def _validation_folder(root: Path) -> Path | None:

@@ -23,7 +23,7 @@ TRAIN, VALIDATION = "train", "validation"
 IMAGE_SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif"),
-        *(".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k"),
+        *(".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".heic", ".heif"),
     )
 )
 NO_BOXES = "none"  # instead of a path to bounding boxes
@@ -84,12 +84,15 @@ class ImageSource:
         splits: "train", "validation" or both -> images in a fixed order, class by class; the
             converter shuffles them.
         keep_png: whether 8-bit PNG images are stored as they are; otherwise they become JPEG.
+        upright: whether images are stored as people see them, see `prepare_image`; ImageNet's are
+            not, since its bounding boxes and published accuracies are of the stored pixels.
     """
 
     name: str
     class_names: tuple[str, ...]
     splits: Mapping[str, Sequence[SourceImage]]
     keep_png: bool = False
+    upright: bool = False
 
 
 class ImageFile(NamedTuple):

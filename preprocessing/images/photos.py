@@ -1,32 +1,25 @@
-"""Reads photos of any format, color mode, size and orientation, and makes evaluation views of them.
+"""Finds photos and reads them as the converter stores them: predictions see what training saw.
 
-Training data is decoded by `decoding` instead, which is faster and knows fewer formats. Both give
-the same pixels for a JPEG of common size.
+docs/data.md, "Pixels", says what becomes of formats, color modes, sizes and orientations.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
+from download_and_convert_imagenet.records.image_headers import CorruptImageError
+from download_and_convert_imagenet.records.image_repair import prepare_image
 from download_and_convert_imagenet.sources.image_source import IMAGE_SUFFIXES
 
-# Beyond this, decoding needs gigabytes: 1 billion pixels, three bytes each.
-MAX_PIXELS = 1_000_000_000
-# Bilinear resizing uses neighboring pixels only, so a larger image is first averaged down until its
-# shorter side is one to two times this.
-LARGE_SIDE = 1024
 WHOLE = "whole"  # an eval_method of `photo_view` besides those of --eval_method
-_WHITE = (255, 255, 255)
-# A gray value of 16 bits to one of 8: 65535 -> 255.
-_SIXTEEN_TO_EIGHT_BITS = 257
 
 
 def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -44,39 +37,41 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return found
 
 
-def read(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads the pixels of an image file: uint8 [height, width, 3], RGB.
-
-    Of several frames the first is used, rotated by its EXIF orientation. Transparent parts become
-    white.
+def load(path: str | os.PathLike[str]) -> bytes:
+    """Returns a photo as a JPEG or PNG that TensorFlow decodes: the bytes of a converted record.
 
     Raises:
-        DataError: the file is missing, not an image, damaged, or has more than MAX_PIXELS; or it is
-            a directory.
+        DataError: the file is missing, not an image, damaged, or too large; or it is a directory.
     """
     if os.path.isdir(path):
         raise DataError(f"{path} is a directory of {len(_images_in(Path(path)))} images")
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise DataError(f"{path} has {width} x {height} pixels, more than {MAX_PIXELS:,}")
-            if image.format == "JPEG" and min(image.size) >= 2 * LARGE_SIDE:
-                image.draft("RGB", (LARGE_SIDE, LARGE_SIDE))  # decodes fewer pixels
-            return np.asarray(_upright_rgb(image))
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path} is not an image that can be read") from error
-    except DataError:
-        raise
-    except Exception as error:  # Pillow's decoders raise errors of any class for damaged files
+        return prepare_image(Path(path).read_bytes(), keep_png=True, upright=True).encoded
+    except CorruptImageError as error:
+        raise DataError(f"{path} {error}") from error
+    except OSError as error:
         raise DataError(f"{path} cannot be read: {_reason(error)}") from error
+    except MemoryError as error:
+        raise DataError(f"{path} cannot be read: memory ran out") from error
 
 
-def photo_view(pixels: np.ndarray, image_size: int, eval_method: str, **options: Any) -> np.ndarray:
+def read(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads the pixels of a photo: uint8 [height, width, 3], RGB; raises DataError as `load`."""
+    import tensorflow as tf
+
+    from preprocessing.images.decoding import decode_window, whole_image
+
+    with _naming(path):
+        return decode_window(tf.constant(load(path)), whole_image).numpy()
+
+
+def photo_view(
+    path: str | os.PathLike[str], image_size: int, eval_method: str, **options: Any
+) -> np.ndarray:
     """Makes the view of a photo that evaluation makes of validation images.
 
     Args:
-        pixels: uint8 [height, width, 3], RGB.
+        path: the photo; errors are those of `load`.
         image_size: height and width of the view in pixels.
         eval_method: a value of --eval_method, or "whole" for the whole image, resized.
         options: fields of `DataParams`: resize_method, resize_kernels and eval_crop_fraction.
@@ -90,18 +85,24 @@ def photo_view(pixels: np.ndarray, image_size: int, eval_method: str, **options:
     from preprocessing.images.views import eval_image, whole_eval_image
     from preprocessing.records.examples import Example
 
-    # Encoded as PNG without loss, the pixels take exactly the path of the validation images.
-    example = Example(tf.io.encode_png(pixels), tf.constant(0), tf.zeros([0, 4]))
+    example = Example(tf.constant(load(path)), tf.constant(0), tf.zeros([0, 4]))
     position = tf.constant(0, tf.int64)
-    if eval_method == WHOLE:
-        return whole_eval_image(example, image_size, position).numpy()
-    data = DataParams(eval_method=eval_method, **options)
-    return eval_image(data, example, image_size, position).numpy()
+    with _naming(path):
+        if eval_method == WHOLE:
+            return whole_eval_image(example, image_size, position).numpy()
+        data = DataParams(eval_method=eval_method, **options)
+        return eval_image(data, example, image_size, position).numpy()
 
 
-def allow_large_images() -> None:
-    """Lets Pillow open images up to MAX_PIXELS; by default it refuses 179 million as an attack."""
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+@contextlib.contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Names the photo that TensorFlow cannot decode, though its headers are good."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        raise DataError(f"{path} cannot be decoded") from error
 
 
 def _images_in(directory: Path) -> list[Path]:
@@ -123,34 +124,3 @@ def _reason(error: Exception) -> str:
     """Returns the message of an error in one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
-
-
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    shorter = min(image.size)
-    image.load()
-    # First, because converted images lose the orientation; in place, because a copy of an image
-    # that is upright already would double the memory.
-    ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image = _eight_bit_gray(image)
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.new("RGB", rgba.size, _WHITE)
-        image.paste(rgba, mask=rgba.getchannel("A"))
-    elif image.mode != "RGB":
-        image = image.convert("RGB")
-    factor = max(1, shorter // LARGE_SIDE)
-    if factor > 1:
-        image = image.reduce(factor)
-    return image
-
-
-def _eight_bit_gray(image: Image.Image) -> Image.Image:
-    """Converts 16 bits to 8, and floating point from its own range (0..1, 0..255 or 0..65535)."""
-    values = np.nan_to_num(np.asarray(image, np.float64))
-    highest = values.max(initial=0.0)
-    if image.mode == "F" and highest <= 1:
-        values = values * 255
-    elif image.mode != "F" or highest > 255:
-        values = values / _SIXTEEN_TO_EIGHT_BITS
-    return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))

@@ -23,7 +23,7 @@ def resize(
     Args:
         image: [height, width, 3] of any number type.
         size: (height, width) in pixels.
-        method: one of `options.RESIZE_METHODS`; "round_robin" cycles through the four others.
+        method: a value of --resize_method; "round_robin" cycles through the four others.
         position: int64 scalar, the example's place in its epoch; selects for "round_robin".
         half_pixel_centers: sample at pixel centers, as TensorFlow 2, PIL and OpenCV do. Otherwise
             the grid starts at the corner, as in TensorFlow 1, with which the published ImageNet

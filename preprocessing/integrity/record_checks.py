@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from benchmark_cnn.distribution.batches import without_autotune
 from common.process import num_cores
+from download_and_convert_imagenet.records import jpeg_scan
+from download_and_convert_imagenet.records.image_headers import CorruptImageError, read_header
+from download_and_convert_imagenet.records.pixels import MAX_DECODED_PIXELS
 from preprocessing.images.decoding import decode_window, whole_image
 from preprocessing.integrity.contents import ShardContents, intact_records
-from preprocessing.integrity.record_causes import problem_of, read_span
-from preprocessing.records.examples import inspect_example, seems_whole
+from preprocessing.records.examples import (
+    BAD_LABEL,
+    NOT_AN_EXAMPLE,
+    NOT_AN_IMAGE,
+    inspect_example,
+    seems_whole,
+)
 from preprocessing.records.stream import Record
+from preprocessing.records.tfrecord import FRAME_BYTES, HEADER_BYTES, RecordSpan
 
+# The form of the Assert errors of `examples.parse_example`.
+_LOCATED = re.compile(
+    rf"({NOT_AN_EXAMPLE}|{BAD_LABEL}|{NOT_AN_IMAGE})\] \[(.+?)\] \[(\d+)\](?: \[(-?\d+)\])?"
+)
+
+_IS_NO_EXAMPLE = "it is not a tf.train.Example"
+_IS_NO_IMAGE = "image/encoded holds no JPEG, PNG, GIF or BMP image"
 _CANNOT_BE_DECODED = "its image cannot be decoded"
+_HAS_HOLES = "its image is damaged: a part of its pixels is missing"
 
 _BATCH_SIZE = 64
 _NUM_FINGERPRINTS = 1 << 62
@@ -26,6 +46,21 @@ _NUM_FINGERPRINTS = 1 << 62
 def describe_problem(path: Path | str, index: int | str, problem: str) -> str:
     """Returns the one line about a record; every part of the reader uses these words."""
     return f"{path}: record {index}: {problem}"
+
+
+def located_problem(message: str, num_classes: int) -> str | None:
+    """Returns the line for a TensorFlow error that names file and record, None for another."""
+    match = _LOCATED.search(message)
+    if match is None:
+        return None
+    problem = _IS_NO_IMAGE if match[1] == NOT_AN_IMAGE else _IS_NO_EXAMPLE
+    if match[1] == BAD_LABEL:
+        problem = _describe_label(match[4], num_classes)
+    return describe_problem(match[2], match[3], problem)
+
+
+def _describe_label(label: int | str, num_classes: int) -> str:
+    return f"image/class/label is {label}, not from 1 to {num_classes}"
 
 
 class Checked(NamedTuple):
@@ -43,7 +78,12 @@ class Checked(NamedTuple):
 
 
 def check_records(
-    path: Path, contents: ShardContents, num_classes: int, *, decode_every: int
+    path: Path,
+    contents: ShardContents,
+    num_classes: int,
+    *,
+    decode_every: int,
+    find_holes: bool = True,
 ) -> Iterator[Checked]:
     """Checks every intact record of a shard, in order and in one pass.
 
@@ -51,46 +91,60 @@ def check_records(
         contents: those of the file at `path`.
         num_classes: labels in the file are 1 to this number.
         decode_every: decode every n-th image (1: all, 0: none). Of the rest, only the signature,
-            the end marker and the JPEG header are checked; images that fail this check are decoded.
+            the end marker, the header and, of a JPEG, its later markers and runs of zeros are
+            checked; images that fail this check are decoded.
+        find_holes: also finds damaged images that TensorFlow decodes, see `jpeg_scan`.
     """
-    check = _checker(num_classes, decode_every)
+    check = _checker(num_classes, decode_every, find_holes)
     results = intact_records(path, contents).map(check, num_parallel_calls=num_cores())
     # A record that fails is dropped here; its missing number shows it.
     rows = _rows(without_autotune(results.ignore_errors().batch(_BATCH_SIZE)))
     row = next(rows, None)
     for index, span in contents.intact:
-        if row is None or row.index != index or not row.is_valid:
-            yield Checked(
-                index, problem_of(read_span(path, span), num_classes) or _CANNOT_BE_DECODED
-            )
-        else:
-            name = row.name.decode(errors="replace")
-            yield Checked(index, "", int(row.label) - 1, int(row.fingerprint), name)
-        if row is not None and row.index == index:
-            row = next(rows, None)
+        if row is None or row.index != index:
+            yield Checked(index, _failure(path, span))
+            continue
+        name = row.name.decode(errors="replace")
+        fingerprint = int(row.fingerprint)
+        yield Checked(index, _problem(row, num_classes), int(row.label) - 1, fingerprint, name)
+        row = next(rows, None)
 
 
 class _Row(NamedTuple):
     """The pipeline's findings about a record: tensors inside it, NumPy scalars outside."""
 
     index: Any
-    is_valid: Any
+    is_example: Any
+    is_image: Any
     label: Any  # that of the file
     fingerprint: Any
     name: Any
+    image_problem: Any
 
 
 @functools.cache
-def _checker(num_classes: int, decode_every: int) -> Callable[..., _Row]:
+def _checker(num_classes: int, decode_every: int, find_holes: bool) -> Callable[..., _Row]:
     """Returns the check of one record, a graph that is traced once for all files."""
 
     def check(record: Record) -> _Row:
-        example, is_valid = inspect_example(record.data, num_classes)
-        encoded = example.encoded
-        with tf.control_dependencies(_decoded(encoded, record.index, is_valid, decode_every)):
+        found = inspect_example(record.data, num_classes)
+        is_valid = found.is_example & found.is_labeled & found.is_image
+        encoded = found.example.encoded
+        is_sampled = tf.constant(False)
+        if decode_every:
+            is_sampled = tf.math.floormod(record.index, decode_every) == 0
+        problem = tf.numpy_function(
+            _image_problem, [encoded, is_sampled, find_holes], tf.string, stateful=False
+        )
+        problem = tf.cond(is_valid, lambda: tf.ensure_shape(problem, []), lambda: tf.constant(""))
+        is_decodable = is_valid & (problem == "")
+        with tf.control_dependencies(_decoded(encoded, is_sampled, is_decodable)):
             fingerprint = tf.strings.to_hash_bucket_fast(encoded, _NUM_FINGERPRINTS)
-        name = _file_name(tf.where(is_valid, record.data, ""))
-        return _Row(record.index, is_valid, example.label, fingerprint, name)
+        name = _file_name(tf.where(found.is_example, record.data, ""))
+        label = found.example.label
+        return _Row(
+            record.index, found.is_example, found.is_image, label, fingerprint, name, problem
+        )
 
     return tf.function(check, autograph=False)
 
@@ -100,18 +154,51 @@ def _rows(batches: tf.data.Dataset) -> Iterator[_Row]:
         yield from map(_Row._make, zip(*columns, strict=True))
 
 
-def _decoded(
-    encoded: tf.Tensor, index: tf.Tensor, is_valid: tf.Tensor, decode_every: int
-) -> list[tf.Tensor]:
+def _problem(row: _Row, num_classes: int) -> str:
+    if not row.is_example:
+        return _IS_NO_EXAMPLE
+    if not 1 <= row.label <= num_classes:
+        return _describe_label(row.label, num_classes)
+    return row.image_problem.decode() if row.is_image else _IS_NO_IMAGE
+
+
+def _failure(path: Path, span: RecordSpan) -> str:
+    """Returns the problem of an intact record that cannot be parsed or decoded."""
+    with path.open("rb") as file:
+        file.seek(span.offset + HEADER_BYTES)
+        data = file.read(span.num_bytes - FRAME_BYTES)
+    try:
+        tf.train.Example.FromString(data)
+    except DecodeError:
+        return _IS_NO_EXAMPLE
+    return _CANNOT_BE_DECODED
+
+
+def _decoded(encoded: tf.Tensor, is_sampled: tf.Tensor, is_valid: tf.Tensor) -> list[tf.Tensor]:
     """Returns the tensors to compute so that an image has been decoded, if it should be."""
 
     def num_pixels() -> tf.Tensor:
         return tf.size(decode_window(encoded, whole_image))
 
     is_doubtful = tf.logical_not(tf.cond(is_valid, lambda: seems_whole(encoded), lambda: is_valid))
-    is_sampled = tf.math.floormod(index, decode_every) == 0 if decode_every else tf.constant(False)
     is_chosen = is_valid & (is_sampled | is_doubtful)
     return [tf.cond(is_chosen, num_pixels, lambda: tf.constant(0))]
+
+
+def _image_problem(encoded: bytes, is_sampled: np.bool, find_holes: np.bool) -> bytes:
+    """Returns what TensorFlow's decoder does not say about an image, b"" for nothing."""
+    try:
+        header = read_header(encoded)
+    except CorruptImageError:
+        return b""  # what the decoder does say
+    if header.height * header.width > MAX_DECODED_PIXELS:
+        size = f"{header.width:,}x{header.height:,} pixels"
+        return f"its image is too large: {size}, more than {MAX_DECODED_PIXELS:,}".encode()
+    if not find_holes or not header.scan or not header.is_complete:
+        return b""
+    if not is_sampled and not jpeg_scan.may_have_holes(encoded, header):
+        return b""
+    return _HAS_HOLES.encode() if jpeg_scan.has_holes(encoded) else b""
 
 
 def _file_name(data: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from benchmark_cnn.interfaces import DataDescription
+
 
 class Output(NamedTuple):
     logits: tf.Tensor
@@ -129,6 +131,9 @@ class ArrayData:
         self.images, self.labels = np.asarray(images), np.asarray(labels, np.int32)
         self.num_classes = num_classes
 
+    def describe(self):
+        return DataDescription(self.name)
+
     def num_examples(self, subset):
         return len(self.labels)
 
@@ -146,7 +151,7 @@ class ArrayData:
         data = tf.data.Dataset.from_tensor_slices((self.images[index], self.labels[index], is_real))
         return data.batch(batch_size, drop_remainder=True)
 
-    def explain(self, error, subset):
+    def explain(self, error):
         return error
 
 

@@ -32,12 +32,8 @@ def file(name: str) -> Path:
 
 def pixels(model: str) -> np.ndarray:
     """What prediction.py shows to the network: float32 [8, S, S, 3] in 0..255."""
-    from preprocessing.images import photos
     from preprocessing.images.photos import photo_view
 
     return np.stack(
-        [
-            photo_view(photos.read(file(name)), IMAGE_SIZES[model], "efficientnet")
-            for name in PHOTOGRAPHS
-        ]
+        [photo_view(file(name), IMAGE_SIZES[model], "efficientnet") for name in PHOTOGRAPHS]
     )

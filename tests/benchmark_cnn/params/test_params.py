@@ -114,7 +114,7 @@ def test_an_integer_serves_where_a_number_is_expected():
         ({"zzz": 1}, "unknown parameter zzz"),
         (
             {"moving_average_decay": 1.0},
-            "--moving_average_decay=1.0 must be above 0 and below 1; "
+            "--moving_average_decay=1.0 must be at least 0 and below 1; "
             "leave the flag out for no average",
         ),
         (

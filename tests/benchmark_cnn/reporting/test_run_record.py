@@ -75,7 +75,7 @@ class TestRecord:
             "tensorflow-imagenet": "0.1.0",
         }
 
-    def test_it_names_no_machine_and_no_directory(self, tmp_path):
+    def test_it_names_the_host_and_no_directory(self, tmp_path):
         RunRecord(tmp_path / "run.json", COMMAND, DEVICES)
         text = (tmp_path / "run.json").read_text()
         assert "/opt/somewhere" not in text
@@ -84,7 +84,7 @@ class TestRecord:
         assert start["command_line"] == ["train.py", *COMMAND[1:]]
         assert set(start) == {
             *("started", "ended", "outcome", "start_step", "command_line"),
-            *("versions", "git", "devices", "cpu"),
+            *("host", "versions", "git", "devices", "cpu"),
         }
 
     def test_resumes_are_appended(self, tmp_path):

@@ -92,7 +92,7 @@ def test_transparent_parts_are_white_and_sixteen_bits_become_eight():
     assert np.array_equal(pixels[:, :40], PIXELS[:, :40])
     assert (pixels[:, 40:] == 255).all()
     deep = prepare_image(encode(Image.new("I;16", (5, 4), 30_000), "PNG"), keep_png=True)
-    assert (decode(deep.encoded) == 30_000 // 257).all()
+    assert (decode(deep.encoded) == 30_000 // 256).all()
 
 
 def test_stray_bytes_between_headers_that_decoders_skip():
@@ -133,21 +133,23 @@ def test_an_image_for_which_memory_is_short_is_not_corrupt():
 
 @pytest.mark.slow
 def test_more_pixels_than_pillow_opens_by_itself():
+    """TensorFlow neither: it is averaged down by the smallest whole factor that fits."""
     prepared = prepare_image(encode(Image.new("1", (18_000, 10_000)), "PNG"))
-    assert (prepared.width, prepared.height, prepared.repair) == (18_000, 10_000, "PNG")
+    assert (prepared.width, prepared.height) == (9_000, 5_000)
+    assert prepared.repair == "PNG shrunk from 18,000x10,000 to 9,000x5,000 pixels,"
 
 
 @pytest.mark.parametrize(
     ("encoded", "message"),
     [
         (b"", "is empty"),
-        (b"hello", "is no image"),
+        (b"hello", "is no image .*68 65 6c 6c"),
         (JPEG[: len(JPEG) // 2], "is a truncated JPEG$"),
         (JPEG[:-2], "is a truncated JPEG$"),
         (with_stray_byte(JPEG[:-200]), "is a truncated JPEG$"),
         (JPEG[:20] + bytes(600) + JPEG[-2:], "is a damaged JPEG"),
-        (png_header(40_000, 30_000), "has more than 1,000,000,000 pixels$"),
-        (png_header(60_000, 60_000), "has more than 1,000,000,000 pixels$"),
+        (png_header(40_000, 30_000), r"is too large \(40,000x30,000 pixels"),
+        (png_header(60_000, 60_000), r"is too large \(60,000x60,000 pixels"),
         (encode(Image.new("L", (70_000, 2)), "PNG"), r"is too large for a JPEG \(70,000x2 pixels"),
         (encode(Image.new("L", (1, 65_501)), "PNG"), r"is too large for a JPEG \(1x65,501 pixels"),
         (encode(PICTURE, "PNG")[:2000], "is a truncated PNG$"),

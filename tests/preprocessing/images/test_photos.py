@@ -140,12 +140,11 @@ def test_more_pixels_than_pillow_takes(tmp_path):
         photos.read(path)
 
 
-@pytest.mark.parametrize("name", ["cut.png", "cut.webp"])
+@pytest.mark.parametrize("name", ["cut.png", "cut.webp", "cut.jpg"])
 def test_metadata_that_end_too_early(tmp_path, name):
-    """Pillow raises struct.error of them."""
+    """Pillow raises struct.error of them; the pixels are as they are stored."""
     _two_colors().save(tmp_path / name, exif=b"Exif\0\0MM\0*")
-    with pytest.raises(DataError, match=f"{name} cannot be read: unpack"):
-        photos.read(tmp_path / name)
+    assert photos.read(tmp_path / name).shape == (20, 40, 3)
 
 
 def test_find(tmp_path):
