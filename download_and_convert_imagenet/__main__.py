@@ -95,7 +95,7 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
     parser.add_argument(
         "--validation_fraction",
         type=_fraction,
-        help="for --source=folder without a validation folder: this share of the images (0.1)",
+        help="for --source=folder without a validation split: this share of each class (0.1)",
     )
     parser.add_argument(
         "--max_corrupt_images",
@@ -106,6 +106,8 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
     options = parser.parse_args(arguments)
     if options.validation_fraction is not None and options.source != "folder":
         parser.error("--validation_fraction is an option of --source=folder")
+    if options.validation_fraction == 1 and options.split != VALIDATION:
+        parser.error("--validation_fraction=1 leaves no training image: add --split=validation")
     if options.bounding_boxes is not None and options.source != "imagenet":
         parser.error("--bounding_boxes is an option of --source=imagenet")
     if options.source == "folder" and options.raw_dir is None:
@@ -124,8 +126,8 @@ def _fraction(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to below 1")
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
     return value
 
 

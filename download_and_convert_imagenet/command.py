@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,16 @@ from download_and_convert_imagenet.conversion import ConversionResult, convert
 from download_and_convert_imagenet.data_directory import locked
 from download_and_convert_imagenet.journal import (
     CORRUPT_IMAGES_FILE,
+    LEFT_OUT_FILE,
     REPAIRED_IMAGES_FILE,
     FinishedShard,
+    write_left_out,
 )
 from download_and_convert_imagenet.progress import ConversionProgress
 from download_and_convert_imagenet.sources import cifar10
 from download_and_convert_imagenet.sources.class_folders import folder_source
 from download_and_convert_imagenet.sources.downloads import CIFAR10_PYTHON, download
+from download_and_convert_imagenet.sources.folders.tree import counted
 from download_and_convert_imagenet.sources.image_source import (
     IMAGENET_IMAGES,
     IMAGENET_SHARDS,
@@ -52,12 +56,15 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     data_dir: Path = options.data_dir
-    if _is_mistyped(options):
-        with ConversionProgress() as progress:
-            _source(options, progress)  # reports what is missing before anything is created
+    source: ImageSource | None = None
+    if options.source == "folder" or _is_mistyped(options):
+        with ConversionProgress() as progress:  # reports what is missing, and creates nothing
+            source = _source(options, progress)
     # Downloads and decompressed archives go there as well: the lock covers them.
     with locked(data_dir), ConversionProgress() as progress:
-        source = _source(options, progress)
+        source = source or _source(options, progress)
+        for note in source.notes:
+            progress.log(note)
         _report_missing_images(source, progress)
         num_shards = {
             split: getattr(options, f"{split}_shards") or _default_shards(source, split)
@@ -71,6 +78,7 @@ def _run(options: argparse.Namespace) -> int:
             max_corrupt_images=options.max_corrupt_images,
             progress=progress,
         )
+    write_left_out(data_dir, source.left_out)
     _print_summary(source, result, options)
     if result.is_accepted:
         return 0
@@ -108,7 +116,9 @@ def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageS
     if options.source == "cifar10":
         source = _cifar10(raw_dir, scratch_dir, progress)
     else:
-        source = folder_source(raw_dir, options.validation_fraction)
+        source = folder_source(
+            raw_dir, options.validation_fraction, split=options.split, output=options.data_dir
+        )
     chosen = {split: source.splits[split] for split in splits if split in source.splits}
     if options.split and not chosen:
         raise DataError(f"{raw_dir} has no {options.split} images")
@@ -157,6 +167,11 @@ def _print_summary(
         print(f"repaired: {_count(repaired, 'image')} ({options.data_dir / REPAIRED_IMAGES_FILE})")
     if corrupt:
         print(f"left out: {_count(corrupt, 'image')} ({options.data_dir / CORRUPT_IMAGES_FILE})")
+    if source.left_out:
+        reasons: Counter[str] = Counter()
+        for _, reason, number in source.left_out:
+            reasons[reason] += number
+        print(f"not used: {counted(reasons)} ({options.data_dir / LEFT_OUT_FILE})")
     if result.num_images_now:
         speed = result.num_images_now / result.seconds
         print(

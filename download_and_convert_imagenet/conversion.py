@@ -17,7 +17,7 @@ from download_and_convert_imagenet.journal import (
 )
 from download_and_convert_imagenet.plan import ShardTask, plan_conversion
 from download_and_convert_imagenet.progress import ConversionProgress
-from download_and_convert_imagenet.sources.image_source import ImageSource
+from download_and_convert_imagenet.sources.image_source import VALIDATION, ImageSource
 from download_and_convert_imagenet.workers import Event, ImagesRead, run_tasks
 
 
@@ -130,10 +130,25 @@ def _finish(
         return
     directory.forget_splits(source, other_splits)
     if result.is_accepted:
-        raise DataError(
-            f"{empty[0].shard.file} is empty because none of its images can be decoded (see "
-            f"{CORRUPT_IMAGES_FILE}): use fewer --{empty[0].split}_shards"
+        raise DataError(_describe_empty_shard(source, result, empty[0]))
+
+
+def _describe_empty_shard(
+    source: ImageSource, result: ConversionResult, empty: FinishedShard
+) -> str:
+    split = empty.split
+    if any(entry.shard.num_examples for entry in result.shards if entry.split == split):
+        return (
+            f"{empty.shard.file} is empty because none of its images can be decoded (see "
+            f"{CORRUPT_IMAGES_FILE}): use fewer --{split}_shards (1 is enough)"
         )
+    advice = "get them again"
+    if source.is_held_out and split == VALIDATION:
+        advice += ", or choose another --validation_fraction (0 holds none out)"
+    return (
+        f"no {split} image is left: none of the {len(source.splits[split]):,} can be decoded (see "
+        f"{CORRUPT_IMAGES_FILE}): {advice}"
+    )
 
 
 def _write(

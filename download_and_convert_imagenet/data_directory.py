@@ -10,9 +10,10 @@ from pathlib import Path
 
 from common.errors import DataError
 from common.files import file_size, lock
-from download_and_convert_imagenet.journal import DIRECTORY, ConversionJournal, FinishedShard
+from download_and_convert_imagenet.journal import ConversionJournal, FinishedShard
 from download_and_convert_imagenet.plan import ShardTask
 from download_and_convert_imagenet.records.manifest import (
+    CONVERSION_DIRECTORY,
     FILE_NAME,
     Manifest,
     Shard,
@@ -37,10 +38,10 @@ def locked(data_dir: Path) -> Iterator[None]:
         OSError: the directory cannot be written.
     """
     data_dir.mkdir(parents=True, exist_ok=True)  # first: an error names what the user named
-    (data_dir / DIRECTORY).mkdir(exist_ok=True)
+    (data_dir / CONVERSION_DIRECTORY).mkdir(exist_ok=True)
     busy = f"another conversion is writing to {data_dir}"
     advice = "wait for it, or stop it first"
-    with lock(data_dir / DIRECTORY / "lock", busy=busy, advice=advice, warn=print):
+    with lock(data_dir / CONVERSION_DIRECTORY / "lock", busy=busy, advice=advice, warn=print):
         yield
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from common.files import file_size, naming
 from download_and_convert_imagenet.plan import ShardTask
-from download_and_convert_imagenet.records.manifest import Shard
+from download_and_convert_imagenet.records.manifest import CONVERSION_DIRECTORY, Shard
+from download_and_convert_imagenet.sources.image_source import LeftOut
 
-DIRECTORY = ".conversion"
 CORRUPT_IMAGES_FILE = "corrupt_images.txt"
 REPAIRED_IMAGES_FILE = "repaired_images.txt"
+LEFT_OUT_FILE = "not_used.txt"
 _FILE = "finished_shards.jsonl"
 _BEGUN, _REPLACED = "begun", "replaced"
 
@@ -58,14 +59,14 @@ class ConversionJournal:
     @staticmethod
     def splits_begun(data_dir: Path) -> set[str]:
         """Returns the splits whose conversion into this directory was begun."""
-        contents = _lines(data_dir / DIRECTORY / _FILE)
+        contents = _lines(data_dir / CONVERSION_DIRECTORY / _FILE)
         begun = (content.get(_BEGUN) or content.get("split") for content in contents)
         return {split for split in begun if isinstance(split, str)}
 
     def __init__(self, data_dir: Path) -> None:
         """Opens the journal of a directory, or creates an empty one."""
         self._data_dir = data_dir
-        self._path = data_dir / DIRECTORY / _FILE
+        self._path = data_dir / CONVERSION_DIRECTORY / _FILE
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch()
 
@@ -174,8 +175,17 @@ def write_image_lists(data_dir: Path, shards: Iterable[FinishedShard]) -> None:
     _write(data_dir / CORRUPT_IMAGES_FILE, [(entry.split, entry.corrupt) for entry in ordered])
 
 
+def write_left_out(data_dir: Path, left_out: Iterable[LeftOut]) -> None:
+    """Writes one line per file or folder that was given and not used: its path and the reason."""
+    _write_lines(data_dir / LEFT_OUT_FILE, [f"{path}: {reason}\n" for path, reason, _ in left_out])
+
+
 def _write(path: Path, notes: Sequence[tuple[str, tuple[ImageNote, ...]]]) -> None:
     lines = [f"{split} {note.name} {note.text}\n" for split, found in notes for note in found]
+    _write_lines(path, lines)
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
     if lines:
         with naming(path):
             path.write_text("".join(lines), "utf-8", "surrogateescape")

@@ -15,6 +15,7 @@ from common.errors import DataError
 from common.files import write_text
 
 FILE_NAME = "manifest.json"
+CONVERSION_DIRECTORY = ".conversion"  # next to it, with what the converter remembers
 _FORMAT = 1
 _SHARD = re.compile(r"(?P<split>\w+)-\d{5,}-of-\d{5,}")
 

@@ -74,6 +74,19 @@ class SourceImage(NamedTuple):
     boxes: tuple[BoundingBox, ...] = ()
 
 
+class LeftOut(NamedTuple):
+    """A file or folder that was given and is not used.
+
+    Attributes:
+        reason: in the words that follow a number: "hidden", ".txt", "next to the class folders".
+        number: of files that it stands for.
+    """
+
+    path: str
+    reason: str
+    number: int = 1
+
+
 @dataclass(frozen=True)
 class ImageSource:
     """A data set before it is converted.
@@ -86,6 +99,9 @@ class ImageSource:
         keep_png: whether 8-bit PNG images are stored as they are; otherwise they become JPEG.
         upright: whether images are stored as people see them, see `prepare_image`; ImageNet's are
             not, since its bounding boxes and published accuracies are of the stored pixels.
+        notes: lines about what was found, to be read before the conversion starts.
+        left_out: what was given and is not used.
+        is_held_out: whether the validation images were taken from the training images.
     """
 
     name: str
@@ -93,6 +109,9 @@ class ImageSource:
     splits: Mapping[str, Sequence[SourceImage]]
     keep_png: bool = False
     upright: bool = False
+    notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    is_held_out: bool = False
 
 
 class ImageFile(NamedTuple):

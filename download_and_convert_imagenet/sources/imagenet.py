@@ -16,10 +16,12 @@ from download_and_convert_imagenet.sources.downloads import (
     download,
     missing_file_message,
 )
+from download_and_convert_imagenet.sources.folders.tree import scan
 from download_and_convert_imagenet.sources.image_source import (
     TRAIN,
     VALIDATION,
     ImageSource,
+    LeftOut,
 )
 from download_and_convert_imagenet.sources.imagenet_folders import (
     TRAIN_FOLDERS,
@@ -91,7 +93,11 @@ class ImagenetInput:
         kaggle = self._kaggle_archive(splits) if None in places.values() else None
         if kaggle is None and None in places.values():
             raise DataError(self._describe_missing(places))
-        listed = {split: self._list_split(split, place, kaggle) for split, place in places.items()}
+        left_out: list[LeftOut] = []
+        listed = {
+            split: self._list_split(split, place, kaggle, left_out)
+            for split, place in places.items()
+        }
         images = {}
         if TRAIN in listed:
             found = self._boxes(boxes, kaggle) if with_boxes else {}
@@ -101,9 +107,18 @@ class ImagenetInput:
         for split, found in images.items():
             if not found:
                 raise DataError(f"there are no {split} images in {places[split] or 'the archive'}")
-        return ImageSource(NAME, tuple(synset.words for synset in synsets()), images)
+        class_names = tuple(synset.words for synset in synsets())
+        return ImageSource(NAME, class_names, images, left_out=tuple(sorted(left_out)))
 
     def _describe_missing(self, places: Mapping[str, Path | None]) -> str:
+        if not any(places.values()) and self.directories[0].is_dir():
+            folder, _ = scan(self.directories[0], self.data_dir)
+            if folder.num_images:
+                return (
+                    f"{folder.path} holds {folder.num_images:,} images, but neither ImageNet's "
+                    "archives nor its train/ and validation/: for a data set of your own add "
+                    f"--source=folder --raw_dir={folder.path}"
+                )
         return "; ".join(
             missing_file_message(_ARCHIVES[split], self.directories[0])
             for split, place in places.items()
@@ -111,14 +126,19 @@ class ImagenetInput:
         )
 
     def _list_split(
-        self, split: str, place: Path | None, kaggle: KaggleImages | None
+        self,
+        split: str,
+        place: Path | None,
+        kaggle: KaggleImages | None,
+        left_out: list[LeftOut],
     ) -> list[ListedImage]:
         if place is None:
             assert kaggle is not None
             return kaggle.train if split == TRAIN else kaggle.validation
         self.log(f"{split} images: {place}")
         if place.is_dir():
-            return list_train_folder(place) if split == TRAIN else list_validation_folder(place)
+            list_folder = list_train_folder if split == TRAIN else list_validation_folder
+            return list_folder(place, left_out)
         return list_train_archive(place) if split == TRAIN else list_validation_archive(place)
 
     def _kaggle_archive(self, splits: Sequence[str]) -> KaggleImages | None:

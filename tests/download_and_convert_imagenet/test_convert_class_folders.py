@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+
+import pytest
 import tensorflow as tf
 
 from download_and_convert_imagenet.__main__ import main
@@ -24,3 +27,81 @@ def test_any_class_folders(tmp_path, capsys):
     assert features["image/format"].bytes_list.value[0] == b"PNG"
     assert features["image/encoded"].bytes_list.value[0] == (tmp_path / "raw" / name).read_bytes()
     assert features["image/class/label"].int64_list.value[0] == 1 + ("ant", "bee").index(name[:3])
+
+
+def convert_folder(capsys, data_dir, raw_dir, *options):
+    """Returns the exit code, and what the command printed on both streams."""
+    arguments = (str(data_dir), "--source=folder", f"--raw_dir={raw_dir}", "--num_processes=1")
+    code = main([*arguments, *options])
+    return code, "".join(capsys.readouterr())
+
+
+def write_images(root, *names):
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(encode(picture(20 + number, 30)))
+    return root
+
+
+def test_the_output_may_lie_among_the_classes(tmp_path, capsys):
+    raw = write_images(tmp_path / "own", *(f"{c}/{k}.jpg" for c in ("a", "b") for k in range(15)))
+    (raw / "converted").mkdir()
+    for data_dir in (raw / "converted", tmp_path / "elsewhere", raw / "converted"):
+        code, printed = convert_folder(capsys, data_dir, raw)
+        assert code == 0
+        assert "classes: 2, labeled from 1 in the order of their names: a, b\n" in printed
+        assert f"not used: 1 of converted data ({data_dir / 'not_used.txt'})\n" in printed
+        listed = (data_dir / "not_used.txt").read_text()
+        assert listed == f"{raw / 'converted'}: of converted data\n"
+
+
+def test_what_is_not_used_is_counted_and_a_failure_leaves_nothing(tmp_path, capsys):
+    raw = write_images(tmp_path / "set", *(f"{c}/{k}.jpg" for c in ("a", "b") for k in range(5)))
+    for name in ("1.txt", "2.txt", "no_suffix"):
+        (raw / "a" / name).touch()
+    (raw / "c").mkdir()
+    code, printed = convert_folder(capsys, raw / "data", raw)
+    assert (code, printed) == (
+        3,
+        f"error: {raw / 'c'} holds no images: put some there, or remove it\n",
+    )
+    assert not (raw / "data").exists()
+    (raw / "c").rmdir()
+    code, printed = convert_folder(capsys, tmp_path / "data", raw)
+    assert code == 0
+    assert "not used: 2 .txt, 1 without a suffix (" in printed
+    for name in ("1.txt", "2.txt", "no_suffix"):
+        (raw / "a" / name).unlink()
+    convert_folder(capsys, tmp_path / "data", raw)
+    assert not (tmp_path / "data" / "not_used.txt").exists()
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_advice_when_no_validation_image_can_be_decoded(tmp_path, capsys, held_out):
+    train = "" if held_out else "train/"
+    raw = write_images(tmp_path / "set", *(f"{train}{c}/{k}.jpg" for c in "ab" for k in range(5)))
+    data_dir = tmp_path / "data"
+    if held_out:
+        assert convert_folder(capsys, data_dir, raw)[0] == 0
+        shards = tf.data.TFRecordDataset(sorted(map(str, data_dir.glob("validation-*"))))
+        examples = [tf.train.Example.FromString(record.numpy()) for record in shards]
+        names = [
+            e.features.feature["image/filename"].bytes_list.value[0].decode() for e in examples
+        ]
+    else:
+        names = ["val/a/1.jpg", "val/b/1.jpg"]
+        write_images(raw, *names)
+    for name in names:
+        (raw / name).write_text("<html>404</html>")
+    code, printed = convert_folder(capsys, data_dir, raw, "--max_corrupt_images=2")
+    assert code == 3
+    assert "error: no validation image is left: none of the 2 can be decoded" in printed
+    assert ("choose another --validation_fraction" in printed) == held_out
+    if held_out:
+        options = ("--max_corrupt_images=2", "--validation_fraction=0.5")
+        assert convert_folder(capsys, data_dir, raw, *options)[0] == 0
+    else:
+        for name in names:
+            os.unlink(raw / name)
+        write_images(raw, *names)
+        assert convert_folder(capsys, data_dir, raw)[0] == 0

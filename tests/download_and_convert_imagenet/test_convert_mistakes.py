@@ -185,6 +185,23 @@ def test_nothing_is_made_where_no_directory_is(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_class_folders_instead_of_imagenet(tmp_path, capsys):
+    class_folders(tmp_path / "photos")
+    message = fails_with_one_line(capsys, tmp_path / "data", f"--raw_dir={tmp_path / 'photos'}")
+    assert "holds 40 images, but neither ImageNet's archives nor" in message
+    source, raw_dir = message.split()[-2:]
+    assert raw_dir == f"--raw_dir={tmp_path / 'photos'}"
+    assert main([str(tmp_path / "data"), source, raw_dir, "--num_processes=1"]) == 0
+
+
+def test_tiny_imagenet_is_sent_to_the_source_that_reads_it(tmp_path, capsys):
+    class_folders(tmp_path / "train" / "n01440764")
+    options = ("--split=train", "--bounding_boxes=none")
+    message = fails_with_one_line(capsys, tmp_path, *options)
+    assert "n01440764 holds no images itself, but cat/" in message
+    assert "--source=folder" in message
+
+
 def test_unknown_class(tmp_path, capsys):
     (tmp_path / "train" / "n00000001").mkdir(parents=True)
     (tmp_path / "validation").mkdir()
@@ -262,7 +279,8 @@ def test_an_image_for_which_memory_is_short(tmp_path):
         (["d", "--source=folder"], "needs --raw_dir"),
         (["d", "--source=cifar10", "--bounding_boxes=b"], "option of --source=imagenet"),
         (["d", "--validation_fraction=0.1"], "option of --source=folder"),
-        (["d", "--source=folder", "--raw_dir=r", "--validation_fraction=1"], "from 0 to below 1"),
+        (["d", "--source=folder", "--raw_dir=r", "--validation_fraction=1.5"], "from 0 to 1"),
+        (["d", "--source=folder", "--raw_dir=r", "--validation_fraction=1"], "add --split=valid"),
         (["d", "--train_shard=3"], "unrecognized arguments"),
     ],
 )

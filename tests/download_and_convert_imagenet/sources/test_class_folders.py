@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 
 import pytest
 
@@ -58,32 +57,49 @@ def test_names_of_the_validation_folder(tmp_path, name):
     assert [image.name for image in source.splits["validation"]] == ["a/2.jpg"]
 
 
-def test_a_fraction_is_chosen_by_the_hash_of_the_name(tmp_path):
+def test_a_share_of_each_class_is_chosen_by_the_hash_of_the_name(tmp_path):
     names = [f"{folder}/{number:03d}.jpg" for folder in "ab" for number in range(500)]
-    expected = {
-        name for name in names if hashlib.sha256(name.encode()).hexdigest() < "4" + "0" * 63
-    }  # the first quarter of all hashes
+    expected = set()
+    for folder in "ab":
+        of_class = [name for name in names if name[0] == folder]
+        of_class.sort(key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        expected.update(of_class[:125])  # the lowest quarter of the hashes
     source = folder_source(write(tmp_path, *names), 0.25)
     validation = [image.name for image in source.splits["validation"]]
-    assert set(validation) == expected
-    assert validation == sorted(validation)
+    assert validation == sorted(expected)
     assert [image.name for image in source.splits["train"]] == sorted(set(names) - expected)
-    assert 200 < len(validation) < 300
-    # More images move none of those that are there.
-    write(tmp_path, *(f"a/new{number}.jpg" for number in range(100)))
+    # Each image that is added to a class moves one other at most.
+    write(tmp_path, *(f"a/new{number}.jpg" for number in range(10)))
     grown = {image.name for image in folder_source(tmp_path, 0.25).splits["validation"]}
-    assert {name for name in grown if "new" not in name} == expected
+    assert len(expected - grown) <= 10
+
+
+@pytest.mark.parametrize(
+    ("num_images", "fraction", "expected"),
+    [(1, 0.5, 0), (2, 0.5, 1), (2, 0.99, 1), (3, 0.1, 0), (5, 0.1, 1), (40, 0.1, 4), (40, 1, 40)],
+)
+def test_every_class_keeps_a_training_image(tmp_path, num_images, fraction, expected):
+    write(tmp_path, *(f"{name}/{k}.jpg" for name in "ab" for k in range(num_images)))
+    splits = folder_source(tmp_path, fraction, split="validation").splits
+    for label in (1, 2):
+        count = sum(image.label == label for image in splits.get("validation", ()))
+        assert count == expected
+
+
+def test_that_no_image_is_held_out_is_said(tmp_path):
+    source = folder_source(write(tmp_path, "ant/a.jpg", *(f"bee/{k}.jpg" for k in range(3))))
+    assert list(source.splits) == ["train"]
+    assert "no image is held out" in source.notes[-1]
+    fraction = float(source.notes[-1].partition("--validation_fraction=")[2].split()[0])
+    source = folder_source(tmp_path, fraction)
+    assert len(source.splits["validation"]) == 1
+    assert source.notes[-1] == "classes without a validation image: 1 of 2 (ant)"
 
 
 def test_a_tenth_is_for_validation_by_default(tmp_path):
     write(tmp_path, *(f"train/a/{number}.jpg" for number in range(400)))
-    sizes = Counter()
-    for fraction in (None, 0.1, 0.0):
-        source = folder_source(tmp_path, fraction)
-        sizes[fraction] = len(source.splits.get("validation", ()))
-    assert sizes[None] == sizes[0.1]
-    assert 20 < sizes[0.1] < 60
-    assert sizes[0.0] == 0
+    for fraction, expected in ((None, 40), (0.1, 40), (0.0, 0)):
+        assert len(folder_source(tmp_path, fraction).splits.get("validation", ())) == expected
 
 
 def test_folders_named_by_wordnet_ids_have_its_words(tmp_path):

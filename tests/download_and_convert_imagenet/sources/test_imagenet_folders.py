@@ -176,7 +176,7 @@ def test_validation_images_under_other_names_have_the_class_of_their_folder(tmp_
 def test_an_empty_folder_is_reported(tmp_path):
     (tmp_path / "train").mkdir()
     with pytest.raises(DataError, match="has no folders of classes"):
-        list_train_folder(tmp_path / "train")
+        list_train_folder(tmp_path / "train", [])
 
 
 def half_unpacked(directory, num_left):
@@ -201,7 +201,7 @@ def test_archives_that_were_not_reached_are_reported(tmp_path, is_begun):
             archive.extract(archive.getmembers()[0], left[0].with_suffix(""), filter="data")
     message = rf"^{left[0]} lies next to .* still holds \(3\)"
     with pytest.raises(DataError, match=message) as caught:
-        list_train_folder(tmp_path / "train")
+        list_train_folder(tmp_path / "train", [])
     assert "\n" not in str(caught.value)
 
 
@@ -210,7 +210,7 @@ def test_the_last_class_may_be_unpacked_in_part(tmp_path):
     with tarfile.open(left) as archive:
         archive.extract(archive.getmembers()[0], left.with_suffix(""), filter="data")
     with pytest.raises(DataError, match=f"{left} lies next to folders of classes"):
-        list_train_folder(tmp_path / "train")
+        list_train_folder(tmp_path / "train", [])
 
 
 def test_archives_that_were_kept_next_to_their_folders_do_no_harm(tmp_path, expected):
@@ -251,9 +251,24 @@ def test_validation_images_among_those_for_training_are_refused(tmp_path):
         read(tmp_path)
 
 
-def test_hidden_files_and_texts_are_no_images(tmp_path, expected):
+def test_what_is_no_image_is_left_out_with_its_reason(tmp_path, expected):
     write_folders(FAKE, tmp_path)
     folder = tmp_path / "train" / FAKE.train[0].wnid
-    (folder / "._n01440764_10.JPEG").write_bytes(b"resource fork")
-    (folder / "Thumbs.db").write_bytes(b"")
+    for path in (folder / "._n01440764_10.JPEG", folder / "Thumbs.db", folder / "n01440764_9.webp"):
+        path.write_bytes(b"")
+    (tmp_path / "train" / "__MACOSX").mkdir()
+    (folder / "more").mkdir()
+    (tmp_path / "train" / "loose.jpg").write_bytes(b"")
+    (tmp_path / "validation" / "LOC_val_solution.csv").write_bytes(b"")
     assert read(tmp_path)[0] == expected
+    found = ImagenetInput((tmp_path,), tmp_path, tmp_path, print)
+    left_out = found.read(SPLITS, None, with_boxes=False).left_out
+    assert {os.path.basename(path): reason for path, reason, _ in left_out} == {
+        "._n01440764_10.JPEG": "left by a system",
+        "Thumbs.db": "left by a system",
+        "n01440764_9.webp": ".webp",
+        "__MACOSX": "left by a system",
+        "more": "inside a class",
+        "loose.jpg": "next to the folders of classes",
+        "LOC_val_solution.csv": ".csv",
+    }

@@ -1,0 +1,1 @@
+"""Folders of images: what is in them, and which folders are splits and which are classes."""
