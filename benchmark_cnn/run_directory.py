@@ -2,8 +2,8 @@
 
     .lock            held while a process trains here
     parameters.json  the value of every flag
-    run.json         versions, devices, git commit
-    metrics.csv      one row per report
+    run.json         class names, data, decided values, versions, devices, git commit
+    metrics.csv      one row per step that is reported or evaluated
     curves.png       a plot of metrics.csv
     model.ckpt-*     checkpoints, and `checkpoint`, TensorFlow's pointer to the newest
     best/            the best checkpoint by evaluated top-1

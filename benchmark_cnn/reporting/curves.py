@@ -17,7 +17,8 @@ from typing import Any
 
 from absl import logging
 
-from benchmark_cnn.reporting import metrics_log
+from benchmark_cnn.params.params import PARAMETERS_FILE, read_parameters
+from benchmark_cnn.reporting import metrics_log, run_record
 from common import commands, files
 from common.errors import DataError
 
@@ -77,12 +78,15 @@ def compare(train_dirs: Sequence[str | os.PathLike[str]], output: str | os.PathL
         _label(panels)
         if len(runs) == 1:
             ((name, rows),) = runs.items()
-            heights = _draw_only_run(panels, rows)
+            heights = _draw_only_run(panels, rows, Path(train_dirs[0]))
             figure.suptitle(_summary(name, rows), x=0.01, ha="left", fontsize=12)
         else:
             heights = _draw_runs(panels, runs)
             _add_legend_of_runs(figure, list(runs))
         _set_limits(panels, heights)
+        for rows, color in zip(runs.values(), itertools.cycle(_COLORS), strict=False):
+            color = _EVALUATION_COLOR if len(runs) == 1 else color
+            _mark_above(panels[0], _points(rows, "eval_loss"), color)
         figure.align_ylabels(panels)
         _save(figure, Path(output))
 
@@ -102,11 +106,12 @@ def smoothed(values: Sequence[float], share: float = _SMOOTHING_SHARE) -> list[f
     return result
 
 
-def _draw_only_run(panels, rows: Rows) -> list[float]:
+def _draw_only_run(panels, rows: Rows, path: Path) -> list[float]:
     """Draws one run with raw values and total loss; returns the heights of its loss curves."""
     losses, accuracies, _ = panels
-    training: Style = {"color": _TRAINING_COLOR, "lw": 1.8, "label": "training, smoothed"}
-    evaluation: Style = {"color": _EVALUATION_COLOR, "label": "evaluation", **_EVALUATION_STYLE}
+    labels = _labels_of(rows, path)
+    training: Style = {"color": _TRAINING_COLOR, "lw": 1.8, "label": labels[0]}
+    evaluation: Style = {"color": _EVALUATION_COLOR, "label": labels[1], **_EVALUATION_STYLE}
     decayed: Style = {"color": "#777777", "lw": 1.2, "ls": ":", "label": "with weight decay"}
     for panel, column, scale in ((losses, "cross_entropy", 1), (accuracies, "top_1", 100)):
         epochs, values = _points(rows, column, scale)
@@ -115,10 +120,48 @@ def _draw_only_run(panels, rows: Rows) -> list[float]:
     heights = _draw_curves(panels, rows, training, evaluation)
     epochs, total_loss = _points(rows, "total_loss")
     heights += _draw_line(losses, (epochs, smoothed(total_loss)), decayed)
+    _mark_resumes(panels, rows, path)
     for panel in (losses, accuracies):
         if panel.get_legend_handles_labels()[0]:
             panel.legend()
     return heights
+
+
+def _labels_of(rows: Rows, path: Path) -> tuple[str, str]:
+    """Returns the legend of training and evaluation: what was smoothed, and which weights."""
+    training, evaluation = "training", "evaluation"
+    _, values = _points(rows, "cross_entropy")
+    if smoothed(values) != values:
+        training += ", smoothed"
+    if (path / PARAMETERS_FILE).exists():
+        flags = read_parameters(path).optimization
+        if flags.label_smoothing:
+            training += f" (labels smoothed by {flags.label_smoothing:g})"
+        evaluation += f" of the {'averaged' if flags.moving_average_decay else 'raw'} weights"
+    return training, evaluation
+
+
+def _mark_resumes(panels, rows: Rows, path: Path) -> None:
+    """Draws a line where a later start took over."""
+    starts = run_record.read(path / "run.json").get("starts", [])
+    resumed = {start.get("start_step") for start in starts} - {0}
+    epochs = {row["epoch"] for row in rows if row["global_step"] in resumed and "epoch" in row}
+    for number, epoch in enumerate(sorted(epochs)):
+        for panel in panels:
+            label = "resumed" if number == 0 and panel is panels[0] else None
+            panel.axvline(epoch, color="#999999", lw=0.9, ls=(0, (1, 3)), label=label)
+
+
+def _mark_above(panel, points: Points, color: str) -> None:
+    """Marks the values that lie above the panel, such as the first evaluations of averages."""
+    top = panel.get_ylim()[1]
+    for epoch, value in zip(*points, strict=True):
+        if value > top:
+            panel.plot(epoch, top, color=color, marker="^", ms=6, ls="", clip_on=False)
+            panel.annotate(
+                f"{value:.3g}", (epoch, top), (6, -3), textcoords="offset points",
+                color=color, fontsize=8, va="top",
+            )  # fmt: skip
 
 
 def _draw_runs(panels, runs: Mapping[str, Rows]) -> list[float]:

@@ -1,15 +1,15 @@
-"""metrics.csv: one row per report, with the same bytes whether or not the run was resumed.
+"""metrics.csv: one row per step that is reported, evaluated, or both, in the order of the steps.
 
-No column depends on a clock (images/s and times are in the events and in run.json), and numbers
-read back as the same float. A row belongs to a training report or to an evaluation; the cells of
-the other kind are empty.
+The bytes are the same whether or not the run was resumed: no column depends on a clock (images/s
+and times are in the events and in run.json), and numbers read back as the same float. Cells of what
+was not done at a step are empty.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common import files
@@ -50,7 +50,9 @@ class MetricsLog(contextlib.AbstractContextManager):
         self.close()
 
     def append(self, global_step: int, **values: float | None) -> None:
-        """Appends a row; columns that are missing or None stay empty.
+        """Appends a row, or fills cells of the last row if it is of the same step.
+
+        Columns that are missing or None stay empty.
 
         Raises:
             ValueError: an unknown column.
@@ -59,18 +61,22 @@ class MetricsLog(contextlib.AbstractContextManager):
         unknown = set(values) - set(COLUMNS)
         if unknown:
             raise ValueError(f"{self.path.name} has no column {', '.join(sorted(unknown))}")
-        # repr of a Python float is the shortest text that reads back as the same float.
-        numbers = (values.get(column) for column in COLUMNS[1:])
-        cells = ["" if number is None else repr(float(number)) for number in numbers]
+        if global_step == self._last_step:
+            self.close()
+            *rows, last = _whole_rows(self.path)
+            given = {name: value for name, value in values.items() if value is not None}
+            self._rewrite([*rows, _row(global_step, {**_parse(last), **given})])
+            return
         with files.write_errors(self.path):
-            self._file.write(",".join([str(int(global_step)), *cells]) + "\n")
+            self._file.write(_row(global_step, values) + "\n")
             self._file.flush()
+        self._last_step = global_step
 
     def rewind(self, global_step: int) -> None:
         """Drops the rows after `global_step`, at which the run resumes."""
         self.close()
         rows = _whole_rows(self.path)
-        self._rewrite([row for row in rows if int(row.partition(",")[0]) <= global_step])
+        self._rewrite([row for row in rows if _step_of(row) <= global_step])
 
     def sync(self) -> None:
         """Flushes the rows to the disk; call it before a checkpoint, in case of a power cut."""
@@ -87,6 +93,7 @@ class MetricsLog(contextlib.AbstractContextManager):
         with files.write_errors(self.path):
             files.write_text(self.path, "".join(f"{line}\n" for line in (_HEADER, *rows)))
             self._file = open(self.path, "a", encoding="ascii", newline="\n")  # noqa: SIM115
+        self._last_step = _step_of(rows[-1]) if rows else None
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, float]]:
@@ -114,13 +121,24 @@ def _whole_rows(path: Path) -> list[str]:
     rows = [row.rstrip("\r") for row in rows]
     for number, row in enumerate(rows, start=2):
         try:
-            int(row.partition(",")[0])
+            _step_of(row)
             _parse(row)
         except ValueError:
             raise DataError(
                 f"{path}, line {number}, is damaged: repair it or move the file away"
             ) from None
     return rows
+
+
+def _row(global_step: int, values: Mapping[str, float | None]) -> str:
+    # repr of a Python float is the shortest text that reads back as the same float.
+    numbers = (values.get(column) for column in COLUMNS[1:])
+    cells = ["" if number is None else repr(float(number)) for number in numbers]
+    return ",".join([str(int(global_step)), *cells])
+
+
+def _step_of(row: str) -> int:
+    return int(row.partition(",")[0])
 
 
 def _parse(row: str) -> dict[str, float]:

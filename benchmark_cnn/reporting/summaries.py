@@ -36,6 +36,8 @@ TAGS = {
     "data_wait_share": "data_wait_share",
 }
 _EVALUATION_TAGS = {"top_1": "eval/Accuracy@1", "top_5": "eval/Accuracy@5", "loss": "eval/loss"}
+# The same under the tags of training: TensorBoard draws both in one chart.
+_SHARED_TAGS = {"top_1": TAGS["top_1"], "top_5": TAGS["top_5"], "loss": TAGS["cross_entropy"]}
 # NaN before the first timed step; these NaN are not written.
 _MEASURED = ("images_per_sec", "data_wait_share")
 _EVALUATION_DIRECTORY = "eval"
@@ -153,7 +155,8 @@ class EvaluationSummaries(contextlib.AbstractContextManager):
         """Writes `top_1` and `top_5` (fractions) and `loss` (nats) of a result."""
         if self._writer is not None:
             values = {name: result[name] for name in _EVALUATION_TAGS}
-            _write_scalars(self._writer, _EVALUATION_TAGS, values, global_step)
+            for tags in (_EVALUATION_TAGS, _SHARED_TAGS):
+                _write_scalars(self._writer, tags, values, global_step)
 
     def close(self) -> None:
         if self._writer is not None:

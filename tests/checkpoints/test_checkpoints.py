@@ -572,6 +572,16 @@ class TestBest:
             **{"top_1": 0.7, "top_5": 0.9, "loss": 2.0},
         }
 
+    def test_of_equal_accuracies_the_lower_loss_is_kept(self, tmp_path):
+        """A later one replaces it then alone; a loss that is not known is the worst."""
+        losses = [2.0, 1.5, 1.5, 1.75, float("nan"), 1.25]
+        kept = [
+            save_best(tmp_path, save(tmp_path, step, keep=2), {"top_1": 0.5, "loss": loss})
+            for step, loss in enumerate(losses, start=1)
+        ]
+        assert kept == [True, True, False, False, False, True]
+        assert best_metrics(tmp_path)["loss"] == 1.25
+
     def test_it_outlives_keep(self, tmp_path):
         save_best(tmp_path, save(tmp_path, 2), {"top_1": 0.5})
         for step in (4, 6, 8):

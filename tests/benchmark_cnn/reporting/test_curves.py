@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark_cnn.params.params import write_parameters
+from benchmark_cnn.params.validation import make_params
 from benchmark_cnn.reporting import curves
 from benchmark_cnn.reporting.metrics_log import MetricsLog
 from common.errors import DataError
@@ -107,6 +109,41 @@ class TestOneRun:
         assert curves.draw(run)
         pixels(run / "curves.png")
         assert sorted(path.name for path in run.iterdir()) == ["curves.png", "metrics.csv"]
+
+    def test_the_legend_says_what_is_shown(self, tmp_path):
+        run = write_run(tmp_path / "run", steps=40)
+        rows = curves._rows_of(run)
+        assert curves._labels_of(rows, run) == ("training", "evaluation")
+        params = make_params(moving_average_decay=0.9, label_smoothing=0.1)
+        write_parameters(params, run)
+        assert curves._labels_of(rows, run) == (
+            "training (labels smoothed by 0.1)",
+            "evaluation of the averaged weights",
+        )
+        longer = write_run(tmp_path / "longer", steps=400)
+        write_parameters(make_params(), longer)
+        assert curves._labels_of(curves._rows_of(longer), longer) == (
+            "training, smoothed",
+            "evaluation of the raw weights",
+        )
+
+    def test_a_value_above_the_panel_and_a_resume_are_marked(self, tmp_path):
+        """The first evaluation of averages can have ten times the loss of all others."""
+        run = write_run(tmp_path / "run", loss=lambda epoch: 1 + epoch / 100)
+        write_run(tmp_path / "high", loss=lambda epoch: 1 + epoch / 100)
+        for name, loss in (("run", 1.01), ("high", 900.0)):
+            with MetricsLog(tmp_path / name / "metrics.csv") as log:
+                log.append(61, epoch=3.05, eval_loss=1.02)
+                log.append(62, epoch=3.1, eval_loss=loss)
+            (tmp_path / name / "run.json").write_text(
+                '{"starts": [{"start_step": 0}, {"start_step": 30}]}'
+            )
+            assert curves.draw(tmp_path / name)
+        assert curves.draw(run)
+        top = pixels(tmp_path / "high" / "curves.png")[:400]
+        plain = pixels(run / "curves.png")[:400]
+        assert count(top[:120], VERMILION) > count(plain[:120], VERMILION) + 20
+        assert count(plain, (0x99, 0x99, 0x99)) > 20
 
 
 class TestFailures:

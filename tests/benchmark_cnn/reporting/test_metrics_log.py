@@ -57,6 +57,18 @@ def test_it_is_an_ordinary_csv(tmp_path):
     assert tuple(rows[0]) == COLUMNS
 
 
+def test_a_step_that_is_reported_and_evaluated_has_one_row(tmp_path):
+    """Also after a kill between the two: the resumed run fills the row that is there."""
+    path = tmp_path / "metrics.csv"
+    with MetricsLog(path) as log:
+        log.append(10, epoch=0.5, total_loss=6.25, top_1=0.1)
+    with MetricsLog(path) as log:
+        log.rewind(10)
+        log.append(10, epoch=0.5, eval_top_1=0.125, eval_top_5=0.5, eval_loss=5.0)
+        log.append(11, total_loss=6.0)
+    assert path.read_text() == (f"{HEADER}10,0.5,,6.25,,,,,0.1,,0.125,0.5,5.0\n11,,,6.0,,,,,,,,,\n")
+
+
 def test_numbers_read_back_exactly(tmp_path):
     values = [0.1, np.float32(0.1), 1 / 3, 5e-324, 1.7976931348623157e308, -0.0, np.float64(2) / 7]
     with MetricsLog(tmp_path / "metrics.csv") as log:

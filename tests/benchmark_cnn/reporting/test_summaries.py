@@ -215,10 +215,16 @@ def test_evaluations(tmp_path):
             summaries.write(step, RESULT)
     with EvaluationSummaries(tmp_path, start_step=200) as summaries:
         summaries.write(300, {"top_1": 0.625, "top_5": 0.875, "loss": 1.0})
+    top_1, top_5 = [(100, 0.5), (200, 0.5), (300, 0.625)], [(100, 0.75), (200, 0.75), (300, 0.875)]
+    loss = [(100, 1.25), (200, 1.25), (300, 1.0)]
     assert read(tmp_path) == {
-        "eval/Accuracy@1": [(100, 0.5), (200, 0.5), (300, 0.625)],
-        "eval/Accuracy@5": [(100, 0.75), (200, 0.75), (300, 0.875)],
-        "eval/loss": [(100, 1.25), (200, 1.25), (300, 1.0)],
+        "eval/Accuracy@1": top_1,
+        "eval/Accuracy@5": top_5,
+        "eval/loss": loss,
+        # Under the names of training, so that TensorBoard draws both in one chart.
+        "metrics/accuracy_at_1": top_1,
+        "metrics/recall_at_5": top_5,
+        "losses/cross_entropy": loss,
     }
 
 
