@@ -5,7 +5,8 @@ pixels take; but a decoder that has read all of them skips what follows up to th
 decoder that lacks some takes it for pixels. So bytes are added before every marker: if they change
 the decoded image, pixels are missing there.
 
-Where a block of zeros stands for lost bytes, pixels may come out too many instead. Then the last
+A lost block of a disk is read as zeros. Most tables of codes take these for steep waves, which no
+picture has; where zeros may be a flat surface, the pixels may come out too many, and then the last
 bytes before the marker change nothing.
 
 What this cannot see: changed bytes after which the number of pixels is still right, and pieces that
@@ -26,11 +27,12 @@ from download_and_convert_imagenet.records.image_headers import JPEG, ImageHeade
 
 # Without 0xFF, and of no pattern that a code could take for nothing.
 _ADDED = np.random.default_rng(0).integers(0, 255, 64, np.uint8).tobytes()
-# A disk loses blocks of 512 bytes or more. Flat images have runs of zeros, too.
+_LOST_BLOCK = bytes(512)
 _ZEROS = bytes(64)
-_NUM_CUT = 32
+_NUM_CUT = 64
 _GRAY = 128  # of pixels that are not there
-_END_OF_IMAGE, _START_OF_SCAN, _FIRST_RESTART = 0xD9, 0xDA, 0xD0
+_END_OF_IMAGE, _START_OF_SCAN, _FIRST_RESTART, _DEFINE_CODES = 0xD9, 0xDA, 0xD0, 0xC4
+_END_OF_BLOCK = 0
 _NUM_RESTART_CODES = 8
 # What may stand between two scans: tables (DHT, DAC, DQT, DRI), the number of lines, comments.
 _BETWEEN_SCANS = frozenset((0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)))
@@ -57,7 +59,7 @@ def has_holes(encoded: bytes) -> bool:
     header = read_header(encoded)
     if header.image_format != JPEG or not header.scan:
         return False
-    if not _has_sound_markers(encoded, header):
+    if not _has_sound_markers(encoded, header) or _has_lost_block(encoded, header):
         return True
     try:
         pixels = _decode(encoded, header)
@@ -90,6 +92,34 @@ def _has_sound_markers(encoded: bytes, header: ImageHeader) -> bool:
     if not header.restart_interval or num_scans > 1:
         return True
     return num_restarts == math.ceil(_num_units(encoded, header) / header.restart_interval) - 1
+
+
+def _has_lost_block(encoded: bytes, header: ImageHeader) -> bool:
+    """Returns whether there are many zeros that the codes cannot mean as a flat surface."""
+    begin, is_found = header.scan, False
+    for end, _ in _ends(encoded, header.scan):
+        is_found |= encoded.find(_LOST_BLOCK, begin, end) >= 0
+        begin = end
+    return is_found and not header.is_progressive and _zeros_are_waves(encoded, header.scan)
+
+
+def _zeros_are_waves(encoded: bytes, scan: int) -> bool:
+    """Returns whether a table codes something else than the end of a block by zeros alone.
+
+    That is its first symbol, by the order in which codes are given out (T.81, annex C).
+    """
+    position = 2
+    while (match := _MARKER.match(encoded, position)) and match.end() < scan:
+        position = match.end() - 2
+        end = _next_segment(encoded, position)
+        table = position + 4
+        while match[1][0] == _DEFINE_CODES and table < end:
+            is_for_waves, num_symbols = encoded[table] >> 4, sum(encoded[table + 1 : table + 17])
+            if is_for_waves and encoded[table + 17] != _END_OF_BLOCK:
+                return True
+            table += 17 + num_symbols
+        position = end
+    return False
 
 
 def _ends(encoded: bytes, scan: int) -> Iterator[tuple[int, int]]:
