@@ -6,11 +6,14 @@ import codecs
 import dataclasses
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import DataError
+from download_and_convert_imagenet.sources.folders.tree import counted
+from download_and_convert_imagenet.sources.image_source import LeftOut
 from inference.view import View
 
 if TYPE_CHECKING:
@@ -25,7 +28,11 @@ def classify(
     """Yields `image` and `predictions` (best first), or `error`, of each photo in order."""
     from preprocessing.images import photos
 
-    files = photos.find(paths)
+    left_out: list[LeftOut] = []
+    files = photos.find(paths, left_out)
+    if left_out:
+        reasons = counted(Counter(entry.reason for entry in left_out))
+        print(f"not used: {reasons}", file=sys.stderr, flush=True)
     for start in range(0, len(files), _BATCH_SIZE):
         yield from _classify_batch(classifier, files[start : start + _BATCH_SIZE], view, names, top)
 

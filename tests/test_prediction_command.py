@@ -142,7 +142,7 @@ def test_json_with_labels_and_an_unreadable_file(checkpoint, photo, tmp_path, ca
     ]
     assert prediction.main(argv) == 3
     printed = capsys.readouterr()
-    assert printed.err == ""
+    assert printed.err == "not used: 1 .json\n"
     broken, good = json.loads(printed.out)
     assert "broken.png is no image" in broken["error"]
     assert good["image"] == str(photo)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,21 +18,34 @@ from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
 from download_and_convert_imagenet.records.image_headers import CorruptImageError
 from download_and_convert_imagenet.records.image_repair import prepare_image
-from download_and_convert_imagenet.sources.image_source import IMAGE_SUFFIXES
+from download_and_convert_imagenet.sources.folders.tree import (
+    NO_SUFFIX,
+    SPECIAL,
+    counted,
+    reason_of_name,
+    scan,
+)
+from download_and_convert_imagenet.sources.image_source import IMAGE_SUFFIXES, LeftOut
 
+_FOLDER = "folders below"
 WHOLE = "whole"  # an eval_method of `photo_view` besides those of --eval_method
 
 
-def find(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+def find(
+    paths: Iterable[str | os.PathLike[str]], left_out: list[LeftOut] | None = None
+) -> list[Path]:
     """Lists the files of `paths`; a directory is replaced by the images in it, sorted by name.
 
     A path that does not exist, or a directory that has no images or cannot be listed, is kept:
     reading it raises the error.
+
+    Args:
+        left_out: what else the directories hold is added.
     """
     found = []
     for path in map(Path, paths):
         try:
-            found += _images_in(path) if os.path.isdir(path) else [path]
+            found += _images_in(path, left_out) if os.path.isdir(path) else [path]
         except DataError:
             found.append(path)
     return found
@@ -105,19 +119,50 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise DataError(f"{path} cannot be decoded") from error
 
 
-def _images_in(directory: Path) -> list[Path]:
+def _images_in(directory: Path, left_out: list[LeftOut] | None = None) -> list[Path]:
     """Lists images by name; raises DataError if there is none or the directory cannot be listed."""
+    images, others = [], []
     try:
-        names = sorted(os.listdir(directory))
+        with os.scandir(directory) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                reason = _reason_to_leave_out(entry)
+                if reason is None:
+                    images.append(directory / entry.name)
+                else:
+                    others.append(LeftOut(entry.path, reason))
+        if not images:
+            raise DataError(_describe_no_images(directory, others))
     except OSError as error:
         raise DataError(f"{directory} cannot be read: {_reason(error)}") from error
-    files = [directory / name for name in names]
-    images = [
-        file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(file)
-    ]
-    if not images:
-        raise DataError(f"no images in {directory} (looked for {' '.join(sorted(IMAGE_SUFFIXES))})")
+    if left_out is not None:
+        left_out += others
     return images
+
+
+def _reason_to_leave_out(entry: os.DirEntry[str]) -> str | None:
+    suffix = os.path.splitext(entry.name)[1].lower()
+    reason = reason_of_name(entry.name)
+    if reason is not None:
+        return reason
+    if entry.is_dir():
+        return _FOLDER
+    if suffix not in IMAGE_SUFFIXES:
+        return suffix or NO_SUFFIX
+    # A link to nothing is an image that cannot be read.
+    return None if entry.is_file() or entry.is_symlink() else SPECIAL
+
+
+def _describe_no_images(directory: Path, others: list[LeftOut]) -> str:
+    inner = [folder for folder in scan(directory)[0].walk() if folder.images]
+    if inner:
+        number = sum(len(folder.images) for folder in inner)
+        parents = {os.path.dirname(folder.path) for folder in inner}
+        is_level = len(inner) > 1 and len(parents) == 1
+        advice = f"{parents.pop()}/*" if is_level else f"such as {inner[0].path}"
+        where = f"but {number:,} in folders below"
+        return f"no images in {directory} itself, {where}: give those, {advice}"
+    reasons = counted(Counter(entry.reason for entry in others))
+    return f"no images in {directory} ({reasons or 'it is empty'})"
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 
 import numpy as np
@@ -148,17 +149,43 @@ def test_metadata_that_end_too_early(tmp_path, name):
 
 
 def test_find(tmp_path):
-    for name in ("b.JPG", "a.png", "notes.txt"):
+    for name in ("b.JPG", "a.png", "c.avif", "notes.txt", "none", "._a.png", ".DS_Store"):
         (tmp_path / name).touch()
-    found = photos.find([tmp_path / "x.jpg", tmp_path])
-    assert [path.name for path in found] == ["x.jpg", "a.png", "b.JPG"]
+    (tmp_path / "below").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    left_out = []
+    found = photos.find([tmp_path / "x.jpg", tmp_path], left_out)
+    assert [path.name for path in found] == ["x.jpg", "a.png", "b.JPG", "c.avif"]
+    assert {os.path.basename(path): reason for path, reason, _ in left_out} == {
+        "notes.txt": ".txt",
+        "none": "without a suffix",
+        "._a.png": "left by a system",
+        ".DS_Store": "left by a system",
+        "below": "folders below",
+        "pipe.jpg": "neither file nor folder",
+    }
 
 
-def test_a_directory_without_images_is_found_and_told_when_read(tmp_path):
-    (tmp_path / "empty").mkdir()
-    (found,) = photos.find([tmp_path / "empty"])
-    with pytest.raises(DataError, match=r"no images in .*empty"):
+def test_a_directory_without_images_is_found_and_described_when_read(tmp_path):
+    (tmp_path / "photos" / "empty").mkdir(parents=True)
+    (found,) = photos.find([tmp_path / "photos" / "empty"])
+    with pytest.raises(DataError, match=r"no images in .*empty .it is empty.$"):
         photos.read(found)
+    (tmp_path / "photos" / "a.svg").touch()
+    with pytest.raises(DataError, match=r"no images in .*photos .1 .svg, 1 folders below.$"):
+        photos.read(tmp_path / "photos")
+    for name in ("rose", "tulip"):
+        (tmp_path / "photos" / name).mkdir()
+        (tmp_path / "photos" / name / "1.jpg").touch()
+    for path in (tmp_path, tmp_path / "photos"):
+        (found,) = photos.find([path])
+        message = f"no images in {path} itself, but 2 in folders below: give those, "
+        with pytest.raises(
+            DataError, match=re.escape(f"{message}{tmp_path / 'photos' / '*'}") + "$"
+        ):
+            photos.read(found)
+    given = sorted(path for path in (tmp_path / "photos").glob("*") if path.name != "a.svg")
+    assert [path.name for path in photos.find(given)] == ["empty", "1.jpg", "1.jpg"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every directory")
