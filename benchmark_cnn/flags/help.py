@@ -99,10 +99,10 @@ Flags are written `--name=value` or `--name value`, switches `--name` or `--nona
 resets a flag that has no default value. `--flagfile=FILE` reads flags from a file, one per line. If
 a flag is given twice, the last value counts, so a flag after a flag file overrides the file.
 
-A flag that has no effect is an error, with three exceptions. Its value is "off" (0, false, none). Or a
-flag file sets it, and the command line switched off what it belongs to: `momentum` of a file after
-`--optimizer=sgd`. Or a flag file sets it, and what it needs is missing here: `eval_every_epochs` of a
-file in a try without `--data_dir`.
+A flag that has no effect is an error, with three exceptions. Its value is "off" (0, false, none).
+Or a flag file sets it, and the command line switched off what it belongs to: `momentum` of a file
+after `--optimizer=sgd`. Or a flag file sets it, and what it needs is missing here:
+`eval_every_epochs` of a file in a try without `--data_dir`.
 """
 
 
