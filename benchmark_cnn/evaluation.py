@@ -84,7 +84,7 @@ class Evaluator:
                     f"out of memory in an evaluation with --batch_size={self.batch_size}: lower it"
                 ) from error
             except INPUT_ERRORS as error:
-                raise self.dataset.explain(error) from error
+                raise self.dataset.explain(error, self.subset) from error
             elapsed = max(time.perf_counter() - started, 1e-9)
             on_step(step, self.batch_size * self.manager.num_towers / elapsed)
         result = total.result()

@@ -211,6 +211,6 @@ class Dataset(Protocol):
         """
         ...
 
-    def explain(self, error: tf.errors.OpError) -> DataError:
-        """Explains in one line, naming the file, an error that one of the iterators raised."""
+    def explain(self, error: tf.errors.OpError, subset: str) -> DataError:
+        """Explains in one line, naming the file, an error of an iterator over `subset`."""
         ...

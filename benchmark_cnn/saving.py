@@ -117,10 +117,13 @@ class Saver:
             raise DataError("\n".join(lines))
 
 
-def initialize(state: TrainState, path: str) -> None:
+def initialize(state: TrainState, path: str, *, background_class: bool = False) -> None:
     """Restores weights and statistics, nothing else, from another run (`--init_checkpoint`).
 
     A classifier of another number of classes keeps its initial values, with a message.
+
+    Args:
+        background_class: whether the network has an output that no label uses.
     """
     prefix = store.resolve(path)
     wanted, available = shapes_of(state.variables), store.shapes(prefix)
@@ -134,8 +137,9 @@ def initialize(state: TrainState, path: str) -> None:
     state.start_averages()
     console.log(f"Starting from the weights of {prefix}")
     if head:
+        theirs, ours = (s[head[0]][-1] - int(background_class) for s in (available, wanted))
         console.log(
-            f"It has {available[head[0]][-1]} classes, the network {wanted[head[0]][-1]}: "
+            f"It has {theirs} classes, the network {ours}: "
             f"{', '.join(head)} keep their initial values"
         )
 

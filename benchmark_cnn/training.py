@@ -69,7 +69,11 @@ def train(
         if directory is not None and earlier is not None:
             _log_changes(run, start_step, directory, earlier)
         if start_step == 0 and params.checkpoint.init_checkpoint is not None:
-            saving.initialize(run.state, params.checkpoint.init_checkpoint)
+            saving.initialize(
+                run.state,
+                params.checkpoint.init_checkpoint,
+                background_class=run.step.tower.network.background_class,
+            )
         if directory is not None and start_step < run.plan.total_steps:
             write_parameters(params, directory.path)
         about = identity.of_start(run)
@@ -266,7 +270,7 @@ def _errors_in_one_line(run: TrainingRun):
             "--gradient_accumulation_steps to keep the global batch"
         ) from error
     except evaluation.INPUT_ERRORS as error:
-        raise run.dataset.explain(error) from error
+        raise run.dataset.explain(error, run.settings.subset) from error
 
 
 def _stop_line(run: TrainingRun, step: int, stop: StopSignal) -> str:

@@ -62,10 +62,10 @@ def _measure(options: argparse.Namespace) -> None:
     import tensorflow as tf
 
     dataset = _open(options)
+    subset = "validation" if options.eval else "train"
     try:
         with contextlib.ExitStack() as stack:
             candidates, stages = _candidates(dataset, options, stack)
-            subset = "validation" if options.eval else "train"
             print(
                 f"{dataset.name}, {subset}: {options.image_size} px, batch {options.batch_size}, "
                 f"{num_cores()} cores, {_ROUNDS} rounds"
@@ -74,7 +74,7 @@ def _measure(options: argparse.Namespace) -> None:
                 candidates | stages, rounds=_ROUNDS, secs=options.seconds / _ROUNDS
             )
     except tf.errors.OpError as error:
-        raise dataset.explain(error) from error
+        raise dataset.explain(error, subset) from error
     _print_speeds({name: speeds[name] for name in candidates})
     stage_speeds = {name: speeds[name] for name in stages} | {"batch": speeds["view"]}
     _print_shares(shares(speeds["read"], stage_speeds))

@@ -145,9 +145,9 @@ class RecordDataset:
         check_first_records(shards, shards.paths)
         return records_in_order(self._reader(shards), shards.paths)
 
-    def explain(self, error: tf.errors.OpError) -> DataError:
+    def explain(self, error: tf.errors.OpError, subset: str) -> DataError:
         """Explains an error of an iterator in one line; see `Dataset.explain`."""
-        return explain(error, self.data_dir, self.num_classes)
+        return explain(error, self.data_dir, subset, self.num_classes)
 
     def _shards(self, subset: str) -> ShardSet:
         return find_shards(self.data_dir, subset, max_corrupt_records=self.data.max_corrupt_records)

@@ -11,7 +11,14 @@ from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import Params, assemble
 from common.errors import DataError, UsageError
 from download_and_convert_imagenet.records.manifest import read_manifest
-from preprocessing.records.shards import SUBSETS, find_shards, refuse_unfinished
+from preprocessing.records.shards import (
+    SUBSETS,
+    check_directory,
+    describe_absence,
+    find_shards,
+    is_present,
+    refuse_unfinished,
+)
 
 if TYPE_CHECKING:
     from benchmark_cnn.interfaces import Dataset
@@ -57,7 +64,10 @@ def open_dataset(data: DataParams, *, default_subset: str | None = None) -> Data
     directory = data_directory(data.data_dir, data.data_name)
     if directory is None:
         return _augmenting(_open_synthetic(data.data_name or "imagenet"), data)
-    dataset = _open_records(data.data_name or guess_name(directory), directory, data)
+    name = data.data_name or guess_name(directory)
+    if _ENTRIES[name].default_dir is None:  # others are written at their first use
+        check_directory(directory)
+    dataset = _open_records(name, directory, data)
     subset = data.data_subset or default_subset
     if subset is not None:
         find_shards(directory, subset, max_corrupt_records=data.max_corrupt_records)
@@ -102,8 +112,13 @@ def guess_name(directory: Path) -> str:
             return "imagenet"
     for subset in SUBSETS:
         refuse_unfinished(directory, subset)  # that explains the missing manifest
+    if not any(is_present(directory, subset) for subset in SUBSETS):
+        raise DataError(describe_absence(directory, SUBSETS[0]))
+    named = [name for name, entry in _ENTRIES.items() if entry.num_classes]
     raise DataError(
-        f"cannot tell which data set {directory} holds: give --data_name={{{','.join(_ENTRIES)}}}"
+        f"cannot tell which data set {directory} holds, since it has no manifest.json: give "
+        f"--data_name={{{','.join(named)}}}, or convert images of other classes with "
+        "download_and_convert_imagenet"
     )
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 
 from benchmark_cnn.distribution.batches import without_autotune
 from common.process import num_cores
@@ -19,23 +17,10 @@ from download_and_convert_imagenet.records.image_headers import CorruptImageErro
 from download_and_convert_imagenet.records.pixels import MAX_DECODED_PIXELS
 from preprocessing.images.decoding import decode_window, whole_image
 from preprocessing.integrity.contents import ShardContents, intact_records
-from preprocessing.records.examples import (
-    BAD_LABEL,
-    NOT_AN_EXAMPLE,
-    NOT_AN_IMAGE,
-    inspect_example,
-    seems_whole,
-)
+from preprocessing.integrity.record_causes import problem_of, read_span
+from preprocessing.records.examples import inspect_example, seems_whole
 from preprocessing.records.stream import Record
-from preprocessing.records.tfrecord import FRAME_BYTES, HEADER_BYTES, RecordSpan
 
-# The form of the Assert errors of `examples.parse_example`.
-_LOCATED = re.compile(
-    rf"({NOT_AN_EXAMPLE}|{BAD_LABEL}|{NOT_AN_IMAGE})\] \[(.+?)\] \[(\d+)\](?: \[(-?\d+)\])?"
-)
-
-_IS_NO_EXAMPLE = "it is not a tf.train.Example"
-_IS_NO_IMAGE = "image/encoded holds no JPEG, PNG, GIF or BMP image"
 _CANNOT_BE_DECODED = "its image cannot be decoded"
 _HAS_HOLES = "its image is damaged: a part of its pixels is missing"
 
@@ -46,21 +31,6 @@ _NUM_FINGERPRINTS = 1 << 62
 def describe_problem(path: Path | str, index: int | str, problem: str) -> str:
     """Returns the one line about a record; every part of the reader uses these words."""
     return f"{path}: record {index}: {problem}"
-
-
-def located_problem(message: str, num_classes: int) -> str | None:
-    """Returns the line for a TensorFlow error that names file and record, None for another."""
-    match = _LOCATED.search(message)
-    if match is None:
-        return None
-    problem = _IS_NO_IMAGE if match[1] == NOT_AN_IMAGE else _IS_NO_EXAMPLE
-    if match[1] == BAD_LABEL:
-        problem = _describe_label(match[4], num_classes)
-    return describe_problem(match[2], match[3], problem)
-
-
-def _describe_label(label: int | str, num_classes: int) -> str:
-    return f"image/class/label is {label}, not from 1 to {num_classes}"
 
 
 class Checked(NamedTuple):
@@ -101,21 +71,23 @@ def check_records(
     rows = _rows(without_autotune(results.ignore_errors().batch(_BATCH_SIZE)))
     row = next(rows, None)
     for index, span in contents.intact:
-        if row is None or row.index != index:
-            yield Checked(index, _failure(path, span))
-            continue
-        name = row.name.decode(errors="replace")
-        fingerprint = int(row.fingerprint)
-        yield Checked(index, _problem(row, num_classes), int(row.label) - 1, fingerprint, name)
-        row = next(rows, None)
+        if row is None or row.index != index or not row.is_valid:
+            yield Checked(
+                index, problem_of(read_span(path, span), num_classes) or _CANNOT_BE_DECODED
+            )
+        else:
+            name = row.name.decode(errors="replace")
+            problem = row.image_problem.decode()
+            yield Checked(index, problem, int(row.label) - 1, int(row.fingerprint), name)
+        if row is not None and row.index == index:
+            row = next(rows, None)
 
 
 class _Row(NamedTuple):
     """The pipeline's findings about a record: tensors inside it, NumPy scalars outside."""
 
     index: Any
-    is_example: Any
-    is_image: Any
+    is_valid: Any
     label: Any  # that of the file
     fingerprint: Any
     name: Any
@@ -127,9 +99,8 @@ def _checker(num_classes: int, decode_every: int, find_holes: bool) -> Callable[
     """Returns the check of one record, a graph that is traced once for all files."""
 
     def check(record: Record) -> _Row:
-        found = inspect_example(record.data, num_classes)
-        is_valid = found.is_example & found.is_labeled & found.is_image
-        encoded = found.example.encoded
+        example, is_valid = inspect_example(record.data, num_classes)
+        encoded = example.encoded
         is_sampled = tf.constant(False)
         if decode_every:
             is_sampled = tf.math.floormod(record.index, decode_every) == 0
@@ -140,11 +111,8 @@ def _checker(num_classes: int, decode_every: int, find_holes: bool) -> Callable[
         is_decodable = is_valid & (problem == "")
         with tf.control_dependencies(_decoded(encoded, is_sampled, is_decodable)):
             fingerprint = tf.strings.to_hash_bucket_fast(encoded, _NUM_FINGERPRINTS)
-        name = _file_name(tf.where(found.is_example, record.data, ""))
-        label = found.example.label
-        return _Row(
-            record.index, found.is_example, found.is_image, label, fingerprint, name, problem
-        )
+        name = _file_name(tf.where(is_valid, record.data, ""))
+        return _Row(record.index, is_valid, example.label, fingerprint, name, problem)
 
     return tf.function(check, autograph=False)
 
@@ -152,26 +120,6 @@ def _checker(num_classes: int, decode_every: int, find_holes: bool) -> Callable[
 def _rows(batches: tf.data.Dataset) -> Iterator[_Row]:
     for columns in batches.as_numpy_iterator():
         yield from map(_Row._make, zip(*columns, strict=True))
-
-
-def _problem(row: _Row, num_classes: int) -> str:
-    if not row.is_example:
-        return _IS_NO_EXAMPLE
-    if not 1 <= row.label <= num_classes:
-        return _describe_label(row.label, num_classes)
-    return row.image_problem.decode() if row.is_image else _IS_NO_IMAGE
-
-
-def _failure(path: Path, span: RecordSpan) -> str:
-    """Returns the problem of an intact record that cannot be parsed or decoded."""
-    with path.open("rb") as file:
-        file.seek(span.offset + HEADER_BYTES)
-        data = file.read(span.num_bytes - FRAME_BYTES)
-    try:
-        tf.train.Example.FromString(data)
-    except DecodeError:
-        return _IS_NO_EXAMPLE
-    return _CANNOT_BE_DECODED
 
 
 def _decoded(encoded: tf.Tensor, is_sampled: tf.Tensor, is_valid: tf.Tensor) -> list[tf.Tensor]:

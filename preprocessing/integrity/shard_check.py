@@ -15,6 +15,7 @@ from download_and_convert_imagenet.records.manifest import Shard
 from preprocessing.integrity.contents import ShardContents, verify_shard
 from preprocessing.integrity.record_checks import check_records, describe_problem
 from preprocessing.records.counts import describe_damage
+from preprocessing.records.foreign_files import foreign_file
 from preprocessing.records.shards import ShardSet, size_problem
 from preprocessing.records.split_check import other_split
 
@@ -65,11 +66,12 @@ def check_shard(
 ) -> ShardReport:
     """Checks every record of a file, and the file against its entry in the manifest.
 
-    An empty or unreadable file is reported as a problem, too.
+    An empty or unreadable file, or one of another format, is reported as a problem, too.
     """
-    problem = size_problem(path, listed)
+    foreign = foreign_file(path)
+    problem = foreign or size_problem(path, listed)
     try:
-        if path.stat().st_size:
+        if not foreign and path.stat().st_size:
             return _check_records(path, subset, num_classes, decode_every, listed)
     except DataError as error:
         problem = str(error)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.errors import DataError
+from preprocessing.records.foreign_files import foreign_file
 from preprocessing.records.shards import ShardSet
 from preprocessing.records.tfrecord import walk_records
 
@@ -93,12 +94,19 @@ def _count_unchanged(path: Path, num_bytes: int, mtime_ns: int) -> tuple[int, _D
 
 
 def describe_damage(path: Path, index: int, offset: int, problem: str) -> str:
-    """Describes which record is damaged and how; every part of the reader uses these words."""
+    """Describes which record is damaged and how; every part of the reader uses these words.
+
+    A file that is no TFRecord file at all is described as what it is.
+    """
+    if offset == 0 and (line := foreign_file(path)):
+        return line
     return f"{path}: record {index} at byte {offset} is damaged ({problem})"
 
 
 def damage_error(path: Path, index: int, offset: int, problem: str) -> DataError:
     """Returns the error about a damaged record, with what to do about it."""
+    if offset == 0 and (line := foreign_file(path)):
+        return DataError(line)
     return DataError(
         f"{describe_damage(path, index, offset, problem)}; convert or copy the shard again, "
         "or skip damaged records with --max_corrupt_records"

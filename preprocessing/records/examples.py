@@ -8,16 +8,18 @@ import tensorflow as tf
 
 from preprocessing.records.stream import Record
 
-# Error messages contain these words, by which `integrity.record_checks` finds file and record.
-NOT_AN_EXAMPLE = "not an example in record"
-BAD_LABEL = "bad label in record"
-NOT_AN_IMAGE = "not an image in record"
+IMAGE_KEY = "image/encoded"
+LABEL_KEY = "image/class/label"
+BOX_EDGES = ("xmin", "ymin", "xmax", "ymax")
+
+# Error messages contain these words, by which `integrity.diagnosis` finds file and record.
+BAD_RECORD = "bad record"
 
 # The first and the last bytes of the formats that can be decoded: JPEG, PNG, GIF, BMP.
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
 _ENDINGS = (b"\xff\xd9", b"IEND\xaeB`\x82", b";", b"")
-_BOX_EDGES = ("ymin", "xmin", "ymax", "xmax")
-_MISSING_LABEL = -1
+# The order of the coordinates in a tensor of boxes.
+_COORDINATES = ("ymin", "xmin", "ymax", "xmax")
 
 
 class Example(NamedTuple):
@@ -31,43 +33,33 @@ class Example(NamedTuple):
 def parse_example(record: Record, num_classes: int) -> Example:
     """Parses and checks one record; the label of the result is an int32 in 0..num_classes-1.
 
-    A record of another kind, a label out of range, or bytes that are not an image stop the iterator
-    with an error that `diagnosis.explain` turns into a line with the file and the record's number.
+    A record of another kind, or without exactly one label in range, one image and whole boxes,
+    stops the iterator with an error that `diagnosis.explain` turns into a line with the file, the
+    record's number and what is wrong with it.
     """
-    origin = [record.file, record.index]
-    is_example = _require(_may_be_example(record.data), [NOT_AN_EXAMPLE, *origin])
+    origin = [BAD_RECORD, record.file, record.index]
+    is_example = _require(_may_be_example(record.data), origin)
     with tf.control_dependencies([is_example]):
-        encoded, label, boxes = _parse(tf.identity(record.data))
-    is_labeled = _require(_in_range(label, num_classes), [BAD_LABEL, *origin, label])
-    is_image = _require(has_image_signature(encoded), [NOT_AN_IMAGE, *origin])
-    with tf.control_dependencies([is_labeled, is_image]):
-        label = tf.cast(label - 1, tf.int32)
-        encoded = tf.identity(encoded)  # else the decoder might fail first, with no record named
+        example, is_valid = _parse(tf.identity(record.data), num_classes)
+    with tf.control_dependencies([_require(is_valid, origin)]):
+        label = tf.cast(example.label - 1, tf.int32)
+        # Else the decoder or the sampler of crops might fail first, with no record named.
+        encoded, boxes = tf.identity(example.encoded), tf.identity(example.boxes)
     return Example(encoded, label, boxes)
 
 
-class Findings(NamedTuple):
-    """The requirements of `parse_example`, as bool scalars instead of errors."""
+def inspect_example(data: tf.Tensor, num_classes: int) -> tuple[Example, tf.Tensor]:
+    """Parses a serialized example, and returns whether it meets the demands of `parse_example`.
 
-    is_example: tf.Tensor
-    is_labeled: tf.Tensor
-    is_image: tf.Tensor
-    example: Example  # with the label of the file, an int64
+    Bytes that begin like an example but cannot be parsed, and values of another type, still raise
+    an error.
 
-
-def inspect_example(data: tf.Tensor, num_classes: int) -> Findings:
-    """Parses a serialized example and reports what is wrong with it.
-
-    Bytes that begin like an example but cannot be parsed still raise an error.
+    Returns:
+        (the example with the label of the file, an int64; a bool scalar).
     """
     is_example = _may_be_example(data)
-    example = _parse(tf.where(is_example, data, ""))
-    is_labeled = _in_range(example.label, num_classes)
-    return Findings(is_example, is_labeled, has_image_signature(example.encoded), example)
-
-
-def _in_range(label: tf.Tensor, num_classes: int) -> tf.Tensor:
-    return (label >= 1) & (label <= num_classes)
+    example, is_valid = _parse(tf.where(is_example, data, ""), num_classes)
+    return example, is_example & is_valid
 
 
 def _require(condition: tf.Tensor, data: list) -> tf.Operation:
@@ -87,24 +79,39 @@ def _may_be_example(data: tf.Tensor) -> tf.Tensor:
     return (tf.strings.substr(data, 0, 1) == b"\n") | (tf.strings.length(data) == 0)
 
 
-def _parse(data: tf.Tensor) -> Example:
-    """Parses without checks; the label is that of the file, an int64 from 1 up.
+def _parse(data: tf.Tensor, num_classes: int) -> tuple[Example, tf.Tensor]:
+    """Returns the example, its label as in the file, and whether it is valid.
 
-    Missing keys give empty bytes, the label -1 and no boxes.
+    Labels and boxes are parsed as lists, since the parser names no record when there are more or
+    fewer values than it was told.
     """
+
+    def values(dtype: tf.DType) -> tf.io.FixedLenSequenceFeature:
+        return tf.io.FixedLenSequenceFeature([], dtype, allow_missing=True)
+
     keys: dict[str, object] = {
-        "image/encoded": tf.io.FixedLenFeature([], tf.string, default_value=""),
-        "image/class/label": tf.io.FixedLenFeature([], tf.int64, default_value=_MISSING_LABEL),
+        IMAGE_KEY: tf.io.FixedLenFeature([], tf.string, default_value=""),
+        LABEL_KEY: values(tf.int64),
     }
-    for edge in _BOX_EDGES:
-        keys[f"image/object/bbox/{edge}"] = tf.io.FixedLenSequenceFeature(
-            [], tf.float32, allow_missing=True
-        )
+    for edge in _COORDINATES:
+        keys[f"image/object/bbox/{edge}"] = values(tf.float32)
     parsed = tf.io.parse_single_example(data, keys)
-    boxes = tf.stack([parsed[f"image/object/bbox/{edge}"] for edge in _BOX_EDGES], axis=1)
+    encoded, labels = parsed[IMAGE_KEY], parsed[LABEL_KEY]
+    edges = [parsed[f"image/object/bbox/{edge}"] for edge in _COORDINATES]
+    label = tf.reduce_sum(labels)
+    counts = tf.stack([tf.size(edge) for edge in edges])
+    num_boxes = tf.reduce_min(counts)
+    boxes = tf.stack([edge[:num_boxes] for edge in edges], axis=1)
+    is_valid = (
+        (tf.size(labels) == 1)
+        & (label >= 1)
+        & (label <= num_classes)
+        & (tf.reduce_max(counts) == num_boxes)
+        & tf.reduce_all(tf.math.is_finite(boxes))
+        & has_image_signature(encoded)
+    )
     # Boxes a rounding error outside the image are common, and the crop sampler rejects them.
-    boxes = tf.clip_by_value(boxes, 0.0, 1.0)
-    return Example(parsed["image/encoded"], parsed["image/class/label"], boxes)
+    return Example(encoded, label, tf.clip_by_value(boxes, 0.0, 1.0)), is_valid
 
 
 def has_image_signature(encoded: tf.Tensor) -> tf.Tensor:
@@ -130,10 +137,10 @@ def seems_whole(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _has_signatures(encoded: tf.Tensor) -> tf.Tensor:
-    lengths = [len(signature) for signature in _SIGNATURES]
+    lengths = [len(signature) for signature in SIGNATURES]
     first = tf.strings.substr(encoded, 0, max(lengths))
     starts = tf.strings.substr(first, [0] * len(lengths), lengths)
-    return starts == tf.constant(_SIGNATURES)
+    return starts == tf.constant(SIGNATURES)
 
 
 def _jpeg_has_size(encoded: tf.Tensor) -> tf.Tensor:

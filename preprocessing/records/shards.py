@@ -70,10 +70,7 @@ def list_shards(data_dir: Path, subset: str) -> ShardSet:
     """
     if subset not in SUBSETS:
         raise DataError(f"unknown data subset '{subset}': choose from {', '.join(SUBSETS)}")
-    if not data_dir.exists():
-        raise DataError(f"data directory {data_dir} does not exist")
-    if not data_dir.is_dir():
-        raise DataError(f"data directory {data_dir} is not a directory")
+    check_directory(data_dir)
     refuse_unfinished(data_dir, subset)
     for directory in (data_dir, data_dir / subset):
         found = _shards_in(directory, subset)
@@ -81,7 +78,19 @@ def list_shards(data_dir: Path, subset: str) -> ShardSet:
             _refuse_other_split(data_dir, directory, subset)
             paths = _complete_set(directory, subset, found)
             return ShardSet(directory, subset, paths, _manifest_for(data_dir, directory, subset))
-    raise DataError(_describe_absence(data_dir, subset))
+    raise DataError(describe_absence(data_dir, subset))
+
+
+def check_directory(data_dir: Path) -> None:
+    """Refuses a data directory that does not exist, or is a file.
+
+    Raises:
+        DataError: it is so.
+    """
+    if not data_dir.exists():
+        raise DataError(f"data directory {data_dir} does not exist")
+    if not data_dir.is_dir():
+        raise DataError(f"data directory {data_dir} is not a directory")
 
 
 def size_problem(path: Path, listed: Shard | None, *, tolerant: bool = False) -> str:
@@ -100,7 +109,10 @@ def size_problem(path: Path, listed: Shard | None, *, tolerant: bool = False) ->
         return ""
     if tolerant and num_bytes < listed.num_bytes:
         return ""
-    return (
+    # It imports NumPy, which --help does not need.
+    from preprocessing.records.foreign_files import foreign_file
+
+    return foreign_file(path) or (
         f"{path} has {num_bytes} bytes, its manifest says {listed.num_bytes}: "
         "copy or convert it again"
     )
@@ -145,7 +157,7 @@ def check_manifest(data_dir: Path, name: str, num_classes: int) -> None:
     if manifest is not None and manifest.num_classes != num_classes:
         raise DataError(
             f"{data_dir} holds '{manifest.name}' with {manifest.num_classes} classes, not {name} "
-            f"with {num_classes}: choose another --data_name"
+            f"with {num_classes}: give --data_name=folder, which takes any number"
         )
 
 
@@ -198,21 +210,28 @@ def _manifest_for(data_dir: Path, directory: Path, split: str) -> Manifest | Non
     return min(found, key=lambda manifest: split not in manifest.splits, default=None)
 
 
-def _describe_absence(data_dir: Path, subset: str) -> str:
+def is_present(data_dir: Path, subset: str) -> bool:
+    """Returns whether a directory, or its sub-folder of the split's name, holds a shard."""
+    return bool(_shards_in(data_dir, subset) or _shards_in(data_dir / subset, subset))
+
+
+def describe_absence(data_dir: Path, subset: str) -> str:
     """Returns the message for a split without any shard."""
     if not any(data_dir.iterdir()):
         return f"data directory {data_dir} is empty"
-    others = [
-        other
-        for other in SUBSETS
-        if other != subset and (_shards_in(data_dir, other) or _shards_in(data_dir / other, other))
-    ]
+    others = [other for other in SUBSETS if other != subset and is_present(data_dir, other)]
     if others:
         return (
             f"{data_dir} holds {others[0]} shards but no {subset} shards "
             f"({subset}-00000-of-...): convert that split too, or choose another --data_subset"
         )
-    return (
-        f"{data_dir} holds no TFRecord shards ({subset}-00000-of-...): "
-        "convert raw images with download_and_convert_imagenet first"
-    )
+    named = f"{data_dir} holds no TFRecord shards ({subset}-00000-of-...)"
+    other = next((path.name for path in sorted(data_dir.iterdir()) if _like(path)), None)
+    if other is not None:
+        return f"{named}, but {other}, a name that is not read: rename or decompress these files"
+    return f"{named}: convert raw images with download_and_convert_imagenet first"
+
+
+def _like(path: Path) -> bool:
+    """Returns whether a file seems to be a shard under a name of other programs."""
+    return bool(re.search(r"-of-\d+|tfrec", path.name.lower())) and path.is_file()

@@ -10,6 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from common.errors import DataError
+from preprocessing.records.foreign_files import foreign_file
 from preprocessing.records.shards import ShardSet
 from preprocessing.records.tfrecord import FRAME_BYTES, HEADER_BYTES, walk_records
 
@@ -22,8 +23,10 @@ _NUM_THREADS = 16  # waiting for the disk
 def check_first_records(shards: ShardSet, paths: Sequence[Path]) -> None:
     """Checks the first record of every file, to refuse renamed shards of another split.
 
+    Files of another format are refused here, too: no number of damaged records explains them.
+
     Raises:
-        DataError: an image has a name of another split.
+        DataError: an image has a name of another split, or a file is not in TFRecord format.
     """
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
         for path, name in zip(paths, threads.map(_first_image, paths), strict=True):
@@ -51,6 +54,8 @@ def image_name(serialized: bytes) -> str:
 def _first_image(path: Path) -> str:
     span = next(walk_records(path))
     if span.problem:
+        if line := foreign_file(path):
+            raise DataError(line)
         return ""
     with path.open("rb") as file:
         return image_name(file.read(span.num_bytes)[HEADER_BYTES : HEADER_BYTES - FRAME_BYTES])

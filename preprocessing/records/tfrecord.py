@@ -73,6 +73,14 @@ def record_at(path: Path, offset: int) -> RecordSpan:
     return span
 
 
+def is_record_header(header: bytes) -> bool:
+    """Returns whether 12 bytes are the length of a record and the checksum of that length."""
+    if len(header) < HEADER_BYTES:
+        return False
+    (stored,) = struct.unpack("<I", header[_LENGTH_BYTES:])
+    return stored == masked_crc32c(header[:_LENGTH_BYTES])
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int]:
     """Opens a file and yields its descriptor; an OSError inside becomes a DataError."""
@@ -87,9 +95,9 @@ def _read_header(descriptor: int, offset: int, size: int) -> RecordSpan:
     header = os.pread(descriptor, HEADER_BYTES, offset)
     if len(header) < HEADER_BYTES:
         return RecordSpan(offset, size - offset, "the file ends inside it")
-    length, stored = struct.unpack("<QI", header)
-    if stored != masked_crc32c(header[:_LENGTH_BYTES]):
+    if not is_record_header(header):
         return RecordSpan(offset, size - offset, "the checksum of its length differs")
+    (length,) = struct.unpack("<Q", header[:_LENGTH_BYTES])
     if offset + FRAME_BYTES + length > size:
         return RecordSpan(offset, size - offset, "the file ends inside it")
     return RecordSpan(offset, FRAME_BYTES + length)

@@ -151,7 +151,7 @@ class ArrayData:
         data = tf.data.Dataset.from_tensor_slices((self.images[index], self.labels[index], is_real))
         return data.batch(batch_size, drop_remainder=True)
 
-    def explain(self, error):
+    def explain(self, error, subset):
         return error
 
 

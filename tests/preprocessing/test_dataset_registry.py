@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,7 @@ def test_name_by_directory(tmp_path, folder, expected):
 def test_a_folder_further_up_does_not_tell_the_name(tmp_path):
     directory = tmp_path / "tensorflow_imagenet" / "data" / "flowers"
     directory.mkdir(parents=True)
+    (directory / "train-00000-of-00002").write_bytes(b"x")
     with pytest.raises(DataError, match="cannot tell which data set"):
         registry.guess_name(directory)
     assert registry.guess_name(tmp_path / "tensorflow_imagenet" / "data") == "imagenet"
@@ -65,7 +67,7 @@ def test_a_folder_further_up_does_not_tell_the_name(tmp_path):
 @pytest.mark.parametrize("folder", ["my_digits", "digits_old", "Digits", "digits/mine"])
 def test_digits_are_written_for_their_exact_name_alone(tmp_path, folder):
     (tmp_path / folder).mkdir(parents=True)
-    with pytest.raises(DataError, match="cannot tell which data set"):
+    with pytest.raises(DataError, match=f"{folder} is empty"):
         registry.open_dataset(DataParams(data_dir=str(tmp_path / folder)))
     assert list((tmp_path / folder).iterdir()) == []
     with pytest.raises(DataError, match="does not exist"):
@@ -111,13 +113,42 @@ def test_other_folders_are_not_searched(tmp_path):
     """A directory of raw images has millions of files."""
     (tmp_path / "train" / "n01440764").mkdir(parents=True)
     (tmp_path / "train" / "n01440764" / "train-00005-of-01024").write_bytes(b"x")
-    with pytest.raises(DataError, match="cannot tell which data set"):
+    with pytest.raises(DataError, match=r"holds no TFRecord shards .*: convert raw images"):
         registry.guess_name(tmp_path)
 
 
 def test_nothing_tells_the_name(tmp_path):
-    with pytest.raises(DataError, match=r"give --data_name=\{imagenet,cifar10,digits,folder\}"):
+    """Only names that need no manifest are advised."""
+    (tmp_path / "train-00000-of-00002").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"give --data_name=\{imagenet,cifar10\}, or convert"):
         registry.guess_name(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "cifar10", "folder"])
+def test_a_missing_directory_is_said_before_what_is_in_it(tmp_path, name):
+    with pytest.raises(DataError, match=r"data directory .*/none does not exist"):
+        registry.open_dataset(DataParams(data_dir=str(tmp_path / "none"), data_name=name))
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["train-00000-of-00001.gz", "imagenet2012-train.tfrecord-00000-of-01024", "train.tfrecord"],
+)
+def test_shards_under_names_that_are_not_read(tmp_path, file):
+    """They need no conversion."""
+    (tmp_path / file).write_bytes(b"x")
+    expected = f"holds no TFRecord shards (train-00000-of-...), but {file}, a name that is not read"
+    with pytest.raises(DataError, match=re.escape(expected)):
+        registry.open_dataset(DataParams(data_dir=str(tmp_path)))
+
+
+def test_another_number_of_classes_is_answered_with_the_name_that_takes_it(tmp_path):
+    write_numbered_split(tmp_path, "train", 2, 1)
+    write_named_manifest(tmp_path, "photos", 3)
+    with pytest.raises(DataError, match=r"'photos' with 3 classes, .*: give --data_name=folder"):
+        registry.open_dataset(DataParams(data_dir=str(tmp_path), data_name="imagenet"))
+    opened = registry.open_dataset(DataParams(data_dir=str(tmp_path), data_name="folder"))
+    assert opened.num_classes == 3
 
 
 def test_another_number_of_classes_is_refused(tmp_path):
