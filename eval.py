@@ -14,6 +14,7 @@ from benchmark_cnn.flags import command_line
 from benchmark_cnn.params import validation
 from benchmark_cnn.params.params import ExplicitFlags, Params
 from common import commands, process
+from inference import class_names
 from models.pretrained import ensure
 
 
@@ -38,6 +39,9 @@ def evaluate(argv: Sequence[str]) -> None:
     with process.quiet_startup():
         dataset = preprocessing.registry.open_dataset(params.data, default_subset="validation")
         from benchmark_cnn import checkpoint_evaluation
+    checkpoint = params.checkpoint
+    if checkpoint.pretrained or ensure.holds_published(checkpoint.train_dir):
+        class_names.check_imagenet_labels(params.data)
 
     checkpoint_evaluation.evaluate(
         params,

@@ -155,6 +155,7 @@ def _restore(network: Network, prefix: str, params: Params) -> tuple[int, str, b
         ckpt_scope=params.evaluation.ckpt_scope,
         moving_average=takes_averages,
         ignore_missing=params.evaluation.ignore_missing_vars,
+        background_class=network.background_class,
     )
     values, step = store.read_variables(prefix, plan), store.global_step(prefix)
     for name, value in values.items():

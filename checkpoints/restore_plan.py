@@ -69,6 +69,7 @@ def restore_plan(
     ckpt_scope: str | None = None,
     moving_average: bool = False,
     ignore_missing: bool = False,
+    background_class: bool = False,
     hints: RestoreHints = EVALUATION,
 ) -> dict[str, str]:
     """Returns which key of a checkpoint fills each variable.
@@ -81,6 +82,7 @@ def restore_plan(
             average is read as it is, as TF1's `variables_to_restore` did.
         ignore_missing: Leave out variables that the checkpoint lacks, with a warning, instead of
             raising.
+        background_class: Whether the network has an output that no label uses.
         hints: How error messages say to fix the failure.
 
     Returns:
@@ -114,7 +116,7 @@ def restore_plan(
         if unused:
             lines.append(f"  unused, {len(unused)} in the checkpoint: {listed(unused)}")
         raise DataError("\n".join(lines))
-    _check_shapes(plan, wanted, available)
+    _check_shapes(plan, wanted, available, int(background_class))
     if missing:
         logging.warning(
             "%d of %d variables are not in the checkpoint and keep their values: %s",
@@ -127,7 +129,7 @@ def resized_head(wanted: Shapes, available: Shapes) -> list[str]:
     """Returns the variables to initialize again, as the checkpoint has another number of classes.
 
     They differ in their last axis alone, all by the same change, as the kernel and the bias of a
-    classifier do. The list is empty if that change is ImageNet's background class.
+    classifier do.
     """
     differing = [
         name
@@ -135,7 +137,7 @@ def resized_head(wanted: Shapes, available: Shapes) -> list[str]:
         if name in available and tuple(available[name]) != tuple(shape)
     ]
     change = class_counts([(available[name], wanted[name]) for name in differing])
-    return [] if change is None or background_class_problem(*change) else differing
+    return [] if change is None else differing
 
 
 def class_counts(
@@ -154,7 +156,11 @@ def class_counts(
 
 
 def background_class_problem(theirs: int, ours: int) -> str | None:
-    """Returns an error message if one of two numbers of outputs counts a background class."""
+    """Returns an error message if one of two numbers of outputs may count a background class.
+
+    The numbers alone do not prove it: a data set may have 1001 classes. Ask only where nothing is
+    known about the checkpoint and a class too many would move every label by one.
+    """
     if {theirs, ours} != _IMAGENET_OUTPUTS:
         return None
     return (
@@ -274,7 +280,9 @@ def _roots(names: Collection[str]) -> list[str]:
     return sorted({name.split("/")[0] + "/" for name in names if "/" in name})
 
 
-def _check_shapes(plan: Mapping[str, str], wanted: Shapes, available: Shapes) -> None:
+def _check_shapes(
+    plan: Mapping[str, str], wanted: Shapes, available: Shapes, num_unlabeled: int
+) -> None:
     differing = [
         (name, tuple(available[key]), tuple(wanted[name]))
         for name, key in plan.items()
@@ -289,10 +297,13 @@ def _check_shapes(plan: Mapping[str, str], wanted: Shapes, available: Shapes) ->
             "which is of another model or size; give the --model it was trained with"
         )
     else:
-        reason = background_class_problem(*change) or (
-            f"the checkpoint has {change[0]} classes, the network {change[1]}: give the data set "
-            f"it was trained on, or --num_classes={change[0]}"
+        theirs, ours = (outputs - num_unlabeled for outputs in change)
+        reason = (
+            f"the checkpoint has {theirs} classes, the network {ours}: give the data set it was "
+            f"trained on, or, if the labels mean the same classes, --num_classes={theirs}"
         )
+        if set(change) == _IMAGENET_OUTPUTS:
+            reason += " (if one of them counts a background class, give the --model of the other)"
     lines = [
         f"  {name}: {dimensions(theirs)} in the checkpoint, {dimensions(ours)} in the network"
         for name, theirs, ours in differing[:_NUM_LISTED]

@@ -40,7 +40,7 @@ def class_names(
         DataError: The file, or the data set's manifest, cannot be read.
     """
     if labels_map_file is not None:
-        return for_classes(num_classes, read_map(labels_map_file))
+        return for_classes(num_classes, read_map(labels_map_file, num_classes))
     if run_directory is not None:
         record = run_record.read(RunDirectory(Path(run_directory)).run_info)
         names = [str(name) for name in record.get("class_names") or ()]
@@ -63,16 +63,40 @@ def class_names(
     return for_classes(num_classes, {})
 
 
+def check_imagenet_labels(data: DataParams) -> None:
+    """Refuses a data set whose labels are not ImageNet's, for weights that know no others.
+
+    Raises:
+        DataError: a label stands for another class than ImageNet's.
+    """
+    directory = registry.data_directory(data.data_dir, data.data_name)
+    manifest = None if directory is None else read_manifest(directory)
+    if manifest is None or manifest.name == "imagenet":
+        return
+    pairs = enumerate(zip(manifest.class_names, imagenet(), strict=False), start=1)
+    label = next((label for label, (own, theirs) in pairs if own != theirs), None)
+    if label is not None:
+        raise DataError(
+            f"the published weights know ImageNet's labels, and label {label} in {directory} is "
+            f"{manifest.class_names[label - 1]!r}, not ImageNet's: convert a subset of ImageNet, "
+            "in folders named by WordNet ids, with --source=imagenet (the default), which keeps "
+            "ImageNet's labels; for other classes fine-tune with train.py --pretrained"
+        )
+
+
 def imagenet() -> list[str]:
     """Returns the words for each of the 1000 classes, class 0 first: "tench, Tinca tinca"."""
     return [synset.words for synset in synsets()]
 
 
-def read_map(path: str | os.PathLike[str]) -> dict[int, str]:
+def read_map(path: str | os.PathLike[str], num_classes: int) -> dict[int, str]:
     """Reads class -> label from a JSON file, `{"0": "tench", ...}` or `["tench", ...]`.
 
+    A label may be a list that ends with it, as in Keras' `{"0": ["n01440764", "tench"], ...}`.
+
     Raises:
-        DataError: There is no such file, or it has another form.
+        DataError: There is no such file, it has another form, or it is for another number of
+            classes.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -81,13 +105,33 @@ def read_map(path: str | os.PathLike[str]) -> dict[int, str]:
     except ValueError as error:
         raise DataError(f"labels {path}: not valid JSON: {error}") from error
     if isinstance(content, list):
+        if len(content) != num_classes:
+            raise DataError(_wrong_length(path, len(content), num_classes))
         content = dict(enumerate(content))
     if not isinstance(content, dict):
         raise DataError(f'labels {path}: must be {{"0": "label", ...}} or a list of labels')
     try:
-        return {int(number): str(label) for number, label in content.items()}
+        labels = {int(number): _label(label) for number, label in content.items()}
     except ValueError:
         raise DataError(f"labels {path}: its keys must be class numbers") from None
+    outside = [number for number in labels if not 0 <= number < num_classes]
+    if outside:
+        raise DataError(
+            f"labels {path}: it names class {outside[0]}, the network has classes 0 to "
+            f"{num_classes - 1}: count from 0, without a background class"
+        )
+    return labels
+
+
+def _label(value: object) -> str:
+    return str(value[-1] if isinstance(value, list) and value else value)
+
+
+def _wrong_length(path: str | os.PathLike[str], num_names: int, num_classes: int) -> str:
+    advice = 'to name only some classes, write {"0": "label", ...}'
+    if num_names == num_classes + 1:
+        advice = "if the first one is a background class, remove it"
+    return f"labels {path}: {num_names} names for {num_classes} classes: {advice}"
 
 
 def for_classes(num_classes: int, names: Mapping[int, str]) -> list[str]:

@@ -171,6 +171,16 @@ def _is_present(model: str, path: Path) -> bool:
     return True
 
 
+def holds_published(path: str | None) -> bool:
+    """Returns whether a checkpoint, or the directory of one, has the weights of a package."""
+    if path is None:
+        return False
+    directory = Path(path) if os.path.isdir(path) else Path(path).parent
+    origin = _origin(directory / ORIGIN_FILE)
+    entry = published.entries().get(origin.get("model", ""))
+    return entry is not None and entry.sha256 is not None and origin.get("sha256") == entry.sha256
+
+
 def _origin(path: Path) -> dict:
     """Returns what `fetch` wrote about a checkpoint; empty if that is absent or damaged."""
     try:

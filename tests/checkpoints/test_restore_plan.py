@@ -224,7 +224,15 @@ class TestShapes:
 
     def test_a_background_class(self):
         message = report(WANTED, lite0_shapes(num_classes=1001))
-        assert "1001 outputs, the network 1000, so one of them counts a background" in message
+        assert message.startswith("the checkpoint has 1001 classes, the network 1000:")
+        assert "(if one of them counts a background class, give the --model of" in message
+
+    def test_a_background_class_is_not_counted(self):
+        """The --num_classes of the message is the one that the checkpoint fits."""
+        theirs, ours = lite0_shapes(num_classes=1001), lite0_shapes(num_classes=11)
+        message = report(ours, theirs, background_class=True)
+        assert message.startswith("the checkpoint has 1000 classes, the network 10: give the data")
+        assert "--num_classes=1000\n" in message
 
     @pytest.mark.parametrize(("theirs", "ours"), [(10, 11), (11, 10), (999, 1000)])
     def test_one_class_more_is_another_data_set(self, theirs, ours):
@@ -263,9 +271,9 @@ def test_only_a_head_of_another_class_count_is_initialized_again():
     ten = {**trunk, "head/kernel": (1280, 10), "head/bias": (10,)}
     assert resized_head(ten, thousand) == ["head/kernel", "head/bias"]
     assert resized_head(ten, ten) == []
-    background = {**trunk, "head/kernel": (1280, 1001), "head/bias": (1001,)}
-    assert resized_head(thousand, background) == []
-    assert resized_head(background, thousand) == []
+    one_more = {**trunk, "head/kernel": (1280, 1001), "head/bias": (1001,)}
+    assert resized_head(thousand, one_more) == ["head/kernel", "head/bias"]
+    assert resized_head(one_more, thousand) == ["head/kernel", "head/bias"]
     eleven = {**trunk, "head/kernel": (1280, 11), "head/bias": (11,)}
     assert resized_head(eleven, ten) == resized_head(ten, eleven) == ["head/kernel", "head/bias"]
     other_width = {**thousand, "stem/kernel": (3, 3, 3, 40), "stem/gamma": (40,)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 
 import pytest
@@ -130,7 +131,7 @@ def test_the_digits_have_names_without_a_data_dir(tmp_path, monkeypatch):
 
 def test_a_file_of_labels_goes_before_a_manifest(tmp_path):
     (tmp_path / "manifest.json").write_text("damaged")
-    (tmp_path / "labels.json").write_text('["a"]')
+    (tmp_path / "labels.json").write_text('{"0": "a"}')
     data = data_of(data_dir=str(tmp_path))
     with pytest.raises(DataError, match="cannot be read"):
         class_names.class_names(2, None, data)
@@ -149,10 +150,36 @@ def test_labels_of_imagenet():
 def test_labels_of_a_file(tmp_path):
     path = tmp_path / "labels.json"
     path.write_text('{"1": "one", "0": "zero"}')
-    assert class_names.for_classes(3, class_names.read_map(path)) == ["zero", "one", "class 2"]
+    data = data_of()
+
+    def names(num_classes: int) -> list[str]:
+        return class_names.class_names(num_classes, str(path), data)
+
+    assert names(3) == ["zero", "one", "class 2"]
     path.write_text('["a", "b"]')
-    assert class_names.for_classes(2, class_names.read_map(path)) == ["a", "b"]
+    assert names(2) == ["a", "b"]
+    path.write_text('{"0": ["n01440764", "tench"]}')
+    assert names(1) == ["tench"]
     for content in ("3", '{"a": 1}', "{"):
         path.write_text(content)
         with pytest.raises(DataError, match="labels"):
-            class_names.read_map(path)
+            names(3)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (["background", "a", "b"], "3 names for 2 classes: if the first one is a background"),
+        (["a"], '1 names for 2 classes: to name only some classes, write {"0": "label", ...}'),
+        (["", "", "a", "b"], "4 names for 2 classes: to name only some classes, write"),
+        ({"1": "a", "2": "b"}, "it names class 2, the network has classes 0 to 1: count from 0"),
+        ({"-1": "b"}, "it names class -1, the network has classes 0 to 1: count from 0"),
+    ],
+)
+def test_labels_of_another_number_of_classes_are_refused(tmp_path, content, problem):
+    """Each name would be that of another class, or of none."""
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError) as caught:
+        class_names.class_names(2, str(path), data_of())
+    assert str(caught.value).startswith(f"labels {path}: {problem}")
