@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 
 from common.errors import RunError
 
+_FEWEST_LETTERS = 5  # a shorter part of a name is in many by chance
 # As shells report a process that a signal ended.
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_BROKEN_PIPE = 128 + 13  # SIGPIPE, which Windows does not have
@@ -140,5 +141,23 @@ def did_you_mean(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str
 
 
 def nearest(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Returns the name most similar to `name`; None if all are less similar than `cutoff`."""
-    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff)), None)
+    """Returns the name that `name` most likely stands for; None if none is similar.
+
+    Capitals and separators do not count. A name that ends in the one that was typed, or contains
+    it, is likelier than one that merely resembles it by `cutoff`: the shortest of these is meant.
+    """
+    typed = _letters(name)
+    plain = {_letters(known): known for known in sorted(names, reverse=True)}
+    likely = (
+        [known for known in plain if known.endswith(typed)]
+        or [known for known in plain if typed in known]
+        or [known for known in plain if typed.endswith(known)]
+    )
+    if likely and len(typed) >= _FEWEST_LETTERS:
+        return plain[min(likely, key=lambda known: (len(known), known))]
+    close = difflib.get_close_matches(typed, list(plain), n=1, cutoff=cutoff)
+    return plain[close[0]] if close else None
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))

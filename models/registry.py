@@ -42,16 +42,24 @@ def get(name: str) -> ModelSpec:
 def _nearest(name: str) -> str | None:
     if name in ORIGINAL_NAMES:
         return ORIGINAL_NAMES[name]
-    return nearest(name, names())
+    return _SMALLER.get(name) or nearest(name, names())
 
 
 def answers() -> dict[str, str]:
-    """Returns the answer of flag parsing to each name in ORIGINAL_NAMES."""
-    return {
-        theirs: f"is called {ours} here" if ours else "is not among the networks that --help lists"
+    """Returns the answer of flag parsing to each name in ORIGINAL_NAMES, and to small ResNets."""
+    absent = "is not among the networks that --help lists"
+    answers = {
+        theirs: f"is called {ours} here" if ours else absent
         for theirs, ours in ORIGINAL_NAMES.items()
     }
+    return answers | {
+        theirs: f"{absent}; did you mean {near}?" for theirs, near in _SMALLER.items()
+    }
 
+
+# ResNets that are not here -> the nearest for the same images. The most similar names are those of
+# the networks for CIFAR-10.
+_SMALLER = {f"resnet{dash}{depth}": "resnet50" for dash in ("", "_", "-") for depth in (18, 34)}
 
 # Names in tf_cnn_benchmarks and tf-imagenet -> ours, or None where there is no such network.
 # Without this table the most similar name would be suggested: resnet110, which is for CIFAR-10, for

@@ -30,6 +30,8 @@ def parse(
 ) -> ExplicitFlags:
     """Reads and checks a command line. `--help` and `--version` print and exit with 0.
 
+    `--help=data` describes the flags of one concern, `--help=batch_size` one flag.
+
     Args:
         program: "train.py" or "eval.py".
         argv: the words after the program's name.
@@ -52,6 +54,9 @@ def parse(
     ]
     if _HELP & set(argv):
         print(help.help_text(program, flags))
+        raise SystemExit(0)
+    if topic := next((word for word in argv if word.startswith("--help=")), None):
+        print(help.topic_text(program, flags, topic.partition("=")[2]))
         raise SystemExit(0)
     if "--version" in argv:
         print(version_line())

@@ -22,6 +22,7 @@ from benchmark_cnn.flags.migration import (
 from benchmark_cnn.params.flag import Flag
 from benchmark_cnn.params.params import CONCERNS, FLAGS
 from common import commands
+from common.errors import UsageError
 
 _MOST_COLUMNS = 100
 _PLACEHOLDERS = {int: "INT", float: "NUMBER", str: "TEXT"}
@@ -36,7 +37,7 @@ general
   --flagfile=FILE
       Read flags from FILE, one per line; # begins a comment.
   --help
-      Print this text.
+      Print this text; with --help=NAME, that of one flag or one group.
   --version
       Print the versions of this program, TensorFlow, Keras and Python.
 """
@@ -53,6 +54,25 @@ def help_text(program: str, flags: Iterable[Flag]) -> str:
         for concern, entries in groups.items()
     ]
     return "\n".join([_USAGE.format(program=program), *sections, _GENERAL])
+
+
+def topic_text(program: str, flags: Iterable[Flag], topic: str) -> str:
+    """Returns the description of one flag of `program`, or of all flags of one concern.
+
+    Raises:
+        UsageError: there is no such concern or flag.
+    """
+    name = topic.strip().lstrip("-").replace("-", "_").replace(" ", "_")
+    own = list(flags)
+    found = [flag for flag in own if name in (flag.name, flag.concern)]
+    if not found:
+        concerns = dict.fromkeys(flag.concern for flag in own)
+        hint = commands.did_you_mean(name, [*concerns, *(flag.name for flag in own)])
+        raise UsageError(
+            f"--help={topic} is no flag of {program} and none of {', '.join(concerns)}{hint}"
+        )
+    columns = min(_MOST_COLUMNS, shutil.get_terminal_size().columns)
+    return "".join(_entry(flag, columns) for flag in found).rstrip()
 
 
 def syntax(flag: Flag) -> str:
@@ -96,8 +116,11 @@ Every flag of `train.py` (T) and `eval.py` (E), with its default. This page is w
 `python -m benchmark_cnn.flags.help` from the declarations in `benchmark_cnn/params/*_params.py`.
 
 Flags are written `--name=value` or `--name value`, switches `--name` or `--noname`. `--name=None`
-resets a flag that has no default value. `--flagfile=FILE` reads flags from a file, one per line. If
-a flag is given twice, the last value counts, so a flag after a flag file overrides the file.
+resets a flag that has no default value. If a flag is given twice, the last value counts.
+
+`--flagfile=FILE` reads flags from a file, one per line; `#` at the start of a line or after a blank
+begins a comment. A flag after a flag file overrides the file. `--help=NAME` describes one flag, or
+the flags of one of the groups below.
 
 A flag that has no effect is an error, with three exceptions. Its value is "off" (0, false, none).
 Or a flag file sets it, and the command line switched off what it belongs to: `momentum` of a file

@@ -3,26 +3,28 @@
 The syntax is absl's: `--name=value`, `--name value`, `--switch`, `--noswitch`, one or two dashes,
 and `--flagfile=FILE`, in which `#` begins a comment. The last value of a flag wins.
 
-absl itself reads flag files here, but not the command line. It stops at the first missing value
-and at the first word that is not a flag, takes the next flag for a missing value, and does not
-report unknown flags and wrong values in the order in which they were typed.
+absl itself stops at the first missing value and at the first word that is not a flag, takes the
+next flag for a missing value, and does not report unknown flags and wrong values in the order in
+which they were typed. In its flag files a comment needs a line of its own.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from absl import flags as absl_flags
-
 from benchmark_cnn.flags import suggestions
 from benchmark_cnn.flags.migration import RENAMED
 from benchmark_cnn.params.flag import Flag, Value
 
 _NUMBER = re.compile(r"-\.?\d.*")
+# As absl has it, a line may also begin with //.
+_COMMENT = re.compile(r"(^|\s)#.*|^\s*//.*")
+_FLAG_FILE = re.compile(r"--?flagfile[= ]")
 
 
 @dataclass
@@ -108,13 +110,13 @@ class _Reader:
             self.result.errors.append("--flagfile needs the name of a file")
             return
         try:
-            lines = absl_flags.FlagValues().read_flags_from_files([f"--flagfile={path}"])
-        except absl_flags.CantOpenFlagFileError as error:
-            reason = getattr(error.__context__, "strerror", None) or str(error)
-            name = getattr(error.__context__, "filename", None) or path
-            self.result.errors.append(f"cannot read the flag file {name}: {reason}")
-        except UnicodeDecodeError:
-            self.result.errors.append(f"the flag file {path} is not text")
+            lines = _lines_of_file(os.path.expanduser(path), ())
+        except OSError as error:
+            self.result.errors.append(
+                f"cannot read the flag file {error.filename}: {error.strerror}"
+            )
+        except ValueError as error:
+            self.result.errors.append(str(error))
         else:
             self.words += [_Word(line, from_file=True) for line in lines]
 
@@ -159,6 +161,34 @@ class _Reader:
         flag = self._flag(name)
         was_switch = name in RENAMED and bool(RENAMED[name].when_true)
         return flag is not None and (was_switch or flag.kind is bool)
+
+
+def _lines_of_file(path: str, outer: tuple[str, ...]) -> list[str]:
+    """Returns the lines of a flag file without comments, and in place those of files it names.
+
+    Args:
+        outer: the files that name this one.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a file is not text, or names itself.
+    """
+    if os.path.realpath(path) in outer:
+        raise ValueError(f"the flag file {path} names itself")
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+    except UnicodeDecodeError:
+        raise ValueError(f"the flag file {path} is not text") from None
+    lines = []
+    for line in filter(None, (_COMMENT.sub("", line).strip() for line in text.splitlines())):
+        named = _FLAG_FILE.match(line)
+        if named is None:
+            lines.append(line)
+        else:
+            inner = os.path.expanduser(line[named.end() :].strip())
+            lines += _lines_of_file(inner, (*outer, os.path.realpath(path)))
+    return lines
 
 
 def _target(name: str) -> str:

@@ -327,6 +327,25 @@ def test_flag_files_may_name_others(tmp_path):
     assert (params.hardware.num_gpus, params.network.model) == (4, "lenet")
 
 
+def test_comments_of_a_flag_file(tmp_path):
+    """Behind a flag, indented, and behind the name of another file; a # in a value is kept."""
+    (tmp_path / "inner.flags").write_text("--num_gpus=4\t# all of them\n")
+    outer = tmp_path / "outer.flags"
+    outer.write_text(
+        f"\ufeff  # A recipe.\n// of mine\n--model=lenet   # the small one\n"
+        f"--flagfile={tmp_path / 'inner.flags'}  # the machine\n--train_dir=runs/a#1\n"
+    )
+    params = train(f"--flagfile={outer}").params
+    assert (params.hardware.num_gpus, params.network.model) == (4, "lenet")
+    assert params.checkpoint.train_dir.endswith("runs/a#1")
+
+
+def test_a_flag_file_that_names_itself(tmp_path):
+    path = tmp_path / "a.flags"
+    path.write_text(f"--flagfile={path}\n")
+    assert lines_of(f"--flagfile={path}") == [f"the flag file {path} names itself"]
+
+
 def test_mistakes_in_a_flag_file_are_reported(tmp_path):
     path = tmp_path / "bad.flags"
     path.write_text("--num_gpus 4\n--lr=1\n--flagfile=/no/such/file\n")
@@ -440,6 +459,30 @@ def test_help_lists_every_flag_once_by_concern(capsys, word):
     ours = [flag.name for flag in FLAGS.values() if flag.concern != "evaluation"]
     assert listed == [*ours, "flagfile", "help", "version"]
     assert text.index("\nhardware: ") < text.index("--num_gpus") < text.index("\nlearning rate: ")
+
+
+def test_help_about_nothing():
+    (line,) = lines_of("--help=batchsize")
+    assert line.startswith("--help=batchsize is no flag of train.py and none of network, data, ")
+    assert line.endswith("; did you mean batch_size?")
+
+
+@pytest.mark.parametrize(
+    ("topic", "concern"), [("data", "data"), ("learning-rate", "learning_rate")]
+)
+def test_help_about_one_concern(capsys, topic, concern):
+    with pytest.raises(SystemExit) as caught:
+        train(f"--help={topic}")
+    assert caught.value.code == 0
+    listed = re.findall(r"^  --(?:\[no\])?(\w+)", capsys.readouterr().out, re.MULTILINE)
+    own = [flag.name for flag in FLAGS.values() if flag.concern == concern]
+    assert listed == own
+
+
+def test_help_about_one_flag(capsys):
+    with pytest.raises(SystemExit):
+        train("--help=batch_size")
+    assert capsys.readouterr().out.startswith("  --batch_size=INT\n      ")
 
 
 def test_help_of_the_evaluation_leaves_out_what_it_does_not_have(capsys):
