@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,10 @@ def _constructor(variant: int) -> Callable[..., keras.Model]:
             path = ensure.ensure(network) if weights == IMAGENET else weights
             _load(keras.Model(images, outputs), network, Path(path))
         sources = keras.utils.get_source_inputs(images)
-        return keras.Model(sources[0] if len(sources) == 1 else sources, outputs, name=name)
+        model = keras.Model(sources[0] if len(sources) == 1 else sources, outputs, name=name)
+        (_normalizing if include_preprocessing else _plain).add(model)
+        _warn_of_normalization()
+        return model
 
     create.__name__ = create.__qualname__ = f"EfficientNetLite{variant}"
     create.__doc__ = _DOCUMENTATION.format(variant=variant, image_size=image_size)
@@ -122,8 +126,29 @@ EfficientNetLite4 = _constructor(4)
 
 
 def get_preprocessing_layer() -> keras.layers.Layer:
-    """Returns (pixels - 127) / 128 as a layer, for a model with include_preprocessing=False."""
-    return PixelNormalization(*layers.PIXEL_RANGE)
+    """Returns (pixels - 127) / 128 as a layer, for a model with include_preprocessing=False.
+
+    Warns if every model normalizes pixels itself, so that they would be normalized twice.
+    """
+    layer = PixelNormalization(*layers.PIXEL_RANGE)
+    _normalizers.add(layer)
+    _warn_of_normalization()
+    return layer
+
+
+# What the program has made and not deleted: models that normalize and that do not, and layers.
+_normalizing: weakref.WeakSet[keras.Model] = weakref.WeakSet()
+_plain: weakref.WeakSet[keras.Model] = weakref.WeakSet()
+_normalizers: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
+
+
+def _warn_of_normalization() -> None:
+    if _normalizers and _normalizing and not _plain:
+        warnings.warn(
+            "get_preprocessing_layer() is for models with include_preprocessing=False: this model "
+            "normalizes pixels itself, and behind that layer they are normalized twice",
+            stacklevel=3,
+        )
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
+import weakref
 from pathlib import Path
 
 import keras
@@ -14,7 +16,7 @@ import tensorflow as tf
 
 from checkpoints import bundle
 from common.errors import DataError
-from models import registry
+from models import efficientnet_lite, registry
 from models.efficientnet_lite import (
     EfficientNetLite0,
     EfficientNetLite1,
@@ -166,6 +168,22 @@ def test_a_tensor_of_ones_own_to_build_on(network, checkpoint):
     model.get_layer("channels").set_weights([np.eye(3, dtype=np.float32)[None, None, ::-1]])
     logits = network(IMAGES, training=False).logits
     np.testing.assert_allclose(model(IMAGES[..., ::-1], training=False), logits, rtol=1e-5)
+
+
+@pytest.mark.parametrize("order", ["model first", "layer first"])
+def test_pixels_are_not_normalized_twice_in_silence(monkeypatch, order):
+    """As a program for efficientnet-lite-keras does, whose models do not normalize."""
+    for name in ("_normalizing", "_plain", "_normalizers"):
+        monkeypatch.setattr(efficientnet_lite, name, weakref.WeakSet())
+    steps = [lambda **options: EfficientNetLite0(weights=None, include_top=False, **options)]
+    steps.insert(order == "model first", get_preprocessing_layer)
+    made = [steps[0]()]
+    with pytest.warns(UserWarning, match="normalizes pixels itself, .* are normalized twice"):
+        made.append(steps[1]())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain = EfficientNetLite0(weights=None, include_top=False, include_preprocessing=False)
+        assert len([*made, plain, get_preprocessing_layer()]) == 4
 
 
 def test_pixels_that_are_normalized_already(network, checkpoint):
