@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from common.errors import DataError
 from download_and_convert_imagenet.sources.folders.layout import Layout, SplitFolders, detect
@@ -76,6 +77,7 @@ def folder_source(
         fraction = _fraction(root, validation_fraction, split)
         images = hold_out(images[TRAIN], fraction)
         notes.append(_describe_hold_out(images, fraction))
+        notes += _note_on_splits_next_to(root)
     notes += _notes_on_validation(images, classes, split)
     name = top.name
     if name.lower() in _RESERVED_NAMES or not name:
@@ -151,6 +153,18 @@ def _describe_hold_out(images: Mapping[str, Sequence[SourceImage]], fraction: fl
         f"no image is held out for validation: the largest class has {largest:,} images; "
         f"--validation_fraction={_least(largest)} or more holds one out"
     )
+
+
+def _note_on_splits_next_to(root: Path) -> list[str]:
+    """Says that a folder that is named like a training split has another split next to it."""
+    path = root.resolve()
+    if kind_of(path.name) != TRAIN:
+        return []
+    others = (p.name for p in path.parent.iterdir() if p.is_dir() and p != path)
+    splits = sorted(name for name in others if kind_of(name) in (VALIDATION, TEST))
+    if not splits:
+        return []
+    return [f"{splits[0]}/ lies next to {root}: --raw_dir={quote(str(path.parent))} uses both"]
 
 
 def _least(num_images: int) -> float:

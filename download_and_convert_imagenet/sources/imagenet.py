@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ class ImagenetInput:
         kaggle = self._kaggle_archive(splits) if None in places.values() else None
         if kaggle is None and None in places.values():
             raise DataError(self._describe_missing(places))
-        left_out: list[LeftOut] = []
+        left_out = [] if kaggle is None else kaggle.left_out()
         listed = {
             split: self._list_split(split, place, kaggle, left_out)
             for split, place in places.items()
@@ -117,7 +118,7 @@ class ImagenetInput:
                 return (
                     f"{folder.path} holds {folder.num_images:,} images, but neither ImageNet's "
                     "archives nor its train/ and validation/: for a data set of your own add "
-                    f"--source=folder --raw_dir={folder.path}"
+                    f"--source=folder --raw_dir={shlex.quote(folder.path)}"
                 )
         return "; ".join(
             missing_file_message(_ARCHIVES[split], self.directories[0])

@@ -11,6 +11,7 @@ import gzip
 import os
 import shutil
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from common.files import atomic_file, file_size, naming, partial_of
 from download_and_convert_imagenet.records.manifest import split_of
 from download_and_convert_imagenet.records.tf_example import BoundingBox
 from download_and_convert_imagenet.sources.bounding_boxes import boxes_of_annotation
-from download_and_convert_imagenet.sources.image_source import ArchiveRange
+from download_and_convert_imagenet.sources.image_source import ArchiveRange, LeftOut
 from download_and_convert_imagenet.sources.imagenet_labels import ListedImage, label_of_wnid
 from download_and_convert_imagenet.sources.tar import TarMember, tar_members
 
@@ -38,12 +39,25 @@ _CHUNK_BYTES = 16 << 20
 
 @dataclass
 class KaggleImages:
-    """The contents of the archive at `path`; `annotations` are XML files, by image name."""
+    """The contents of the archive at `path`.
+
+    Attributes:
+        annotations: XML files, by image name.
+        others: how many files of a folder and suffix are not used.
+    """
 
     path: Path
     train: list[ListedImage] = field(default_factory=list)
     validation: list[ListedImage] = field(default_factory=list)
     annotations: dict[str, ArchiveRange] = field(default_factory=dict)
+    others: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def left_out(self) -> list[LeftOut]:
+        """Returns what is not used, such as the images of the test split."""
+        return [
+            LeftOut(f"{self.path}: {folder}", f"{suffix or 'files'} in {folder}", number)
+            for (folder, suffix), number in self.others.items()
+        ]
 
     def boxes(self) -> dict[str, tuple[BoundingBox, ...]]:
         """Reads the bounding boxes, by image name without suffix.
@@ -83,14 +97,14 @@ def _add(listed: KaggleImages, member: TarMember, location: ArchiveRange) -> Non
     stem, suffix = os.path.splitext(os.path.basename(path))
     if path.startswith(_ANNOTATIONS) and suffix == ".xml":
         listed.annotations[stem] = location
-    elif suffix.lower() != ".jpeg":
-        return
-    elif path.startswith(_TRAIN):
+    elif suffix.lower() == ".jpeg" and path.startswith(_TRAIN):
         wnid = path.removeprefix(_TRAIN).partition("/")[0]
         label = label_of_wnid(wnid, f"{location.path}: {path}")
         listed.train.append(ListedImage(stem + suffix, label, location))
-    elif path.startswith(_VALIDATION):
+    elif suffix.lower() == ".jpeg" and path.startswith(_VALIDATION):
         listed.validation.append(ListedImage(stem + suffix, None, location))
+    else:
+        listed.others[os.path.dirname(path), suffix] += 1
 
 
 class PlannedShards(NamedTuple):

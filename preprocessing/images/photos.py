@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,7 @@ def _describe_no_images(directory: Path, others: list[LeftOut]) -> str:
         number = sum(len(folder.images) for folder in inner)
         parents = {os.path.dirname(folder.path) for folder in inner}
         is_level = len(inner) > 1 and len(parents) == 1
-        advice = f"{parents.pop()}/*" if is_level else f"such as {inner[0].path}"
+        advice = f"{quote(parents.pop())}/*" if is_level else f"such as {quote(inner[0].path)}"
         where = f"but {number:,} in folders below"
         return f"no images in {directory} itself, {where}: give those, {advice}"
     reasons = counted(Counter(entry.reason for entry in others))

@@ -10,6 +10,7 @@ What may be read in two ways is an error that says what to give.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -206,13 +207,13 @@ def _check_level(root: Folder) -> None:
         if sets or (not inner.images and len(inner.full_folders) > 1):
             raise DataError(
                 f"{root.path} is above the data set: its only folder with images, {inner.path}, "
-                f"holds {_names(inner.full_folders)}: give --raw_dir={inner.path}"
+                f"holds {_names(inner.full_folders)}: give --raw_dir={shlex.quote(inner.path)}"
             )
     elif sets:
+        own = "has splits of its own" if len(sets) == 1 else "have splits of their own"
         raise DataError(
-            f"{root.path} is above the data set: {_names(sets)} in it "
-            f"{'has' if len(sets) == 1 else 'have'} splits of "
-            f"{'its' if len(sets) == 1 else 'their'} own: give --raw_dir={sets[0].path}"
+            f"{root.path} is above the data set: {_names(sets)} in it {own}: "
+            f"give --raw_dir={shlex.quote(sets[0].path)}"
         )
 
 

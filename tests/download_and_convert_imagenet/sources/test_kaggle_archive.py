@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shutil
+import tarfile
 import tempfile
 from collections import namedtuple
 from pathlib import Path
@@ -152,3 +153,17 @@ def test_the_boxes_are_read_from_an_archive_that_is_opened_once(tmp_path, monkey
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(OSError, match="ends before byte"):
         listed.boxes()
+
+
+def test_what_is_not_used_is_counted_by_folder(tmp_path):
+    names = [f"ILSVRC/Data/CLS-LOC/test/{k}.JPEG" for k in range(3)]
+    names += ["ILSVRC/Data/CLS-LOC/val/1.JPEG", "ILSVRC/Data/CLS-LOC/val/notes.txt"]
+    with tarfile.open(tmp_path / "kaggle.tar", "w") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name))
+    listed = list_kaggle_archive(tmp_path / "kaggle.tar")
+    assert len(listed.validation) == 1
+    assert [(reason, number) for _, reason, number in listed.left_out()] == [
+        (".JPEG in ILSVRC/Data/CLS-LOC/test", 3),
+        (".txt in ILSVRC/Data/CLS-LOC/val", 1),
+    ]

@@ -123,6 +123,13 @@ def test_classes_named_by_numbers_are_in_numeric_order(tmp_path):
     assert "in the order of their numbers: 0, 1, 2, 3, ..., 11" in source.notes[1]
 
 
+def test_one_level_too_low_is_said(tmp_path):
+    write(tmp_path, *(f"{split}/a/{k}.jpg" for split in ("train", "val") for k in range(10)))
+    note = f"val/ lies next to {tmp_path / 'train'}: --raw_dir={tmp_path} uses both"
+    assert note in folder_source(tmp_path / "train").notes
+    assert len(folder_source(tmp_path).splits["validation"]) == 10
+
+
 def test_a_validation_set_alone(tmp_path):
     write(tmp_path, *(f"val/{c}/{k}.jpg" for c in "ab" for k in range(18)))
     for root in (tmp_path, tmp_path / "val"):
