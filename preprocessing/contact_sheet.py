@@ -60,8 +60,8 @@ def _image_file(text: str) -> Path:
 
 
 def _write(options: argparse.Namespace) -> None:
-    pixels = [photos.read(path) for path in options.photos]
     process.start_tensorflow()
+    pixels = [photos.read(path) for path in options.photos]
     sheet = draw(pixels, options.num_views, options.image_size, options.seed)
     try:
         sheet.quantize(_NUM_COLORS).save(options.output, optimize=True)

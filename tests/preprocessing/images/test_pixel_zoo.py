@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
+from download_and_convert_imagenet.records.image_repair import prepare_image
 from download_and_convert_imagenet.sources.image_source import ImageSource, SourceImage
 from inference.answers import classify
 from inference.view import View
@@ -116,6 +117,16 @@ def test_training_sees_the_pixels_of_every_file(converted):
         difference = np.abs(ours.numpy().astype(int) - wanted.numpy().astype(int)).max()
         is_subsampled = name.lower().endswith((".jpg", ".jpeg")) or name == "jpeg_named.png"
         assert difference <= image.bound + EDGE * is_subsampled, name
+
+
+def test_images_of_imagenet_keep_their_bytes():
+    """Whatever their orientation: its boxes and published accuracies are of the stored pixels."""
+    kept = [name for name in READABLE if name.startswith("orientation_")]
+    assert len(kept) == 8
+    for name in kept:
+        assert prepare_image(READABLE[name].encoded).encoded is READABLE[name].encoded
+        is_kept = prepare_image(READABLE[name].encoded, upright=True).repair is None
+        assert is_kept == (name == "orientation_1.jpg")
 
 
 @pytest.mark.parametrize("name", DAMAGED)
