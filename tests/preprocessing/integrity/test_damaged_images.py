@@ -62,7 +62,7 @@ def test_they_count_as_corrupt_records(tmp_path, caplog, image, problem, refusal
     strict = open_imagenet(tmp_path)
     with pytest.raises(tf.errors.OpError) as raised:
         list(strict.eval_batches(batch_size=2, image_size=8, subset="train"))
-    line = str(strict.explain(raised.value))
+    line = str(strict.explain(raised.value, "train"))
     assert line == f"{tmp_path}/train-00000-of-00001: record 1: {refusal}"
     tolerant = open_imagenet(tmp_path, max_corrupt_records=1)
     for _ in tolerant.train_batches(batch_size=2, image_size=8, seed=1).take(30):
