@@ -1,4 +1,4 @@
-"""Evaluate a run: `python eval.py --train_dir=runs/lite0 --moving_average_decay=0.999`."""
+"""Evaluate a run: `python eval.py --train_dir=runs/lite0`."""
 
 from __future__ import annotations
 

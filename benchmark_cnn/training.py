@@ -64,6 +64,9 @@ def train(
             if earlier is not None:
                 identity.check_data(directory, dataset, earlier)
         run = training_setup.set_up(params, spec, dataset, check_device=check_device, loss=loss)
+        about = identity.of_start(run)
+        if not dataset.synthetic:
+            console.log(*console.about_lines(about, params.learning_rate.schedule))
         saver = Saver(run.state, directory, params)
         start_step = saver.resume(earlier)
         if directory is not None and earlier is not None:
@@ -76,7 +79,6 @@ def train(
             )
         if directory is not None and start_step < run.plan.total_steps:
             write_parameters(params, directory.path)
-        about = identity.of_start(run)
         reporter = stack.enter_context(Reporter(run, directory, start_step, command_line, about))
         profiler = stack.enter_context(
             Profiler(

@@ -217,6 +217,7 @@ def test_tiny_and_huge(checkpoint, tmp_path, size, capsys):
         (["--pretrained", "--model=efficientnet_lit0"], 2, "did you mean"),
         (["--pretrained", "--model=lenet"], 3, "no pretrained weights of lenet"),
         (["--train_dir=absent"], 3, "absent"),
+        (["https://example.com/a.jpg", "--pretrained"], 2, "https://example.com/a.jpg is a URL"),
         (["--train_dir={checkpoint}"], 2, "give --model=NAME"),
         (["--train_dir={checkpoint}", "--weights_dir=weights"], 2, "--weights_dir has no effect"),
         (["--train_dir={run}", "--resize_method=area"], 2, "--resize_method has no effect"),

@@ -27,9 +27,10 @@ def trained(tmp_path_factory):
     directory = tmp_path_factory.mktemp("trained")
     places = {"data": directory / "data", "run": directory / "run", "other": directory / "other"}
     argv = [*LENET, "--data_name=digits", f"--data_dir={places['data']}", "--batch_size=8"]
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
         argv += [f"--train_dir={places['run']}", "--num_batches=2", "--eval_every_steps=2", DECAY]
         assert train.main(argv) == 0
+    (directory / "printed").write_text(printed.getvalue())
     shutil.copytree(places["data"], places["other"])
     manifest = json.loads((places["data"] / "manifest.json").read_text())
     manifest |= {"name": "shapes", "class_names": DIGITS[::-1]}
@@ -126,6 +127,22 @@ def test_a_resume_says_what_it_changes(places, capsys, tmp_path):
     assert "global batch was" not in capsys.readouterr().out
 
 
+def test_the_first_lines_say_what_is_trained(trained):
+    """After tf_cnn_benchmarks' block, whose lines other programs read."""
+    lines = (trained["run"].parent / "printed").read_text().splitlines()
+    start = lines.index("Generating training model") + 1
+    assert lines[start : start + 6] == [
+        "Images:      digits: 1,438 train and 359 validation images",
+        "Classes:     10: zero, one, two, three, four, ...",
+        "Parameters:  1,664,970",
+        "Epoch:       179.8 steps; the run ends at 2",
+        "Rate:        0.005 at first, constant",
+        "Checkpoint:  20.0 MB",
+    ]
+    (learned,) = [line for line in lines if line.startswith("Learned:")]
+    assert learned.endswith("on the 359 validation images, with the averaged weights")
+
+
 def test_the_run_directory_says_what_the_run_is(trained, tmp_path):
     record = json.loads((trained["run"] / "run.json").read_text())
     (start,) = record["starts"]
@@ -135,7 +152,7 @@ def test_the_run_directory_says_what_the_run_is(trained, tmp_path):
     assert start["run"] == {
         "parameters": 1_664_970, "classes": 10, "image_size": 28, "batch_per_tower": 8,
         "global_batch": 8, "learning_rate": 0.005, "steps_per_epoch": 1438 / 8, "total_steps": 2,
-        "weights": "moving average",
+        "weights": "moving average", "checkpoint_bytes": 3 * 4 * 1_664_970 + 4 * 8,
     }  # fmt: skip
     assert start["result"]["weights"] == "moving average"
     assert best.best_metrics(trained["run"])["weights"] == "moving average"  # type: ignore[index]

@@ -81,6 +81,24 @@ def header_lines(
     return [*lines, "=" * 10]
 
 
+def about_lines(about: Mapping[str, Any], schedule: str) -> list[str]:
+    """Returns what a training on real images decided, by `identity.of_start`.
+
+    They follow tf_cnn_benchmarks' block, whose lines other programs read.
+    """
+    run, data = about["run"], about["data"]
+    return [
+        _fact("Images", f"{data['title']}: {images(data['examples'])}"),
+        _fact("Classes", classes(run["classes"], about["class_names"]).replace(" classes", "", 1)),
+        _fact("Parameters", f"{run['parameters']:,}"),
+        _fact(
+            "Epoch", f"{run['steps_per_epoch']:,.1f} steps; the run ends at {run['total_steps']:,}"
+        ),
+        _fact("Rate", f"{run['learning_rate']:g} at first, {schedule}"),
+        _fact("Checkpoint", f"{run['checkpoint_bytes'] / 1e6:,.1f} MB"),
+    ]
+
+
 def column_header(with_accuracy: bool = False) -> str:
     """Returns the line above the step lines."""
     columns = ["Step", "Img/sec", "total_loss"]
@@ -123,9 +141,10 @@ def closing_lines(train_dir: str | os.PathLike[str], result: Mapping[str, Any]) 
     """Returns the accuracy of a finished run, where its curves are, and the next command."""
     lines = [f"Trained to step {result['global_step']}: {train_dir}"]
     if "top_1" in result:
+        count = f"{result['examples']:,} " if "examples" in result else ""
         lines.append(
             f"Learned:    top-1 {result['top_1']:.2%}, top-5 {result['top_5']:.2%} "
-            f"on the validation images, with the {weights_in_words(result['weights'])}"
+            f"on the {count}validation images, with the {weights_in_words(result['weights'])}"
         )
     return [
         *lines,
@@ -145,11 +164,9 @@ def images(examples: Mapping[str, int]) -> str:
 
 
 def classes(number: int, names: Sequence[str]) -> str:
-    """Returns the number of classes and their first names."""
-    shown = ", ".join(names[:_MOST_CLASSES])
-    return f"{number} classes" + (
-        f": {shown}{', ...' * (len(names) > _MOST_CLASSES)}" if shown else ""
-    )
+    """Returns the number of classes and their first names: "10 classes: cat, dog, ..."."""
+    more = ", ..." if len(names) > _MOST_CLASSES else ""
+    return f"{number:,} classes" + (f": {', '.join(names[:_MOST_CLASSES])}{more}" if names else "")
 
 
 def resuming_line(prefix: str, step: int) -> str:
