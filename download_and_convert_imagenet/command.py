@@ -20,6 +20,7 @@ from download_and_convert_imagenet.journal import (
     write_left_out,
 )
 from download_and_convert_imagenet.progress import ConversionProgress
+from download_and_convert_imagenet.records.manifest import read_manifest
 from download_and_convert_imagenet.sources import cifar10
 from download_and_convert_imagenet.sources.class_folders import folder_source
 from download_and_convert_imagenet.sources.downloads import CIFAR10_PYTHON, download
@@ -119,10 +120,31 @@ def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageS
         source = folder_source(
             raw_dir, options.validation_fraction, split=options.split, output=options.data_dir
         )
+        _check_hold_out(source, options)
     chosen = {split: source.splits[split] for split in splits if split in source.splits}
     if options.split and not chosen:
         raise DataError(f"{raw_dir} has no {options.split} images")
     return replace(source, splits=chosen)
+
+
+def _check_hold_out(source: ImageSource, options: argparse.Namespace) -> None:
+    """Refuses a second split that would share images with the one that is converted already.
+
+    Raises:
+        DataError: it would; or the manifest cannot be read.
+    """
+    manifest = read_manifest(options.data_dir) if source.is_held_out and options.split else None
+    if manifest is None or manifest.class_names != source.class_names:
+        return
+    total = sum(map(len, source.splits.values()))
+    for split in manifest.splits.keys() - {options.split}:
+        there, here = manifest.num_examples(split), len(source.splits.get(options.split, ()))
+        if there + here > total:
+            raise DataError(
+                f"{options.data_dir} holds {there:,} {split} images of the {total:,} in "
+                f"{options.raw_dir}; of {here:,} {options.split} images some would be the same: "
+                f"give the --validation_fraction of the {split} split, or choose another directory"
+            )
 
 
 def _cifar10(raw_dir: Path, scratch_dir: Path, progress: ConversionProgress) -> ImageSource:

@@ -140,10 +140,9 @@ def _describe_hold_out(images: Mapping[str, Sequence[SourceImage]], fraction: fl
     if fraction == 1:
         return f"all {held_out:,} images are for validation"
     if held_out:
-        return (
-            f"no validation split: {held_out:,} images are held out, "
-            f"{fraction * 100:.4g}% of each class"
-        )
+        total = held_out + len(images[TRAIN])
+        share = f"{fraction * 100:.4g}% of each class"
+        return f"held out for validation: {held_out:,} of {total:,} images, {share}"
     if not fraction:
         return "no validation split, and no image is held out"
     largest = max(Counter(image.label for image in images[TRAIN]).values())
@@ -186,8 +185,8 @@ def _ordered(split: SplitFolders) -> tuple[list[str], list[str]]:
     notes = [f"classes: {len(names):,}, labeled from 1 in the order of their {order}: {shown}"]
     if all(name in labels_by_wnid() for name in names):
         notes.append(
-            "the classes are ImageNet's, but have labels of their own here; --source=imagenet "
-            "keeps ImageNet's labels, for train/ and val/ laid out as ImageNet"
+            "the classes are ImageNet's, but have labels of their own here: --source=imagenet "
+            "--bounding_boxes=none keeps ImageNet's, for train/ and val/ laid out as ImageNet"
         )
     return names, notes
 
@@ -232,10 +231,12 @@ def _images(
 
 
 def _unknown_class(where: str, name: str, classes: Sequence[str]) -> DataError:
-    more = ", ..." if len(classes) > _SHOWN else ""
+    shown = [known for known in classes if known.casefold() == name.casefold()]
+    more = ""
+    if not shown:
+        shown, more = list(classes[:_SHOWN]), ", ..." if len(classes) > _SHOWN else ""
     return DataError(
-        f"{where}: the training images have no class '{name}' "
-        f"(they have {', '.join(classes[:_SHOWN])}{more})"
+        f"{where}: the training images have no class '{name}' (they have {', '.join(shown)}{more})"
     )
 
 

@@ -105,3 +105,35 @@ def test_advice_when_no_validation_image_can_be_decoded(tmp_path, capsys, held_o
             os.unlink(raw / name)
         write_images(raw, *names)
         assert convert_folder(capsys, data_dir, raw)[0] == 0
+
+
+def test_two_splits_of_one_folder_share_no_image(tmp_path, capsys):
+    raw = write_images(tmp_path / "set", *(f"{c}/{k}.jpg" for c in "ab" for k in range(20)))
+    data_dir = tmp_path / "data"
+    assert convert_folder(capsys, data_dir, raw, "--split=train")[0] == 0
+    code, printed = convert_folder(capsys, data_dir, raw, "--split=validation")
+    assert code == 3
+    all_images, the_share = (
+        word.rstrip(",") for word in printed.split() if word.startswith("--validation_fraction=")
+    )
+    code, printed = convert_folder(capsys, data_dir, raw, "--split=validation", all_images)
+    assert code == 3
+    assert "holds 36 train images of the 40" in printed
+    assert convert_folder(capsys, data_dir, raw, "--split=validation", the_share)[0] == 0
+    assert convert_folder(capsys, tmp_path / "v", raw, "--split=validation", all_images)[0] == 0
+
+
+def test_the_way_to_keep_the_labels_of_imagenet(tmp_path, capsys):
+    folders = [f"{split}/{c}" for split in ("train", "val") for c in ("n01443537", "n15075141")]
+    names = [f"{folder}/{k}.JPEG" for folder in folders for k in range(5)]
+    raw = write_images(tmp_path / "set", *names)
+    code, printed = convert_folder(capsys, tmp_path / "own", raw)
+    assert code == 0
+    options = printed.partition("labels of their own here: ")[2].split()[:2]
+    arguments = [str(tmp_path / "data"), f"--raw_dir={raw}", "--train_shards=1", *options]
+    assert main([*arguments, "--validation_shards=1", "--num_processes=1"]) == 0
+    for data_dir, labels in ((tmp_path / "own", {1, 2}), (tmp_path / "data", {2, 1000})):
+        shards = tf.data.TFRecordDataset(sorted(map(str, data_dir.glob("train-*"))))
+        examples = [tf.train.Example.FromString(record.numpy()) for record in shards]
+        found = {e.features.feature["image/class/label"].int64_list.value[0] for e in examples}
+        assert found == labels

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from common.errors import DataError
 from download_and_convert_imagenet.sources.folders.split_names import (
     TEST,
+    says_nothing,
     split_folders,
 )
 from download_and_convert_imagenet.sources.folders.tree import Folder
@@ -73,8 +74,8 @@ def detect(root: Folder) -> Layout:
             found = next(iter(splits.values()))[0]
             raise DataError(
                 f"{root.path} has {found.name}/ with folders in it, as a split has, next to "
-                f"{_names(others)} with images: if {found.name} is a split, move the others away; "
-                f"if it is a class, put all classes into {root.path}/train"
+                f"{_names(others)} with images: if {found.name} is a split, name the others val or "
+                f"test, or move them away; if it is a class, put all classes into {root.path}/train"
             )
         return _splits_above(root, named, others)
     if named and not others:
@@ -136,7 +137,7 @@ def _split(folder: Folder, layout: Layout) -> SplitFolders:
         raise DataError(f"{folder.path} holds splits of its own, {names}: give one set of splits")
     while not folder.images and len(folder.full_folders) == 1:
         wrapper = folder.full_folders[0]
-        if wrapper.images or len(wrapper.full_folders) < 2:
+        if wrapper.images or not _is_above_classes(wrapper):
             break
         folder = wrapper
     return _classes(folder, layout)
@@ -144,6 +145,10 @@ def _split(folder: Folder, layout: Layout) -> SplitFolders:
 
 def _classes(folder: Folder, layout: Layout) -> SplitFolders:
     _leave_out_loose(folder, layout)
+    above = [part for part in folder.folders if not part.images and len(part.full_folders) > 1]
+    if above:
+        names = _names(above[0].full_folders)
+        layout.notes.append(f"{above[0].path} is a class; the folders in it, {names}, are not")
     return SplitFolders(folder, {part.name: [part] for part in folder.folders})
 
 
@@ -202,9 +207,9 @@ def _check_level(root: Folder) -> None:
     sets = [f for f in full if any(map(_has_classes, _flat(split_folders(f.full_folders))))]
     if len(full) == 1 and not full[0].images:
         inner = full[0]
-        while not sets and not inner.images and len(inner.full_folders) == 1:
+        while not sets and len(inner.full_folders) == 1 and not inner.full_folders[0].images:
             inner = inner.full_folders[0]
-        if sets or (not inner.images and len(inner.full_folders) > 1):
+        if sets or (not inner.images and _is_above_classes(inner)):
             raise DataError(
                 f"{root.path} is above the data set: its only folder with images, {inner.path}, "
                 f"holds {_names(inner.full_folders)}: give --raw_dir={shlex.quote(inner.path)}"
@@ -215,6 +220,12 @@ def _check_level(root: Folder) -> None:
             f"{root.path} is above the data set: {_names(sets)} in it {own}: "
             f"give --raw_dir={shlex.quote(sets[0].path)}"
         )
+
+
+def _is_above_classes(folder: Folder) -> bool:
+    """Returns whether a folder alone on its level holds the classes and is not one itself."""
+    number = len(folder.full_folders)
+    return number > 1 or (number == 1 and says_nothing(folder.name))
 
 
 def _flat(splits: dict[str, list[Folder]]) -> list[Folder]:

@@ -12,7 +12,7 @@ from download_and_convert_imagenet.sources.image_source import TRAIN, VALIDATION
 TEST = "test"
 _WORDS = {
     TRAIN: "train training trn",
-    VALIDATION: "validation validate validating valid val dev devel eval evaluation",
+    VALIDATION: "validation validate validating valid val dev devel eval evaluation holdout",
     TEST: "test testing tst pred predict",
 }
 _KINDS = {word: kind for kind, words in _WORDS.items() for word in words.split()}
@@ -30,6 +30,11 @@ def kind_of(name: str) -> str | None:
     """Returns train, validation or test for the name of a split's folder, None for other names."""
     kind, others = _parse(name)
     return None if others else kind
+
+
+def says_nothing(name: str) -> bool:
+    """Returns whether a name has neutral words alone, as "images" or "data 2"."""
+    return _parse(name) == (None, ()) and any(map(str.isalpha, name))
 
 
 def split_folders(folders: Sequence[Folder]) -> dict[str, list[Folder]]:

@@ -58,6 +58,7 @@ def test_names_of_splits(name, kind):
         ("seg_train/seg_train", "seg_test/seg_test"),
         ("train/images", "val/images"),
         ("flowers_train", "flowers_val"),
+        ("train", "holdout"),
     ],
 )
 def test_splits_above_classes(tmp_path, train, validation):
@@ -123,6 +124,20 @@ def test_classes_named_by_numbers_are_in_numeric_order(tmp_path):
     assert "in the order of their numbers: 0, 1, 2, 3, ..., 11" in source.notes[1]
 
 
+def test_folders_below_classes_are_said_to_be_no_classes(tmp_path):
+    write(tmp_path, *(f"{c}/1.jpg" for c in ("animals/cat", "animals/dog", "plants/rose")))
+    source = folder_source(tmp_path, 0.0)
+    assert source.class_names == ("animals", "plants")
+    assert source.notes[0] == (
+        f"{tmp_path / 'animals'} is a class; the folders in it, cat and dog, are not"
+    )
+
+
+def test_a_folder_of_no_meaning_between_split_and_class(tmp_path):
+    write(tmp_path, "train/images/a/1.jpg", "val/images/a/1.jpg")
+    assert folder_source(tmp_path).class_names == ("a",)
+
+
 def test_one_level_too_low_is_said(tmp_path):
     write(tmp_path, *(f"{split}/a/{k}.jpg" for split in ("train", "val") for k in range(10)))
     note = f"val/ lies next to {tmp_path / 'train'}: --raw_dir={tmp_path} uses both"
@@ -168,7 +183,9 @@ def test_tiny_imagenet(tmp_path):
         *(".txt",) * 3,
         "in test/, a further split",
     ]
-    assert any("--source=imagenet keeps ImageNet's labels" in note for note in source.notes)
+    assert any(
+        "--source=imagenet --bounding_boxes=none keeps ImageNet's" in note for note in source.notes
+    )
     with (tmp_path / "val" / "val_annotations.txt").open("w") as file:
         file.writelines(lines[:2])
     with pytest.raises(DataError, match=r"val_annotations.txt has no line for .*val_2.JPEG"):
@@ -181,6 +198,7 @@ def test_tiny_imagenet(tmp_path):
         (["flowers/{}/1.jpg"], "flowers"),
         (["data/{}/1.jpg", "__MACOSX/data/._1.jpg", "README.txt"], "data"),
         (["a/data/train/{}/1.jpg", "a/data/val/{}/2.jpg"], "a/data"),
+        (["photos/data/{}/1.jpg"], "photos/data"),
         (["x/train/{}/1.jpg", "y/train/{}/1.jpg"], "x"),
     ],
 )
@@ -196,6 +214,7 @@ def test_one_level_too_high_names_the_folder_to_give(tmp_path, names, given):
     ("names", "message"),
     [
         (["train/1.jpg", "test/1.jpg"], "named like splits but hold images and no folders"),
+        (["train/Rose/1.jpg", "val/rose/1.jpg"], "no class 'rose' .they have Rose."),
         (["train/1.jpg"], "train holds images, but no folders of classes"),
         (["train/a/1.jpg", "val/1.jpg"], "val holds images, but no folders of classes"),
         (["train/a/1.jpg", "val/a/notes.txt"], r"val holds no images .but 1 .txt.*or remove it"),
