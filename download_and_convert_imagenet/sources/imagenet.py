@@ -112,6 +112,14 @@ class ImagenetInput:
         return ImageSource(NAME, class_names, images, left_out=tuple(sorted(left_out)))
 
     def _describe_missing(self, places: Mapping[str, Path | None]) -> str:
+        # Kaggle's download is one.
+        packed = [path for place in self.directories for path in sorted(place.glob("*.zip"))]
+        if packed:
+            raw = shlex.quote(str(packed[0].parent))
+            return (
+                f"{packed[0]} is a zip archive, which is not read: unpack it with "
+                f"unzip {shlex.quote(str(packed[0]))} -d {raw}, and add --raw_dir={raw}"
+            )
         if not any(places.values()) and self.directories[0].is_dir():
             folder, _ = scan(self.directories[0], self.data_dir)
             if folder.num_images:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -272,3 +274,23 @@ def test_what_is_no_image_is_left_out_with_its_reason(tmp_path, expected):
         "loose.jpg": "next to the folders of classes",
         "LOC_val_solution.csv": ".csv",
     }
+
+
+def test_a_zip_archive_is_named_with_what_to_do(tmp_path, expected):
+    """Kaggle's download; nothing is to be downloaded again."""
+    packed = Path(shutil.make_archive(str(tmp_path / "kaggle"), "zip", zip_of(tmp_path)))
+    with pytest.raises(DataError) as caught:
+        read(tmp_path)
+    assert str(caught.value) == (
+        f"{packed} is a zip archive, which is not read: unpack it with unzip {packed} -d "
+        f"{tmp_path}, and add --raw_dir={tmp_path}"
+    )
+    shutil.unpack_archive(packed, tmp_path)
+    assert read(tmp_path)[0] == expected
+
+
+def zip_of(directory) -> Path:
+    folder = directory / "unpacked"
+    folder.mkdir()
+    write_kaggle_folders(FAKE, folder)
+    return folder
