@@ -15,6 +15,7 @@ import train
 from benchmark_cnn.params.params import read_parameters
 from checkpoints import best
 from inference import class_names
+from tests.benchmark_cnn.reporting.event_readers import tensor
 
 LENET = ["--device=cpu", "--model=lenet"]
 DECAY = "--moving_average_decay=0.9"
@@ -155,6 +156,9 @@ def test_the_run_directory_says_what_the_run_is(trained, tmp_path):
         "weights": "moving average", "checkpoint_bytes": 3 * 4 * 1_664_970 + 4 * 8,
     }  # fmt: skip
     assert start["result"]["weights"] == "moving average"
+    table = tensor(trained["run"], "parameters").item().decode()
+    for row in ("| moving_average_decay | 0.9 |", "| learning_rate | 0.005 |"):
+        assert row in table.splitlines()
     assert best.best_metrics(trained["run"])["weights"] == "moving average"  # type: ignore[index]
     # Predictions have names when the data are gone, also where best/ was copied to.
     copied = shutil.copytree(trained["run"] / "best", tmp_path / "copied")

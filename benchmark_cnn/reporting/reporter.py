@@ -53,6 +53,8 @@ class Reporter:
         self._summaries = stack.enter_context(
             Summaries(train_dir, self._report.summary_verbosity, self._start_step)
         )
+        if self._start_step < run.plan.total_steps:
+            self._summaries.parameters(run.params.to_dict() | self._about.get("run", {}))
         self._progress = stack.enter_context(
             ProgressBar(
                 run.plan.total_steps,

@@ -81,6 +81,15 @@ class Summaries(contextlib.AbstractContextManager):
             shown = {n: v for n, v in values.items() if n not in _MEASURED or _is_number(v)}
             _write_scalars(self._writer, TAGS, shown, global_step)
 
+    def parameters(self, values: Mapping[str, object]) -> None:
+        """Writes the parameters of this start as a table, which TensorBoard shows under Text."""
+        if self.verbosity < 1:
+            return
+        rows = "".join(f"| {name} | {value} |\n" for name, value in values.items())
+        with self._writer.as_default(step=self._start_step):
+            tf.summary.text("parameters", f"| parameter | value |\n|---|---|\n{rows}")
+        self._writer.flush()
+
     def evaluation(self, global_step: int, result: Mapping[str, float]) -> None:
         """Writes an evaluation made by the training itself to `train_dir`/eval.
 
