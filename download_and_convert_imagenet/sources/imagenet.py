@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +19,9 @@ from download_and_convert_imagenet.sources.downloads import (
     download,
     missing_file_message,
 )
-from download_and_convert_imagenet.sources.folders.tree import scan
+from download_and_convert_imagenet.sources.folders.tree import reason_of_name
 from download_and_convert_imagenet.sources.image_source import (
+    IMAGE_SUFFIXES,
     TRAIN,
     VALIDATION,
     ImageSource,
@@ -57,6 +60,7 @@ _BOX_PATHS = (
     "bounding_boxes",
     "imagenet_2012_bounding_boxes.csv",
 )
+_MOST_FOLDERS = 1000  # to look into for what was meant
 _ARCHIVES = {TRAIN: IMAGENET_TRAIN, VALIDATION: IMAGENET_VALIDATION}
 _FOLDERS = {TRAIN: TRAIN_FOLDERS, VALIDATION: VALIDATION_FOLDERS}
 
@@ -120,14 +124,13 @@ class ImagenetInput:
                 f"{packed[0]} is a zip archive, which is not read: unpack it with "
                 f"unzip {shlex.quote(str(packed[0]))} -d {raw}, and add --raw_dir={raw}"
             )
-        if not any(places.values()) and self.directories[0].is_dir():
-            folder, _ = scan(self.directories[0], self.data_dir)
-            if folder.num_images:
-                return (
-                    f"{folder.path} holds {folder.num_images:,} images, but neither ImageNet's "
-                    "archives nor its train/ and validation/: for a data set of your own add "
-                    f"--source=folder --raw_dir={shlex.quote(folder.path)}"
-                )
+        image = None if any(places.values()) else _any_image(self.directories[0])
+        if image is not None:
+            return (
+                f"{self.directories[0]} holds images, such as {image}, but neither ImageNet's "
+                "archives nor its train/ and validation/: for a data set of your own add "
+                f"--source=folder --raw_dir={shlex.quote(str(self.directories[0]))}"
+            )
         return "; ".join(
             missing_file_message(_ARCHIVES[split], self.directories[0])
             for split, place in places.items()
@@ -177,6 +180,16 @@ class ImagenetInput:
         """Returns the path of the first of `names` that is in one of the directories."""
         candidates = (directory / name for name in names for directory in self.directories)
         return next((path for path in candidates if path.exists()), None)
+
+
+def _any_image(directory: Path) -> str | None:
+    """Returns the path of an image in one of the first folders below a directory."""
+    for folder, folders, names in itertools.islice(os.walk(directory), _MOST_FOLDERS):
+        folders[:] = sorted(name for name in folders if reason_of_name(name) is None)
+        for name in sorted(names):
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not reason_of_name(name):
+                return os.path.join(folder, name)
+    return None
 
 
 def _is_newer(path: Path, other: Path) -> bool:

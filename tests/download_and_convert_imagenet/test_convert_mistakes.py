@@ -188,7 +188,7 @@ def test_nothing_is_made_where_no_directory_is(tmp_path, capsys):
 def test_class_folders_instead_of_imagenet(tmp_path, capsys):
     class_folders(tmp_path / "photos")
     message = fails_with_one_line(capsys, tmp_path / "data", f"--raw_dir={tmp_path / 'photos'}")
-    assert "holds 40 images, but neither ImageNet's archives nor" in message
+    assert "photos/cat/0.jpg, but neither ImageNet's archives nor" in message
     source, raw_dir = message.split()[-2:]
     assert raw_dir == f"--raw_dir={tmp_path / 'photos'}"
     assert main([str(tmp_path / "data"), source, raw_dir, "--num_processes=1"]) == 0
