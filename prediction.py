@@ -51,7 +51,7 @@ def _classifier(
         model = arguments.model or prediction_flags.DEFAULT_MODEL
         models.registry.get(model)
         view = View(*ensure.view(model)).override(*typed)
-        prefix = ensure.ensure(model, arguments.weights_dir or ensure.DEFAULT_DIRECTORY)
+        prefix = ensure.ensure(model, arguments.weights_dir)
     else:
         prefix, model, run = _run(arguments.train_dir, arguments.model)
         view = view_of(run.data, *typed)
@@ -63,7 +63,7 @@ def _classifier(
     return classifier, view, run.data, directory
 
 
-def _run(train_dir: str, model: str | None) -> tuple[str, str, Params]:
+def _run(train_dir: Path, model: str | None) -> tuple[str, str, Params]:
     """Returns the checkpoint of a run, its network, and its parameters (defaults if foreign)."""
     from checkpoints import store
 

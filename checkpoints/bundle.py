@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ V1_NAME = re.compile(r".+\.ckpt(-\d+)?")
 # TensorFlow's reader raises these for damaged files: DataLoss is an OpError, a short read an
 # IndexError.
 READ_ERRORS = (tf.errors.OpError, IndexError, ValueError, TypeError, RuntimeError, OSError)
+# What TensorFlow's file system takes for a pattern, and bytes that are no text.
+_PATTERN = re.compile(r"[*?\[\\\udc80-\udcff]")
 # The reader's words for a plain file that was never a checkpoint.
 _FOREIGN = ("sstable", "saved tensor slices")
 
@@ -44,7 +47,7 @@ def write(prefix: str | os.PathLike[str], tensors: Tensors) -> None:
         with tf.device("CPU:0"):
             values = [tf.convert_to_tensor(value) for value in tensors.values()]
             tf.raw_ops.SaveV2(
-                prefix=os.fspath(prefix),
+                prefix=os.fsencode(prefix),
                 tensor_names=list(tensors),
                 shape_and_slices=[""] * len(tensors),
                 tensors=values,
@@ -139,10 +142,30 @@ def first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
+def open_reader(prefix: str | os.PathLike[str]) -> Iterator[Any]:
+    """Opens TensorFlow's reader of a checkpoint, which may raise any of READ_ERRORS.
+
+    It looks for a checkpoint by a pattern but reads it by its name, so no spelling finds a path
+    with the characters of patterns, or one that is no text: such files are read through links in a temporary directory.
+    """
+    prefix = Path(prefix)
+    if not _PATTERN.search(os.fspath(prefix)):
+        yield tf.train.load_checkpoint(str(prefix))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, "model.ckpt")
+        parts = files(prefix) or {"": prefix}
+        for suffix, path in parts.items():
+            link.with_name(link.name + suffix).symlink_to(path.absolute())
+        yield tf.train.load_checkpoint(str(link))
+
+
+@contextlib.contextmanager
 def _reader(path: str | os.PathLike[str]) -> Iterator[Any]:
     prefix = prefix_of(path)
     try:
-        yield tf.train.load_checkpoint(prefix)
+        with open_reader(prefix) as reader:
+            yield reader
     except READ_ERRORS as error:
         is_bundle = os.path.exists(prefix + INDEX_SUFFIX)
         if not is_bundle and any(words in str(error) for words in _FOREIGN):

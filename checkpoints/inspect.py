@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from checkpoints import tensor_roles
-from common import commands, process
+from common import commands, paths, process
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,7 +47,7 @@ def _all(arguments: argparse.Namespace) -> list[str]:
     return [*table, f"{len(values)} tensors: {', '.join(totals)}"]
 
 
-def _one(prefix: str, name: str) -> list[str]:
+def _one(prefix: Path, name: str) -> list[str]:
     """Returns the line of one tensor and its values."""
     import numpy as np
 
@@ -62,11 +62,11 @@ def _one(prefix: str, name: str) -> list[str]:
     ]
 
 
-def _prefix(path: str) -> str:
+def _prefix(path: Path) -> Path:
     """Returns the prefix itself, or that of the only checkpoint in a directory."""
     from checkpoints.readers import tf1_archive
 
-    return str(tf1_archive.only_prefix(path)) if os.path.isdir(path) else path
+    return tf1_archive.only_prefix(path) if path.is_dir() else path
 
 
 def _shape(value) -> str:
@@ -95,13 +95,16 @@ def _statistics(value) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = commands.OneLineParser(
         prog="python -m checkpoints.inspect",
         description="List the tensors of a TF1 checkpoint: name, shape, type, role (weight, moving "
         "average, slot of an optimizer, constant, run state) and statistics.",
     )
     parser.add_argument(
-        "prefix", metavar="PREFIX", help="e.g. weights/efficientnet_lite0/model.ckpt"
+        "prefix",
+        metavar="PREFIX",
+        type=paths.argument,
+        help="e.g. runs/lite0, or runs/lite0/model.ckpt-1000",
     )
     parser.add_argument("--tensor", metavar="NAME", help="print one tensor with its values")
     parser.add_argument("--debug", action="store_true", help="print tracebacks of errors")

@@ -16,7 +16,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from checkpoints import bundle, checksums, commit
@@ -117,9 +116,9 @@ def verify(prefix: str | os.PathLike[str]) -> str | None:
         written = checksums.read(path)
         if written is not None:
             return checksums.damage(path, written)
-        reader = tf.train.load_checkpoint(str(path))
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)
+        with bundle.open_reader(path) as reader:
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
     except bundle.READ_ERRORS as error:
         return f"{path.name} cannot be read ({bundle.first_line(error)})"
     return None

@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 from common.errors import RunError
 
@@ -69,14 +70,21 @@ def discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def parser(program: str, doc: str | None, **settings) -> argparse.ArgumentParser:
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that reports a mistake in one line, without the list of options."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (--help lists the options)\n")
+
+
+def parser(program: str, doc: str | None, **settings) -> OneLineParser:
     """Returns a parser whose help is a module's docstring.
 
     Its first paragraph comes before the flags, the rest after them, line by line as it is written.
     """
     summary, _, details = (doc or "").partition("\n\n")
     settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-    return argparse.ArgumentParser(program, description=summary, epilog=details, **settings)
+    return OneLineParser(program, description=summary, epilog=details, **settings)
 
 
 def at_least(smallest: int) -> Callable[[str], int]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from common import commands
+from common import commands, paths
 from common.errors import DataError
 from common.process import num_cores
 from download_and_convert_imagenet.sources.image_source import (
@@ -53,16 +51,9 @@ def _program() -> str:
     return "python -m download_and_convert_imagenet" if name == "__main__.py" else name
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    """A parser that reports a mistake in one line, without the list of options."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (--help lists the options)\n")
-
-
 def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Namespace:
     """Parses the command line; exits with code 2 and one line if it is invalid."""
-    parser = _OneLineParser(
+    parser = commands.OneLineParser(
         program,
         usage="%(prog)s DATA_DIR [options]",
         description="Converts raw images to TFRecord shards: ImageNet, class folders, CIFAR-10.",
@@ -70,9 +61,11 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("data_dir", metavar="DATA_DIR", type=_path, help="for the shards")
+    parser.add_argument("data_dir", metavar="DATA_DIR", type=paths.argument, help="for the shards")
     parser.add_argument("--source", choices=SOURCES, default=SOURCES[0], help="default imagenet")
-    parser.add_argument("--raw_dir", type=_path, help="archives or folders, if not in DATA_DIR")
+    parser.add_argument(
+        "--raw_dir", type=paths.argument, help="archives or folders, if not in DATA_DIR"
+    )
     parser.add_argument("--split", choices=(TRAIN, VALIDATION), help="convert only this split")
     for split, count in IMAGENET_SHARDS.items():
         parser.add_argument(
@@ -89,7 +82,7 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
     parser.add_argument(
         "--bounding_boxes",
         metavar="PATH",
-        type=os.path.expanduser,
+        type=paths.argument,
         help=f"annotations of ImageNet, if not in DATA_DIR; '{NO_BOXES}' converts without boxes",
     )
     parser.add_argument(
@@ -113,12 +106,6 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
     if options.source == "folder" and options.raw_dir is None:
         parser.error("--source=folder needs --raw_dir, the directory of the class folders")
     return options
-
-
-def _path(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("is empty")
-    return Path(os.path.expanduser(text))  # leaves the home of an unknown user as typed
 
 
 def _fraction(text: str) -> float:

@@ -17,7 +17,7 @@ from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common import commands
+from common import commands, paths
 from common.errors import DataError
 from common.files import sha256_of
 from download_and_convert_imagenet.records.manifest import (
@@ -112,13 +112,15 @@ def _summary(manifest: Manifest, num_problems: int) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = commands.OneLineParser(
         "check_shards",
         description="Compares converted shards with their manifest.json: sizes and SHA-256.",
         epilog="Exit codes: 0 intact, 2 wrong options, 3 missing or damaged files.",
         allow_abbrev=False,
     )
-    parser.add_argument("data_dir", metavar="DIR", type=Path, help="directory of the shards")
+    parser.add_argument(
+        "data_dir", metavar="DIR", type=paths.argument, help="directory of the shards"
+    )
     parser.add_argument(
         "--num_threads",
         type=commands.at_least(1),

@@ -111,8 +111,8 @@ def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageS
             log=progress.log,
             progress=progress.download,
         )
-        with_boxes = options.bounding_boxes != NO_BOXES
-        path = Path(options.bounding_boxes) if options.bounding_boxes and with_boxes else None
+        with_boxes = options.bounding_boxes != Path(NO_BOXES)
+        path = options.bounding_boxes if with_boxes else None
         return found.read(splits, path, with_boxes=with_boxes)
     if options.source == "cifar10":
         source = _cifar10(raw_dir, scratch_dir, progress)

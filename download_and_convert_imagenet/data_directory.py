@@ -33,6 +33,9 @@ _SIZE_FACTOR = 1.01
 def locked(data_dir: Path) -> Iterator[None]:
     """Reserves a data directory, which is created if missing, while the block runs.
 
+    A block that fails before anything was converted leaves nothing here: the directory may be the
+    user's folder of photos.
+
     Raises:
         DataError: another process converts there.
         OSError: the directory cannot be written.
@@ -41,8 +44,17 @@ def locked(data_dir: Path) -> Iterator[None]:
     (data_dir / CONVERSION_DIRECTORY).mkdir(exist_ok=True)
     busy = f"another conversion is writing to {data_dir}"
     advice = "wait for it, or stop it first"
-    with lock(data_dir / CONVERSION_DIRECTORY / "lock", busy=busy, advice=advice, warn=print):
-        yield
+    path = data_dir / CONVERSION_DIRECTORY / "lock"
+    with lock(path, busy=busy, advice=advice, warn=print):
+        try:
+            yield
+        except BaseException:
+            if list(path.parent.iterdir()) == [path]:
+                path.unlink()
+                with contextlib.suppress(OSError):  # they hold other files
+                    path.parent.rmdir()
+                    data_dir.rmdir()
+            raise
 
 
 Splits = Mapping[str, tuple[Shard, ...]]

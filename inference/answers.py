@@ -23,7 +23,7 @@ _BATCH_SIZE = 16
 
 
 def classify(
-    classifier: Classifier, paths: Sequence[str], view: View, names: Sequence[str], top: int
+    classifier: Classifier, paths: Sequence[Path], view: View, names: Sequence[str], top: int
 ) -> Iterator[dict[str, Any]]:
     """Yields `image` and `predictions` (best first), or `error`, of each photo in order."""
     from preprocessing.images import photos

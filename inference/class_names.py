@@ -25,7 +25,7 @@ IMAGENET_CLASSES = 1000
 
 def class_names(
     num_classes: int,
-    labels_map_file: str | None,
+    labels_map_file: str | os.PathLike[str] | None,
     data: DataParams,
     run_directory: str | os.PathLike[str] | None = None,
 ) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmark_cnn.params.params import FLAGS
+from common import commands, paths
 from common.commands import at_least
 from common.errors import UsageError
 from inference.view import WHOLE
@@ -20,17 +21,28 @@ examples:
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of prediction.py's flags."""
-    parser = argparse.ArgumentParser(
+    parser = commands.OneLineParser(
         prog="prediction.py",
         description="Classify photos with pretrained weights or with a run of train.py.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="image files, or directories of them")
+    add(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        type=paths.argument,
+        help="image files, or directories of them",
+    )
     add("--model", help=f"default: the run's, or {DEFAULT_MODEL} with --pretrained")
     add("--pretrained", action="store_true", help="published weights (python -m models.pretrained)")
-    add("--train_dir", metavar="DIR", help="a run of train.py, or one checkpoint")
+    add(
+        "--train_dir",
+        metavar="DIR",
+        type=paths.argument,
+        help="a run of train.py, or one checkpoint",
+    )
     add(
         "--weights",
         choices=("ema", "raw"),
@@ -39,11 +51,13 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--weights_dir",
         metavar="DIR",
-        help=f"of --pretrained; default: {ensure.DEFAULT_DIRECTORY}",
+        type=paths.argument,
+        help=f"of --pretrained; default: {ensure.DEFAULT_IN_WORDS}",
     )
     add(
         "--labels_map_file",
         metavar="FILE",
+        type=paths.argument,
         help='JSON, {"0": "tench, Tinca tinca", ...}; default: the class names of the run\'s data '
         "set, ImageNet's words for ImageNet's 1000 classes",
     )

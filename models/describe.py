@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from common import commands, process
+from common import commands, paths, process
 from common.errors import UsageError
 from models import registry
 
@@ -129,7 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = commands.parser("python -m models.describe", __doc__)
     parser.add_argument("--model", help="name of one network (default: all of them)")
     parser.add_argument(
-        "--output", type=Path, help="write the page to this file instead of printing the table"
+        "--output",
+        type=paths.argument,
+        help="write the page to this file instead of printing the table",
     )
     options = parser.parse_args(arguments)
     names = registry.names() if options.model is None else (options.model,)

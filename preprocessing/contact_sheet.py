@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from benchmark_cnn.params.data_params import DataParams
-from common import commands, process
+from common import commands, paths, process
 from common.commands import at_least
 from common.errors import DataError
 from preprocessing.images import photos
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = commands.parser("python -m preprocessing.contact_sheet", __doc__)
-    parser.add_argument("photos", nargs="+", metavar="PHOTO")
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", type=paths.argument)
     parser.add_argument("--output", type=_image_file, default=Path("augmentation.png"))
     parser.add_argument("--num_views", type=at_least(1), default=8, help="in each row")
     parser.add_argument("--image_size", type=at_least(1), default=96, help="of a view, in pixels")
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _image_file(text: str) -> Path:
     """Parses a path with the suffix of a format that Pillow can write."""
-    path = Path(text)
+    path = paths.argument(text)
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format not in Image.SAVE:
         raise argparse.ArgumentTypeError(f"{text!r} has no suffix of an image format, such as .png")

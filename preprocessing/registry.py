@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import Params, assemble
+from common import paths
 from common.errors import DataError, UsageError
-from download_and_convert_imagenet.records.manifest import read_manifest
+from download_and_convert_imagenet.records.manifest import FILE_NAME, read_manifest
 from preprocessing.records.shards import (
     SUBSETS,
     check_directory,
@@ -58,7 +59,7 @@ def open_dataset(data: DataParams, *, default_subset: str | None = None) -> Data
         UsageError: a value that its flag refuses, or that has no effect on this data set.
         DataError: a directory or files that are missing, incomplete or of another data set.
     """
-    assemble(vars(data), Params())
+    data = assemble(vars(data), Params()).data
     if data.data_name is not None and data.data_name not in _ENTRIES:
         raise UsageError(f"unknown data set '{data.data_name}': choose from {', '.join(_ENTRIES)}")
     directory = data_directory(data.data_dir, data.data_name)
@@ -76,11 +77,12 @@ def open_dataset(data: DataParams, *, default_subset: str | None = None) -> Data
 
 def data_directory(data_dir: str | None, data_name: str | None) -> Path | None:
     """Returns `data_dir`, else the default directory of `data_name`; None for synthetic images."""
+    if data_dir is not None:
+        return Path(os.path.expanduser(data_dir))  # "~" that a parameters.json holds
     entry = _ENTRIES.get(data_name) if data_name is not None else None
-    if data_dir is None and entry is not None:
-        data_dir = entry.default_dir
-    # os.path.expanduser leaves the home of an unknown user as typed; Path.expanduser raises.
-    return None if data_dir is None else Path(os.path.expanduser(data_dir))
+    if entry is None or entry.default_dir is None:
+        return None
+    return paths.home_of(entry.default_dir, marker=FILE_NAME)
 
 
 def guess_name(directory: Path) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark_cnn.params.data_params import DataParams
-from common import commands
+from common import commands, paths
 from common.commands import at_least
 from common.errors import DataError
 from common.process import start_tensorflow
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     start_tensorflow()
-    num_problems = _check(Path(os.path.expanduser(options.data_dir)), options)
+    num_problems = _check(options.data_dir, options)
     return DataError.exit_code if num_problems else 0
 
 
@@ -73,7 +73,9 @@ def _check(data_dir: Path, options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = commands.parser("python -m preprocessing.verify", __doc__, allow_abbrev=False)
-    parser.add_argument("data_dir", help="directory with train-* and validation-* shards")
+    parser.add_argument(
+        "data_dir", type=paths.argument, help="directory with train-* and validation-* shards"
+    )
     parser.add_argument("--data_name", choices=registry.names(), help="guessed when left out")
     parser.add_argument("--split", choices=SUBSETS, help="check this one only")
     parser.add_argument("--decode", action="store_true", help="decode every image (slow)")

@@ -23,6 +23,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def cache_directory(tmp_path_factory) -> None:
+    """Keeps what tests fetch and make out of the user's cache."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
 def tensorflow_runtime() -> None:
     """Split the CPU before any test touches it; a runtime in use can no longer be split."""
     import tensorflow as tf

@@ -22,7 +22,7 @@ import train
 from benchmark_cnn.params.params import read_parameters
 from benchmark_cnn.reporting import console
 from checkpoints import store
-from models.pretrained import published
+from models.pretrained import ensure, published
 
 ROOT = Path(__file__).resolve().parents[1]
 LENET = ["--device=cpu", "--model=lenet", "--batch_size=4"]
@@ -341,11 +341,12 @@ def test_a_run_from_published_weights(tmp_path, capsys, monkeypatch):
     ]  # fmt: skip
     assert train.main([*argv, "--num_batches=1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "Starting from the weights of weights/efficientnet_lite0/model.ckpt" in lines
+    prefix = ensure.prefix("efficientnet_lite0")
+    assert f"Starting from the weights of {prefix}" in lines
     heads = [f"efficientnet-lite0/head/dense/{name}" for name in ("kernel", "bias")]
     reported = f"It has 1000 classes, the network 10: {', '.join(heads)} keep their initial values"
     assert reported in lines
-    weights = store.read("weights/efficientnet_lite0")
+    weights = store.read(prefix)
     ours = store.read("run")
     assert ours[heads[0]].shape == (1280, 10)
     for name, value in weights.items():

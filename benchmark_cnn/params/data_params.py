@@ -65,6 +65,7 @@ class DataParams:
         "Directory of the data set's files.",
         when_none="synthetic images, except for digits, which has a default directory",
         inherited=True,
+        is_path=True,
     )
     data_name: str | None = flag(
         None,

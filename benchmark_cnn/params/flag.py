@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from common import paths
 from common.commands import did_you_mean
 
 TRAIN, EVAL = "train.py", "eval.py"
@@ -31,8 +32,9 @@ class Flag:
     `lower` and `upper` are inclusive bounds, `above` and `below` exclusive ones. `when_none`
     describes a default of None. `answers` holds a sentence for each refused value that users know
     from other programs. `syntax` parses a value; its ValueError completes the error message.
-    An evaluation takes `inherited` flags from the run that it evaluates. `eval` flags belong to
-    eval.py, too; inherited flags need not declare it.
+    A value that `is_path` has its `~` expanded, and may be no URL. An evaluation takes `inherited`
+    flags from the run that it evaluates. `eval` flags belong to eval.py, too; inherited flags need
+    not declare it.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Flag:
     above: float | None = None
     below: float | None = None
     syntax: Callable[[str], object] | None = None
+    is_path: bool = False
     inherited: bool = False
     eval: bool = False
 
@@ -84,7 +87,8 @@ class Flag:
             raise ValueError(f"is not {_noun(self.kind)}")
         if isinstance(value, str):
             self._check_string(value)
-        elif isinstance(value, int | float) and self.kind is not bool:
+            return paths.local(value) if self.is_path else value
+        if isinstance(value, int | float) and self.kind is not bool:
             self._check_number(value)
         return value
 

@@ -18,6 +18,7 @@ class CheckpointParams:
         "Directory of the run, with checkpoints, logs and parameters. An existing run is resumed.",
         when_none="nothing is saved",
         eval=True,
+        is_path=True,
     )
     save_model_secs: float = flag(
         600.0, "Seconds between checkpoints; 0 turns saving by time off.", lower=0
@@ -33,6 +34,7 @@ class CheckpointParams:
         None,
         "Checkpoint with the initial weights of a new run; ignored when a run is resumed.",
         when_none="random weights",
+        is_path=True,
     )
     pretrained: bool = flag(
         False,
@@ -64,7 +66,7 @@ class ReportParams:
         False, "Print top-1 and top-5 accuracy on the training batches."
     )
     trace_file: str | None = flag(
-        None, "File for a Chrome trace of one step.", when_none="no trace"
+        None, "File for a Chrome trace of one step.", when_none="no trace", is_path=True
     )
     profile_steps: str | None = flag(
         None,
@@ -80,7 +82,7 @@ class EvaluationParams:
     """Evaluations of a run's checkpoints by eval.py."""
 
     eval_dir: str | None = flag(
-        None, "Directory of the evaluation's logs.", when_none="train_dir/eval"
+        None, "Directory of the evaluation's logs.", when_none="train_dir/eval", is_path=True
     )
     eval_interval_secs: float = flag(
         0.0, "Seconds between checks for a new checkpoint; 0 evaluates once.", lower=0

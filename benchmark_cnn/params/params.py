@@ -24,7 +24,7 @@ from benchmark_cnn.params.flag import Flag, Value, flags_of
 from benchmark_cnn.params.hardware_params import HardwareParams
 from benchmark_cnn.params.output_params import CheckpointParams, EvaluationParams, ReportParams
 from benchmark_cnn.params.training_params import LearningRateParams, OptimizationParams, RunParams
-from common import files
+from common import files, paths
 from common.commands import did_you_mean
 from common.errors import DataError, UsageError
 
@@ -140,7 +140,15 @@ def write_parameters(params: Params, train_dir: str | os.PathLike[str]) -> None:
     """
     path = pathlib.Path(train_dir) / PARAMETERS_FILE
     with files.write_errors(path):
-        files.write_text(path, json.dumps(params.to_dict(), indent=2) + "\n")
+        files.write_text(path, json.dumps(recorded(params), indent=2) + "\n")
+
+
+def recorded(params: Params) -> dict[str, Value]:
+    """Returns flag name -> value as parameters.json holds it: paths are absolute."""
+    return {
+        name: paths.absolute(value) if FLAGS[name].is_path and isinstance(value, str) else value
+        for name, value in params.to_dict().items()
+    }
 
 
 def read_parameters(train_dir: str | os.PathLike[str]) -> Params:

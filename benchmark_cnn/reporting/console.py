@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark_cnn.params.values import parse_all_reduce_spec
 from benchmark_cnn.reporting.speed import SpeedReport
+from common import paths
 
 if TYPE_CHECKING:  # these import TensorFlow, which takes seconds
     from benchmark_cnn.distribution.devices import Devices
@@ -146,10 +147,11 @@ def closing_lines(train_dir: str | os.PathLike[str], result: Mapping[str, Any]) 
             f"Learned:    top-1 {result['top_1']:.2%}, top-5 {result['top_5']:.2%} "
             f"on the {count}validation images, with the {weights_in_words(result['weights'])}"
         )
+    run, curves = paths.quoted(train_dir), paths.quoted(os.path.join(train_dir, "curves.png"))
     return [
         *lines,
-        f"Curves:     {os.path.join(train_dir, 'curves.png')}, or tensorboard --logdir={train_dir}",
-        f"Next:       python eval.py --train_dir={train_dir}",
+        f"Curves:     {curves}, or tensorboard --logdir={run}",
+        f"Next:       python eval.py --train_dir={run}",
     ]
 
 

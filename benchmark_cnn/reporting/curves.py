@@ -6,6 +6,7 @@ python -m benchmark_cnn.reporting.curves runs/lite0 runs/lite1 --output=compared
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
@@ -19,7 +20,7 @@ from absl import logging
 
 from benchmark_cnn.params.params import PARAMETERS_FILE, read_parameters
 from benchmark_cnn.reporting import metrics_log, run_record
-from common import commands, files
+from common import commands, files, paths
 from common.errors import DataError
 
 # The smoothed curve averages over about this share of the run.
@@ -275,7 +276,8 @@ def _name(path: str | os.PathLike[str], others: Sequence[str | os.PathLike[str]]
     """Returns the directory's name, or the path as given if two have the same name."""
     name = Path(path).resolve().name
     is_unique = sum(Path(other).resolve().name == name for other in others) == 1
-    return name if is_unique else str(path)
+    name = name if is_unique else str(path)
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _save(figure, path: Path) -> None:
@@ -287,17 +289,16 @@ def _save(figure, path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws the runs that the command line names; returns the exit code."""
     parser = commands.parser("python -m benchmark_cnn.reporting.curves", __doc__)
-    parser.add_argument("train_dir", nargs="+", help="directory of a run, with its metrics.csv")
-    parser.add_argument(
-        "--output", help="the picture (default: curves.png in train_dir, or here for several)"
-    )
+    add = functools.partial(parser.add_argument, type=paths.argument)
+    add("train_dir", nargs="+", help="directory of a run, with its metrics.csv")
+    add("--output", help="the picture (default: curves.png in train_dir, or here for several)")
     options = parser.parse_args(arguments)
     directory = Path(options.train_dir[0] if len(options.train_dir) == 1 else ".")
     output = Path(options.output or directory / "curves.png")
     return commands.run(lambda: _compare_and_name(options.train_dir, output))
 
 
-def _compare_and_name(train_dirs: Sequence[str], output: Path) -> None:
+def _compare_and_name(train_dirs: Sequence[Path], output: Path) -> None:
     with files.write_errors(output, "give another file with --output"):
         compare(train_dirs, output)
     print(output)

@@ -216,7 +216,7 @@ def open_writer(
     advice = "make it writable, or give eval.py another directory with --eval_dir=DIR"
     with files.write_errors(f"events to {directory}", advice):
         files.make_writable(directory)
-    writer = tf.summary.create_file_writer(str(directory))
+    writer = tf.summary.create_file_writer(os.fsencode(directory))
     if start_step is not None:
         _write_start(writer, start_step + 1)
     return writer

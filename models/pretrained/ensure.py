@@ -11,17 +11,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from common import paths
 from common.errors import DataError
 from common.files import sha256_of, write_errors
 from models.pretrained import published
 
-DEFAULT_DIRECTORY = "weights"
+_DEFAULT_DIRECTORY = "weights"
+DEFAULT_IN_WORDS = "weights in ~/.cache/tensorflow_imagenet, or here if the model is there"
+_BASENAME = "model.ckpt"
 ORIGIN_FILE = "weights.json"
 
 
-def prefix(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
-    """Returns the prefix of a model's checkpoint, which need not exist yet."""
-    return Path(directory) / model / "model.ckpt"
+def prefix(model: str, directory: str | os.PathLike[str] | None = None) -> Path:
+    """Returns the prefix of a model's checkpoint, which need not exist yet.
+
+    Args:
+        model: a name in models.registry.
+        directory: None for the home of all weights (`paths.home_of`).
+    """
+    if directory is None:
+        directory = paths.home_of(_DEFAULT_DIRECTORY, marker=f"{model}/{_BASENAME}.index")
+    return Path(directory) / model / _BASENAME
 
 
 def view(model: str) -> tuple[str, str]:
@@ -35,7 +45,7 @@ def view(model: str) -> tuple[str, str]:
     return entry.eval_method, entry.resize_method
 
 
-def ensure(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
+def ensure(model: str, directory: str | os.PathLike[str] | None = None) -> Path:
     """Returns the prefix of a model's checkpoint, written from the installed package if absent.
 
     Weights whose published hash is not known are used as they are, and stderr names their source.
@@ -52,7 +62,7 @@ def ensure(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRECTORY) ->
     return path
 
 
-def ensure_in_child(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
+def ensure_in_child(model: str, directory: str | os.PathLike[str] | None = None) -> Path:
     """Does the same as `ensure` without starting TensorFlow in this process.
 
     A run can split its CPU and limit its GPUs' memory only before TensorFlow has started.
@@ -64,7 +74,7 @@ def ensure_in_child(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRE
     done = subprocess.run(
         [
             *(sys.executable, "-m", "models.pretrained", model),
-            f"--directory={Path(directory).absolute()}",
+            f"--directory={path.absolute().parents[1]}",
         ],
         cwd=Path(__file__).resolve().parents[2],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -81,7 +91,7 @@ def ensure_in_child(model: str, directory: str | os.PathLike[str] = DEFAULT_DIRE
 
 def fetch(
     model: str,
-    directory: str | os.PathLike[str] = DEFAULT_DIRECTORY,
+    directory: str | os.PathLike[str] | None = None,
     *,
     source: str | os.PathLike[str] | None = None,
     weights: str | None = None,
@@ -91,7 +101,7 @@ def fetch(
 
     Args:
         model: A name in models.registry.
-        directory: Where `<model>/model.ckpt` is written.
+        directory: Where `<model>/model.ckpt` is written; None for the home of all weights.
         source: A file for `importing.read`; None for the package that the manifest names.
         weights: See `importing.read`.
         num_classes: See `importing.read`; None for the number in the manifest.
@@ -165,8 +175,8 @@ def _is_present(model: str, path: Path) -> bool:
     elif origin.get("sha256") != entry.sha256:
         raise DataError(
             f"{path} holds weights from {source}, not the published ones: write those with python "
-            f"-m models.pretrained {model} --directory={path.parents[1]}, or use these with "
-            "--init_checkpoint (train.py) or --train_dir (eval.py, prediction.py)"
+            f"-m models.pretrained {model} --directory={paths.quoted(path.parents[1])}, or use "
+            "these with --init_checkpoint (train.py) or --train_dir (eval.py, prediction.py)"
         )
     return True
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from common import paths
 from common.errors import DataError
 from preprocessing.integrity.contents import verify_shard
 from preprocessing.integrity.record_causes import problem_of_record

@@ -402,7 +402,7 @@ class TestFullDisk:
 
         def cut(prefix, **kwargs):
             write(prefix=prefix, **kwargs)
-            os.truncate(prefix + DATA, 5000)
+            os.truncate(prefix + DATA.encode(), 5000)
 
         monkeypatch.setattr(tf.raw_ops, "SaveV2", cut)
         with pytest.raises(DataError) as caught:

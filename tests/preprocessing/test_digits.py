@@ -29,10 +29,10 @@ def test_first_use_writes_the_records(data_dir):
     assert dataset.num_examples("train") + dataset.num_examples("validation") == 1797
 
 
-def test_without_a_directory_it_goes_to_data_digits(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_without_a_directory_it_goes_to_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     open_dataset(DataParams(data_name="digits"))
-    assert (tmp_path / "data" / "digits" / "manifest.json").exists()
+    assert (tmp_path / "tensorflow_imagenet" / "data" / "digits" / "manifest.json").exists()
 
 
 def test_a_directory_that_is_empty_takes_the_records(tmp_path):

@@ -1,0 +1,80 @@
+"""The door of every path that a command is given, and the home of what commands fetch or make.
+
+A path stays as it was typed, except for `~`; it becomes absolute where it is written down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+from pathlib import Path
+
+# As TensorFlow tells a URL from a path, with a letter first and two slashes.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_CACHE = "tensorflow_imagenet"
+
+
+def local(text: str) -> str:
+    """Returns a path with its `~` expanded.
+
+    This is the one place that decides which paths are local.
+
+    Raises:
+        ValueError: it is a URL, or the home of a user who does not exist; the text completes
+            "--train_dir=gs://bucket/run ".
+    """
+    scheme = _SCHEME.match(text)
+    if scheme is not None:
+        if scheme[1].lower() == "file":
+            raise ValueError(f"is a URL: give the path itself, {text[scheme.end() :]}")
+        raise ValueError("is a URL: only local files and directories can be read and written")
+    if "\0" in text:
+        raise ValueError("holds a zero byte, which no path may")
+    path = os.path.expanduser(text)
+    if path.startswith("~") and not os.path.lexists(path.split(os.sep)[0]):
+        user = path.split(os.sep)[0]
+        raise ValueError(f"has no home: there is no user {user[1:]} (./{user} is a local name)")
+    return path
+
+
+def argument(text: str) -> Path:
+    """Returns the path that `text` stands for: an argparse type."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    try:
+        return Path(local(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} {error}") from None
+
+
+def absolute(path: str) -> str:
+    """Returns a path that means the same from every working directory; links stay as they are."""
+    return os.path.abspath(local(path))
+
+
+def quoted(path: str | os.PathLike[str]) -> str:
+    """Returns a path as a shell reads it, in one line."""
+    text = os.fspath(path)
+    if text.isprintable():
+        return shlex.quote(text)
+    plain = frozenset(range(0x20, 0x7F)) - frozenset(b"'\\")
+    escaped = (chr(b) if b in plain else f"\\x{b:02x}" for b in os.fsencode(text))
+    return f"$'{''.join(escaped)}'"
+
+
+def home_of(name: str, *, marker: str = "") -> Path:
+    """Returns the directory of files that commands fetch or make: "weights", "data/digits".
+
+    It is the one below the working directory where that holds `marker`, else the one below
+    `$XDG_CACHE_HOME/tensorflow_imagenet` (`~/.cache` by default).
+    """
+    here = Path(name)
+    if (here / marker).exists():
+        return here
+    # The standard says that a relative path there is to be ignored.
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):
+        cache = os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(cache, _CACHE, name)
