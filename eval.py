@@ -20,7 +20,12 @@ from models.pretrained import ensure
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command line `argv` (without the program's name) and returns the exit code."""
-    return commands.run(lambda: evaluate(argv), debug=command_line.asks_for_debug(argv))
+
+    def run() -> None:
+        with process.StopSignal(raises=True):
+            evaluate(argv)
+
+    return commands.run(run, debug=command_line.asks_for_debug(argv))
 
 
 def evaluate(argv: Sequence[str]) -> None:

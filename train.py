@@ -19,7 +19,12 @@ from models.pretrained import ensure
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command line `argv` (without the program's name) and returns the exit code."""
-    return commands.run(lambda: train(argv), debug=command_line.asks_for_debug(argv))
+
+    def run() -> None:
+        with process.StopSignal(raises=True):
+            train(argv)
+
+    return commands.run(run, debug=command_line.asks_for_debug(argv))
 
 
 def train(argv: Sequence[str]) -> None:

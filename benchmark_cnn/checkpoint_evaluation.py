@@ -47,7 +47,7 @@ def evaluate(
 
     Raises:
         DataError: no checkpoint, one of another model, or damaged data.
-        Stopped: SIGTERM or SIGINT.
+        Stopped: a signal (`StopSignal`).
     """
     run_devices, manager = training_setup.make_manager(params, check_device)
     settings = resolve_settings(params, spec, dataset, default_subset="validation")

@@ -48,10 +48,10 @@ def train(
         `global_step`, `images_per_sec`, and the last evaluation's `top_1`, `top_5` and `loss`.
 
     Raises:
-        RunError: see common/errors.py. Stopped comes after SIGTERM or SIGINT, with the state saved.
+        RunError: see common/errors.py. Stopped comes after a signal (`StopSignal`), with the state
+            saved.
     """
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(StopSignal())
         directory = earlier = None
         if params.checkpoint.train_dir is not None:
             directory = stack.enter_context(
@@ -79,6 +79,7 @@ def train(
             )
         if directory is not None and start_step < run.plan.total_steps:
             write_parameters(params, directory.path)
+        stop = stack.enter_context(StopSignal())
         reporter = stack.enter_context(Reporter(run, directory, start_step, command_line, about))
         profiler = stack.enter_context(
             Profiler(

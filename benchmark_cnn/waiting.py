@@ -25,7 +25,7 @@ def load_run_params(params: Params, *, wait: bool) -> Params | None:
 
     Raises:
         DataError: no such directory or checkpoint, or a damaged parameters.json.
-        Stopped: SIGTERM or SIGINT while waiting.
+        Stopped: a signal while waiting.
     """
     train_dir, poll_secs = params.checkpoint.train_dir or ".", params.evaluation.eval_interval_secs
     if poll_secs and wait:

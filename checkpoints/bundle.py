@@ -146,7 +146,8 @@ def open_reader(prefix: str | os.PathLike[str]) -> Iterator[Any]:
     """Opens TensorFlow's reader of a checkpoint, which may raise any of READ_ERRORS.
 
     It looks for a checkpoint by a pattern but reads it by its name, so no spelling finds a path
-    with the characters of patterns, or one that is no text: such files are read through links in a temporary directory.
+    with the characters of patterns, or one that is no text: such files are read through
+    links in a temporary directory.
     """
     prefix = Path(prefix)
     if not _PATTERN.search(os.fspath(prefix)):

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from common.errors import RunError
+from common.errors import RunError, Stopped
 
 _FEWEST_LETTERS = 5  # a shorter part of a name is in many by chance
 # As shells report a process that a signal ended.
@@ -33,8 +33,8 @@ def run(
 ) -> int:
     """Runs a command and returns the exit code of the process.
 
-    A `RunError` and Ctrl-C are printed as `error: ` lines on stderr. A reader of stdout that has
-    gone, as with `| head`, ends the command silently.
+    A `RunError` and Ctrl-C are printed as `error: ` lines on stderr, `Stopped` as it is. A reader
+    of stdout that has gone, as with `| head`, ends the command silently.
 
     Args:
         command: returns an exit code; None stands for 0.
@@ -115,7 +115,11 @@ def above_zero(text: str) -> float:
 
 
 def _report(error: BaseException, debug: bool | None, interrupted: str) -> int:
-    if _is_interrupt(error):
+    request = _request_behind(error)
+    if isinstance(request, Stopped):
+        print(request, file=sys.stderr)
+        return request.exit_code
+    if request is not None:
         exit_code, text = EXIT_INTERRUPTED, interrupted
     elif isinstance(error, RunError):
         exit_code, text = error.exit_code, str(error) or type(error).__name__
@@ -133,13 +137,11 @@ def _report(error: BaseException, debug: bool | None, interrupted: str) -> int:
     return exit_code
 
 
-def _is_interrupt(error: BaseException | None) -> bool:
-    """Returns whether Ctrl-C caused it: C code can turn it into an ImportError."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
+def _request_behind(error: BaseException | None) -> KeyboardInterrupt | Stopped | None:
+    """Returns the user's wish to stop that caused it: C code can turn one into an ImportError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt | Stopped):
         error = error.__cause__ or error.__context__
-    return False
+    return error
 
 
 def did_you_mean(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:

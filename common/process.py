@@ -8,10 +8,18 @@ import re
 import signal
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 from common.errors import Stopped
+
+# Ctrl-C, `kill` and schedulers, those that warn first, a closed terminal, a limit of CPU time.
+_STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGXCPU")
+# `timeout` signals a process and then its group; the kernel repeats SIGXCPU every second.
+_SAME_REQUEST_SECS = 0.3
+_NO_SIGNAL = b"\0"
 
 # A training step allocates and frees the same hundreds of megabytes every time. glibc returns such
 # memory to the kernel at once, and the kernel clears every page of it again in the next step.
@@ -87,29 +95,92 @@ def start_tensorflow() -> None:
 
 
 class StopSignal:
-    """A context in which SIGTERM and SIGINT set `requested`, to be polled between steps.
+    """A context in which what schedulers and terminals send sets `requested`, to be polled.
 
-    A second signal ends the process at once.
+    A signal that the process was started to ignore (nohup) stays ignored. A line on stderr
+    acknowledges the first one at once, even within a long call into TensorFlow; a second one ends
+    the process. An inner context shares the state of the outer one.
+
+    Args:
+        raises: a signal raises `Stopped` instead, where there is nothing to finish; Ctrl-C raises
+            KeyboardInterrupt. An inner context may be polled for its time.
     """
 
-    def __init__(self):
+    _active: StopSignal | None = None
+
+    def __init__(self, *, raises: bool = False):
         self.requested: str | None = None
+        self._raises = [raises]
         self._previous: dict = {}
+        self._terminals: list[int] = []
 
     def __enter__(self) -> StopSignal:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._previous[number] = signal.signal(number, self._on_signal)
+        outer = StopSignal._active
+        if outer is not None:
+            outer._raises.append(self._raises[0])
+            return outer
+        StopSignal._active = self
+        self._terminals = [number for number in (1, 2) if os.isatty(number)]
+        self._stderr = os.dup(2)  # which quiet_startup replaces
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in (signal.Signals[name] for name in _STOPPING):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._on_signal)
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
         return self
 
     def __exit__(self, *_) -> None:
+        outer = StopSignal._active
+        if outer is not None and outer is not self:
+            outer._raises.pop()
+            return
+        StopSignal._active = None
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        os.write(self._writer, _NO_SIGNAL)
+        self._watcher.join()
+        for descriptor in (self._reader, self._writer, self._stderr):
+            os.close(descriptor)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Runs in the main thread, which may be in a call into TensorFlow until then."""
+        if number == signal.SIGHUP:
+            self._leave_terminal()
         if self.requested:
-            # The first request is being served, or something hangs: do not wait for it again.
-            os._exit(Stopped.exit_code)
+            return
         self.requested = signal.Signals(number).name
+        if self._raises[-1]:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise Stopped(f"stopped by {self.requested} while starting")
+
+    def _watch(self) -> None:
+        """Reads a byte for each signal, as soon as it is delivered."""
+        first = None
+        while (received := os.read(self._reader, 1)) != _NO_SIGNAL:
+            number, now = received[0], time.monotonic()
+            if number not in self._previous:
+                continue
+            name = signal.Signals(number).name
+            if first is None:
+                first = now
+                line = f"{name}: stopping after this step; a second signal stops at once\n"
+                with contextlib.suppress(OSError):
+                    os.write(self._stderr, line.encode())
+            elif now - first >= _SAME_REQUEST_SECS and number != signal.SIGXCPU:
+                # The first request is being served, or something hangs: do not wait for it.
+                os._exit(Stopped.exit_code)
+
+    def _leave_terminal(self) -> None:
+        """Lets the process write although its terminal is gone: an error would lose the save."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        for number in self._terminals:
+            os.dup2(null, number)
+        os.close(null)
 
 
 def num_cores() -> int:

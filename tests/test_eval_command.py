@@ -176,7 +176,7 @@ def test_watching_evaluates_each_checkpoint_once_and_ends_on_sigterm(run, capsys
             ["--device=cpu", f"--train_dir={watched}", "--eval_interval_secs=1", DECAY]
         )
     assert code == 75
-    assert "error: stopped by SIGTERM" in capsys.readouterr().err
+    assert "stopped by SIGTERM" in capsys.readouterr().err
     steps = [int(line.split()[-1]) for line in lines if line.startswith("Running evaluation")]
     assert steps == [8, 16, 24]
     assert [line for line in lines if line.startswith("Waiting")] == [
@@ -288,7 +288,7 @@ def test_the_wait_for_a_run_is_stopped_by_sigterm(capsys, tmp_path):
     with console.routed_through(on_line):
         assert evaluation.main(argv) == 75
     reported = capsys.readouterr().err
-    assert reported == f"error: stopped by SIGTERM while waiting for a run in {tmp_path}/later\n"
+    assert reported == f"stopped by SIGTERM while waiting for a run in {tmp_path}/later\n"
 
 
 @pytest.mark.slow

@@ -32,9 +32,9 @@ class Flag:
     `lower` and `upper` are inclusive bounds, `above` and `below` exclusive ones. `when_none`
     describes a default of None. `answers` holds a sentence for each refused value that users know
     from other programs. `syntax` parses a value; its ValueError completes the error message.
-    A value that `is_path` has its `~` expanded, and may be no URL. An evaluation takes `inherited`
-    flags from the run that it evaluates. `eval` flags belong to eval.py, too; inherited flags need
-    not declare it.
+    On the command line, a value that `is_path` has its `~` expanded, and may be no URL. An
+    evaluation takes `inherited` flags from the run that it evaluates. `eval` flags belong to
+    eval.py, too; inherited flags need not declare it.
     """
 
     name: str
@@ -69,7 +69,8 @@ class Flag:
         if self.kind is bool:
             return boolean(text)
         if self.kind is str:
-            return self.checked(self._chosen(text))
+            value = self.checked(self._chosen(text))
+            return paths.local(text) if self.is_path else value
         noun = "an integer" if self.kind is int else "a number"
         try:
             number = self.kind(text)
@@ -87,8 +88,7 @@ class Flag:
             raise ValueError(f"is not {_noun(self.kind)}")
         if isinstance(value, str):
             self._check_string(value)
-            return paths.local(value) if self.is_path else value
-        if isinstance(value, int | float) and self.kind is not bool:
+        elif isinstance(value, int | float) and self.kind is not bool:
             self._check_number(value)
         return value
 

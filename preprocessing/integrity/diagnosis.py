@@ -11,8 +11,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from common import paths
 from common.errors import DataError
+from common.paths import quoted
 from preprocessing.integrity.contents import verify_shard
 from preprocessing.integrity.record_causes import problem_of_record
 from preprocessing.integrity.record_checks import check_records, describe_problem
@@ -54,7 +54,7 @@ def explain(error: tf.errors.OpError, data_dir: Path, subset: str, num_classes: 
         return DataError(line)
     return DataError(
         f"cannot read the {subset} split in {data_dir}: {cause}; look for damage with: "
-        f"python -m preprocessing.verify --decode {data_dir}"
+        f"python -m preprocessing.verify --decode {quoted(data_dir)}"
     )
 
 

@@ -22,12 +22,16 @@ def run_raising(error, debug=False, **options):
         (errors.UsageError("one\ntwo"), 2),
         (errors.DataError("one\ntwo"), 3),
         (errors.NonFiniteError("one\ntwo"), 4),
-        (errors.Stopped("one\ntwo"), 75),
     ],
 )
 def test_a_foreseen_error_is_printed_line_by_line(capsys, error, code):
     assert run_raising(error) == code
     assert capsys.readouterr() == ("", "error: one\nerror: two\n")
+
+
+def test_a_wish_to_stop_is_no_error(capsys):
+    assert run_raising(errors.Stopped("stopped by SIGUSR1 at step 7")) == 75
+    assert capsys.readouterr() == ("", "stopped by SIGUSR1 at step 7\n")
 
 
 def test_debug_shows_the_traceback_of_a_foreseen_error(capsys):

@@ -157,10 +157,12 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, command):
     assert (completed.returncode, completed.stderr) == (1, "")
 
 
-def test_the_home_of_an_unknown_user_is_a_name_like_others(tmp_path, capsys, monkeypatch):
+def test_the_home_of_an_unknown_user_is_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    message = fails_with_one_line(capsys, "~unknown-user/data")
-    assert f"~unknown-user/data/{TRAIN_ARCHIVE} is missing" in message
+    with pytest.raises(SystemExit) as stopped:
+        main(["~unknown-user/data"])
+    assert stopped.value.code == 2
+    assert "there is no user unknown-user" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,107 @@
+"""What schedulers and terminals send, to a process that is in a long call into C."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from common import process
+from common.errors import Stopped
+from tests.conftest import ROOT
+
+NAMES = ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGXCPU"]
+# Its step is a call that no signal interrupts and that ends with a byte on stdin.
+PROGRAM = f"""
+import ctypes, signal, sys, time
+from common import process
+with process.StopSignal() as stop:
+    for name in {NAMES}:
+        signal.siginterrupt(signal.Signals[name], False)
+    print("ready", flush=True)
+    ctypes.CDLL(None).read(0, ctypes.create_string_buffer(1), 1)
+    print("saved after", stop.requested, flush=True)
+sys.exit(75 if stop.requested else 0)
+"""
+
+
+def start(**options):
+    started = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        **options,
+    )  # fmt: skip
+    assert started.stdout is not None
+    assert started.stdout.readline() == "ready\n"
+    return started
+
+
+def test_each_is_acknowledged_within_a_second_and_the_step_finished():
+    for name in NAMES:
+        started = start()
+        sent = time.monotonic()
+        started.send_signal(signal.Signals[name])
+        assert started.stderr is not None
+        assert started.stderr.readline().startswith(f"{name}: stopping after this step")
+        assert time.monotonic() - sent < 1
+        output, errors = started.communicate("x", timeout=30)
+        assert (started.returncode, output, errors) == (75, f"saved after {name}\n", "")
+
+
+def test_a_second_one_stops_at_once_and_the_same_request_twice_does_not():
+    second, twice, limit = start(), start(), start()
+    for started in (second, twice, twice):  # `timeout` signals a process and its group
+        started.send_signal(signal.SIGTERM)
+    limit.send_signal(signal.SIGXCPU)
+    time.sleep(0.6)
+    second.send_signal(signal.SIGINT)
+    limit.send_signal(signal.SIGXCPU)  # the kernel repeats it
+    assert second.wait(timeout=5) == 75
+    assert second.communicate()[0] == ""
+    assert twice.communicate("x", timeout=30)[0] == "saved after SIGTERM\n"
+    assert limit.communicate("x", timeout=30)[0] == "saved after SIGXCPU\n"
+
+
+def ignore():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def test_an_ignored_signal_stays_ignored():
+    """As under nohup, and in the background of a script."""
+    started = start(preexec_fn=ignore)
+    started.send_signal(signal.SIGHUP)
+    started.send_signal(signal.SIGINT)
+    assert started.communicate("x", timeout=30) == ("saved after None\n", "")
+    assert started.returncode == 0
+
+
+def test_a_terminal_that_is_closed_loses_nothing():
+    """The signal comes with the end of its input; each later line would raise an error."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", PROGRAM])
+    assert b"ready" in os.read(terminal, 100)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 75
+
+
+def send(name):
+    os.kill(os.getpid(), signal.Signals[name])
+    time.sleep(0.05)
+
+
+def test_where_there_is_nothing_to_finish_it_raises():
+    with process.StopSignal(raises=True), pytest.raises(Stopped, match="SIGUSR1 while starting"):
+        send("SIGUSR1")
+    with process.StopSignal(raises=True) as outer, process.StopSignal() as stop:
+        assert stop is outer
+        send("SIGUSR2")
+        assert stop.requested == "SIGUSR2"
+    assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
