@@ -44,6 +44,7 @@ def train(argv: Sequence[str]) -> None:
         params = _from_published_weights(params)
     with process.quiet_startup():
         from benchmark_cnn import training
+        from models import cost
 
     training.train(
         params,
@@ -51,6 +52,7 @@ def train(argv: Sequence[str]) -> None:
         dataset,
         command_line=["train.py", *argv],
         check_device=functools.partial(validation.check_device, flags),
+        image_bytes=cost.activation_bytes,
     )
 
 

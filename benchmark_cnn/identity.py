@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark_cnn.interfaces import Dataset
-from benchmark_cnn.params.params import Params, read_parameters
+from benchmark_cnn.params.params import Params, read_parameters, recorded
 from benchmark_cnn.reporting import console, run_record
 from benchmark_cnn.run import TrainingRun
 from benchmark_cnn.run_directory import RunDirectory
@@ -129,7 +129,7 @@ def other_data(directory: RunDirectory, dataset: Dataset) -> str | None:
 
 def log_changes(earlier: Params, params: Params) -> None:
     """Prints the flags that differ from the earlier start's."""
-    before, now = earlier.to_dict(), params.to_dict()
+    before, now = recorded(earlier), recorded(params)
     concerns = [vars(getattr(params, concern)) for concern in _CONCERNS]
     changed = [
         f"--{name}={now[name]} (was {before[name]})"

@@ -49,6 +49,10 @@ class RunDirectory:
         return self.path / "metrics.csv"
 
     @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
     def best(self) -> Path:
         return self.path / "best"
 

@@ -10,7 +10,14 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from benchmark_cnn import evaluation, identity, run_directory, saving, training_setup
+from benchmark_cnn import (
+    before_training,
+    evaluation,
+    identity,
+    run_directory,
+    saving,
+    training_setup,
+)
 from benchmark_cnn.distribution.batches import training_batches
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
 from benchmark_cnn.params.params import Params, write_parameters
@@ -35,6 +42,7 @@ def train(
     *,
     command_line: Sequence[str] = (),
     check_device: Callable[[str], None] | None = None,
+    image_bytes: before_training.ImageBytes | None = None,
     loss: Callable | None = None,
 ) -> dict:
     """Trains as `params` says; the same call on the same train_dir resumes.
@@ -43,6 +51,7 @@ def train(
         loss: see training_setup.set_up.
         command_line: program and arguments, for run.json.
         check_device: see training_setup.make_manager.
+        image_bytes: see before_training.check.
 
     Returns:
         `global_step`, `images_per_sec`, and the last evaluation's `top_1`, `top_5` and `loss`.
@@ -51,6 +60,7 @@ def train(
         RunError: see common/errors.py. Stopped comes after a signal (`StopSignal`), with the state
             saved.
     """
+    before_training.open_validation(params, dataset)
     with contextlib.ExitStack() as stack:
         directory = earlier = None
         if params.checkpoint.train_dir is not None:
@@ -77,8 +87,10 @@ def train(
                 params.checkpoint.init_checkpoint,
                 background_class=run.step.tower.network.background_class,
             )
-        if directory is not None and start_step < run.plan.total_steps:
-            write_parameters(params, directory.path)
+        if start_step < run.plan.total_steps:
+            before_training.check(run, directory, image_bytes)
+            if directory is not None:
+                write_parameters(params, directory.path)
         stop = stack.enter_context(StopSignal())
         reporter = stack.enter_context(Reporter(run, directory, start_step, command_line, about))
         profiler = stack.enter_context(

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 
 import tensorflow as tf
+from absl import logging
 
 from benchmark_cnn.distribution import devices, variable_mgr
 from benchmark_cnn.distribution.devices import Devices
@@ -108,6 +109,12 @@ def make_manager(
     if check_device is None:
         check_device = functools.partial(validation.check_device, ExplicitFlags(params))
     check_device(run_devices.kind)
+    if hardware.device == "auto" and run_devices.kind == "cpu" and hardware.num_gpus > 1:
+        logging.warning(
+            "TensorFlow sees no GPU: the %d towers share the CPU and its memory; --device=cpu "
+            "says that this is wanted",
+            hardware.num_gpus,
+        )
     manager = variable_mgr.make(
         hardware.variable_update,
         run_devices.towers,

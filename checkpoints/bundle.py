@@ -106,7 +106,9 @@ def prefix_of(path: str | os.PathLike[str]) -> str:
     if not directory.is_dir():
         raise DataError(f"no checkpoint {prefix}: {directory} does not exist")
     names = sorted((path.stem for path in directory.glob("*.index")), key=lambda n: (len(n), n))
-    raise DataError(f"no checkpoint {prefix}: {directory} holds {', '.join(names[-10:]) or 'none'}")
+    if not names:
+        raise DataError(f"there is no {prefix}: neither the directory of a run nor a checkpoint")
+    raise DataError(f"no checkpoint {prefix}: {directory} holds {', '.join(names[-10:])}")
 
 
 def exists(prefix: str | os.PathLike[str]) -> bool:

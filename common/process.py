@@ -20,6 +20,14 @@ _STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGXCPU")
 # `timeout` signals a process and then its group; the kernel repeats SIGXCPU every second.
 _SAME_REQUEST_SECS = 0.3
 _NO_SIGNAL = b"\0"
+# The limit of a container's memory and what it uses, in both versions of control groups.
+_CONTROL_GROUP_FILES = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
 
 # A training step allocates and frees the same hundreds of megabytes every time. glibc returns such
 # memory to the kernel at once, and the kernel clears every page of it again in the next step.
@@ -170,7 +178,7 @@ class StopSignal:
                 first = now
                 line = f"{name}: stopping after this step; a second signal stops at once\n"
                 with contextlib.suppress(OSError):
-                    os.write(self._stderr, line.encode())
+                    os.write(self._stderr, b"" if self._raises[-1] else line.encode())
             elif now - first >= _SAME_REQUEST_SECS and number != signal.SIGXCPU:
                 # The first request is being served, or something hangs: do not wait for it.
                 os._exit(Stopped.exit_code)
@@ -181,6 +189,25 @@ class StopSignal:
         for number in self._terminals:
             os.dup2(null, number)
         os.close(null)
+
+
+def available_memory_bytes() -> int | None:
+    """Returns the memory that this process may still take, swap included; None if unknown."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            kibibytes = {line.split(":")[0]: int(line.split()[1]) for line in file}
+        available = (kibibytes["MemAvailable"] + kibibytes["SwapFree"]) << 10
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+    for limit, used in _CONTROL_GROUP_FILES:
+        with contextlib.suppress(OSError, ValueError):  # "max"
+            available = min(available, max(0, _number_in(limit) - _number_in(used)))
+    return available
+
+
+def _number_in(path: str) -> int:
+    with open(path, encoding="ascii") as file:
+        return int(file.read())
 
 
 def num_cores() -> int:

@@ -143,7 +143,7 @@ class Profiler(contextlib.AbstractContextManager):
         # A GPU may still be running the previous step, which the profile would include.
         tf.test.experimental.sync_devices()
         try:
-            tf.profiler.experimental.start(str(window.directory))
+            tf.profiler.experimental.start(os.fsencode(window.directory))
         except tf.errors.OpError as error:
             logging.warning("the profiler does not start: %s", error.message)
         else:

@@ -32,6 +32,8 @@ class Reporter:
         self._run, self._directory = run, directory
         self._report = run.params.report
         self._start_step = start_step
+        # A benchmark always says so: tools look for these lines.
+        self._warms_up = run.dataset.synthetic or run.plan.warmup_steps > start_step
         self._command_line = command_line
         self._about = about or {}
         self._speed = Speed(run.plan.global_batch)
@@ -66,7 +68,8 @@ class Reporter:
         if self._start_step >= run.plan.total_steps:
             console.log(console.finished_line(self._start_step))
             return self
-        console.log(console.WARMING_UP)
+        if self._warms_up:
+            console.log(console.WARMING_UP)
         if run.plan.warmup_steps <= self._start_step:
             self._open_table()
         return self
@@ -198,7 +201,8 @@ class Reporter:
 
     def _open_table(self) -> None:
         with_accuracy = self._report.print_training_accuracy
-        console.log(console.WARMED_UP, console.column_header(with_accuracy))
+        warmed_up = [console.WARMED_UP] if self._warms_up else []
+        console.log(*warmed_up, console.column_header(with_accuracy))
 
     def _print(self, step: int, values: dict, only_call: tuple[float, int] | None) -> None:
         """Prints a step line. Only a first call, which compiles, shows its own speed."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from checkpoints import best, bundle, checksums, store
+from common.errors import DataError
 
 VALUES = {"a/kernel": np.arange(6.0).reshape(2, 3), "a/bias": np.zeros(3, np.float32)}
 NAMES = ["lr=[0.1]", "a*b", "who?", r"back\slash", "{a,b}", "two\nlines", "no text \udcff", "été ~"]
@@ -45,3 +46,10 @@ def test_a_pattern_reads_no_other_file(tmp_path):
         bundle.write(tmp_path / name, {"v": np.float32(value)})
     assert store.read(tmp_path / "model.ckpt-[1]")["v"] == 2
     assert store.read(tmp_path / "model.ckpt-1")["v"] == 1
+
+
+def test_a_run_directory_that_is_not_there(tmp_path):
+    with pytest.raises(
+        DataError, match=r"^there is no .*/nope: neither the directory of a run nor"
+    ):
+        store.resolve(tmp_path / "nope")

@@ -30,11 +30,22 @@ sys.exit(75 if stop.requested else 0)
 """
 
 
-def start(**options):
+def listen():
+    """The tests themselves may run under nohup."""
+    for name in NAMES:
+        signal.signal(signal.Signals[name], signal.SIG_DFL)
+
+
+def ignore():
+    for name in ("SIGHUP", "SIGINT"):
+        signal.signal(signal.Signals[name], signal.SIG_IGN)
+
+
+def start(prepare=listen):
     started = subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
         cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        **options,
+        preexec_fn=prepare,
     )  # fmt: skip
     assert started.stdout is not None
     assert started.stdout.readline() == "ready\n"
@@ -67,14 +78,9 @@ def test_a_second_one_stops_at_once_and_the_same_request_twice_does_not():
     assert limit.communicate("x", timeout=30)[0] == "saved after SIGXCPU\n"
 
 
-def ignore():
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def test_an_ignored_signal_stays_ignored():
     """As under nohup, and in the background of a script."""
-    started = start(preexec_fn=ignore)
+    started = start(ignore)
     started.send_signal(signal.SIGHUP)
     started.send_signal(signal.SIGINT)
     assert started.communicate("x", timeout=30) == ("saved after None\n", "")
@@ -85,6 +91,7 @@ def test_a_terminal_that_is_closed_loses_nothing():
     """The signal comes with the end of its input; each later line would raise an error."""
     pid, terminal = pty.fork()
     if pid == 0:
+        listen()
         os.chdir(ROOT)
         os.execv(sys.executable, [sys.executable, "-c", PROGRAM])
     assert b"ready" in os.read(terminal, 100)
