@@ -84,12 +84,8 @@ def check(arguments: argparse.Namespace) -> None:
     """Checks the flags against each other, before the flags of a run are known.
 
     Raises:
-        UsageError: A photo is a URL; no weights are given, or two, or a flag that belongs to the
-            others.
+        UsageError: No weights are given, or two, or a flag that belongs to the others.
     """
-    urls = [image for image in arguments.images if "://" in image]
-    if urls:
-        raise UsageError(f"{urls[0]} is a URL: download the photo and give its file")
     if arguments.pretrained == (arguments.train_dir is not None):
         raise UsageError("give the weights: --pretrained or --train_dir=DIR, one of them")
     if arguments.train_dir is not None and arguments.weights_dir is not None:

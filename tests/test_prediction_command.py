@@ -217,7 +217,6 @@ def test_tiny_and_huge(checkpoint, tmp_path, size, capsys):
         (["--pretrained", "--model=efficientnet_lit0"], 2, "did you mean"),
         (["--pretrained", "--model=lenet"], 3, "no pretrained weights of lenet"),
         (["--train_dir=absent"], 3, "absent"),
-        (["https://example.com/a.jpg", "--pretrained"], 2, "https://example.com/a.jpg is a URL"),
         (["--train_dir={checkpoint}"], 2, "give --model=NAME"),
         (["--train_dir={checkpoint}", "--weights_dir=weights"], 2, "--weights_dir has no effect"),
         (["--train_dir={run}", "--resize_method=area"], 2, "--resize_method has no effect"),
@@ -273,6 +272,13 @@ def test_numbers_are_above_zero(flag, checkpoint, photo, capsys):
         prediction.main([str(photo), "--model=lenet", f"--train_dir={checkpoint}", flag])
     assert exit_.value.code == 2
     assert "is not a whole number of 1 or more" in capsys.readouterr().err
+
+
+def test_a_url_is_no_photo(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        prediction.main(["https://example.com/a.jpg", "--pretrained"])
+    assert exit_.value.code == 2
+    assert "https://example.com/a.jpg is a URL" in capsys.readouterr().err
 
 
 def test_help_imports_no_tensorflow():

@@ -28,7 +28,7 @@ def test_both_routes_write_the_same_images(tmp_path):
 
 
 def facts_of(record: tf.Tensor) -> tuple[bytes, int, int, int]:
-    found = inspect_example(record, converter.NUM_CLASSES).example
+    found, _ = inspect_example(record, converter.NUM_CLASSES)
     features = tf.train.Example.FromString(record.numpy()).features.feature
     sides = (features[f"image/{side}"].int64_list.value[0] for side in ("height", "width"))
     return (features["image/encoded"].bytes_list.value[0], int(found.label), *sides)
