@@ -29,13 +29,14 @@ def main(argv: Sequence[str]) -> int:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Prints the classes of each photo. Returns 3 if some could not be read, else 0."""
+    photos = prediction_flags.photos(arguments.images)
     prediction_flags.check(arguments)
     with process.quiet_startup():
         classifier, view, data, directory = _classifier(arguments)
     names = class_names.class_names(
         classifier.num_classes, arguments.labels_map_file, data, directory
     )
-    found = answers.classify(classifier, arguments.images, view, names, arguments.top)
+    found = answers.classify(classifier, photos, view, names, arguments.top)
     return 0 if answers.report(found, arguments.json) else DataError.exit_code
 
 

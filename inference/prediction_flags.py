@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from benchmark_cnn.params.params import FLAGS
 from common import commands, paths
@@ -32,7 +34,6 @@ def parser() -> argparse.ArgumentParser:
         "images",
         nargs="+",
         metavar="IMAGE",
-        type=paths.argument,
         help="image files, or directories of them",
     )
     add("--model", help=f"default: the run's, or {DEFAULT_MODEL} with --pretrained")
@@ -90,3 +91,19 @@ def check(arguments: argparse.Namespace) -> None:
         raise UsageError("give the weights: --pretrained or --train_dir=DIR, one of them")
     if arguments.train_dir is not None and arguments.weights_dir is not None:
         raise UsageError("--weights_dir has no effect with --train_dir; it belongs to --pretrained")
+
+
+def photos(images: Sequence[str]) -> list[Path]:
+    """Returns the paths of the photos on the command line.
+
+    Raises:
+        UsageError: One is a URL, or in the home of a user who does not exist.
+    """
+    found = []
+    for image in images:
+        try:
+            found.append(Path(paths.local(image)))
+        except ValueError as error:
+            advice = ": download the photo and give its file" if "://" in image else ""
+            raise UsageError(f"{image} {error}{advice}") from None
+    return found

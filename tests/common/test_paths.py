@@ -56,7 +56,7 @@ def test_commands_refuse_a_url_before_anything_is_written(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     for refuse in (
         lambda: convert(["s3://b/data", "--source=folder", "--raw_dir=photos"]),
-        lambda: prediction_flags.parser().parse_args(["https://x.org/a.jpg", "--pretrained"]),
+        lambda: prediction_flags.parser().parse_args(["a.jpg", "--train_dir=https://x.org/a"]),
     ):
         with pytest.raises(SystemExit) as stopped:
             refuse()
