@@ -107,7 +107,7 @@ def prefix_of(path: str | os.PathLike[str]) -> str:
         raise DataError(f"no checkpoint {prefix}: {directory} does not exist")
     names = sorted((path.stem for path in directory.glob("*.index")), key=lambda n: (len(n), n))
     if not names:
-        raise DataError(f"there is no {prefix}: neither the directory of a run nor a checkpoint")
+        raise DataError(f"no checkpoint {prefix}: neither a run's directory nor a file is there")
     raise DataError(f"no checkpoint {prefix}: {directory} holds {', '.join(names[-10:])}")
 
 

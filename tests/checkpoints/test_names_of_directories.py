@@ -49,7 +49,5 @@ def test_a_pattern_reads_no_other_file(tmp_path):
 
 
 def test_a_run_directory_that_is_not_there(tmp_path):
-    with pytest.raises(
-        DataError, match=r"^there is no .*/nope: neither the directory of a run nor"
-    ):
+    with pytest.raises(DataError, match=r"^no checkpoint .*/nope: neither a run's directory"):
         store.resolve(tmp_path / "nope")
