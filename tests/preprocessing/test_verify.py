@@ -392,8 +392,11 @@ def test_names_that_are_no_text_are_escaped(tmp_path):
 def test_missing_directory(capsys):
     assert verify.main(["/nowhere"]) == 3
     assert capsys.readouterr().err == "error: data directory /nowhere does not exist\n"
-    assert verify.main(["~nosuchuser/data"]) == 3
-    assert capsys.readouterr().err == "error: data directory ~nosuchuser/data does not exist\n"
+    with pytest.raises(SystemExit) as caught:
+        verify.main(["~nosuchuser/data"])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "there is no user nosuchuser" in line
 
 
 @pytest.mark.parametrize("tool", ["preprocessing.verify", "benchmarks.pipeline"])
