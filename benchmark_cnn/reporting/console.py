@@ -138,8 +138,13 @@ def skipped_line(skipped_steps: int, step: int) -> str:
     )
 
 
-def closing_lines(train_dir: str | os.PathLike[str], result: Mapping[str, Any]) -> list[str]:
-    """Returns the accuracy of a finished run, where its curves are, and the next command."""
+def closing_lines(
+    train_dir: str | os.PathLike[str], result: Mapping[str, Any], *, synthetic: bool = False
+) -> list[str]:
+    """Returns the accuracy of a finished run, where its curves are, and the next command.
+
+    A run on `synthetic` images names no data, so that its evaluation needs them.
+    """
     lines = [f"Trained to step {result['global_step']}: {train_dir}"]
     if "top_1" in result:
         count = f"{result['examples']:,} " if "examples" in result else ""
@@ -151,7 +156,7 @@ def closing_lines(train_dir: str | os.PathLike[str], result: Mapping[str, Any]) 
     return [
         *lines,
         f"Curves:     {curves}, or tensorboard --logdir={run}",
-        f"Next:       python eval.py --train_dir={run}",
+        f"Next:       python eval.py --train_dir={run}{' --data_dir=DIR' if synthetic else ''}",
     ]
 
 

@@ -189,7 +189,8 @@ class Reporter:
             if self._record is not None:
                 self._record.finish(result)
             curves.draw(self._directory.path)
-            console.log(*console.closing_lines(self._directory.path, result))
+            synthetic = self._run.dataset.synthetic
+            console.log(*console.closing_lines(self._directory.path, result, synthetic=synthetic))
         return result
 
     def _displays(self, previous: int, step: int) -> bool:

@@ -172,3 +172,11 @@ def test_it_needs_no_tensorflow():
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert result.stdout == "set()\n"
+
+
+def test_the_next_command_of_a_run_on_synthetic_images_asks_for_data():
+    """The run names no data, so that eval.py could not do without --data_dir."""
+    result = {"global_step": 3}
+    assert console.closing_lines("run", result)[-1].endswith("eval.py --train_dir=run")
+    line = console.closing_lines("run", result, synthetic=True)[-1]
+    assert line == "Next:       python eval.py --train_dir=run --data_dir=DIR"
