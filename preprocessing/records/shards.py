@@ -143,7 +143,8 @@ def refuse_unfinished(data_dir: Path, split: str) -> None:
             raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
         if split in begun:
             raise DataError(
-                f"the conversion of {split} in {directory} is not complete: repeat the command"
+                f"the conversion of {split} in {directory} is not complete: repeat the converter's "
+                "command, and see how it ends"
             )
 
 

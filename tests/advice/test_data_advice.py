@@ -196,7 +196,7 @@ DATA = {
     "unfinished": Case(
         training,
         rejected_conversion,
-        "repeat the command",
+        "repeat the converter's command",
         lambda p, _: p.convert_again("--max_corrupt_images=1"),
     ),
     "wrong name": Case(

@@ -53,7 +53,10 @@ def convert_and_stop(source, data_dir, monkeypatch, num_finished):
 
 
 def refusal(data_dir, split):
-    return f"the conversion of {split} in {data_dir} is not complete: repeat the command"
+    return (
+        f"the conversion of {split} in {data_dir} is not complete: repeat the converter's command, "
+        "and see how it ends"
+    )
 
 
 @pytest.mark.parametrize("num_finished", [1, 2])
