@@ -197,6 +197,12 @@ def _images(
     """Returns images in the order of class and path; `classes` are in the order of their labels."""
     # A Mac writes the letters of one name in another form than other systems.
     labels = {_composed(name): label for label, name in enumerate(classes, start=1)}
+    if len(labels) < len(classes):
+        twins = [name for name in classes if labels[_composed(name)] != classes.index(name) + 1]
+        raise DataError(
+            f"{split.folder.path}: two folders are called {', '.join(twins)}, in two forms of "
+            "Unicode: rename one of them, or move its images into the other"
+        )
     if split.annotations is not None:
         pairs: Iterable[tuple[str, ImageFile]] = _annotated_images(split, left_out)
     else:

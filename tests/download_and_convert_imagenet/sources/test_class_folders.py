@@ -159,3 +159,9 @@ def test_a_missing_directory_and_a_needless_fraction(tmp_path):
         folder_source(tmp_path / "absent")
     with pytest.raises(DataError, match="leave the fraction out"):
         folder_source(write(tmp_path, "train/a/1.jpg", "val/a/1.jpg"), 0.1)
+
+
+def test_two_folders_of_one_name_in_two_forms_of_unicode(tmp_path):
+    root = write(tmp_path / "r", "caf\u00e9/a.jpg", "cafe\u0301/b.jpg", "zed/c.jpg")
+    with pytest.raises(DataError, match="two forms of Unicode: rename one of them"):
+        folder_source(root)
