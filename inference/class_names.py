@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark_cnn.params.data_params import DataParams
@@ -17,7 +17,7 @@ from benchmark_cnn.reporting import run_record
 from benchmark_cnn.run_directory import RunDirectory
 from common.errors import DataError
 from download_and_convert_imagenet.records.manifest import read_manifest
-from download_and_convert_imagenet.sources.synsets import synsets
+from download_and_convert_imagenet.sources.synsets import labels_by_wnid, synsets
 from preprocessing import registry
 
 IMAGENET_CLASSES = 1000
@@ -87,6 +87,13 @@ def check_imagenet_labels(data: DataParams) -> None:
 def imagenet() -> list[str]:
     """Returns the words for each of the 1000 classes, class 0 first: "tench, Tinca tinca"."""
     return [synset.words for synset in synsets()]
+
+
+def wordnet_ids(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the WordNet ID of each class; empty unless the names are ImageNet's, words or IDs."""
+    if list(names) == imagenet():
+        return tuple(synset.wnid for synset in synsets())
+    return tuple(names) if all(name in labels_by_wnid() for name in names) else ()
 
 
 def read_map(path: str | os.PathLike[str], num_classes: int) -> dict[int, str]:

@@ -27,7 +27,9 @@ class Classifier:
 
     Attributes:
         image_size: In pixels.
+        network: With the weights; its logits include a background class.
         num_classes: Without the background class.
+        weights: "ema" if moving averages were read, else "raw".
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Classifier:
         self._first_class = int(spec.background_class)
         shapes = bundle.shapes(prefix)
         keys = tensor_roles.choose(shapes, weights, prefix)
+        has_averages = any(key.endswith(tensor_roles.MOVING_AVERAGE) for key in keys.values())
+        self.weights = "ema" if has_averages else "raw"
         available = {name: shapes[key] for name, key in keys.items()}
         network = spec.build(num_classes=1000, image_size=self.image_size)
         num_outputs = _num_outputs(network, available, prefix)
@@ -66,7 +70,7 @@ class Classifier:
         importing.check(os.fspath(prefix), tensors, wanted)
         for name, variable in network.variables.items():
             variable.assign(tensors[name])
-        self._network = network
+        self.network = network
         self.num_classes = self.probabilities(
             np.zeros([1, self.image_size, self.image_size, 3], np.float32)
         ).shape[1]
@@ -76,7 +80,7 @@ class Classifier:
 
         A background class takes part in the softmax and is left out of the result.
         """
-        logits = self._network(tf.convert_to_tensor(images), training=False).logits
+        logits = self.network(tf.convert_to_tensor(images), training=False).logits
         return tf.nn.softmax(logits).numpy()[:, self._first_class :]
 
 

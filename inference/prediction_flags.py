@@ -10,10 +10,10 @@ from benchmark_cnn.params.params import FLAGS
 from common import commands, paths
 from common.commands import at_least
 from common.errors import UsageError
+from inference.source import DEFAULT_MODEL
 from inference.view import WHOLE
 from models.pretrained import ensure
 
-DEFAULT_MODEL = "efficientnet_lite0"
 _EXAMPLES = """\
 examples:
   python prediction.py cat.jpg --model=efficientnet_lite0 --pretrained

@@ -1,0 +1,125 @@
+"""Loads a network with its weights: from a run, from one checkpoint, or the published ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import models.registry
+from benchmark_cnn.params.data_params import DataParams
+from benchmark_cnn.params.params import PARAMETERS_FILE, Params, read_parameters
+from common.errors import UsageError
+from inference import class_names
+from inference.signature import PUBLISHED, Signature, versions
+from inference.view import View, view_of
+from models.pretrained import ensure
+
+if TYPE_CHECKING:
+    from inference.classifier import Classifier
+
+DEFAULT_MODEL = "efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user says about the weights; each command has a flag of the same name.
+
+    Attributes:
+        model: A name in models.registry; None for the run's, or DEFAULT_MODEL if pretrained.
+        train_dir: A run or one checkpoint; None for the published weights.
+        weights: "raw", "ema", or None for the averages if there are any.
+        weights_dir: Where published weights are kept; None for their home.
+        image_size: In pixels; None for the run's or the model's.
+        eval_method: Replaces that of the run, if given.
+        resize_method: Replaces that of the run, if given.
+        labels_map_file: Names the classes; None for the names of the run's data set.
+    """
+
+    model: str | None = None
+    train_dir: Path | None = None
+    weights: str | None = None
+    weights_dir: Path | None = None
+    image_size: int | None = None
+    eval_method: str | None = None
+    resize_method: str | None = None
+    labels_map_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network with its weights, and what is known about them.
+
+    Attributes:
+        signature: Names the network, its classes and its view of a photo.
+        prefix: The checkpoint.
+        run: The parameters of the run; the defaults for published and foreign weights.
+    """
+
+    classifier: Classifier
+    signature: Signature
+    prefix: Path
+    run: Params
+
+    @property
+    def view(self) -> View:
+        return self.signature.view
+
+    @property
+    def data(self) -> DataParams:
+        """The data flags of the run."""
+        return self.run.data
+
+
+def load(request: Request) -> Source:
+    """Loads what `request` asks for. Starts TensorFlow.
+
+    Raises:
+        DataError: There are no such weights, or they are another network's.
+        UsageError: The flags contradict each other.
+    """
+    typed = (request.eval_method, request.resize_method)
+    run, directory = Params(), None
+    if request.train_dir is None:
+        model = request.model or DEFAULT_MODEL
+        models.registry.get(model)
+        view = View(*ensure.view(model)).override(*typed)
+        prefix = ensure.ensure(model, request.weights_dir)
+    else:
+        prefix, model, run = _run(request.train_dir, request.model)
+        view, directory = view_of(run.data, *typed), prefix.parent
+    from inference.classifier import Classifier
+
+    classifier = Classifier(
+        model,
+        prefix,
+        image_size=request.image_size or run.network.image_size,
+        weights=request.weights,
+    )
+    names = class_names.class_names(
+        classifier.num_classes, request.labels_map_file, run.data, directory
+    )
+    signature = Signature(
+        model=model,
+        image_size=classifier.image_size,
+        class_names=tuple(names),
+        view=view,
+        weights=PUBLISHED if directory is None else classifier.weights,
+        wordnet_ids=class_names.wordnet_ids(names),
+        versions=versions(),
+    )
+    return Source(classifier, signature, prefix, run)
+
+
+def _run(train_dir: Path, model: str | None) -> tuple[Path, str, Params]:
+    """Returns the checkpoint of a run, its network, and its parameters (defaults if foreign)."""
+    from checkpoints import store
+
+    prefix = Path(store.resolve(train_dir))
+    run = Params()
+    if (prefix.parent / PARAMETERS_FILE).exists():
+        run = read_parameters(prefix.parent)
+        model = model or run.network.model
+    if model is None:
+        raise UsageError(f"the network of {prefix} is not known: give --model=NAME")
+    return prefix, model, run
