@@ -1,0 +1,1 @@
+"""Predicts whole data sets: their images, the views of them, the table of answers on disk."""
