@@ -50,13 +50,13 @@ def test_what_is_read_is_what_was_written_bit_by_bit(tmp_path, format):
 
 def test_other_programs_read_the_table(tmp_path):
     for format in table.FORMATS:
-        table.write(tmp_path, predictions(format))
+        table.write(tmp_path / format, predictions(format))
     columns = ["image", "class_0", "probability_0", "class_1", "probability_1", "class_2",
                "probability_2"]  # fmt: skip
-    from_parquet = parquet.read_table(tmp_path / "predictions.parquet")
+    from_parquet = parquet.read_table(tmp_path / "parquet/predictions.parquet")
     assert from_parquet.column_names == columns
     assert from_parquet["class_0"].type == pyarrow.int32()
-    text = (tmp_path / "predictions.csv").read_text("utf-8")
+    text = (tmp_path / "csv/predictions.csv").read_text("utf-8")
     assert text.splitlines()[0] == ",".join(f'"{name}"' for name in columns)
     assert from_parquet["image"].to_pylist() == [*_IMAGES[:3], _IMAGES[4]]
 
