@@ -48,10 +48,12 @@ def evaluate(argv: Sequence[str]) -> None:
     if checkpoint.pretrained or ensure.holds_published(checkpoint.train_dir):
         class_names.check_imagenet_labels(params.data)
 
+    num_classes = params.network.num_classes or dataset.num_classes
     checkpoint_evaluation.evaluate(
         params,
         models.registry.get(params.network.model),
         dataset,
+        class_names=class_names.class_names(num_classes, None, params.data),
         check_device=functools.partial(validation.check_device, flags),
     )
 

@@ -7,12 +7,12 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from absl import logging
 
-from benchmark_cnn import identity, saving, training_setup, waiting
+from benchmark_cnn import class_report, identity, saving, training_setup, waiting
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
 from benchmark_cnn.params.params import PARAMETERS_FILE, Params, read_parameters
@@ -34,16 +34,18 @@ def evaluate(
     spec: NetworkSpec,
     dataset: Dataset,
     *,
+    class_names: Sequence[str] | None = None,
     check_device: Callable[[str], None] | None = None,
 ) -> dict:
     """Evaluates `params.checkpoint.train_dir`: the checkpoints of a run, or one checkpoint.
 
     Args:
+        class_names: of the network's classes; "class 0", "class 1"... without.
         check_device: see `training_setup.make_manager`.
 
     Returns:
-        The last result: `top_1`, `top_5`, `loss`, `examples`, `global_step`, `checkpoint`; it is
-        also written to eval.json of the evaluation directory.
+        The last result: `top_1`, `top_5`, `loss`, `examples`, `global_step`, `checkpoint`, and
+        `class_report.entries`; it is also written to eval.json of the evaluation directory.
 
     Raises:
         DataError: no checkpoint, one of another model, or damaged data.
@@ -57,6 +59,7 @@ def evaluate(
         console.GENERATING_EVALUATION_MODEL,
     )
     network = training_setup.build_network(params, spec, dataset, manager, settings)
+    names = class_names or [f"class {number}" for number in range(settings.num_classes)]
     evaluator = Evaluator(
         manager,
         network,
@@ -80,7 +83,7 @@ def evaluate(
             if folder not in summaries:
                 summaries[folder] = stack.enter_context(EvaluationSummaries(folder))
             about = _provenance(params, spec, settings, weights)
-            result = _evaluate_one(evaluator, prefix, step, params, stop, about)
+            result = _evaluate_one(evaluator, prefix, step, params, stop, about, names)
             summaries[folder].write(step, result)
             _write_json(folder / RESULT_FILE, result)
     if stop.requested:
@@ -164,7 +167,13 @@ def _restore(network: Network, prefix: str, params: Params) -> tuple[int, str, b
 
 
 def _evaluate_one(
-    evaluator: Evaluator, prefix: str, step: int, params: Params, stop: StopSignal, about: dict
+    evaluator: Evaluator,
+    prefix: str,
+    step: int,
+    params: Params,
+    stop: StopSignal,
+    about: dict,
+    class_names: Sequence[str],
 ) -> dict:
     examples = evaluator.dataset.num_examples(evaluator.subset)
     console.log(
@@ -178,9 +187,17 @@ def _evaluate_one(
         if crosses(number - 1, number, params.report.display_every):
             console.log(console.evaluation_step_line(number, examples_per_sec))
 
-    result = evaluator.run(on_step)
+    result = evaluator.run(on_step, num_classes=len(class_names))
+    classes = class_report.entries(result.pop("confusion"), class_names)
+    console.log(*class_report.lines(classes, RESULT_FILE))
     console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
-    return {**result, "global_step": step, "checkpoint": os.path.basename(prefix), **about}
+    return {
+        **result,
+        "global_step": step,
+        "checkpoint": os.path.basename(prefix),
+        **about,
+        **classes,
+    }
 
 
 def _provenance(params: Params, spec: NetworkSpec, settings: RunSettings, weights: str) -> dict:

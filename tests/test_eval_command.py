@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -21,8 +22,11 @@ import eval as evaluation
 import train
 from benchmark_cnn import waiting
 from benchmark_cnn.evaluation import Evaluator
+from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.reporting import console, metrics_log
 from checkpoints import store
+from inference.classifier import Classifier
+from preprocessing import registry
 from tests.benchmark_cnn.reporting.event_readers import read_with_slow_loader
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,7 +73,7 @@ def logged_by_training(run):
     return {int(r["global_step"]): (r["eval_top_1"], r["eval_top_5"], r["eval_loss"]) for r in rows}
 
 
-def test_the_averages_are_evaluated_as_training_evaluated_them(run, capsys):
+def test_the_averages_are_evaluated_as_training_evaluated_them(run, trained, capsys):
     """Another process, batch size and number of towers: the same counts."""
     lines, _ = evaluate(capsys, f"--train_dir={run}", DECAY, "--batch_size=50")
     result = result_of(run / "eval")
@@ -87,6 +91,47 @@ def test_the_averages_are_evaluated_as_training_evaluated_them(run, capsys):
     assert accuracy in lines
     assert "Mode:        evaluation" in lines
     assert "Running evaluation at global_step 24" in lines
+    assert lines[-1] == accuracy  # the console report of the classes comes before it
+    check_classes(trained, result, lines)
+
+
+def check_classes(run, result, lines):
+    """Compares the classes of eval.json, and the lines, with a few lines of NumPy."""
+    matrix = confusion_of_classifier(run)
+    examples, correct = matrix.sum(axis=1), np.diag(matrix)
+    assert [entry["class"] for entry in result["classes"]] == sorted(
+        range(10), key=lambda number: (correct[number] / examples[number], number)
+    )
+    assert {entry["class"]: entry["name"] for entry in result["classes"]}[8] == "eight"
+    for entry in result["classes"]:
+        number = entry["class"]
+        assert (entry["examples"], entry["correct"]) == (examples[number], correct[number])
+        assert entry["top_1"] == correct[number] / examples[number]
+    off_diagonal = matrix - np.diag(correct)
+    pairs = result["confused_pairs"]
+    assert [pair["count"] for pair in pairs[:3]] == sorted(off_diagonal.ravel())[:-4:-1]
+    assert all(off_diagonal[pair["true"], pair["predicted"]] == pair["count"] for pair in pairs)
+    start = lines.index("Top-1 of each class, worst first:")
+    worst = result["classes"][0]
+    share = f"{worst['correct']} of {worst['examples']}"
+    assert lines[start + 1].split() == [f"{worst['top_1']:.2%}", *share.split(), worst["name"]]
+    assert lines[start + 11] == "Most confused:"
+    pair = pairs[0]
+    share = f"{pair['count']} of {pair['examples']}"
+    words = f"{share}  {pair['true_name']}, taken for {pair['predicted_name']}"
+    assert lines[start + 12].strip() == words
+    assert len(lines) == start + 16  # three pairs and the accuracy
+
+
+def confusion_of_classifier(run):
+    """[10, 10], by prediction.py's network over the records of the validation split."""
+    classifier = Classifier("lenet", run / "model.ckpt-24", weights="ema")
+    dataset = registry.open_dataset(DataParams(data_dir=str(run.parent / "data")))
+    matrix = np.zeros((10, 10), int)
+    for images, labels, is_real in dataset.eval_batches(batch_size=400, image_size=28):
+        best = classifier.probabilities(images.numpy()).argmax(axis=1)
+        np.add.at(matrix, (labels[is_real].numpy(), best[is_real]), 1)
+    return matrix
 
 
 def test_an_evaluation_says_of_what_and_each_kind_has_its_own_place(run, capsys):

@@ -94,6 +94,13 @@ def rank(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.where(is_finite, tf.reduce_sum(tf.cast(before, tf.int32), axis=1), tf.int32.max)
 
 
+def predicted(logits: tf.Tensor) -> tf.Tensor:
+    """Returns the class that ranks first, int64 [B]; -1 in a row with a NaN or an infinity."""
+    first = tf.cast(tf.math.top_k(logits, 1).indices[:, 0], tf.int64)  # argmax promises no order
+    is_finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
+    return tf.where(is_finite, first, tf.constant(-1, tf.int64))
+
+
 def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Returns the cross entropy of each example, float64 [B]."""
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(

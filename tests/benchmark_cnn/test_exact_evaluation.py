@@ -41,10 +41,10 @@ class NumberInColor:
         return Output(-0.01 * tf.cast(rank, tf.float32), None, {})
 
 
-def evaluate(network, dataset, *, towers, batch_size, image_size=8):
+def evaluate(network, dataset, *, towers, batch_size, image_size=8, num_classes=None):
     _, manager = training_setup.make_manager(make_params(device="cpu", num_gpus=towers))
     evaluator = Evaluator(manager, network, dataset, batch_size=batch_size, image_size=image_size)
-    return evaluator.run()
+    return evaluator.run(num_classes=num_classes)
 
 
 def difficult_examples():
@@ -66,6 +66,23 @@ def numpy_counts(logits, labels):
     return top_1, top_5, loss / len(labels)
 
 
+def numpy_confusion(logits, labels):
+    """The whole matrix; its last column counts rows without a class."""
+    matrix = np.zeros((CLASSES, CLASSES + 1), int)
+    for row, label in zip(logits, labels, strict=True):
+        best = min(range(len(row)), key=lambda c: (-row[c], c)) if np.isfinite(row).all() else -1
+        matrix[int(label), best] += 1
+    return matrix
+
+
+def assert_confusion_is(confusion, matrix):
+    found = np.zeros_like(matrix)
+    found[confusion.true, confusion.predicted] = confusion.counts
+    np.testing.assert_array_equal(found, matrix)
+    np.testing.assert_array_equal(confusion.examples, matrix.sum(axis=1))
+    np.testing.assert_array_equal(confusion.correct, np.diag(matrix))
+
+
 @pytest.fixture(scope="module")
 def of_numpy():
     logits, labels = difficult_examples()
@@ -85,7 +102,10 @@ def losses():
 def test_the_same_bits_for_every_division(of_numpy, losses, towers, batch_size):
     logits, labels = difficult_examples()
     dataset = ArrayData(logits[:, None, None, :], labels, CLASSES)
-    result = evaluate(LogitsInImages(), dataset, towers=towers, batch_size=batch_size)
+    result = evaluate(
+        LogitsInImages(), dataset, towers=towers, batch_size=batch_size, num_classes=CLASSES
+    )
+    assert_confusion_is(result.pop("confusion"), numpy_confusion(logits, labels))
     top_1, top_5, loss = of_numpy
     assert result["examples"] == EXAMPLES
     assert result["top_1"] == top_1 / EXAMPLES
@@ -101,8 +121,26 @@ def test_rows_that_are_not_finite_are_wrong_and_counted():
     logits[:, 0] = 1.0
     logits[3, 4] = np.nan
     dataset = ArrayData(logits[:, None, None, :], labels, CLASSES)
-    result = evaluate(LogitsInImages(), dataset, towers=2, batch_size=2)
+    result = evaluate(LogitsInImages(), dataset, towers=2, batch_size=2, num_classes=CLASSES)
     assert (result["examples"], result["top_1"], result["top_5"]) == (5, 0.8, 0.8)
+    assert_confusion_is(result["confusion"], numpy_confusion(logits, labels))
+    assert result["confusion"].confused_pairs(3) == []
+
+
+def test_an_image_taken_for_the_background_has_no_class():
+    """Output 0 of nine is the background: the labels 0..7 are the outputs 1..8."""
+
+    class WithBackground(LogitsInImages):
+        background_class = True
+
+    logits = np.eye(CLASSES, dtype=np.float32)[[0, 1, 2, 2, 8, 8]]
+    dataset = ArrayData(logits[:, None, None, :], np.array([0, 0, 0, 1, 7, 2]), CLASSES - 1)
+    result = evaluate(WithBackground(), dataset, towers=2, batch_size=2, num_classes=8)
+    confusion = result["confusion"]
+    found = zip(confusion.true, confusion.predicted, confusion.counts, strict=True)
+    expected = [(0, -1, 1), (0, 0, 1), (0, 1, 1), (1, 1, 1), (2, 7, 1), (7, 7, 1)]
+    assert [tuple(map(int, pair)) for pair in found] == expected
+    assert result["top_1"] == 3 / 6 == confusion.correct.sum() / 6
 
 
 @pytest.mark.parametrize(("towers", "batch_size"), [(1, 7), (3, 32), (2, 1000)])
