@@ -1,0 +1,1 @@
+"""Writes trained networks as files for other runtimes: SavedModel, TFLite and ONNX."""
