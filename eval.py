@@ -1,4 +1,4 @@
-"""Evaluate a run: `python eval.py --train_dir=runs/lite0`."""
+"""Evaluate a run: `python eval.py --train_dir=runs/lite0`; or published weights, a SavedModel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmark_cnn.flags import command_line
 from benchmark_cnn.params import validation
 from benchmark_cnn.params.params import ExplicitFlags, Params
 from common import commands, process
-from inference import class_names
+from inference import class_names, saved_model_spec
 from models.pretrained import ensure
 
 
@@ -36,8 +36,14 @@ def evaluate(argv: Sequence[str]) -> None:
         choices={"model": models.registry.names(), "data_name": preprocessing.registry.names()},
         answers={"model": models.registry.answers()},
     )
-    if flags.params.checkpoint.pretrained:
+    spec, reference = None, None
+    if flags.params.evaluation.saved_model is not None:
+        with process.quiet_startup():
+            spec, run = saved_model_spec.open_spec(flags.params)
+        reference = run
+    elif flags.params.checkpoint.pretrained:
         flags, run = _published(flags)
+        reference = run
     else:
         run = waiting.load_run_params(flags.params, wait="model" not in flags.explicit)
     params = validation.inherit(flags, run or flags.params)
@@ -51,10 +57,11 @@ def evaluate(argv: Sequence[str]) -> None:
     num_classes = params.network.num_classes or dataset.num_classes
     checkpoint_evaluation.evaluate(
         params,
-        models.registry.get(params.network.model),
+        spec or models.registry.get(params.network.model),
         dataset,
         class_names=class_names.class_names(num_classes, None, params.data),
         check_device=functools.partial(validation.check_device, flags),
+        reference=reference,
     )
 
 

@@ -1,4 +1,4 @@
-"""Evaluates a run's checkpoints: one, all of them, or each new one as it appears."""
+"""Evaluates a run's checkpoints: one, all, or each new one as it appears; or a SavedModel."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import logging
 
 from benchmark_cnn import class_report, identity, saving, training_setup, waiting
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
-from benchmark_cnn.params.params import PARAMETERS_FILE, Params, read_parameters
+from benchmark_cnn.params.flag import Value
+from benchmark_cnn.params.params import FLAGS, PARAMETERS_FILE, Params, read_parameters
 from benchmark_cnn.reporting import console
 from benchmark_cnn.reporting.summaries import EvaluationSummaries
 from benchmark_cnn.run import AVERAGED, RAW, RunPlan, RunSettings, crosses, resolve_settings
@@ -27,6 +29,25 @@ from common.errors import DataError, Stopped
 from common.process import StopSignal
 
 RESULT_FILE = "eval.json"
+EXPORTED = "exported"  # the weights of a SavedModel, besides run.AVERAGED and run.RAW
+# Flags that make a measurement another one, besides image_size. They are inherited from the run.
+_SWITCHES = ("eval_method", "resize_method", "resize_kernels", "eval_crop_fraction", "dtype")
+
+
+class _Weights(NamedTuple):
+    """The weights that are in the network.
+
+    Attributes:
+        source: the prefix of their checkpoint, or the directory of a SavedModel.
+        step: their global step.
+        kind: AVERAGED, RAW or EXPORTED.
+        is_default: whether a training that wrote them would have evaluated the same ones.
+    """
+
+    source: str
+    step: int
+    kind: str
+    is_default: bool
 
 
 def evaluate(
@@ -36,12 +57,17 @@ def evaluate(
     *,
     class_names: Sequence[str] | None = None,
     check_device: Callable[[str], None] | None = None,
+    reference: Params | None = None,
 ) -> dict:
     """Evaluates `params.checkpoint.train_dir`: the checkpoints of a run, or one checkpoint.
+
+    With `params.evaluation.saved_model`, the network of `spec` brings its weights.
 
     Args:
         class_names: of the network's classes; "class 0", "class 1"... without.
         check_device: see `training_setup.make_manager`.
+        reference: how these weights are meant to be evaluated, where no run says it. Any other
+            measurement has a folder of its own.
 
     Returns:
         The last result: `top_1`, `top_5`, `loss`, `examples`, `global_step`, `checkpoint`, and
@@ -70,21 +96,17 @@ def evaluate(
         max_skipped=params.data.max_corrupt_records,
     )
     directory = evaluation_directory(params)
-    differences = _differences(params, spec, settings, dataset)
+    differences = _differences(params, spec, settings, dataset, reference)
     result: dict = {}
     summaries: dict[Path, EvaluationSummaries] = {}
     with StopSignal() as stop, contextlib.ExitStack() as stack:
-        for prefix in _checkpoints_to_evaluate(params, stop):
-            restored = _restore_unless_deleted(network, prefix, params)
-            if restored is None:
-                continue
-            step, weights, is_default = restored
-            folder = directory / "-".join([*([] if is_default else ["raw"]), *differences])
+        for weights in _weights_to_evaluate(network, params, stop):
+            folder = directory / "-".join([*([] if weights.is_default else ["raw"]), *differences])
             if folder not in summaries:
                 summaries[folder] = stack.enter_context(EvaluationSummaries(folder))
-            about = _provenance(params, spec, settings, weights)
-            result = _evaluate_one(evaluator, prefix, step, params, stop, about, names)
-            summaries[folder].write(step, result)
+            about = _provenance(params, spec, settings, weights.kind)
+            result = _evaluate_one(evaluator, weights, params, stop, about, names)
+            summaries[folder].write(weights.step, result)
             _write_json(folder / RESULT_FILE, result)
     if stop.requested:
         raise Stopped(f"stopped by {stop.requested}; finished evaluations are in {directory}")
@@ -94,11 +116,26 @@ def evaluate(
 
 
 def evaluation_directory(params: Params) -> Path:
-    """Returns `--eval_dir`, or `eval` in the run's directory."""
-    if params.evaluation.eval_dir is not None:
-        return Path(params.evaluation.eval_dir)
+    """Returns `--eval_dir`, or `eval` in the run's directory, or next to a SavedModel."""
+    flags = params.evaluation
+    if flags.eval_dir is not None:
+        return Path(flags.eval_dir)
+    if flags.saved_model is not None:  # what is deployed stays as it was exported
+        path = Path(flags.saved_model).absolute()
+        return path.with_name(f"{path.name}-eval")
     train_dir = Path(params.checkpoint.train_dir or ".")
     return (train_dir if train_dir.is_dir() else train_dir.parent) / "eval"
+
+
+def _weights_to_evaluate(network: Network, params: Params, stop: StopSignal) -> Iterator[_Weights]:
+    """Puts one checkpoint after the other into `network`; a SavedModel's weights are in it."""
+    if params.evaluation.saved_model is not None:
+        yield _Weights(params.evaluation.saved_model, 0, EXPORTED, True)
+        return
+    for prefix in _checkpoints_to_evaluate(params, stop):
+        weights = _restore_unless_deleted(network, prefix, params)
+        if weights is not None:
+            yield weights
 
 
 def _checkpoints_to_evaluate(params: Params, stop: StopSignal) -> Iterator[str]:
@@ -125,9 +162,7 @@ def _checkpoints_to_evaluate(params: Params, stop: StopSignal) -> Iterator[str]:
         yield store.resolve(train_dir)
 
 
-def _restore_unless_deleted(
-    network: Network, prefix: str, params: Params
-) -> tuple[int, str, bool] | None:
+def _restore_unless_deleted(network: Network, prefix: str, params: Params) -> _Weights | None:
     """Restores `network`, see `_restore`; returns None if training deleted `prefix`."""
     try:
         return _restore(network, prefix, params)
@@ -141,13 +176,8 @@ def _restore_unless_deleted(
         return None
 
 
-def _restore(network: Network, prefix: str, params: Params) -> tuple[int, str, bool]:
-    """Restores the averages if the checkpoint has any, or what --moving_average_decay says.
-
-    Returns:
-        The global step, AVERAGED or RAW, and whether a training that wrote the checkpoint would
-        have evaluated the same weights.
-    """
+def _restore(network: Network, prefix: str, params: Params) -> _Weights:
+    """Restores the averages if the checkpoint has any, or what --moving_average_decay says."""
     available = store.shapes(prefix)
     decay = params.optimization.moving_average_decay
     has_averages = any(role(name, ()) == AVERAGE for name in available)
@@ -163,13 +193,13 @@ def _restore(network: Network, prefix: str, params: Params) -> tuple[int, str, b
     values, step = store.read_variables(prefix, plan), store.global_step(prefix)
     for name, value in values.items():
         network.variables[name].assign(value)
-    return step, AVERAGED if takes_averages else RAW, takes_averages == has_averages
+    kind = AVERAGED if takes_averages else RAW
+    return _Weights(prefix, step, kind, is_default=takes_averages == has_averages)
 
 
 def _evaluate_one(
     evaluator: Evaluator,
-    prefix: str,
-    step: int,
+    weights: _Weights,
     params: Params,
     stop: StopSignal,
     about: dict,
@@ -177,13 +207,13 @@ def _evaluate_one(
 ) -> dict:
     examples = evaluator.dataset.num_examples(evaluator.subset)
     console.log(
-        console.evaluating_line(prefix, about["weights"], {about["subset"]: examples}),
-        console.running_evaluation_line(step),
+        console.evaluating_line(weights.source, weights.kind, {about["subset"]: examples}),
+        console.running_evaluation_line(weights.step),
     )
 
     def on_step(number: int, examples_per_sec: float) -> None:
         if stop.requested:
-            raise Stopped(f"stopped by {stop.requested} while evaluating {prefix}")
+            raise Stopped(f"stopped by {stop.requested} while evaluating {weights.source}")
         if crosses(number - 1, number, params.report.display_every):
             console.log(console.evaluation_step_line(number, examples_per_sec))
 
@@ -191,13 +221,8 @@ def _evaluate_one(
     classes = class_report.entries(result.pop("confusion"), class_names)
     console.log(*class_report.lines(classes, RESULT_FILE))
     console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
-    return {
-        **result,
-        "global_step": step,
-        "checkpoint": os.path.basename(prefix),
-        **about,
-        **classes,
-    }
+    name = os.path.basename(os.path.abspath(weights.source))
+    return {**result, "global_step": weights.step, "checkpoint": name, **about, **classes}
 
 
 def _provenance(params: Params, spec: NetworkSpec, settings: RunSettings, weights: str) -> dict:
@@ -207,13 +232,16 @@ def _provenance(params: Params, spec: NetworkSpec, settings: RunSettings, weight
         "weights": weights,
         "subset": settings.subset,
         "image_size": settings.image_size,
-        "eval_method": params.data.eval_method,
-        "resize_method": params.data.resize_method,
+        **{name: _value(params, name) for name in _SWITCHES},
     }
 
 
 def _differences(
-    params: Params, spec: NetworkSpec, settings: RunSettings, dataset: Dataset
+    params: Params,
+    spec: NetworkSpec,
+    settings: RunSettings,
+    dataset: Dataset,
+    reference: Params | None,
 ) -> list[str]:
     """Returns what makes this another measurement than that of the training, for a folder's name.
 
@@ -222,18 +250,23 @@ def _differences(
     train_dir = Path(params.checkpoint.train_dir or ".")
     directory = train_dir if train_dir.is_dir() else train_dir.parent
     differences = [] if settings.subset == "validation" else [settings.subset]
-    if not (directory / PARAMETERS_FILE).exists():
+    is_run = reference is None and (directory / PARAMETERS_FILE).exists()
+    run = read_parameters(directory) if is_run else reference
+    if run is None:
         return differences
-    run = read_parameters(directory)
     image_size = run.network.image_size or spec.image_size
     if settings.image_size != image_size:
         differences.append(f"image_size={settings.image_size}")
-    for name in ("eval_method", "resize_method", "resize_kernels", "eval_crop_fraction"):
-        if getattr(params.data, name) != getattr(run.data, name):
-            differences.append(f"{name}={getattr(params.data, name)}")
-    if title := identity.other_data(RunDirectory(directory), dataset):
+    for name in _SWITCHES:
+        if _value(params, name) != _value(run, name):
+            differences.append(f"{name}={_value(params, name)}")
+    if is_run and (title := identity.other_data(RunDirectory(directory), dataset)):
         differences.append("data=" + re.sub(r"[^\w.]+", "_", title))
     return differences
+
+
+def _value(params: Params, name: str) -> Value:
+    return getattr(getattr(params, FLAGS[name].concern), name)
 
 
 def _plan(settings: RunSettings, num_towers: int, num_examples: int) -> RunPlan:

@@ -136,6 +136,8 @@ _SYNONYMS_OF = {
     "save_summaries_steps": "summary_interval summary_every tensorboard_interval",
     "debug": "verbose traceback",
     "profile_steps": "profile profiler",
+    "saved_model": "use_tfhub tfhub tf_hub hub_module saved_model_dir savedmodel",
+    "saved_model_mean_std": "mean std mean_std",
     "all_checkpoints": "eval_all continuous_eval",
     "eval_interval_secs": "watch",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmark_cnn.params.flag import flag
-from benchmark_cnn.params.values import parse_profile_steps
+from benchmark_cnn.params.values import parse_mean_std, parse_profile_steps
 from checkpoints.restore_plan import parse_ckpt_scope
 
 
@@ -79,8 +79,23 @@ class ReportParams:
 
 @dataclass(frozen=True)
 class EvaluationParams:
-    """Evaluations of a run's checkpoints by eval.py."""
+    """Evaluations of a run's checkpoints, or of a SavedModel, by eval.py."""
 
+    saved_model: str | None = flag(
+        None,
+        "Directory of a SavedModel to evaluate instead of checkpoints, such as one of TensorFlow "
+        "Hub.",
+        when_none="the checkpoints of train_dir",
+        is_path=True,
+    )
+    saved_model_mean_std: str | None = flag(
+        None,
+        'Mean and standard deviation of pixels: the SavedModel is fed (pixel - mean) / std. "0,255" '
+        'is 0..1, "127.5,127.5" is -1..1, "127,128" is what exports by the official EfficientNet '
+        "programs take.",
+        when_none="0,1 for an export of export.py, 0,255 for others",
+        syntax=parse_mean_std,
+    )
     eval_dir: str | None = flag(
         None, "Directory of the evaluation's logs.", when_none="train_dir/eval", is_path=True
     )

@@ -6,6 +6,7 @@ First run, learning rate and optimization, then checkpoints, reports and evaluat
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 
 from benchmark_cnn.params.params import ExplicitFlags
@@ -207,6 +208,15 @@ _FLAGS_OF_DIRECTORY = (
     "profile_steps",
 )
 _FLAGS_OF_SEVERAL_CHECKPOINTS = ("eval_interval_secs", "all_checkpoints")
+_FLAGS_OF_CHECKPOINTS = (
+    *_FLAGS_OF_SEVERAL_CHECKPOINTS,
+    "ckpt_scope",
+    "ignore_missing_vars",
+    "moving_average_decay",
+    "model",
+    "dtype",
+    "data_format",
+)
 
 
 def no_run_directory(given: ExplicitFlags) -> list[str]:
@@ -220,10 +230,23 @@ def first_weights(given: ExplicitFlags) -> list[str]:
 
 
 def checkpoint_to_evaluate(given: ExplicitFlags) -> list[str]:
-    checkpoint = given.params.checkpoint
-    if checkpoint.pretrained or checkpoint.train_dir is not None:
-        return given.exclusive_errors("pretrained", "train_dir")
-    return ["--train_dir is missing: the run directory, or a checkpoint, to evaluate"]
+    sources = ("pretrained", "train_dir", "saved_model")
+    if not any(given.value(name) for name in sources):
+        return ["--train_dir is missing: the run directory, or a checkpoint, to evaluate"]
+    pairs = itertools.combinations(sources, 2)
+    return [line for pair in pairs for line in given.exclusive_errors(*pair)]
+
+
+def saved_model(given: ExplicitFlags) -> list[str]:
+    """A SavedModel is a network with its weights, in the precision of its export."""
+    path = given.params.evaluation.saved_model
+    if path is None:
+        return given.unused_flag_errors(["saved_model_mean_std"], "without --saved_model")
+    return given.unused_flag_errors(
+        _FLAGS_OF_CHECKPOINTS,
+        f"with --saved_model={path}, which is a network with its weights",
+        because_of=["saved_model"],
+    )
 
 
 def several_checkpoints(given: ExplicitFlags) -> list[str]:
@@ -262,6 +285,8 @@ def images_to_evaluate(given: ExplicitFlags) -> list[str]:
         return []
     if given.params.checkpoint.pretrained:
         return ["--data_dir is missing: the images to evaluate the published weights on"]
+    if given.params.evaluation.saved_model is not None:
+        return ["--data_dir is missing: the images to evaluate the SavedModel on"]
     return [
         "--data_dir is missing: the images to evaluate; the run was trained on synthetic ones, or "
         "is not known to this program"

@@ -43,6 +43,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
 EVALUATION_RULES: tuple[Rule, ...] = (
     data_rules.gpu_indices,
     training_rules.checkpoint_to_evaluate,
+    training_rules.saved_model,
     training_rules.several_checkpoints,
     training_rules.one_checkpoint,
 )

@@ -37,6 +37,17 @@ def parse_profile_steps(text: str) -> tuple[int, int]:
     return first, last
 
 
+def parse_mean_std(text: str) -> tuple[float, float]:
+    """Parses `"127.5,128"`: mean 127.5 and standard deviation 128."""
+    try:
+        mean, std = map(float, text.split(","))
+    except ValueError:
+        raise ValueError('is not "mean,std", for example 0,255') from None
+    if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+        raise ValueError("needs a finite mean and a standard deviation above 0")
+    return mean, std
+
+
 def parse_gpu_indices(text: str) -> tuple[int, ...]:
     """Parses `"0,2,1,3"`: (0, 2, 1, 3); `""`: ()."""
     if not text:
