@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -15,6 +14,9 @@ from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import Params
 from benchmark_cnn.params.values import parse_mean_std
 from common.errors import DataError, UsageError
+from inference import signature
+from inference.artifacts import EXTRAS
+from inference.signature import Signature
 from inference.view import WHOLE
 
 if TYPE_CHECKING:
@@ -27,8 +29,6 @@ _SIGNATURES = ("serving_default", "default")
 _SERVE = "serve"
 # Where there are several outputs, the first of these: logits keep what probabilities round.
 _OUTPUTS = ("logits", "probabilities", "predictions", "default", "output_0")
-# Next to the graph in an export of ours: what its pixels are, and the view it was trained on.
-OWN_SIGNATURE_FILE = Path("assets.extra", "signature.json")
 _BYTES, _HUB = "0,1", "0,255"  # values of --saved_model_mean_std
 _FREE_BATCH_SIZE = 32
 _IMAGES_RANK = 4
@@ -100,9 +100,8 @@ class SavedModelSpec:
 
         try:
             graph = _loaded(self.directory, self.interface)
-            noise = tf.random.stateless_uniform(
-                [self.batch_size, image_size, image_size, 3], [1, 2], 0.0, 255.0
-            )
+            shape = (self.batch_size, image_size, image_size, 3)
+            noise = tf.constant(np.random.default_rng(1).uniform(0, 255, shape), tf.float32)
             strategy = tf.distribute.get_strategy()
             outputs = strategy.run(lambda: graph(self._fed(noise)))
             outputs = strategy.experimental_local_results(outputs)[0]
@@ -153,10 +152,10 @@ def open_spec(params: Params) -> tuple[SavedModelSpec, Params]:
         raise DataError(f"{directory} takes images of {height}x{width} pixels, and no squares")
     _check_fixed("image_size", params.network.image_size, height, directory)
     _check_fixed("batch_size", params.data.batch_size, batch, directory)
-    image_size = height or params.network.image_size or own.get("image_size")
+    image_size = height or params.network.image_size or (own.image_size if own else None)
     if image_size is None:
         raise UsageError(f"{directory} takes images of any size: give --image_size")
-    takes_bytes = interface.is_integer or bool(own)
+    takes_bytes = interface.is_integer or own is not None
     typed = params.evaluation.saved_model_mean_std
     spec = SavedModelSpec(
         directory=directory,
@@ -165,7 +164,8 @@ def open_spec(params: Params) -> tuple[SavedModelSpec, Params]:
         batch_size=batch or _FREE_BATCH_SIZE,
         mean_std=parse_mean_std(typed or (_BYTES if takes_bytes else _HUB)),
     )
-    view = {name: value for name, value in own.get("view", {}).items() if value != WHOLE}
+    # Whole images, of digits, have no view that flags could change.
+    view = dataclasses.asdict(own.view) if own and own.view.eval_method != WHOLE else {}
     return spec, Params(data=dataclasses.replace(DataParams(), **view))
 
 
@@ -175,8 +175,8 @@ def read_interface(directory: Path) -> Interface:
     Raises:
         DataError: There is no SavedModel, or none of its signatures is for images.
     """
+    import tensorflow as tf
     from google.protobuf.message import DecodeError
-    from tensorflow.core.framework import types_pb2
     from tensorflow.core.protobuf import saved_model_pb2
 
     saved = saved_model_pb2.SavedModel()
@@ -194,29 +194,25 @@ def read_interface(directory: Path) -> Interface:
     graph = graph or saved.meta_graphs[0]
     tags, signatures = tuple(graph.meta_info_def.tags), graph.signature_def
     for key in _SIGNATURES:
+        inputs = signatures[key].inputs if key in signatures else {}
         images = [
             (name, info)
-            for name, info in (signatures[key].inputs.items() if key in signatures else ())
-            if len(info.tensor_shape.dim) == _IMAGES_RANK and info.dtype != types_pb2.DT_STRING
+            for name, info in inputs.items()
+            if len(info.tensor_shape.dim) == _IMAGES_RANK
         ]
         if len(images) == 1:
             name, info = images[0]
             shape = tuple(d.size if d.size > 0 else None for d in info.tensor_shape.dim)
-            is_integer = info.dtype == types_pb2.DT_UINT8
+            is_integer = info.dtype == tf.uint8.as_datatype_enum
             return Interface(tags, key, name, tuple(signatures[key].outputs), shape, is_integer)
     if _SIGNATURES[0] in signatures:
         raise DataError(f"{directory} takes no images [batch, height, width, 3]")
     return Interface(tags)
 
 
-def _own_signature(directory: Path) -> dict[str, Any]:
-    path = directory / OWN_SIGNATURE_FILE
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is damaged: {error}") from error
+def _own_signature(directory: Path) -> Signature | None:
+    path = directory / EXTRAS / signature.FILE_NAME
+    return signature.from_json(path.read_bytes(), str(directory)) if path.exists() else None
 
 
 def _check_fixed(name: str, typed: int | None, fixed: int | None, directory: Path) -> None:
@@ -233,7 +229,7 @@ def _loaded(directory: Path, interface: Interface) -> Callable[[tf.Tensor], tf.T
     if interface.key is None:
         if not callable(loaded):
             raise ValueError("it has no signature and is no function")
-        return loaded
+        return cast(Callable, loaded)
     output = _choose_output(interface.outputs)
 
     def call(images: tf.Tensor) -> tf.Tensor:

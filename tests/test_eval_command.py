@@ -153,9 +153,10 @@ def test_an_evaluation_says_of_what_and_each_kind_has_its_own_place(run, capsys)
     result = result_of(run / "eval" / "raw")
     assert result["weights"] == "raw"
     assert abs(result["loss"] - loss_of_averages) > 1e-3
-    argv = ["--data_subset=train", "--batch_size=100", "--image_size=30"]
+    argv = ["--data_subset=train", "--batch_size=100", "--image_size=30", "--dtype=bfloat16"]
     evaluate(capsys, f"--train_dir={run}", *argv)
-    assert result_of(run / "eval" / "train-image_size=30")["examples"] == NUM_TRAIN
+    other = result_of(run / "eval" / "train-image_size=30-dtype=bfloat16")
+    assert (other["examples"], other["dtype"]) == (NUM_TRAIN, "bfloat16")
     assert result_of(run / "eval") == averaged
     assert read_with_slow_loader(run / "eval")["eval/Accuracy@1"] == points
     assert {round(value, 6) for step, value in points if step == 24} == {round(top_1, 6)}

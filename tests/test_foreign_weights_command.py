@@ -97,7 +97,7 @@ def test_published_weights_by_name(weights, photographs, tmp_path, monkeypatch):
     assert found["loss"] == pytest.approx(reference["loss"], abs=1e-5)
     # What is typed wins.
     assert evaluation.main([*argv, "--eval_method=vgg", f"--eval_dir={tmp_path}"]) == 0
-    other = json.loads((tmp_path / "eval.json").read_text())
+    other = json.loads((tmp_path / "eval_method=vgg" / "eval.json").read_text())
     assert other["eval_method"] == "vgg"
     assert abs(other["loss"] - found["loss"]) > 1e-3
 

@@ -12,7 +12,10 @@ import tensorflow as tf
 import eval as evaluation
 import train
 from checkpoints import store
+from inference.artifacts import EXTRAS
 from inference.classifier import Classifier
+from inference.signature import FILE_NAME, Signature
+from inference.view import View
 
 CLASSES = 10
 BACKGROUND = "background"
@@ -40,7 +43,7 @@ class Exported(tf.Module):
 
     def __init__(self, prefix, *, std, outputs, mean=0.0, classes=CLASSES, dtype=tf.float32):
         super().__init__()
-        network = Classifier("lenet", prefix)._network
+        network = Classifier("lenet", prefix).network
         self.kept = list(network.variables.values())
         shape = tf.TensorSpec([None, 28, 28, 3], dtype)
 
@@ -112,3 +115,85 @@ def test_the_counts_are_those_of_the_checkpoint(trained, tmp_path, capsys, form)
         assert result["loss"] == pytest.approx(expected["loss"], rel=1e-5)
     assert (result["model"], result["weights"]) == ("exported", "exported")
     assert result["image_size"] == 28
+
+
+def test_an_export_of_ours_says_its_range_and_its_view(trained, tmp_path, capsys):
+    directory, expected = trained
+    module = Exported(store.resolve(f"{directory}/run"), std=1.0, outputs="probabilities")
+    exported = save(tmp_path / "lenet", module)
+    about = Signature("lenet", 28, tuple("0123456789"), View("whole"))
+    (exported / EXTRAS).mkdir()
+    (exported / EXTRAS / FILE_NAME).write_text(about.to_json())
+    argv = [f"--saved_model={exported}", f"--data_dir={directory}/data"]
+    evaluate(capsys, *argv)
+    result = json.loads((tmp_path / "lenet-eval/eval.json").read_text())
+    assert (result["top_1"], result["top_5"]) == (expected["top_1"], expected["top_5"])
+    # What is typed wins: fed as TF Hub's modules are, the network sees black images.
+    evaluate(capsys, *argv, "--saved_model_mean_std=0,255", f"--eval_dir={tmp_path}/hub")
+    assert json.loads((tmp_path / "hub/eval.json").read_text())["top_1"] < expected["top_1"]
+
+
+MISTAKES = {
+    "no directory": (["--saved_model={tmp}/none"], 3, "{tmp}/none is no SavedModel: No such file"),
+    "another size": (
+        ["--image_size=32"],
+        2,
+        "--image_size=32 cannot be: {model} was exported for 28; leave it out",
+    ),
+    "data of other classes": (
+        ["--num_classes=20"],
+        3,
+        "{model} gives outputs of shape (32, 10), for 20 classes",
+    ),
+    "a range that is none": (
+        ["--saved_model_mean_std=0,0"],
+        2,
+        "--saved_model_mean_std=0,0 needs a finite mean and a standard deviation above 0",
+    ),
+    "a checkpoint, too": (
+        ["--train_dir={model}"],
+        2,
+        "--train_dir and --saved_model exclude each other",
+    ),
+    "a network, too": (
+        ["--model=lenet"],
+        2,
+        "--model has no effect with --saved_model={model}, which is a network with its weights",
+    ),
+    "a precision": (["--dtype=bfloat16"], 2, "--dtype has no effect with --saved_model={model}"),
+}
+
+
+@pytest.fixture(scope="module")
+def model(trained, tmp_path_factory):
+    module = Exported(store.resolve(f"{trained[0]}/run"), std=255.0, outputs="logits")
+    return save(tmp_path_factory.mktemp("saved") / "lenet", module)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line(trained, model, tmp_path, capsys, mistake):
+    flags, code, text = MISTAKES[mistake]
+    places = {"tmp": tmp_path, "model": model}
+    argv = [f"--saved_model={model}", f"--data_dir={trained[0]}/data"]
+    argv += [flag.format(**places) for flag in flags]
+    _, errors = evaluate(capsys, *argv, code=code)
+    reported = [line for line in errors if line.startswith("error: ")]
+    assert len(reported) == 1
+    assert text.format(**places) in reported[0]
+
+
+def test_damage_and_missing_data_are_one_line_each(trained, tmp_path, capsys):
+    (tmp_path / "saved_model.pb").write_bytes(b"not a graph")
+    data = f"--data_dir={trained[0]}/data"
+    _, errors = evaluate(capsys, f"--saved_model={tmp_path}", data, code=3)
+    assert errors[-1] == f"error: {tmp_path}/saved_model.pb is damaged"
+    tf.saved_model.save(tf.Module(), str(tmp_path / "empty"))
+    argv = [f"--saved_model={tmp_path}/empty", data, "--image_size=28"]
+    _, errors = evaluate(capsys, *argv, code=3)
+    assert errors[-1].startswith(f"error: {tmp_path}/empty cannot be run: it has no signature")
+    _, errors = evaluate(capsys, f"--saved_model={tmp_path}/empty", "--image_size=28", code=2)
+    assert errors[-1].startswith("error: --data_dir is missing: the images to evaluate the Saved")
+    _, errors = evaluate(
+        capsys, f"--train_dir={trained[0]}/run", "--saved_model_mean_std=0,1", code=2
+    )
+    assert errors[-1] == "error: --saved_model_mean_std has no effect without --saved_model"

@@ -90,9 +90,9 @@ class EvaluationParams:
     )
     saved_model_mean_std: str | None = flag(
         None,
-        'Mean and standard deviation of pixels: the SavedModel is fed (pixel - mean) / std. "0,255" '
-        'is 0..1, "127.5,127.5" is -1..1, "127,128" is what exports by the official EfficientNet '
-        "programs take.",
+        'Mean and standard deviation: the SavedModel is fed (pixel - mean) / std. "0,255" gives '
+        '0..1, "127.5,127.5" gives -1..1; the exports of EfficientNet\'s official program take '
+        '"127,128".',
         when_none="0,1 for an export of export.py, 0,255 for others",
         syntax=parse_mean_std,
     )
