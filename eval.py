@@ -12,6 +12,7 @@ import preprocessing.registry
 from benchmark_cnn import waiting
 from benchmark_cnn.flags import command_line
 from benchmark_cnn.params import validation
+from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import ExplicitFlags, Params
 from common import commands, process
 from inference import class_names, saved_model_spec
@@ -66,14 +67,14 @@ def evaluate(argv: Sequence[str]) -> None:
 
 
 def _published(flags: ExplicitFlags) -> tuple[ExplicitFlags, Params]:
-    """Returns the flags with the published weights as --train_dir, and their view of images."""
+    """Returns the flags with the published weights as --train_dir, and their own parameters."""
     params = flags.params
     weights = ensure.ensure_in_child(params.network.model)
     checkpoint = dataclasses.replace(params.checkpoint, train_dir=str(weights.parent))
     params = dataclasses.replace(params, checkpoint=checkpoint)
     eval_method, resize_method = ensure.view(params.network.model)
-    data = dataclasses.replace(params.data, eval_method=eval_method, resize_method=resize_method)
-    return dataclasses.replace(flags, params=params), dataclasses.replace(params, data=data)
+    view = DataParams(eval_method=eval_method, resize_method=resize_method)
+    return dataclasses.replace(flags, params=params), Params(data=view)
 
 
 if __name__ == "__main__":

@@ -55,10 +55,10 @@ def replicated(weights, tmp_path_factory):
     return prefix
 
 
-def result(directory, *argv):
+def result(directory, *argv, folder="."):
     argv = ("--device=cpu", f"--model={MODEL}", "--eval_method=efficientnet", *argv)
     assert evaluation.main([*argv, f"--eval_dir={directory}"]) == 0
-    return json.loads((directory / "eval.json").read_text())
+    return json.loads((directory / folder / "eval.json").read_text())
 
 
 def test_scope_and_averages_of_a_replicated_run(replicated, photographs, tmp_path):
@@ -79,7 +79,8 @@ def test_scope_and_averages_of_a_replicated_run(replicated, photographs, tmp_pat
 @pytest.mark.slow
 def test_the_raw_weights_differ(replicated, photographs, tmp_path):
     argv = [f"--data_dir={photographs[0]}", f"--train_dir={replicated}"]
-    found = result(tmp_path, *argv, "--ckpt_scope=v/cg/:v0/cg/")
+    argv += ["--ckpt_scope=v/cg/:v0/cg/", "--moving_average_decay=0"]
+    found = result(tmp_path, *argv, folder="raw")
     # Zero weights give every class the same probability.
     assert found["loss"] == pytest.approx(math.log(1000), rel=1e-6)
     assert found["weights"] == "raw"
@@ -96,8 +97,10 @@ def test_published_weights_by_name(weights, photographs, tmp_path, monkeypatch):
     assert (found["top_1"], found["top_5"]) == (reference["top_1"], reference["top_5"])
     assert found["loss"] == pytest.approx(reference["loss"], abs=1e-5)
     # What is typed wins.
-    assert evaluation.main([*argv, "--eval_method=vgg", f"--eval_dir={tmp_path}"]) == 0
-    other = json.loads((tmp_path / "eval_method=vgg" / "eval.json").read_text())
+    argv += ["--eval_method=vgg", "--image_size=192", f"--eval_dir={tmp_path}"]
+    assert evaluation.main(argv) == 0
+    folder = tmp_path / "image_size=192-eval_method=vgg"
+    other = json.loads((folder / "eval.json").read_text())
     assert other["eval_method"] == "vgg"
     assert abs(other["loss"] - found["loss"]) > 1e-3
 
