@@ -28,7 +28,6 @@ def predict(arguments: argparse.Namespace) -> int:
         weights=arguments.weights,
         weights_dir=arguments.weights_dir,
         image_size=arguments.image_size,
-        num_classes=arguments.num_classes,
         eval_method=arguments.eval_method,
         resize_method=arguments.resize_method,
         labels_map_file=arguments.labels_map_file,

@@ -64,7 +64,7 @@ def restart_with_defaults() -> None:
 # oneDNN is on, the machine has no CUDA, two libraries register the same factory. The lines begin
 # with 2026-01-31 12:00:00.000000: I, or with I0000 00:00:1700000000.000000 after a warning.
 _STARTUP_MESSAGE = re.compile(
-    rb"WARNING: All log messages before absl|"
+    rb"WARNING: All log messages before absl|INFO: Created TensorFlow Lite XNNPACK delegate|"
     rb"(\d{4}-\d\d-\d\d .*: [IWE] |[IWE]\d{4} )"
     rb".*\b(port|cpu_feature_guard|cudart_stub|cuda_(blas|dnn|fft|platform))\.cc:"
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -42,7 +43,7 @@ def with_metadata(model: bytes, signature: Signature, license_text: str) -> byte
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    parsed = schema.ModelT.InitFromPackedBuf(model, 0)
+    parsed: Any = schema.ModelT.InitFromPackedBuf(model, 0)  # typed as if no field were bytes
     entries = {entry.name: entry for entry in parsed.metadata or ()}
     if _BUFFER_NAME not in entries:
         entries[_BUFFER_NAME] = schema.MetadataT(_BUFFER_NAME, len(parsed.buffers))

@@ -62,12 +62,6 @@ def parser() -> argparse.ArgumentParser:
         help='JSON, {"0": "tench, Tinca tinca", ...}; default: the class names of the run\'s data '
         "set, ImageNet's words for ImageNet's 1000 classes",
     )
-    add(
-        "--num_classes",
-        type=at_least(1),
-        help="that the checkpoint of --train_dir must have; needed where another program wrote it "
-        "and only ImageNet's background class differs",
-    )
     add("--image_size", type=at_least(1), help="in pixels; default: the run's or the model's")
     add(
         "--eval_method",
@@ -97,8 +91,6 @@ def check(arguments: argparse.Namespace) -> None:
         raise UsageError("give the weights: --pretrained or --train_dir=DIR, one of them")
     if arguments.train_dir is not None and arguments.weights_dir is not None:
         raise UsageError("--weights_dir has no effect with --train_dir; it belongs to --pretrained")
-    if arguments.pretrained and arguments.num_classes is not None:
-        raise UsageError("--num_classes has no effect with --pretrained; it belongs to --train_dir")
 
 
 def photos(images: Sequence[str]) -> list[Path]:

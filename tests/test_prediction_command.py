@@ -220,7 +220,6 @@ def test_tiny_and_huge(checkpoint, tmp_path, size, capsys):
         (["--train_dir={checkpoint}"], 2, "give --model=NAME"),
         (["--train_dir={checkpoint}", "--weights_dir=weights"], 2, "--weights_dir has no effect"),
         (["--train_dir={run}", "--resize_method=area"], 2, "--resize_method has no effect"),
-        (["--pretrained", "--num_classes=9"], 2, "--num_classes has no effect with --pretrained"),
         (
             ["--pretrained", "--weights_dir=absent", "--eval_method=whole", "--resize_method=area"],
             2,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import NamedTuple
+from dataclasses import dataclass
 
 JPEG, PNG, HEIC = "JPEG", "PNG", "HEIC"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -48,7 +48,8 @@ _ORIENTATION = 0x0112
 _UPRIGHT = 1
 
 
-class ImageHeader(NamedTuple):
+@dataclass(frozen=True)
+class ImageHeader:
     """Properties of an encoded image.
 
     Attributes:

@@ -11,7 +11,6 @@ import functools
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 # Field numbers of tensorflow/core/example/{example,feature}.proto.
 _EXAMPLE_FEATURES = 1
@@ -36,7 +35,8 @@ class BoundingBox:
     ymax: float
 
 
-class LabeledImage(NamedTuple):
+@dataclass(frozen=True)
+class LabeledImage:
     """One image in RGB with its class; `label` counts from 1 (0 is the unused background)."""
 
     encoded: bytes

@@ -97,16 +97,30 @@ def photo_view(
     # Reading and finding photos needs no TensorFlow.
     import tensorflow as tf
 
+    encoded = tf.constant(load(path))
+    with _naming(path):
+        return encoded_view(encoded, image_size, eval_method, **options).numpy()
+
+
+def encoded_view(encoded: Any, image_size: int, eval_method: str, **options: Any) -> Any:
+    """Makes the view of an encoded image in TensorFlow.
+
+    Args:
+        encoded: string scalar tensor, a JPEG or PNG; the rest is as in `photo_view`.
+
+    Returns:
+        float32 tensor [image_size, image_size, 3] in 0..255.
+    """
+    import tensorflow as tf
+
     from preprocessing.images.views import eval_image, whole_eval_image
     from preprocessing.records.examples import Example
 
-    example = Example(tf.constant(load(path)), tf.constant(0), tf.zeros([0, 4]))
+    example = Example(encoded, tf.constant(0), tf.zeros([0, 4]))
     position = tf.constant(0, tf.int64)
-    with _naming(path):
-        if eval_method == WHOLE:
-            return whole_eval_image(example, image_size, position).numpy()
-        data = DataParams(eval_method=eval_method, **options)
-        return eval_image(data, example, image_size, position).numpy()
+    if eval_method == WHOLE:
+        return whole_eval_image(example, image_size, position)
+    return eval_image(DataParams(eval_method=eval_method, **options), example, image_size, position)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,201 @@
+"""The story of an export: freeze the network, write each file, run it, then name it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from common import files
+from common.errors import DataError, UsageError
+from exporters import check, onnx, saved_model, tflite
+from exporters.check import CheckImages, Comparison
+from exporters.frozen import Frozen, freeze
+from exporters.plan import DYNAMIC, FLOAT16, FLOAT32, INT8, Plan
+from exporters.tflite_metadata import LABELS_FILE, labels, with_metadata
+from inference.artifacts import ONNX, SAVED_MODEL, TFLITE
+from inference.classifier import Classifier
+from inference.signature import LOGITS, PUBLISHED
+from inference.source import Source
+from models.pretrained import published
+
+# How far an output may differ from the network's: of probabilities, and of logits in units of the
+# largest. Two correct runtimes add float32 numbers in another order: EfficientNet-Lite0 on 96 x 96
+# pixels differs from itself by 7e-6 when it is given 1 image instead of 8. None: reported only.
+_LIMITS = {FLOAT32: 1e-4, FLOAT16: 5e-3, DYNAMIC: None, INT8: None}
+_TITLES = {SAVED_MODEL: "SavedModel", TFLITE: "TFLite file", ONNX: "ONNX file"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        backend: One of inference.artifacts.BACKENDS.
+        num_bytes: Of the file, or of all files of a SavedModel.
+        comparison: With the network, after it was written.
+    """
+
+    path: Path
+    backend: str
+    num_bytes: int
+    comparison: Comparison
+
+    def __str__(self) -> str:
+        size = f"{self.num_bytes / 1e6:.1f} MB"
+        return f"{_TITLES[self.backend]} written to {self.path} ({size}); it {self.comparison}"
+
+
+def export(source: Source, plan: Plan, say: Callable[[object], object] = print) -> list[Exported]:
+    """Writes the files of `plan`, each under its name only after it was checked.
+
+    Args:
+        say: Is given a line when a file is done.
+
+    Raises:
+        DataError: A file differs too much from the network, or cannot be written.
+        UsageError: The network cannot be written in that format, or a library is missing.
+    """
+    if plan.logits:
+        signature = dataclasses.replace(source.signature, output=LOGITS)
+        source = dataclasses.replace(source, signature=signature)
+    images = check.images(source.signature, source.data, plan.check_images)
+    outputs = {
+        TFLITE: (plan.tflite, _write_tflite),
+        ONNX: (plan.onnx, _write_onnx),
+        SAVED_MODEL: (plan.saved_model_dir, _write_saved_model),
+    }
+    expected = _outputs(source.classifier, source.signature.output, images.pixels)
+    done = []
+    for backend, (path, write) in outputs.items():
+        if path is None:
+            continue
+        with _errors(path), _staged(path) as temporary:
+            write(source, plan, temporary)
+            found = _checked(temporary, expected, images, plan, backend, source)
+            if backend != SAVED_MODEL:
+                _write_labels(path, source)
+            done.append(Exported(path, backend, _size(temporary), found))
+        say(done[-1])
+    return done
+
+
+def _write_tflite(source: Source, plan: Plan, path: Path) -> None:
+    if plan.quantize == INT8:
+        raise UsageError(f"--quantize={INT8} is not available yet")
+    frozen = freeze(source.classifier, source.signature, plan.batch_size or 1)
+    content = tflite.convert(frozen, quantize=plan.quantize)
+    path.write_bytes(with_metadata(content, source.signature, _license(source)))
+
+
+def _write_onnx(source: Source, plan: Plan, path: Path) -> None:
+    frozen = freeze(source.classifier, source.signature, plan.batch_size)
+    path.write_bytes(onnx.content(onnx.convert(frozen), frozen))
+
+
+def _write_saved_model(source: Source, plan: Plan, path: Path) -> None:
+    frozen: Frozen = freeze(source.classifier, source.signature, plan.batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        names = Path(folder, LABELS_FILE)
+        names.write_text(labels(source.signature), encoding="utf-8")
+        saved_model.write(frozen, path, names)
+
+
+def _outputs(classifier: Classifier, output: str, pixels: np.ndarray) -> np.ndarray:
+    """Returns what the network itself computes, as its own user would call it."""
+    if output != LOGITS:
+        return classifier.probabilities(pixels)
+    logits = classifier.network(tf.constant(pixels), training=False).logits.numpy()
+    return logits[:, logits.shape[1] - classifier.num_classes :]
+
+
+def _checked(
+    path: Path,
+    expected: np.ndarray,
+    images: CheckImages,
+    plan: Plan,
+    backend: str,
+    source: Source,
+) -> Comparison:
+    """Returns the comparison of a file with the network.
+
+    Raises:
+        DataError: They differ by more than the limit.
+    """
+    found = check.compare(path, expected, images)
+    if backend == SAVED_MODEL and images.files:
+        found = max(
+            found,
+            check.compare_encoded(path, expected, images, source.signature),
+            key=lambda comparison: comparison.difference,
+        )
+    limit = plan.max_difference
+    if limit is None:
+        limit = _LIMITS[plan.quantize if backend == TFLITE else FLOAT32]
+        if limit is not None and source.signature.output == LOGITS:
+            limit *= max(1.0, float(np.abs(expected).max()))
+    if limit is not None and not found.difference <= limit:
+        raise DataError(
+            f"the {_TITLES[backend]} {found}; the limit is {limit:.1e}, and it was not kept "
+            "(--max_difference sets the limit)"
+        )
+    return found
+
+
+def _license(source: Source) -> str:
+    """Returns the license of the weights."""
+    entry = published.entries().get(source.signature.model)
+    if source.signature.weights != PUBLISHED or entry is None:
+        return "not stated: weights of a training run"
+    return entry.license
+
+
+def _write_labels(path: Path, source: Source) -> None:
+    """Writes the class names next to a file.
+
+    Raises:
+        DataError: There are those of another network, whose file is there, too.
+    """
+    file, text = path.with_name(LABELS_FILE), labels(source.signature)
+    if file.exists() and file.read_text(encoding="utf-8", errors="replace") != text:
+        others = {*path.parent.glob("*.tflite"), *path.parent.glob("*.onnx")} - {path}
+        if others:
+            raise DataError(
+                f"{file} names other classes, those of {min(others)}: write to another directory"
+            )
+    files.write_text(file, text)
+
+
+@contextlib.contextmanager
+def _staged(path: Path) -> Iterator[Path]:
+    """Gives the name of a file or directory to write, which replaces `path` when the block ends.
+
+    After an error what was at `path` is still there.
+    """
+    files.make_writable(path.parent)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".exporting-") as folder:
+        temporary = Path(folder, path.name)
+        yield temporary
+        if path.is_dir():  # a directory is not replaced by renaming another
+            path.rename(Path(folder, "old"))
+        temporary.rename(path)
+
+
+@contextlib.contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    """Turns what the system and TensorFlow report of a full disk and the like into one line."""
+    with files.write_errors(path):
+        try:
+            yield
+        except tf.errors.OpError as error:
+            raise DataError(f"cannot write {path}: {error.message.splitlines()[0]}") from error
+
+
+def _size(path: Path) -> int:
+    parts = [path] if path.is_file() else path.rglob("*")
+    return sum(part.stat().st_size for part in parts if part.is_file())

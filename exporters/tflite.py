@@ -1,0 +1,84 @@
+"""TFLite files, for LiteRT on Android, iOS, the web and Linux boards."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from common.errors import UsageError
+from exporters.frozen import Frozen
+from exporters.plan import FLOAT16, FLOAT32, INT8
+
+Representative = Callable[[], Iterator[list[Any]]]
+"""Yields the images of calibration, each as a list of one array float32 [B, S, S, 3]."""
+
+
+def convert(
+    frozen: Frozen,
+    *,
+    quantize: str = FLOAT32,
+    representative: Representative | None = None,
+    input_type: str = "uint8",
+    output_type: str = "uint8",
+) -> bytes:
+    """Returns the content of a TFLite file.
+
+    Args:
+        frozen: With a fixed batch; a free one keeps phones from planning memory.
+        quantize: One of plan.QUANTIZATIONS. float16 and dynamic (int8 weights, float32 activations)
+            store smaller weights; int8 also computes with 8 bits.
+        representative: Calibrates int8.
+        input_type: Of int8 only, as `output_type`; one of plan.TYPES.
+
+    Raises:
+        UsageError: The network has an operation that TFLite lacks.
+    """
+    made = converter(frozen)
+    if quantize != FLOAT32:
+        made.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == FLOAT16:
+        made.target_spec.supported_types = [tf.float16]
+    if quantize == INT8:
+        made.representative_dataset = representative
+        made.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        made.inference_input_type = tf.dtypes.as_dtype(input_type)
+        made.inference_output_type = tf.dtypes.as_dtype(output_type)
+    try:
+        with quiet():
+            return made.convert()
+    # The converter's own error is not part of its interface.
+    except Exception as error:
+        if type(error).__name__ != "ConverterError":
+            raise
+        model, reason = frozen.signature.model, _reason(error)
+        raise UsageError(f"{model} cannot become a TFLite file: {reason}") from error
+
+
+def converter(frozen: Frozen) -> Any:
+    """Returns TensorFlow's converter; the file will name its input and output."""
+    module: Any = tf.Module()
+    module.serve = frozen.serving()
+    return tf.lite.TFLiteConverter.from_concrete_functions([module.serve], module)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silences TensorFlow's notes on its own deprecations and on files that it writes between."""
+    loggers = [tf.get_logger(), logging.getLogger("absl")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "error:" in line), lines[0] if lines else "")
