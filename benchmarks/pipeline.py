@@ -108,7 +108,7 @@ def _candidates(
     dataset: RecordDataset, options: argparse.Namespace, stack: contextlib.ExitStack
 ) -> tuple[dict[str, Candidate], dict[str, Candidate]]:
     """Returns the rows of the first table, and the stages that they do not include."""
-    from benchmarks import pipeline_stages as parts
+    from benchmarks.pipelines import pipeline_stages as parts
 
     evaluate, batch_size, image_size = options.eval, options.batch_size, options.image_size
     # A large shuffle buffer would take long to fill, and the sample does not need it.
@@ -131,7 +131,7 @@ def _candidates(
         name: stream_candidate(iter(stream), batch_size) for name, stream in streams.items()
     }
     if parts.has_imagenet_views(dataset) and dataset.data.augment == "none":
-        from benchmarks.pillow_loader import Workers, in_files
+        from benchmarks.pipelines.pillow_loader import Workers, in_files
 
         views = parts.baseline_views(dataset.data, sample, image_size, evaluate=evaluate)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -105,7 +105,7 @@ def open_artifact(path: str | os.PathLike[str], num_threads: int | None = None) 
 
 
 def _tflite(path: Path, num_threads: int | None) -> Artifact:
-    litert = _runtime("ai_edge_litert.interpreter", "ai-edge-litert")
+    litert = runtime("ai_edge_litert.interpreter", "ai-edge-litert")
     try:
         interpreter = litert.Interpreter(str(path), num_threads=num_threads)
         interpreter.allocate_tensors()
@@ -155,7 +155,7 @@ def _signature_in_zip(path: Path) -> Signature | None:
 
 
 def _onnx(path: Path, num_threads: int | None) -> Artifact:
-    onnxruntime = _runtime("onnxruntime", "onnxruntime")
+    onnxruntime = runtime("onnxruntime", "onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if num_threads is not None:
@@ -220,7 +220,8 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and int(value) > 0
 
 
-def _runtime(module: str, package: str) -> Any:
+def runtime(module: str, package: str) -> Any:
+    """Imports the runtime of a format; raises UsageError if its package is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

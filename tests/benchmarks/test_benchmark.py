@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import pillow_loader, pipeline
+from benchmarks import pipeline
+from benchmarks.pipelines import pillow_loader
 from benchmarks.rounds import Speed
 from common.errors import DataError
 from tests.preprocessing.image_shards import encode, example, photographs, write_split

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from benchmark_cnn.distribution.batches import without_autotune
 from benchmark_cnn.params.data_params import DataParams
-from benchmarks.pillow_loader import View
+from benchmarks.pipelines.pillow_loader import View
 from common.process import num_cores
 from preprocessing.images.crops import eval_window, vgg_resized_shape
 from preprocessing.images.decoding import WindowChooser, decode_window, whole_image

@@ -1,0 +1,1 @@
+"""Parts of `benchmarks.pipeline`: its stages one by one, and the loader of Pillow as baseline."""
