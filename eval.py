@@ -7,6 +7,12 @@ import functools
 import sys
 from collections.abc import Sequence
 
+from common import commands, process
+
+if __name__ == "__main__":  # before the other imports, which take a while
+    process.hold_signals()
+    process.restart_with_defaults()
+
 import models.registry
 import preprocessing.registry
 from benchmark_cnn import waiting
@@ -14,7 +20,6 @@ from benchmark_cnn.flags import command_line
 from benchmark_cnn.params import validation
 from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import ExplicitFlags, Params
-from common import commands, process
 from inference import class_names, saved_model_spec
 from models.pretrained import ensure
 
@@ -78,5 +83,4 @@ def _published(flags: ExplicitFlags) -> tuple[ExplicitFlags, Params]:
 
 
 if __name__ == "__main__":
-    process.restart_with_defaults()
     sys.exit(main(sys.argv[1:]))

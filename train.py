@@ -8,12 +8,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common import commands, process
+
+if __name__ == "__main__":  # before the other imports, which take a while
+    process.hold_signals()
+    process.restart_with_defaults()
+
 import models.registry
 import preprocessing.registry
 from benchmark_cnn.flags import command_line
 from benchmark_cnn.params import validation
 from benchmark_cnn.params.params import Params
-from common import commands, process
 from models.pretrained import ensure
 
 
@@ -67,5 +72,4 @@ def _from_published_weights(params: Params) -> Params:
 
 
 if __name__ == "__main__":
-    process.restart_with_defaults()
     sys.exit(main(sys.argv[1:]))

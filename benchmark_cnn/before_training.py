@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from absl import logging
@@ -16,7 +17,7 @@ from benchmark_cnn.run import TrainingRun
 from benchmark_cnn.run_directory import RunDirectory
 from checkpoints import store
 from common import files, process
-from common.errors import DataError, UsageError
+from common.errors import DataError, MissingSplitError, UsageError
 
 # Measured on CPUs, a step takes up to 1.4 times the activations that are counted (docs/models.md).
 _MEMORY_FACTOR = 1.4
@@ -31,7 +32,11 @@ def open_validation(params: Params, dataset: Dataset) -> None:
     """Raises DataError for a validation set that the run will need and that is not complete."""
     run = params.run
     if run.eval_every_epochs is not None or run.eval_every_steps is not None:
-        dataset.num_examples("validation")
+        every = "steps" if run.eval_every_epochs is None else "epochs"
+        try:
+            dataset.num_examples("validation")
+        except MissingSplitError as error:
+            raise DataError(f"{error}, or train without --eval_every_{every}") from error
 
 
 def check(run: TrainingRun, directory: RunDirectory | None, image_bytes: ImageBytes | None) -> None:
@@ -49,8 +54,21 @@ def check(run: TrainingRun, directory: RunDirectory | None, image_bytes: ImageBy
     if directory is None:
         _warn_of_nothing_saved(run)
     else:
+        warn_of_place("train_dir", directory.path, run.params)
         _check_disk(run, directory)
         _check_outputs(run, directory)
+
+
+def warn_of_place(flag: str, path: Path, params: Params) -> None:
+    """Warns of an output in the directory of the data: who replaces the data loses the output."""
+    data_dir = params.data.data_dir
+    if data_dir is None or not path.resolve().is_relative_to(Path(data_dir).resolve()):
+        return
+    logging.warning(
+        "--%s=%s lies in --data_dir=%s: when the data are deleted or moved, so is this; give a "
+        "directory outside",
+        flag, path, data_dir,
+    )  # fmt: skip
 
 
 def _check_memory(run: TrainingRun, image_bytes: ImageBytes) -> None:

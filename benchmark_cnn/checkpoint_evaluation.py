@@ -13,7 +13,14 @@ from typing import NamedTuple
 
 from absl import logging
 
-from benchmark_cnn import class_report, identity, saving, training_setup, waiting
+from benchmark_cnn import (
+    before_training,
+    class_report,
+    identity,
+    saving,
+    training_setup,
+    waiting,
+)
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
 from benchmark_cnn.params.flag import Value
@@ -96,6 +103,8 @@ def evaluate(
         max_skipped=params.data.max_corrupt_records,
     )
     directory = evaluation_directory(params)
+    if params.evaluation.eval_dir is not None:
+        before_training.warn_of_place("eval_dir", directory, params)
     differences = _differences(params, spec, settings, dataset, reference)
     result: dict = {}
     summaries: dict[Path, EvaluationSummaries] = {}
@@ -207,7 +216,9 @@ def _evaluate_one(
 ) -> dict:
     examples = evaluator.dataset.num_examples(evaluator.subset)
     console.log(
-        console.evaluating_line(weights.source, weights.kind, {about["subset"]: examples}),
+        *console.evaluating_lines(
+            weights.source, weights.kind, {about["subset"]: examples}, len(class_names)
+        ),
         console.running_evaluation_line(weights.step),
     )
 

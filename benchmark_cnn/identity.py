@@ -15,6 +15,7 @@ from benchmark_cnn.reporting import console, run_record
 from benchmark_cnn.run import TrainingRun
 from benchmark_cnn.run_directory import RunDirectory
 from benchmark_cnn.step import learning_rate
+from common import paths
 from common.errors import DataError
 
 # Flags of these concerns decide what is trained; the others, where it is saved and what is printed.
@@ -91,7 +92,7 @@ def check_data(directory: RunDirectory, dataset: Dataset, earlier: Params) -> No
     unrecorded: dict[str, Any] = {"name": earlier.data.data_name}  # by an earlier version
     was = run_record.last_start(directory.run_info).get("data", unrecorded)
     now, names = of_data(dataset, {}), [*dataset.describe().class_names]
-    names_before = list(record.get("class_names") or ())
+    names_before = _class_names(record)
     is_same = was["name"] in (None, now["name"])
     is_same &= was.get("synthetic", now["synthetic"]) == now["synthetic"]
     if not (is_same and (names == names_before or not (names and names_before))):
@@ -100,6 +101,8 @@ def check_data(directory: RunDirectory, dataset: Dataset, earlier: Params) -> No
             f"{_title(now, names)}: give its data with --data_dir, or start another "
             f"--train_dir from its weights with --init_checkpoint={directory.path}"
         )
+    if was is unrecorded:
+        _warn_of_unrecorded_classes(directory, dataset)
     if was.get("manifest_sha256") not in (None, now["manifest_sha256"]):
         console.log(
             f"Warning: {now['title']} has changed since the last start. There were "
@@ -115,9 +118,12 @@ def other_data(directory: RunDirectory, dataset: Dataset) -> str | None:
     """
     record, about = run_record.read(directory.run_info), dataset.describe()
     was = run_record.last_start(directory.run_info).get("data")
-    if was is None or was["manifest_sha256"] == about.manifest_sha256:
+    if was is None:
+        _warn_of_unrecorded_classes(directory, dataset)
         return None
-    names_before = list(record.get("class_names") or ())
+    if was["manifest_sha256"] == about.manifest_sha256:
+        return None
+    names_before = _class_names(record)
     names = list(about.class_names)
     if names and names_before and names != names_before:
         console.log(
@@ -125,6 +131,20 @@ def other_data(directory: RunDirectory, dataset: Dataset) -> str | None:
             f"{about.title} are others ({console.classes(len(names), names)})"
         )
     return about.title
+
+
+def _warn_of_unrecorded_classes(directory: RunDirectory, dataset: Dataset) -> None:
+    """Says that a label of an earlier version's run may have meant another class.
+
+    Only class folders may be renamed, or have others among them.
+    """
+    about = dataset.describe()
+    if dataset.name == "folder":
+        console.log(
+            f"Warning: the run in {directory.path} does not say what its classes were (it is an "
+            f"earlier version's). The labels are taken for those of {about.title} as it is now: "
+            f"{console.classes(len(about.class_names), about.class_names)}"
+        )
 
 
 def log_changes(earlier: Params, params: Params) -> None:
@@ -139,6 +159,11 @@ def log_changes(earlier: Params, params: Params) -> None:
     ]
     if changed:
         console.log(f"Changed since the last start: {', '.join(changed)}")
+
+
+def _class_names(record: Mapping[str, Any]) -> list[str]:
+    """Returns the names in a run.json; an earlier version kept line breaks in them."""
+    return [paths.one_line(name) for name in record.get("class_names") or ()]
 
 
 def _title(data: Mapping[str, Any], class_names: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from common.errors import RunError, Stopped
+from common.paths import one_line
 
 _FEWEST_LETTERS = 5  # a shorter part of a name is in many by chance
 # As shells report a process that a signal ended.
@@ -133,7 +134,7 @@ def _report(error: BaseException, debug: bool | None, interrupted: str) -> int:
     if debug:
         traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
     for line in text.split("\n"):
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {one_line(line)}", file=sys.stderr)
     return exit_code
 
 

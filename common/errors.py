@@ -29,6 +29,10 @@ class DataError(RunError):
     exit_code = 3
 
 
+class MissingSplitError(DataError):
+    """The data have no such split; whoever asked for it adds what else may be done."""
+
+
 class NonFiniteError(RunError):
     """The loss or a gradient is not a finite number."""
 

@@ -9,10 +9,13 @@ import argparse
 import os
 import re
 import shlex
+import unicodedata
 from pathlib import Path
 
 # As TensorFlow tells a URL from a path, with a letter first and two slashes.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# Control characters (tab, line feed, escape), separators of lines and paragraphs.
+_BREAKING = frozenset(("Cc", "Zl", "Zp"))
 _CACHE = "tensorflow_imagenet"
 
 
@@ -62,6 +65,15 @@ def quoted(path: str | os.PathLike[str]) -> str:
     plain = frozenset(range(0x20, 0x7F)) - frozenset(b"'\\")
     escaped = (chr(b) if b in plain else f"\\x{b:02x}" for b in os.fsencode(text))
     return f"$'{''.join(escaped)}'"
+
+
+def one_line(name: str) -> str:
+    """Returns a name of a file or of a class without characters that break a line or a table."""
+    if name.isprintable():
+        return name
+    return "".join(
+        ascii(char)[1:-1] if unicodedata.category(char) in _BREAKING else char for char in name
+    )
 
 
 def home_of(name: str, *, marker: str = "") -> Path:

@@ -50,6 +50,23 @@ _DEFAULTS = {
 }
 
 
+_are_signals_held = False
+
+
+def hold_signals() -> None:
+    """Makes signals that stop a program wait for the handlers of `StopSignal`.
+
+    Only for an entry point that enters one. A restart keeps the signals that wait.
+    """
+    global _are_signals_held
+    signal.pthread_sigmask(signal.SIG_BLOCK, _stopping_signals())
+    _are_signals_held = True
+
+
+def _stopping_signals() -> list[signal.Signals]:
+    return [signal.Signals[name] for name in _STOPPING]
+
+
 def restart_with_defaults() -> None:
     """Restarts this program with the variables above; those that are set already stay as they are.
 
@@ -133,11 +150,18 @@ class StopSignal:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for number in (signal.Signals[name] for name in _STOPPING):
+        for number in _stopping_signals():
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._previous[number] = signal.signal(number, self._on_signal)
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
+        if _are_signals_held:
+            try:
+                # One that has waited raises here, where no `with` block would clean up yet.
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _stopping_signals())
+            except BaseException:
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_) -> None:

@@ -15,8 +15,9 @@ from download_and_convert_imagenet.data_directory import locked
 from download_and_convert_imagenet.journal import (
     CORRUPT_IMAGES_FILE,
     LEFT_OUT_FILE,
-    REPAIRED_IMAGES_FILE,
+    REENCODED_IMAGES_FILE,
     FinishedShard,
+    ImageNote,
     write_left_out,
 )
 from download_and_convert_imagenet.progress import ConversionProgress
@@ -121,10 +122,21 @@ def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageS
             raw_dir, options.validation_fraction, split=options.split, output=options.data_dir
         )
         _check_hold_out(source, options)
+        source = replace(source, notes=(*source.notes, *_note_on_place(raw_dir, options.data_dir)))
     chosen = {split: source.splits[split] for split in splits if split in source.splits}
     if options.split and not chosen:
         raise DataError(f"{raw_dir} has no {options.split} images")
     return replace(source, splits=chosen)
+
+
+def _note_on_place(raw_dir: Path, data_dir: Path) -> list[str]:
+    """Says that the shards go among the photos, where they are easily moved or deleted."""
+    if not data_dir.resolve().is_relative_to(raw_dir.resolve()):
+        return []
+    return [
+        f"warning: {data_dir} lies in {raw_dir}, the folder of the images: the shards are not read "
+        "as images, but a directory of their own keeps both safe"
+    ]
 
 
 def _check_hold_out(source: ImageSource, options: argparse.Namespace) -> None:
@@ -183,10 +195,10 @@ def _print_summary(
 ) -> None:
     for split in source.splits:
         print(_split_line(split, [shard for shard in result.shards if shard.split == split]))
-    repaired = sum(len(shard.repaired) for shard in result.shards)
+    reencoded = [note for shard in result.shards for note in shard.repaired]
     corrupt = sum(len(shard.corrupt) for shard in result.shards)
-    if repaired:
-        print(f"repaired: {_count(repaired, 'image')} ({options.data_dir / REPAIRED_IMAGES_FILE})")
+    if reencoded:
+        print(_reencoded_line(reencoded, options.data_dir / REENCODED_IMAGES_FILE))
     if corrupt:
         print(f"left out: {_count(corrupt, 'image')} ({options.data_dir / CORRUPT_IMAGES_FILE})")
     if source.left_out:
@@ -197,7 +209,7 @@ def _print_summary(
     if result.num_images_now:
         speed = result.num_images_now / result.seconds
         print(
-            f"{_count(result.num_images_now, 'image')} in {result.seconds:,.1f} s: "
+            f"{_count(result.num_images_now, 'image file')} read in {result.seconds:,.1f} s: "
             f"{speed:,.0f} images/s with {_count(options.num_processes, 'process', 'es')}"
         )
     if result.is_accepted:
@@ -213,6 +225,14 @@ def _split_line(split: str, shards: Sequence[FinishedShard]) -> str:
         f"{split}: {_count(len(shards), 'shard')}, {_count(num_images, 'image')}, "
         f"{_count(boxes, 'bounding box', 'es')}, {num_bytes:,} bytes"
     )
+
+
+def _reencoded_line(notes: Sequence[ImageNote], path: Path) -> str:
+    """Returns how many images were encoded again, and the reasons: "turned JPEG" and others."""
+    reasons = Counter(note.text.partition(" shrunk ")[0].split(" encoded ")[0] for note in notes)
+    shrunk = sum(" shrunk " in note.text for note in notes)
+    more = f"; {shrunk:,} shrunk" if shrunk else ""
+    return f"encoded again: {_count(len(notes), 'image')} ({counted(reasons)}{more}; {path})"
 
 
 def _count(number: int, noun: str, plural: str = "s") -> str:

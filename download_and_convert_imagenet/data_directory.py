@@ -25,7 +25,7 @@ from download_and_convert_imagenet.sources.image_source import ImageSource
 
 # A shard or the manifest as `common.files.partial_of` names it, with or without a process id.
 _PARTIAL = re.compile(r"\.(?P<file>.+?)(\.\d+)?\.partial")
-# Records have keys, and repaired images can grow.
+# Records have keys, and re-encoded images can grow.
 _SIZE_FACTOR = 1.01
 
 

@@ -1,6 +1,6 @@
 """The journal of finished shards, from which an interrupted conversion resumes.
 
-From it the lists of repaired and of corrupt images are written next to the shards.
+From it the lists of re-encoded and of corrupt images are written next to the shards.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from common import paths
 from common.files import file_size, naming
 from download_and_convert_imagenet.plan import ShardTask
 from download_and_convert_imagenet.records.manifest import CONVERSION_DIRECTORY, Shard
 from download_and_convert_imagenet.sources.image_source import LeftOut
 
 CORRUPT_IMAGES_FILE = "corrupt_images.txt"
-REPAIRED_IMAGES_FILE = "repaired_images.txt"
+REENCODED_IMAGES_FILE = "reencoded_images.txt"
 LEFT_OUT_FILE = "not_used.txt"
 _FILE = "finished_shards.jsonl"
+_EARLIER_NAME = "repaired_images.txt"
 _BEGUN, _REPLACED = "begun", "replaced"
 
 
@@ -38,7 +40,8 @@ class FinishedShard:
     Attributes:
         fingerprint: of its task.
         num_boxes: bounding boxes in its records.
-        repaired, corrupt: images that were re-encoded, and images that were left out.
+        repaired, corrupt: images that were re-encoded for whatever reason, and images that were
+            left out. The names are those in the journals of earlier conversions.
     """
 
     split: str
@@ -171,17 +174,23 @@ def write_image_lists(data_dir: Path, shards: Iterable[FinishedShard]) -> None:
         shards: of all splits in the directory. An empty list is not written but removed.
     """
     ordered = sorted(shards, key=lambda entry: entry.shard.file)
-    _write(data_dir / REPAIRED_IMAGES_FILE, [(entry.split, entry.repaired) for entry in ordered])
+    (data_dir / _EARLIER_NAME).unlink(missing_ok=True)
+    _write(data_dir / REENCODED_IMAGES_FILE, [(entry.split, entry.repaired) for entry in ordered])
     _write(data_dir / CORRUPT_IMAGES_FILE, [(entry.split, entry.corrupt) for entry in ordered])
 
 
 def write_left_out(data_dir: Path, left_out: Iterable[LeftOut]) -> None:
     """Writes one line per file or folder that was given and not used: its path and the reason."""
-    _write_lines(data_dir / LEFT_OUT_FILE, [f"{path}: {reason}\n" for path, reason, _ in left_out])
+    lines = [f"{paths.one_line(path)}: {reason}\n" for path, reason, _ in left_out]
+    _write_lines(data_dir / LEFT_OUT_FILE, lines)
 
 
 def _write(path: Path, notes: Sequence[tuple[str, tuple[ImageNote, ...]]]) -> None:
-    lines = [f"{split} {note.name} {note.text}\n" for split, found in notes for note in found]
+    lines = [
+        f"{split} {paths.one_line(note.name)} {note.text}\n"
+        for split, found in notes
+        for note in found
+    ]
     _write_lines(path, lines)
 
 

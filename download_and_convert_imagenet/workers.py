@@ -167,7 +167,7 @@ def _run_task(
 
 
 def _convert_shard(task: ShardTask, data_dir: Path, report: Callable[[int], None]) -> FinishedShard:
-    """Writes a shard: its images are read, checked, repaired where needed, or left out if corrupt.
+    """Writes a shard: its images are read, checked, encoded again if needed, or left out.
 
     Args:
         report: called after every image with the number of bytes that were read for it.
@@ -189,7 +189,7 @@ def _convert_shard(task: ShardTask, data_dir: Path, report: Callable[[int], None
                 corrupt.append(ImageNote(image.name, str(error)))
             else:
                 if prepared.repair:
-                    note = f"{prepared.repair} encoded anew as {prepared.image_format}"
+                    note = f"{prepared.repair} encoded again as {prepared.image_format}"
                     repaired.append(ImageNote(image.name, note))
                 num_boxes += len(image.boxes)
                 yield encode_image(

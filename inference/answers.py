@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import DataError
+from common.paths import one_line
 from download_and_convert_imagenet.sources.folders.tree import counted
 from download_and_convert_imagenet.sources.image_source import LeftOut
 from inference.view import View
@@ -54,9 +55,9 @@ def report(answers: Iterable[dict[str, Any]], as_json: bool) -> bool:
 def _print(answer: dict[str, Any]) -> None:
     """Prints the published lines on stdout, or the error on stderr."""
     if "error" in answer:
-        print(f"error: {answer['error']}", file=sys.stderr, flush=True)
+        print(f"error: {one_line(answer['error'])}", file=sys.stderr, flush=True)
         return
-    print(f"predicted class for image {answer['image']}: ")
+    print(f"predicted class for image {one_line(answer['image'])}: ")
     for rank, prediction in enumerate(answer["predictions"]):
         percent = 100 * prediction["probability"]
         print(f"  -> top_{rank} ({percent:.2f}%): {prediction['label']}  ", flush=True)

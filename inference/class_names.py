@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.reporting import run_record
 from benchmark_cnn.run_directory import RunDirectory
+from common import paths
 from common.errors import DataError
 from download_and_convert_imagenet.records.manifest import read_manifest
 from download_and_convert_imagenet.sources.synsets import labels_by_wnid, synsets
@@ -43,7 +44,7 @@ def class_names(
         return for_classes(num_classes, read_map(labels_map_file, num_classes))
     if run_directory is not None:
         record = run_record.read(RunDirectory(Path(run_directory)).run_info)
-        names = [str(name) for name in record.get("class_names") or ()]
+        names = [paths.one_line(str(name)) for name in record.get("class_names") or ()]
         if len(names) == num_classes and data.data_name != "imagenet":
             return names
     directory = registry.data_directory(data.data_dir, data.data_name)
@@ -131,7 +132,7 @@ def read_map(path: str | os.PathLike[str], num_classes: int) -> dict[int, str]:
 
 
 def _label(value: object) -> str:
-    return str(value[-1] if isinstance(value, list) and value else value)
+    return paths.one_line(str(value[-1] if isinstance(value, list) and value else value))
 
 
 def _wrong_length(path: str | os.PathLike[str], num_names: int, num_classes: int) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import Params, assemble
 from common import paths
-from common.errors import DataError, UsageError
+from common.errors import DataError, MissingSplitError, UsageError
 from download_and_convert_imagenet.records.manifest import FILE_NAME, read_manifest
 from preprocessing.records.shards import (
     SUBSETS,
@@ -71,7 +71,10 @@ def open_dataset(data: DataParams, *, default_subset: str | None = None) -> Data
     dataset = _open_records(name, directory, data)
     subset = data.data_subset or default_subset
     if subset is not None:
-        find_shards(directory, subset, max_corrupt_records=data.max_corrupt_records)
+        try:
+            find_shards(directory, subset, max_corrupt_records=data.max_corrupt_records)
+        except MissingSplitError as error:
+            raise DataError(f"{error}, or choose another --data_subset") from error
     return _augmenting(dataset, data)
 
 

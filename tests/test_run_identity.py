@@ -132,12 +132,13 @@ def test_the_first_lines_say_what_is_trained(trained):
     """After tf_cnn_benchmarks' block, whose lines other programs read."""
     lines = (trained["run"].parent / "printed").read_text().splitlines()
     start = lines.index("Generating training model") + 1
-    assert lines[start : start + 6] == [
+    assert lines[start : start + 7] == [
         "Images:      digits: 1,438 train and 359 validation images",
         "Classes:     10: zero, one, two, three, four, ...",
         "Parameters:  1,664,970",
-        "Epoch:       179.8 steps; the run ends at 2",
-        "Rate:        0.005 at first, constant",
+        "Epoch:       all training images once: 179.8 steps of 8 images",
+        "End:         at step 2, after 0.01 epochs",
+        "Rate:        learning rate 0.005 at first, constant",
         "Checkpoint:  20.0 MB",
     ]
     (learned,) = [line for line in lines if line.startswith("Learned:")]
@@ -177,3 +178,64 @@ def test_an_evaluation_on_other_data_is_another_curve(places, capsys):
     ) in capsys.readouterr().out
     assert (places["run"] / "eval" / "data=shapes" / "eval.json").exists()
     assert not (places["run"] / "eval" / "eval.json").exists()
+
+
+def old(places):
+    """Makes the run an earlier version's, which recorded neither classes nor data."""
+    path = places["run"] / "run.json"
+    record = json.loads(path.read_text())
+    record.pop("class_names")
+    for start in record["starts"]:
+        del start["data"], start["run"]
+    path.write_text(json.dumps(record))
+
+
+def as_folders(places, tmp_path, names):
+    """The digits as a converted folder with these names of classes."""
+    data = Path(shutil.copytree(places["data"], tmp_path / "folder"))
+    manifest = json.loads((data / "manifest.json").read_text())
+    (data / "manifest.json").write_text(
+        json.dumps(manifest | {"name": "shapes", "class_names": names})
+    )
+    return data
+
+
+def test_an_old_run_says_that_its_classes_are_not_known(places, capsys, tmp_path):
+    """A renamed class cannot be noticed, as no name was recorded: the user is asked to look."""
+    old(places)
+    parameters = places["run"] / "parameters.json"
+    flags = json.loads(parameters.read_text()) | {"data_name": "folder"}
+    parameters.write_text(json.dumps(flags))
+    data = as_folders(places, tmp_path, DIGITS[::-1])
+    expected = (
+        f"Warning: the run in {places['run']} does not say what its classes were (it is an earlier "
+        "version's). The labels are taken for those of shapes as it is now: "
+        "10 classes: nine, eight, seven, six, five, ..."
+    )
+    argv = ["--device=cpu", f"--train_dir={places['run']}", f"--data_dir={data}"]
+    assert evaluation.main(argv) == 0
+    assert expected in capsys.readouterr().out.splitlines()
+    assert resume(places, f"--data_dir={data}", "--data_name=folder", "--train_crop=none") == 2
+    capsys.readouterr()
+    views = ["--train_crop=inception"]
+    assert resume(places, f"--data_dir={data}", "--data_name=folder", *views) == 0
+    assert expected in capsys.readouterr().out.splitlines()
+    # From now on the run knows them.
+    assert resume(places, "--num_batches=5") == 3
+
+
+def test_a_finished_run_says_of_how_many_images(places, capsys):
+    assert resume(places, "--num_batches=2") == 0
+    (line,) = [s for s in capsys.readouterr().out.splitlines() if s.startswith("Learned:")]
+    assert line.endswith("on the 359 validation images, with the averaged weights")
+
+
+def test_an_output_among_the_data_gives_a_warning(places, caplog):
+    argv = ["--device=cpu", f"--train_dir={places['run']}", f"--eval_dir={places['data']}/eval"]
+    assert evaluation.main(argv) == 0
+    assert f"--eval_dir={places['data']}/eval lies in --data_dir={places['data']}" in caplog.text
+    inside = f"{places['data']}/run"
+    assert resume(places, f"--train_dir={inside}", "--num_batches=1") == 0
+    assert f"--train_dir={inside} lies in --data_dir={places['data']}" in caplog.text
+    shutil.rmtree(inside)
+    shutil.rmtree(f"{places['data']}/eval")

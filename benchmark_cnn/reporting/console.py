@@ -1,4 +1,4 @@
-"""The lines on stdout, in the format of tf_cnn_benchmarks, which other tools parse.
+"""The lines on stdout: those of tf_cnn_benchmarks, which other tools parse, and ours after them.
 
 A step line, split at white space, has the step in [0], images/s in [2], its uncertainty in [4], the
 loss in [8] and, if accuracy is printed, top-1 and top-5 in [9] and [10].
@@ -32,6 +32,7 @@ RESUMING_TRAINING = "Resuming training"
 DONE_WITH_TRAINING = "Done with training"
 
 _MOST_CLASSES = 5
+_TRIVIAL = "top-5 and accuracy @ 5 say nothing: they need more than 5 classes"
 _RULE = "-" * 64
 
 
@@ -85,19 +86,32 @@ def header_lines(
 def about_lines(about: Mapping[str, Any], schedule: str) -> list[str]:
     """Returns what a training on real images decided, by `identity.of_start`.
 
-    They follow tf_cnn_benchmarks' block, whose lines other programs read.
+    They follow tf_cnn_benchmarks' block, whose lines other programs read, and need no knowledge
+    of it.
     """
     run, data = about["run"], about["data"]
-    return [
+    epochs = run["total_steps"] / run["steps_per_epoch"]
+    lines = [
         _fact("Images", f"{data['title']}: {images(data['examples'])}"),
         _fact("Classes", classes(run["classes"], about["class_names"]).replace(" classes", "", 1)),
         _fact("Parameters", f"{run['parameters']:,}"),
         _fact(
-            "Epoch", f"{run['steps_per_epoch']:,.1f} steps; the run ends at {run['total_steps']:,}"
+            "Epoch",
+            f"all training images once: {run['steps_per_epoch']:,.1f} steps of "
+            f"{run['global_batch']:,} images",
         ),
-        _fact("Rate", f"{run['learning_rate']:g} at first, {schedule}"),
+        _fact("End", f"at step {run['total_steps']:,}, after {epochs:,.2f} epochs"),
+        _fact("Rate", f"learning rate {run['learning_rate']:g} at first, {schedule}"),
         _fact("Checkpoint", f"{run['checkpoint_bytes'] / 1e6:,.1f} MB"),
     ]
+    if top_5_is_trivial(run["classes"]):
+        lines.insert(2, _more(_TRIVIAL))
+    return lines
+
+
+def top_5_is_trivial(num_classes: int) -> bool:
+    """Returns whether any five answers hold the right one; five columns are printed even so."""
+    return num_classes <= 5
 
 
 def column_header(with_accuracy: bool = False) -> str:
@@ -139,18 +153,23 @@ def skipped_line(skipped_steps: int, step: int) -> str:
 
 
 def closing_lines(
-    train_dir: str | os.PathLike[str], result: Mapping[str, Any], *, synthetic: bool = False
+    train_dir: str | os.PathLike[str],
+    result: Mapping[str, Any],
+    *,
+    num_classes: int,
+    synthetic: bool = False,
 ) -> list[str]:
     """Returns the accuracy of a finished run, where its curves are, and the next command.
 
     A run on `synthetic` images names no data, so that its evaluation needs them.
     """
-    lines = [f"Trained to step {result['global_step']}: {train_dir}"]
+    lines = [f"Trained to step {result['global_step']}: {paths.one_line(os.fspath(train_dir))}"]
     if "top_1" in result:
         count = f"{result['examples']:,} " if "examples" in result else ""
+        top_5 = "" if top_5_is_trivial(num_classes) else f", top-5 {result['top_5']:.2%}"
         lines.append(
-            f"Learned:    top-1 {result['top_1']:.2%}, top-5 {result['top_5']:.2%} "
-            f"on the {count}validation images, with the {weights_in_words(result['weights'])}"
+            f"Learned:    top-1 {result['top_1']:.2%}{top_5} on the {count}validation "
+            f"images, with the {weights_in_words(result['weights'])}"
         )
     run, curves = paths.quoted(train_dir), paths.quoted(os.path.join(train_dir, "curves.png"))
     return [
@@ -177,7 +196,7 @@ def classes(number: int, names: Sequence[str]) -> str:
 
 
 def resuming_line(prefix: str, step: int) -> str:
-    return f"Resuming from {prefix} at step {step}"
+    return f"Resuming from {paths.one_line(prefix)} at step {step}"
 
 
 def another_batch_line(before: int, now: int, total_steps: int, epochs: float) -> str:
@@ -202,12 +221,18 @@ def finished_line(step: int) -> str:
     )
 
 
-def evaluating_line(prefix: str, weights: str, examples: Mapping[str, int]) -> str:
+def evaluating_lines(
+    prefix: str, weights: str, examples: Mapping[str, int], num_classes: int
+) -> list[str]:
     """Returns what an evaluation is of; see `weights_in_words` and `images`."""
     advice = ""
     if weights == "moving average":
         advice = " (--moving_average_decay=0: the raw ones)"
-    return f"Evaluating {prefix}: {weights_in_words(weights)}{advice}, {images(examples)}"
+    what = f"{weights_in_words(weights)}{advice}, {images(examples)}"
+    lines = [f"Evaluating {paths.one_line(prefix)}: {what}"]
+    if top_5_is_trivial(num_classes):
+        lines.append(f"{num_classes} classes: {_TRIVIAL}")
+    return lines
 
 
 def waiting_line(train_dir: str | os.PathLike[str], step: int | None, outcome: str | None) -> str:
@@ -219,7 +244,8 @@ def waiting_line(train_dir: str | os.PathLike[str], step: int | None, outcome: s
     """
     newer = "" if step is None else f" after step {step}"
     ended = f" (its last start ended: {outcome})" if outcome else ""
-    return f"Waiting for a checkpoint{newer} in {train_dir}, until the run is done{ended}"
+    where = paths.one_line(os.fspath(train_dir))
+    return f"Waiting for a checkpoint{newer} in {where}, until the run is done{ended}"
 
 
 def evaluation_step_line(step: int, examples_per_sec: float) -> str:

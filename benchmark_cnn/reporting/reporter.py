@@ -139,17 +139,26 @@ class Reporter:
             self._open_table()
 
     def logged_evaluation(self) -> dict | None:
-        """Returns the last evaluation in metrics.csv, with its `global_step`."""
-        rows = metrics_log.read_rows(self._directory.metrics) if self._directory else []
+        """Returns the last evaluation in metrics.csv, with its `global_step`.
+
+        Its `examples` are those of the data of that start, if they are known.
+        """
+        if self._directory is None:
+            return None
+        rows = metrics_log.read_rows(self._directory.metrics)
         rows = [row for row in rows if "eval_top_1" in row]
         if not rows:
             return None
+        data = run_record.last_start(self._directory.run_info).get("data", {})
+        examples = data.get("examples", {}).get("validation")
+        is_exact = examples is not None and not self._run.params.data.max_corrupt_records
+        known = {"examples": examples} if is_exact else {}
         last = rows[-1]
         values = {
             name: last.get(f"eval_{name}", float("nan")) for name in ("top_1", "top_5", "loss")
         }
         step = int(last["global_step"])
-        return {**values, "weights": self._run.settings.weights, "global_step": step}
+        return {**values, **known, "weights": self._run.settings.weights, "global_step": step}
 
     def reached(self, top_1: float | None) -> bool:
         """Returns whether the last evaluation reached `--stop_at_top_1_accuracy`."""
@@ -189,8 +198,13 @@ class Reporter:
             if self._record is not None:
                 self._record.finish(result)
             curves.draw(self._directory.path)
-            synthetic = self._run.dataset.synthetic
-            console.log(*console.closing_lines(self._directory.path, result, synthetic=synthetic))
+            lines = console.closing_lines(
+                self._directory.path,
+                result,
+                num_classes=self._run.settings.num_classes,
+                synthetic=self._run.dataset.synthetic,
+            )
+            console.log(*lines)
         return result
 
     def _displays(self, previous: int, step: int) -> bool:

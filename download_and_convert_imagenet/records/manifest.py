@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common.errors import DataError
 from common.files import write_text
+from common.paths import one_line
 
 FILE_NAME = "manifest.json"
 CONVERSION_DIRECTORY = ".conversion"  # next to it, with what the converter remembers
@@ -82,7 +83,9 @@ def read_manifest(directory: Path) -> Manifest | None:
             split: tuple(Shard(**shard) for shard in shards)
             for split, shards in content["splits"].items()
         }
-        return Manifest(content["name"], tuple(content["class_names"]), splits)
+        # An earlier version kept line breaks in names of folders.
+        class_names = tuple(map(one_line, content["class_names"]))
+        return Manifest(one_line(content["name"]), class_names, splits)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a manifest of converted shards: {error!r}") from error
 

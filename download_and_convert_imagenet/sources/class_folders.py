@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from shlex import quote
 
 from common.errors import DataError
+from common.paths import one_line, quoted
 from download_and_convert_imagenet.sources.folders.layout import Layout, SplitFolders, detect
 from download_and_convert_imagenet.sources.folders.split_names import TEST, kind_of
 from download_and_convert_imagenet.sources.folders.tree import TWICE, Folder, scan
@@ -79,7 +81,7 @@ def folder_source(
         notes.append(_describe_hold_out(images, fraction))
         notes += _note_on_splits_next_to(root)
     notes += _notes_on_validation(images, classes, split)
-    name = top.name
+    name = one_line(top.name)
     if name.lower() in _RESERVED_NAMES or not name:
         name = "folder"
     return ImageSource(
@@ -141,7 +143,7 @@ def _describe_hold_out(images: Mapping[str, Sequence[SourceImage]], fraction: fl
         return f"all {held_out:,} images are for validation"
     if held_out:
         total = held_out + len(images[TRAIN])
-        share = f"{fraction * 100:.4g}% of each class"
+        share = f"{fraction * 100:.12g}% of each class"
         return f"held out for validation: {held_out:,} of {total:,} images, {share}"
     if not fraction:
         return "no validation split, and no image is held out"
@@ -181,14 +183,34 @@ def _ordered(split: SplitFolders) -> tuple[list[str], list[str]]:
     if all(name.isascii() and name.isdigit() for name in names):
         names.sort(key=int)
         order = "numbers"
-    shown = ", ".join(names if len(names) <= _SHOWN else (*names[: _SHOWN - 1], "...", names[-1]))
+    some = names if len(names) <= _SHOWN else (*names[: _SHOWN - 1], "...", names[-1])
+    shown = ", ".join(map(one_line, some))
     notes = [f"classes: {len(names):,}, labeled from 1 in the order of their {order}: {shown}"]
     if all(name in labels_by_wnid() for name in names):
         notes.append(
             "the classes are ImageNet's, but have labels of their own here: --source=imagenet "
             "--bounding_boxes=none keeps ImageNet's, for train/ and val/ laid out as ImageNet"
         )
-    return names, notes
+    return names, [*notes, *_notes_on_names(names)]
+
+
+def _notes_on_names(names: Sequence[str]) -> list[str]:
+    """Names the classes that may be one, by case, leading zeros, spaces and the like."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        words = re.sub(r"[\s_-]+", " ", plain).strip() or plain
+        alike[re.sub(r"\b0+(?=\d)", "", words)].append(name)
+    groups = [group for group in alike.values() if len(group) > 1]
+    if groups:
+        shown = "; ".join(" and ".join(map(quoted, group)) for group in groups[:_SHOWN])
+        more = "; ..." if len(groups) > _SHOWN else ""
+        return [f"warning: classes with nearly the same name are kept apart: {shown}{more}"]
+    outer = [quoted(name) for name in names if name != name.strip()]
+    if outer:
+        more = ", ..." if len(outer) > _SHOWN else ""
+        return [f"warning: spaces around names of classes: {', '.join(outer[:_SHOWN])}{more}"]
+    return []
 
 
 def _images(
@@ -241,8 +263,9 @@ def _unknown_class(where: str, name: str, classes: Sequence[str]) -> DataError:
     more = ""
     if not shown:
         shown, more = list(classes[:_SHOWN]), ", ..." if len(classes) > _SHOWN else ""
+    known = ", ".join(map(one_line, shown))
     return DataError(
-        f"{where}: the training images have no class '{name}' (they have {', '.join(shown)}{more})"
+        f"{where}: the training images have no class '{one_line(name)}' (they have {known}{more})"
     )
 
 
@@ -293,7 +316,8 @@ def _check_empty_classes(
                 f"{folders[0].path} {folders[0].describe_files()}: put some there, or remove it"
             )
         raise DataError(
-            f"the class {name} of {layout.splits[split].folder.path} has no {split} images"
+            f"the class {one_line(name)} of {layout.splits[split].folder.path} has no {split} "
+            "images"
         )
 
 
@@ -310,7 +334,7 @@ def _notes_on_validation(
     more = ", ..." if len(without) > _SHOWN else ""
     return [
         f"classes without a validation image: {len(without):,} of {len(classes):,} "
-        f"({', '.join(without[:_SHOWN])}{more})"
+        f"({', '.join(map(one_line, without[:_SHOWN]))}{more})"
     ]
 
 
@@ -319,6 +343,9 @@ def _composed(name: str) -> str:
 
 
 def _words(name: str) -> str:
-    """Returns the name of a class in words: WordNet's if the folder is named after a WordNet id."""
+    """Returns the name of a class in words: WordNet's if the folder is named after a WordNet id.
+
+    Words stand in lines and tables, therefore without line breaks and tabs.
+    """
     label = labels_by_wnid().get(name)
-    return name if label is None else synsets()[label - 1].words
+    return one_line(name) if label is None else synsets()[label - 1].words

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.errors import DataError
+from common.errors import DataError, MissingSplitError
 from download_and_convert_imagenet.records.manifest import (
     Manifest,
     Shard,
@@ -78,6 +78,8 @@ def list_shards(data_dir: Path, subset: str) -> ShardSet:
             _refuse_other_split(data_dir, directory, subset)
             paths = _complete_set(directory, subset, found)
             return ShardSet(directory, subset, paths, _manifest_for(data_dir, directory, subset))
+    if message := _describe_missing_split(data_dir, subset):
+        raise MissingSplitError(message)
     raise DataError(describe_absence(data_dir, subset))
 
 
@@ -216,16 +218,24 @@ def is_present(data_dir: Path, subset: str) -> bool:
     return bool(_shards_in(data_dir, subset) or _shards_in(data_dir / subset, subset))
 
 
+def _describe_missing_split(data_dir: Path, subset: str) -> str:
+    """Returns the message for a split that lacks next to another one; "" if there is none."""
+    others = [other for other in SUBSETS if other != subset and is_present(data_dir, other)]
+    if not others:
+        return ""
+    folders = ""
+    if subset == "validation" and _manifest_for(data_dir, data_dir, subset) is not None:
+        folders = " (of class folders, a larger --validation_fraction holds images out)"
+    return (
+        f"{data_dir} holds {others[0]} shards but no {subset} shards ({subset}-00000-of-...): "
+        f"convert that split too{folders}"
+    )
+
+
 def describe_absence(data_dir: Path, subset: str) -> str:
-    """Returns the message for a split without any shard."""
+    """Returns the message for a directory without any shard of any split."""
     if not any(data_dir.iterdir()):
         return f"data directory {data_dir} is empty"
-    others = [other for other in SUBSETS if other != subset and is_present(data_dir, other)]
-    if others:
-        return (
-            f"{data_dir} holds {others[0]} shards but no {subset} shards "
-            f"({subset}-00000-of-...): convert that split too, or choose another --data_subset"
-        )
     named = f"{data_dir} holds no TFRecord shards ({subset}-00000-of-...)"
     other = next((path.name for path in sorted(data_dir.iterdir()) if _like(path)), None)
     if other is not None:

@@ -9,9 +9,12 @@ import tarfile
 
 import pytest
 import tensorflow as tf
+from PIL import Image
 
+import train
 from download_and_convert_imagenet.__main__ import main as convert
 from tests.advice.cases import (
+    LENET,
     Case,
     Place,
     checking,
@@ -183,14 +186,20 @@ DATA = {
     "a split lacks": Case(
         evaluating,
         without_validation,
-        "convert that split too, or choose another --data_subset",
+        "convert that split too",
         converted,
     ),
     "another split": Case(
         evaluating,
         without_validation,
-        "convert that split too, or choose another --data_subset",
+        "choose another --data_subset",
         flagged("--data_subset=train"),
+    ),
+    "no split to evaluate on": Case(
+        training,
+        lambda p: (without_validation(p), flagged("--eval_every_epochs=1")(p)),
+        "train without --eval_every_epochs",
+        flagged(),
     ),
     "other names": Case(training, renamed, "rename or decompress these files", renamed_back),
     "unfinished": Case(
@@ -250,3 +259,23 @@ DATA = {
 @pytest.mark.parametrize("name", DATA)
 def test_advice_about_data_helps(place, capsys, name):
     follow(DATA[name], place, capsys)
+
+
+def test_photos_too_few_for_a_validation_split(tmp_path, capsys):
+    """The converter says which fraction helps, and the training what to convert again."""
+    for name in ("ant/0", "ant/1", "ant/2", "bee/0", "bee/1", "bee/2"):
+        path = tmp_path / "raw" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40)).save(path)
+    to_convert = [str(tmp_path / "data"), "--source=folder", f"--raw_dir={tmp_path / 'raw'}"]
+    to_train = [*LENET, f"--data_dir={tmp_path / 'data'}", "--eval_every_steps=1"]
+    assert convert([*to_convert, "--num_processes=1"]) == 0
+    (advice,) = re.findall(r"(--validation_fraction=\S+) or more", capsys.readouterr().out)
+    assert train.main(to_train) == 3
+    message = capsys.readouterr().err
+    assert "a larger --validation_fraction holds images out), or train without " in message
+    assert "--eval_every_steps" in message
+    assert "--data_subset" not in message
+    assert convert([*to_convert, "--num_processes=1", advice]) == 0
+    assert train.main(to_train) == 0
+    assert "Accuracy @ 1 = " in capsys.readouterr().out

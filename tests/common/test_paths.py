@@ -112,3 +112,22 @@ def test_a_mistake_is_one_line(capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(["--wrong"])
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\nb\tc\x1b[31m", "a\\nb\\tc\\x1b[31m"),
+        ("end\u2028of line\x85", "end\\u2028of line\\x85"),
+        (
+            "caf\u00e9 \u732b \U0001f468\u200d\U0001f467",
+            "caf\u00e9 \u732b \U0001f468\u200d\U0001f467",
+        ),
+        ("back\\slash 'quoted'", "back\\slash 'quoted'"),
+        (os.fsdecode(b"\xff"), os.fsdecode(b"\xff")),  # the streams escape it
+    ],
+)
+def test_a_name_stays_in_one_line(name, shown):
+    assert paths.one_line(name) == shown
+    assert len(shown.splitlines()) == 1
+    assert paths.one_line(shown) == shown

@@ -112,3 +112,52 @@ def test_where_there_is_nothing_to_finish_it_raises():
         send("SIGUSR2")
         assert stop.requested == "SIGUSR2"
     assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
+
+
+HOLDS = """
+import os, signal, sys
+from common import commands, process
+process.hold_signals()
+if process.ALLOCATOR not in os.environ:
+    os.kill(os.getpid(), signal.SIGTERM)  # while the program imports
+process.restart_with_defaults()
+print("restarted", flush=True)
+def run():
+    with process.StopSignal(raises=True):
+        print("never printed")
+sys.exit(commands.run(run))
+"""
+
+
+def started_with_a_signal(*argv, **options):
+    environment = {name: v for name, v in os.environ.items() if name != process.ALLOCATOR}
+    return subprocess.Popen(
+        [sys.executable, *argv],
+        cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=listen, **options,
+    )  # fmt: skip
+
+
+def test_a_signal_waits_for_its_handler_through_the_restart():
+    program = started_with_a_signal("-c", HOLDS)
+    assert program.communicate(timeout=60) == (
+        "restarted\n",
+        "stopped by SIGTERM while starting\n",
+    )
+    assert program.returncode == Stopped.exit_code
+
+
+@pytest.mark.parametrize("script", ["train.py", "eval.py"])
+def test_a_signal_during_the_imports_of_a_script_is_answered(script):
+    program = started_with_a_signal("-X", "importtime", script, "--model=trivial")
+    assert program.stderr is not None
+    for line in program.stderr:  # as soon as a module of ours after common/ is there
+        if "models.model_spec" in line or "benchmark_cnn.params" in line:
+            program.send_signal(signal.SIGTERM)
+            break
+    lines = program.stderr.read().splitlines()
+    assert program.wait(timeout=60) == Stopped.exit_code
+    assert lines[-1] == "stopped by SIGTERM while starting"
+    assert program.stdout is not None
+    program.stdout.close()
+    program.stderr.close()

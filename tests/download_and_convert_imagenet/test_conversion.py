@@ -105,14 +105,14 @@ def test_lists_name_the_images_of_splits_that_were_converted_before(raw, data_di
     (raw / "train_0.jpg").write_bytes(encode(picture(50, 40), "PNG"))
     (raw / "train_3.jpg").write_bytes(b"")
     (raw / "validation_2.jpg").write_bytes(b"")
-    corrupt, repaired = data_dir / "corrupt_images.txt", data_dir / "repaired_images.txt"
+    corrupt, repaired = data_dir / "corrupt_images.txt", data_dir / "reencoded_images.txt"
     train = "train train_3.jpg is empty (0 bytes)\n"
     assert not run(make_source(raw, ["train"]), data_dir)[0].is_accepted
     assert corrupt.read_text() == train
     result, _ = run(make_source(raw, ["validation"]), data_dir, max_corrupt_images=1)
     assert result.is_accepted
     assert corrupt.read_text() == f"{train}validation validation_2.jpg is empty (0 bytes)\n"
-    assert repaired.read_text() == "train train_0.jpg PNG encoded anew as JPEG\n"
+    assert repaired.read_text() == "train train_0.jpg PNG encoded again as JPEG\n"
     manifest = read_manifest(data_dir)
     assert manifest is not None
     assert list(manifest.splits) == ["validation"]
@@ -141,15 +141,15 @@ def test_a_shard_without_any_example_is_an_error(raw, data_dir):
     assert run(source, data_dir, shards, max_corrupt_images=6)[0].is_accepted
 
 
-def test_repaired_images_are_listed(raw, data_dir):
+def test_reencoded_images_are_listed(raw, data_dir):
     make_source(raw)
     (raw / "train_0.jpg").write_bytes(encode(picture(50, 40), "PNG"))
     run(make_source(raw), data_dir)
-    text = (data_dir / "repaired_images.txt").read_text()
-    assert text == "train train_0.jpg PNG encoded anew as JPEG\n"
+    text = (data_dir / "reencoded_images.txt").read_text()
+    assert text == "train train_0.jpg PNG encoded again as JPEG\n"
     (raw / "train_0.jpg").write_bytes(encode(picture(50, 40)))
     run(make_source(raw), data_dir)
-    assert not (data_dir / "repaired_images.txt").exists()
+    assert not (data_dir / "reencoded_images.txt").exists()
 
 
 def test_more_shards_than_images_is_an_error(raw, data_dir):

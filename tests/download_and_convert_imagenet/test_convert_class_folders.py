@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from download_and_convert_imagenet.__main__ import main
+from download_and_convert_imagenet.records.manifest import read_manifest
 from tests.download_and_convert_imagenet.records.encoded_images import encode, picture
+from tests.preprocessing.images.pixel_zoo import oriented
 
 
 def test_any_class_folders(tmp_path, capsys):
@@ -137,3 +141,86 @@ def test_the_way_to_keep_the_labels_of_imagenet(tmp_path, capsys):
         examples = [tf.train.Example.FromString(record.numpy()) for record in shards]
         found = {e.features.feature["image/class/label"].int64_list.value[0] for e in examples}
         assert found == labels
+
+
+def test_names_that_break_lines_stay_in_one(tmp_path, capsys):
+    """Folders may be called anything; a class stands in lines, tables and lists."""
+    names = ("a\nb", "c\td", "e\x1b[31m")
+    raw = write_images(tmp_path / "own", *(f"{name}/{k}.jpg" for name in names for k in range(12)))
+    write_images(raw, "a\nb/x\ny.txt")
+    (raw / "c\td" / "broken\n.jpg").write_bytes(b"no image")
+    data = tmp_path / "data"
+    code, printed = convert_folder(capsys, data, raw, "--max_corrupt_images=1")
+    assert code == 0
+    shown = ("a\\nb", "c\\td", "e\\x1b[31m")
+    assert (
+        f"classes: 3, labeled from 1 in the order of their names: {', '.join(shown)}\n" in printed
+    )
+    manifest = read_manifest(data)
+    assert manifest is not None
+    assert manifest.class_names == shown
+    for name in ("not_used.txt", "corrupt_images.txt"):
+        (line,) = (data / name).read_text().split("\n")[:-1]
+        assert "\\n" in line
+    (first, *_) = tf.data.TFRecordDataset(str(data / "validation-00000-of-00002"))
+    features = tf.train.Example.FromString(first.numpy()).features.feature
+    assert features["image/class/synset"].bytes_list.value[0].decode() in names
+    assert features["image/class/text"].bytes_list.value[0].decode() in shown
+    # Data of an earlier version hold the names as they were.
+    content = json.loads((data / "manifest.json").read_text())
+    (data / "manifest.json").write_text(json.dumps(content | {"class_names": names}))
+    assert read_manifest(data) == manifest
+
+
+@pytest.mark.parametrize(
+    ("fraction", "share"), [("0.999999", "99.9999%"), ("0.1", "10%"), ("0.07", "7%")]
+)
+def test_the_share_that_is_held_out_is_not_rounded_up(tmp_path, capsys, fraction, share):
+    raw = write_images(tmp_path / "own", *(f"{name}/{k}.jpg" for name in "ab" for k in range(9)))
+    option = f"--validation_fraction={fraction}"
+    code, printed = convert_folder(capsys, tmp_path / "data", raw, option)
+    assert code == 0
+    assert f" images, {share} of each class\n" in printed
+
+
+def test_classes_of_nearly_one_name_are_named(tmp_path, capsys):
+    names = ("01", "1", "Cat", "cat ", "hot dog", "hot_dog", "c", "c#", "10", "100")
+    raw = write_images(tmp_path / "own", *(f"{name}/{k}.jpg" for name in names for k in range(2)))
+    code, printed = convert_folder(capsys, tmp_path / "data", raw)
+    assert code == 0
+    assert (
+        "warning: classes with nearly the same name are kept apart: 01 and 1; Cat and 'cat '; "
+        "'hot dog' and hot_dog\n"
+    ) in printed
+    raw = write_images(tmp_path / "spaced", "ant/0.jpg", "bee /0.jpg")
+    _, printed = convert_folder(capsys, tmp_path / "spaced_data", raw)
+    assert "warning: spaces around names of classes: 'bee '\n" in printed
+
+
+def test_a_run_among_the_classes_is_no_class(tmp_path, capsys):
+    """Its curves.png would be a photo."""
+    raw = write_images(tmp_path / "own", "a/0.jpg", "b/0.jpg", "run/curves.png")
+    for name in ("parameters.json", "run.json"):
+        (raw / "run" / name).write_text("{}")
+    code, printed = convert_folder(capsys, raw / "data", raw)
+    assert code == 0
+    assert "classes: 2, labeled from 1 in the order of their names: a, b\n" in printed
+    assert "1 of a training run" in printed
+    assert f"warning: {raw / 'data'} lies in {raw}, the folder of the images" in printed
+
+
+def test_what_was_done_to_images_is_called_what_it_was(tmp_path, capsys):
+    """Turned upright is not repaired; an image that is left out was read, too."""
+    raw = write_images(tmp_path / "own", *(f"{name}/{k}.jpg" for name in "ab" for k in range(3)))
+    upright = Image.open(raw / "a" / "0.jpg")
+    for number in (4, 5):
+        (raw / "a" / f"{number}.jpg").write_bytes(oriented(upright, 6, "JPEG"))
+    upright.convert("CMYK").save(raw / "b" / "6.jpg")
+    (raw / "b" / "7.jpg").write_bytes(b"no image")
+    options = ("--max_corrupt_images=1", "--validation_fraction=0", "--train_shards=1")
+    code, printed = convert_folder(capsys, tmp_path / "data", raw, *options)
+    assert code == 0
+    listed = tmp_path / "data" / "reencoded_images.txt"
+    assert f"encoded again: 3 images (2 turned JPEG, 1 CMYK JPEG; {listed})\n" in printed
+    assert "\n10 image files read in " in printed
+    assert "repaired" not in printed

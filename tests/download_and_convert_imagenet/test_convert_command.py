@@ -121,9 +121,9 @@ def test_what_it_says(reference, raw):
     num_boxes = sum(len(boxes) for stem, boxes in FAKE.boxes.items() if stem != truncated.stem)
     assert f"train: 40 shards, 149 images, {num_boxes} bounding boxes, " in printed
     assert "validation: 10 shards, 50 images, 0 bounding boxes, " in printed
-    assert "repaired: 2 images" in printed
+    assert "encoded again: 2 images" in printed
     assert "left out: 1 image (" in printed
-    assert "200 images in " in printed
+    assert "200 image files read in " in printed
     assert " images/s with 1 process\n" in printed
     assert "150 train images are here, ImageNet has 1,281,167\n" in printed
     assert "50 validation images are here, ImageNet has 50,000\n" in printed

@@ -11,7 +11,7 @@ from common.errors import DataError
 from common.files import naming
 from download_and_convert_imagenet.data_directory import locked
 from download_and_convert_imagenet.journal import (
-    REPAIRED_IMAGES_FILE,
+    REENCODED_IMAGES_FILE,
     ConversionJournal,
     FinishedShard,
     ImageNote,
@@ -81,7 +81,7 @@ def test_a_shard_is_not_blamed_for_an_archive_that_has_become_shorter(tmp_path):
 
 def write_lists(data_dir):
     shard = Shard("train-00000-of-00001", 1, 1, "")
-    notes = (ImageNote("1.jpg", "PNG encoded anew as JPEG"),)
+    notes = (ImageNote("1.jpg", "PNG encoded again as JPEG"),)
     write_image_lists(data_dir, [FinishedShard("train", shard, "", 0, notes, ())])
 
 
@@ -107,7 +107,7 @@ WRITERS = {
         lambda data_dir: write_shard(data_dir, "train", 0, 1, [b"x" * 100]),
     ),
     "journal": (".conversion/finished_shards.jsonl", write_journal),
-    "list": (REPAIRED_IMAGES_FILE, write_lists),
+    "list": (REENCODED_IMAGES_FILE, write_lists),
     "manifest": (
         "manifest.json",
         lambda data_dir: write_manifest(data_dir, Manifest("pets", ("cat",), {})),

@@ -30,6 +30,9 @@ _SYSTEM_NAMES = frozenset(
     )
 )
 SYSTEM, HIDDEN, CONVERTED = "left by a system", "hidden", "of converted data"
+OF_A_RUN = "of a training run"
+# What train.py writes; its curves.png is no photo.
+_RUN_FILES = ("parameters.json", "run.json")
 CIRCLE, TWICE = "linked in a circle", "linked twice"
 SPECIAL, NO_SUFFIX = "neither file nor folder", "without a suffix"
 
@@ -154,6 +157,8 @@ def _add_folder(folder: Folder, entry: os.DirEntry[str], own: tuple[int, int] | 
     identity = _identity(entry.path)
     if identity == own or _is_converted(entry.path):
         return CONVERTED
+    if all(os.path.exists(os.path.join(entry.path, name)) for name in _RUN_FILES):
+        return OF_A_RUN
     above: Folder | None = folder
     while above is not None:
         if above.identity == identity:

@@ -177,6 +177,39 @@ def test_it_needs_no_tensorflow():
 def test_the_next_command_of_a_run_on_synthetic_images_asks_for_data():
     """The run names no data, so that eval.py could not do without --data_dir."""
     result = {"global_step": 3}
-    assert console.closing_lines("run", result)[-1].endswith("eval.py --train_dir=run")
-    line = console.closing_lines("run", result, synthetic=True)[-1]
+    assert console.closing_lines("run", result, num_classes=10)[-1].endswith(
+        "eval.py --train_dir=run"
+    )
+    line = console.closing_lines("run", result, num_classes=10, synthetic=True)[-1]
     assert line == "Next:       python eval.py --train_dir=run --data_dir=DIR"
+
+
+def test_top_5_is_left_out_where_five_answers_are_all_there_are():
+    result = {"global_step": 3, "top_1": 0.5, "top_5": 1.0, "weights": "raw", "examples": 12}
+    few, many = (console.closing_lines("run", result, num_classes=n)[1] for n in (5, 6))
+    assert few == "Learned:    top-1 50.00% on the 12 validation images, with the raw weights"
+    assert many.startswith("Learned:    top-1 50.00%, top-5 100.00% on the 12 validation images")
+    lines = console.evaluating_lines("run/model.ckpt-3", "raw", {"validation": 12}, 3)
+    assert lines == [
+        "Evaluating run/model.ckpt-3: raw weights, 12 validation images",
+        "3 classes: top-5 and accuracy @ 5 say nothing: they need more than 5 classes",
+    ]
+    assert len(console.evaluating_lines("run/model.ckpt-3", "raw", {"validation": 12}, 6)) == 1
+
+
+def test_what_a_newcomer_reads_after_the_block_explains_itself():
+    about = {
+        "class_names": ["cat", "dog"],
+        "data": {"title": "photos", "examples": {"train": 48, "validation": 4}},
+        "run": {
+            "classes": 2, "parameters": 1000, "steps_per_epoch": 3.0, "global_batch": 16,
+            "total_steps": 7, "learning_rate": 0.01, "checkpoint_bytes": 8000,
+        },
+    }  # fmt: skip
+    assert console.about_lines(about, "cosine")[1:6] == [
+        "Classes:     2: cat, dog",
+        "             top-5 and accuracy @ 5 say nothing: they need more than 5 classes",
+        "Parameters:  1,000",
+        "Epoch:       all training images once: 3.0 steps of 16 images",
+        "End:         at step 7, after 2.33 epochs",
+    ]
