@@ -17,7 +17,7 @@ from download_and_convert_imagenet.journal import (
 )
 from download_and_convert_imagenet.plan import ShardTask, plan_conversion
 from download_and_convert_imagenet.progress import ConversionProgress
-from download_and_convert_imagenet.sources.image_source import VALIDATION, ImageSource
+from download_and_convert_imagenet.sources.image_source import TRAIN, VALIDATION, ImageSource
 from download_and_convert_imagenet.workers import Event, ImagesRead, run_tasks
 
 
@@ -122,15 +122,19 @@ def _finish(
     """Writes the manifest, or removes rejected splits from it.
 
     Raises:
-        DataError: a shard has no examples, which readers would report as damage.
+        DataError: a shard has no examples, which readers would report as damage; or a class has no
+            training image that can be decoded.
     """
+    lost = _describe_lost_class(source, result)
     empty = [entry for entry in result.shards if entry.shard.num_examples == 0]
-    if result.is_accepted and not empty:
+    if result.is_accepted and not empty and not lost:
         directory.write_manifest(source, result.shards, other_splits)
         return
     directory.forget_splits(source, other_splits)
-    if result.is_accepted:
+    if empty and result.is_accepted:
         raise DataError(_describe_empty_shard(source, result, empty[0]))
+    if lost and result.is_accepted:
+        raise DataError(lost)
 
 
 def _describe_empty_shard(
@@ -148,6 +152,24 @@ def _describe_empty_shard(
     return (
         f"no {split} image is left: none of the {len(source.splits[split]):,} can be decoded (see "
         f"{CORRUPT_IMAGES_FILE}): {advice}"
+    )
+
+
+def _describe_lost_class(source: ImageSource, result: ConversionResult) -> str:
+    """Names a class whose training images are all left out, "" if there is none."""
+    images = source.splits.get(TRAIN, ())
+    corrupt = {
+        note.name for entry in result.shards if entry.split == TRAIN for note in entry.corrupt
+    }
+    if not corrupt:
+        return ""
+    left = {image.label for image in images if image.name not in corrupt}
+    name = next((image.synset for image in images if image.label not in left), None)
+    if name is None:
+        return ""
+    return (
+        f"the class {name} has no {TRAIN} image left: none can be decoded (see "
+        f"{CORRUPT_IMAGES_FILE}): get them again, or remove the class"
     )
 
 

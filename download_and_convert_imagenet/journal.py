@@ -14,12 +14,15 @@ from pathlib import Path
 from common import paths
 from common.files import file_size, naming
 from download_and_convert_imagenet.plan import ShardTask
-from download_and_convert_imagenet.records.manifest import CONVERSION_DIRECTORY, Shard
+from download_and_convert_imagenet.records.manifest import (
+    CONVERSION_DIRECTORY,
+    CORRUPT_IMAGES_FILE,
+    LEFT_OUT_FILE,
+    REENCODED_IMAGES_FILE,
+    Shard,
+)
 from download_and_convert_imagenet.sources.image_source import LeftOut
 
-CORRUPT_IMAGES_FILE = "corrupt_images.txt"
-REENCODED_IMAGES_FILE = "reencoded_images.txt"
-LEFT_OUT_FILE = "not_used.txt"
 _FILE = "finished_shards.jsonl"
 _EARLIER_NAME = "repaired_images.txt"
 _BEGUN, _REPLACED = "begun", "replaced"

@@ -64,7 +64,9 @@ def parse(
     read = reader.read(program, flags, argv)
     _drop_replaced_alternatives(read)
     params = assemble(read.values, Params())
-    given = ExplicitFlags(params, frozenset(read.values), frozenset(read.from_files))
+    given = ExplicitFlags(
+        params, frozenset(read.values), frozenset(read.from_files), frozenset(read.unsure)
+    )
     lines = validation.errors(given, validation.RULES[program])
     certain = [_with_old_name(line, read) for line in lines if not _mentions(line, read.unsure)]
     if read.errors or certain:

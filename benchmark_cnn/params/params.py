@@ -79,13 +79,15 @@ class ExplicitFlags:
     """Parameters, and which of them the user set explicitly.
 
     `explicit` names the flags that were given, whatever their value; `from_files` those of them
-    that came from a flag file. A flag file describes a whole run, and the command line may revoke
-    a part of it: what the file says about that part is then unused without an error.
+    that came from a flag file; `unsure` those whose values could not be read, and so are not in
+    `params`. A flag file describes a whole run, and the command line may revoke a part of it: what
+    the file says about that part is then unused without an error.
     """
 
     params: Params
     explicit: frozenset[str] = frozenset()
     from_files: frozenset[str] = frozenset()
+    unsure: frozenset[str] = frozenset()
 
     def is_set_on(self, name: str) -> bool:
         """Returns whether a flag was given a value other than "off": 0, false, None, "none", "".

@@ -123,6 +123,8 @@ _ADVICE = {"learning_rate": ", which holds the rates itself"}
 
 def _undescribed_decay(given: ExplicitFlags) -> list[str]:
     """Flags of a schedule, when the constant learning rate is only the default."""
+    if not given.unsure.isdisjoint((*_SCHEDULE_FLAGS, "num_epochs_per_decay")):
+        return []  # a schedule was given, but which one is not known
     needs = {
         "learning_rate_decay_factor": "--num_epochs_per_decay",
         "minimum_learning_rate": "--num_epochs_per_decay and --learning_rate_decay_factor",

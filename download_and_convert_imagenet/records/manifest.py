@@ -17,6 +17,9 @@ from common.paths import one_line
 
 FILE_NAME = "manifest.json"
 CONVERSION_DIRECTORY = ".conversion"  # next to it, with what the converter remembers
+CORRUPT_IMAGES_FILE = "corrupt_images.txt"
+REENCODED_IMAGES_FILE = "reencoded_images.txt"
+LEFT_OUT_FILE = "not_used.txt"
 _FORMAT = 1
 _SHARD = re.compile(r"(?P<split>\w+)-\d{5,}-of-\d{5,}")
 

@@ -10,6 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import DataError
+from download_and_convert_imagenet.records.manifest import (
+    CONVERSION_DIRECTORY,
+    CORRUPT_IMAGES_FILE,
+    FILE_NAME,
+    LEFT_OUT_FILE,
+    REENCODED_IMAGES_FILE,
+    split_of,
+)
 from download_and_convert_imagenet.sources.bounding_boxes import Boxes, read_boxes
 from download_and_convert_imagenet.sources.downloads import (
     IMAGENET_BOXES,
@@ -63,6 +71,24 @@ _BOX_PATHS = (
 _MOST_FOLDERS = 1000  # to look into for what was meant
 _ARCHIVES = {TRAIN: IMAGENET_TRAIN, VALIDATION: IMAGENET_VALIDATION}
 _FOLDERS = {TRAIN: TRAIN_FOLDERS, VALIDATION: VALIDATION_FOLDERS}
+_NEXT_TO = "next to the folders of the splits"
+
+
+def _tops(paths: Sequence[str]) -> set[str]:
+    """Returns the names on the first level."""
+    return {path.split("/")[0] for path in paths}
+
+
+# What may lie in a directory of raw images or of shards without a remark.
+_KNOWN = frozenset(
+    (
+        *_tops((*_BOX_PATHS, *TRAIN_FOLDERS, *VALIDATION_FOLDERS, *KAGGLE_ARCHIVES)),
+        *(f"{name}.gz" for name in KAGGLE_ARCHIVES),
+        *(file.name for file in _ARCHIVES.values()),
+        *(FILE_NAME, CONVERSION_DIRECTORY),
+        *(CORRUPT_IMAGES_FILE, LEFT_OUT_FILE, REENCODED_IMAGES_FILE),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -112,8 +138,24 @@ class ImagenetInput:
         for split, found in images.items():
             if not found:
                 raise DataError(f"there are no {split} images in {places[split] or 'the archive'}")
+        left_out += self._left_out_next_to(places)
         class_names = tuple(synset.words for synset in synsets())
         return ImageSource(NAME, class_names, images, left_out=tuple(sorted(left_out)))
+
+    def _left_out_next_to(self, places: Mapping[str, Path | None]) -> list[LeftOut]:
+        """Returns what lies next to the folders of splits, and is neither read nor written."""
+        folders = [path for path in places.values() if path is not None and path.is_dir()]
+        others = {name for split in places for name in _tops(_FOLDERS[split])}
+        left_out = []
+        for directory in self.directories:
+            used = {f.relative_to(directory).parts[0] for f in folders if directory in f.parents}
+            for path in sorted(directory.iterdir()) if used else ():
+                is_known = path.name in _KNOWN or split_of(path.name)
+                if path.name in used or (is_known and path.name not in others):
+                    continue
+                if path not in (self.scratch_dir, self.data_dir):
+                    left_out.append(LeftOut(str(path), reason_of_name(path.name) or _NEXT_TO))
+        return left_out
 
     def _describe_missing(self, places: Mapping[str, Path | None]) -> str:
         # Kaggle's download is one.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.advice.test_checkpoint_advice import CHECKPOINTS
+from tests.advice.test_converter_advice import CONVERTER
 from tests.advice.test_data_advice import DATA
 from tests.conftest import ROOT
 
@@ -18,6 +19,7 @@ ELSEWHERE = (
     "look for damage with",  # the end of a search that found nothing
     "convert it to more shards",  # shares of several workers, which no command makes
     "choose from",  # a list of values
+    "convert only this split",  # --help
     "give the --model of the other)",  # tests/inference/test_classifier.py
     "give them with --labels_map_file",  # a warning
     "convert a subset of ImageNet",  # test_a_subset_of_imagenet_for_the_published_weights
@@ -50,6 +52,8 @@ FILES = {
     "integrity": sorted((ROOT / "preprocessing" / "integrity").glob("*.py")),
     "data sets": [ROOT / "preprocessing" / f"{name}.py" for name in ("registry", "datasets")],
     "checkpoints": [ROOT / "checkpoints" / f"{name}.py" for name in ("restore_plan", "store")],
+    "converter": sorted((ROOT / "download_and_convert_imagenet").rglob("*.py")),
+    "verify": [ROOT / "preprocessing" / "verify.py"],
     "class names": [ROOT / "inference" / "class_names.py"],
 }
 
@@ -57,7 +61,9 @@ FILES = {
 @pytest.mark.parametrize("files", FILES.values(), ids=FILES)
 def test_all_advice_is_followed(files):
     """A message with new advice needs a case in this folder."""
-    followed = " | ".join(case.advice for case in (DATA | CHECKPOINTS).values())
+    followed = " | ".join(
+        case.advice for case in (*DATA.values(), *CHECKPOINTS.values(), *CONVERTER.values())
+    )
     advice = {(path.name, advice) for path in files for advice in advice_in(path)}
     untried = {
         (name, text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -41,6 +42,12 @@ def ignore():
         signal.signal(signal.Signals[name], signal.SIG_IGN)
 
 
+def line_of(stream, seconds=30.0):
+    """The next line; a test fails instead of waiting for ever. Nothing may be buffered yet."""
+    assert select.select([stream], [], [], seconds)[0], f"no line in {seconds} s"
+    return stream.readline()
+
+
 def start(prepare=listen):
     started = subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
@@ -48,7 +55,7 @@ def start(prepare=listen):
         preexec_fn=prepare,
     )  # fmt: skip
     assert started.stdout is not None
-    assert started.stdout.readline() == "ready\n"
+    assert line_of(started.stdout) == "ready\n"
     return started
 
 
@@ -58,7 +65,7 @@ def test_each_is_acknowledged_within_a_second_and_the_step_finished():
         sent = time.monotonic()
         started.send_signal(signal.Signals[name])
         assert started.stderr is not None
-        assert started.stderr.readline().startswith(f"{name}: stopping after this step")
+        assert line_of(started.stderr).startswith(f"{name}: stopping after this step")
         assert time.monotonic() - sent < 1
         output, errors = started.communicate("x", timeout=30)
         assert (started.returncode, output, errors) == (75, f"saved after {name}\n", "")
@@ -94,6 +101,7 @@ def test_a_terminal_that_is_closed_loses_nothing():
         listen()
         os.chdir(ROOT)
         os.execv(sys.executable, [sys.executable, "-c", PROGRAM])
+    assert select.select([terminal], [], [], 30)[0]
     assert b"ready" in os.read(terminal, 100)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 75

@@ -131,9 +131,11 @@ def _split(folder: Folder, layout: Layout) -> SplitFolders:
             f"{folder.path} holds images, but no folders of classes as the other split has: put "
             f"each image into {folder.path}/CLASS"
         )
-    inner = split_folders(folder.full_folders)
-    if any(_has_classes(part) for parts in inner.values() for part in parts):
-        names = _names([part for parts in inner.values() for part in parts])
+    inner = _flat(split_folders(folder.full_folders))
+    # One alone among other folders is the class of that name.
+    is_class = len(inner) == 1 < len(folder.full_folders)
+    if any(map(_has_classes, inner)) and not is_class:
+        names = _names(inner)
         raise DataError(f"{folder.path} holds splits of its own, {names}: give one set of splits")
     while not folder.images and len(folder.full_folders) == 1:
         wrapper = folder.full_folders[0]

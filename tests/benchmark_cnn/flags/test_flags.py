@@ -187,6 +187,14 @@ def test_a_wrong_command_line_is_answered_with_one_line(argv, line):
     assert lines_of(*argv) == [line]
 
 
+def test_a_schedule_that_cannot_be_read_is_not_missed():
+    """A second line about --learning_rate_end would ask for a schedule, which was given."""
+    lines = lines_of("--piecewise_learning_rate_schedule=abc", "--learning_rate_end=0.1")
+    assert lines == ["--piecewise_learning_rate_schedule=abc has 'abc' where a number belongs"]
+    (line,) = lines_of("--learning_rate_end=0.1")
+    assert line.startswith("--learning_rate_end needs --learning_rate_schedule=")
+
+
 def test_all_mistakes_are_reported_together_and_once():
     argv = ["--lr=1", "--num_gpus=x", "foo", "--lr=2", "--lr=1", "--batch_size=0", "--staged_vars"]
     argv += ["--optimizer=sgd", "--momentum=0.5"]

@@ -294,3 +294,17 @@ def zip_of(directory) -> Path:
     folder.mkdir()
     write_kaggle_folders(FAKE, folder)
     return folder
+
+
+def test_what_lies_next_to_the_splits_is_counted(tmp_path):
+    """But not what this command reads, writes or has written there, nor a split not asked for."""
+    write_folders(FAKE, tmp_path)
+    for name in ("photos.zip", "notes.txt", "manifest.json", "train-00000-of-00001", "val"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "extra" / "deep").mkdir(parents=True)
+    for splits, val in ((SPLITS, ["val"]), (("train",), [])):
+        found = ImagenetInput((tmp_path,), tmp_path / "raw-data", tmp_path, print)
+        left_out = found.read(splits, None, with_boxes=False).left_out
+        names = [Path(path).name for path, _, _ in left_out]
+        assert names == ["extra", "notes.txt", "photos.zip", *val]
+        assert {reason for _, reason, _ in left_out} == {"next to the folders of the splits"}
