@@ -287,5 +287,5 @@ def _plan(settings: RunSettings, num_towers: int, num_examples: int) -> RunPlan:
 
 def _write_json(path: Path, result: dict) -> None:
     with files.write_errors(path, "make room, or give another --eval_dir=DIR"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_directory(path.parent)
         files.write_text(path, json.dumps(result, indent=2) + "\n")

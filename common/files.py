@@ -61,10 +61,34 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 def make_writable(directory: Path) -> None:
     """Creates the directory if it is missing; raises OSError if no file can be written there."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     with tempfile.TemporaryFile(dir=directory) as file:
         file.write(b"x")
         file.flush()
+
+
+def make_directory(directory: Path) -> None:
+    """Creates the directory and its parents where they are missing.
+
+    Raises:
+        OSError: it cannot be created; of a file or a broken link in its place, the text says so.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        place = Path(error.filename)
+        subject = "it" if place == directory else f"{place}"
+        reason = f"{subject} {why_no_directory(place)}"
+        raise NotADirectoryError(errno.ENOTDIR, reason, error.filename) from error
+
+
+def why_no_directory(path: Path) -> str:
+    """Returns what `path` is instead of a directory, a predicate: "does not exist"."""
+    if path.exists():
+        return "is a file, not a directory"
+    if path.is_symlink():
+        return f"is a link to {os.readlink(path)}, which does not exist"
+    return "does not exist"
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from common.errors import DataError
-from common.files import file_size, lock
+from common.files import file_size, lock, make_directory
 from download_and_convert_imagenet.journal import ConversionJournal, FinishedShard
 from download_and_convert_imagenet.plan import ShardTask
 from download_and_convert_imagenet.records.manifest import (
@@ -40,7 +40,7 @@ def locked(data_dir: Path) -> Iterator[None]:
         DataError: another process converts there.
         OSError: the directory cannot be written.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)  # first: an error names what the user named
+    make_directory(data_dir)  # first: an error names what the user named
     (data_dir / CONVERSION_DIRECTORY).mkdir(exist_ok=True)
     busy = f"another conversion is writing to {data_dir}"
     advice = "wait for it, or stop it first"
@@ -65,7 +65,7 @@ class DataDirectory:
 
     def __init__(self, path: Path) -> None:
         """Creates the directory if it is missing."""
-        path.mkdir(parents=True, exist_ok=True)
+        make_directory(path)
         self._path = path
 
     def check_no_foreign_shards(self, source: ImageSource) -> None:

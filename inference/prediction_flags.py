@@ -97,13 +97,16 @@ def photos(images: Sequence[str]) -> list[Path]:
     """Returns the paths of the photos on the command line.
 
     Raises:
-        UsageError: One is a URL, or in the home of a user who does not exist.
+        UsageError: One is empty, a URL, or in the home of a user who does not exist.
     """
     found = []
     for image in images:
+        if not image:
+            raise UsageError("the name of an image is empty")
         try:
             found.append(Path(paths.local(image)))
         except ValueError as error:
-            advice = ": download the photo and give its file" if "://" in image else ""
+            remote = "://" in image and not image.lower().startswith("file://")
+            advice = ": download the photo and give its file" if remote else ""
             raise UsageError(f"{image} {error}{advice}") from None
     return found

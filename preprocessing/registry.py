@@ -101,7 +101,7 @@ def guess_name(directory: Path) -> str:
     if not directory.is_dir():
         if is_written_here:
             return place.name
-        raise DataError(f"data directory {directory} does not exist")
+        check_directory(directory)
     manifest = read_manifest(directory)
     if manifest is not None:
         return manifest.name if manifest.name in _ENTRIES else "folder"

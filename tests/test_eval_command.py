@@ -429,7 +429,7 @@ def test_a_run_directory_that_cannot_be_written_to(run, capsys):
     shutil.rmtree(run / "eval")
     (run / "eval").touch()
     _, errors = evaluate(capsys, f"--train_dir={run}", code=3)
-    assert errors[-1].startswith(f"error: cannot write events to {run}/eval: File exists; ")
+    assert errors[-1].startswith(f"error: cannot write events to {run}/eval: it is a file, ")
     assert "--eval_dir=DIR" in errors[-1]
 
 

@@ -279,6 +279,15 @@ def test_a_url_is_no_photo(capsys):
     assert "error: https://example.com/a.jpg is a URL: " in capsys.readouterr().err
 
 
+def test_each_name_that_is_no_path_has_its_own_advice(capsys):
+    """A local file needs no download; an empty name is not the working directory."""
+    assert prediction.main(["file:///tmp/a.jpg", "--pretrained"]) == 2
+    error = "error: file:///tmp/a.jpg is a URL: give the path itself, /tmp/a.jpg\n"
+    assert capsys.readouterr().err == error
+    assert prediction.main(["", "--pretrained"]) == 2
+    assert capsys.readouterr().err == "error: the name of an image is empty\n"
+
+
 def test_help_imports_no_tensorflow():
     code = (
         "import sys, prediction\n"

@@ -25,6 +25,8 @@ _NUMBER = re.compile(r"-\.?\d.*")
 # As absl has it, a line may also begin with //.
 _COMMENT = re.compile(r"(^|\s)#.*|^\s*//.*")
 _FLAG_FILE = re.compile(r"--?flagfile[= ]")
+# Only a shell takes such quotes away.
+_QUOTED = re.compile(r"""(?P<flag>--?\w+=)?(?P<quote>["'])(?P<value>.*)(?P=quote)""")
 
 
 @dataclass
@@ -171,7 +173,7 @@ def _lines_of_file(path: str, outer: tuple[str, ...]) -> list[str]:
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: a file is not text, or names itself.
+        ValueError: a file is not text, has a value in quotes, or names itself.
     """
     if os.path.realpath(path) in outer:
         raise ValueError(f"the flag file {path} names itself")
@@ -182,6 +184,12 @@ def _lines_of_file(path: str, outer: tuple[str, ...]) -> list[str]:
         raise ValueError(f"the flag file {path} is not text") from None
     lines = []
     for line in filter(None, (_COMMENT.sub("", line).strip() for line in text.splitlines())):
+        quoted = _QUOTED.fullmatch(line)
+        if quoted:
+            bare = f"{quoted['flag'] or ''}{quoted['value']}"
+            raise ValueError(
+                f"the flag file {path}: write {bare} without quotes; no shell reads it"
+            )
         named = _FLAG_FILE.match(line)
         if named is None:
             lines.append(line)

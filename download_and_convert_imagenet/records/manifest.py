@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from common.errors import DataError
@@ -79,18 +79,44 @@ def read_manifest(directory: Path) -> Manifest | None:
         return None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    try:
-        if content["format"] != _FORMAT:
-            raise DataError(f"{path} has format {content['format']}; this reads {_FORMAT}")
-        splits = {
-            split: tuple(Shard(**shard) for shard in shards)
-            for split, shards in content["splits"].items()
-        }
-        # An earlier version kept line breaks in names of folders.
-        class_names = tuple(map(one_line, content["class_names"]))
-        return Manifest(one_line(content["name"]), class_names, splits)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not a manifest of converted shards: {error!r}") from error
+    problem = _problem(content)
+    if problem:
+        raise DataError(
+            f"{path} is not a manifest of converted shards: {problem}; restore the converter's "
+            "file, or convert into another directory"
+        )
+    splits = {
+        split: tuple(Shard(**shard) for shard in shards)
+        for split, shards in content["splits"].items()
+    }
+    # An earlier version kept line breaks in names of folders.
+    class_names = tuple(map(one_line, content["class_names"]))
+    return Manifest(one_line(content["name"]), class_names, splits)
+
+
+def _problem(content: object) -> str:
+    """Describes what the content of a manifest lacks; "" if it is complete."""
+    if not isinstance(content, dict) or "format" not in content:
+        return "it has no format"
+    if content["format"] != _FORMAT:
+        return f"it has format {content['format']}; this reads {_FORMAT}"
+    if not isinstance(content.get("name"), str):
+        return "its name is no text"
+    names = content.get("class_names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return "its class_names are no list of names"
+    splits = content.get("splits")
+    if not isinstance(splits, dict):
+        return "it has no splits"
+    kinds = {field.name: str if field.type == "str" else int for field in fields(Shard)}
+    for split, shards in splits.items():
+        for number, shard in enumerate(shards if isinstance(shards, list) else [None]):
+            if not isinstance(shard, dict) or shard.keys() != kinds.keys():
+                return f"entry {number} of its split {split} is no shard with {', '.join(kinds)}"
+            for name, kind in kinds.items():
+                if type(shard[name]) is not kind or (kind is int and shard[name] < 0):
+                    return f"{name} of entry {number} of its split {split} is {shard[name]!r}"
+    return ""
 
 
 def shard_name(split: str, index: int, num_shards: int) -> str:

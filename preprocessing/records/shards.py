@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.errors import DataError, MissingSplitError
+from common.files import why_no_directory
 from download_and_convert_imagenet.records.manifest import (
     Manifest,
     Shard,
@@ -89,10 +90,8 @@ def check_directory(data_dir: Path) -> None:
     Raises:
         DataError: it is so.
     """
-    if not data_dir.exists():
-        raise DataError(f"data directory {data_dir} does not exist")
     if not data_dir.is_dir():
-        raise DataError(f"data directory {data_dir} is not a directory")
+        raise DataError(f"data directory {data_dir} {why_no_directory(data_dir)}")
 
 
 def size_problem(path: Path, listed: Shard | None, *, tolerant: bool = False) -> str:

@@ -163,6 +163,22 @@ class TestOpen:
             ):
                 pass
 
+    def test_what_is_in_its_place_is_said(self, tmp_path):
+        """A file and a broken link, and the same above the directory: each was "File exists"."""
+        (tmp_path / "file").touch()
+        (tmp_path / "link").symlink_to("/nowhere/run")
+        link = "is a link to /nowhere/run, which does not exist"
+        for path, reason in [
+            ("file", "it is a file, not a directory; "),
+            ("link", f"it {link}; "),
+            ("link/run", f"{tmp_path}/link {link}; "),
+        ]:
+            with (
+                pytest.raises(UsageError, match=reason),
+                open_for_training(tmp_path / path),
+            ):
+                pass
+
     def test_an_unwritable_directory(self):
         with tempfile.TemporaryDirectory() as directory:
             os.chmod(directory, 0o555)

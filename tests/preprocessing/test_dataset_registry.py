@@ -117,6 +117,15 @@ def test_other_folders_are_not_searched(tmp_path):
         registry.guess_name(tmp_path)
 
 
+def test_what_is_no_directory_is_not_said_to_be_absent(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("/nowhere/data")
+    with pytest.raises(DataError, match=r"/file is a file, not a directory$"):
+        registry.guess_name(tmp_path / "file")
+    with pytest.raises(DataError, match=r"/link is a link to /nowhere/data, which does not exist$"):
+        registry.guess_name(tmp_path / "link")
+
+
 def test_nothing_tells_the_name(tmp_path):
     """Only names that need no manifest are advised."""
     (tmp_path / "train-00000-of-00002").write_bytes(b"x")

@@ -348,6 +348,19 @@ def test_comments_of_a_flag_file(tmp_path):
     assert params.checkpoint.train_dir.endswith("runs/a#1")
 
 
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_in_a_flag_file_are_not_part_of_a_name(tmp_path, quote):
+    """They made a directory whose name began with a quote. Other quotes belong to the value."""
+    path = tmp_path / "a.flags"
+    for line in ("--train_dir={0}runs/my run{0}", "{0}--train_dir=runs/my run{0}"):
+        path.write_text(f"--model=lenet\n{line.format(quote)}\n")
+        problem = f"the flag file {path}: write --train_dir=runs/my run without quotes"
+        assert lines_of(f"--flagfile={path}") == [f"{problem}; no shell reads it"]
+    path.write_text(f"--model=lenet\n--train_dir=runs/my {quote}run{quote}\n")
+    params = train(f"--flagfile={path}").params
+    assert params.checkpoint.train_dir.endswith(f"runs/my {quote}run{quote}")
+
+
 def test_a_flag_file_that_names_itself(tmp_path):
     path = tmp_path / "a.flags"
     path.write_text(f"--flagfile={path}\n")

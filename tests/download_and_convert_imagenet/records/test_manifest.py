@@ -72,3 +72,31 @@ def test_damaged_is_one_line_that_names_the_file(tmp_path, content, message):
         read_manifest(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"class_names": "abc"}, "its class_names are no list of names"),
+        ({"class_names": [1, 2]}, "its class_names are no list of names"),
+        ({"class_names": None}, "its class_names are no list of names"),
+        ({"name": 5}, "its name is no text"),
+        ({"splits": []}, "it has no splits"),
+        ({"splits": {"train": {}}}, "entry 0 of its split train is no shard with file, "),
+        ({"splits": {"train": [{"file": "a"}]}}, "entry 0 of its split train is no shard with "),
+        ({"num_examples": "5"}, "num_examples of entry 0 of its split train is '5'"),
+        ({"num_examples": -5}, "num_examples of entry 0 of its split train is -5"),
+        ({"num_bytes": True}, "num_bytes of entry 0 of its split train is True"),
+    ],
+)
+def test_a_manifest_edited_by_hand_is_refused_by_what_is_wrong_in_it(tmp_path, change, problem):
+    """A text as class_names was three classes, "a", "b" and "c"; types of counts were unchecked."""
+    path = write_manifest(tmp_path, MANIFEST)
+    content = json.loads(path.read_text())
+    place = content["splits"]["train"][0] if "num_" in str(change) else content
+    place.update(change)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="is not a manifest of converted shards: ") as caught:
+        read_manifest(tmp_path)
+    assert problem in str(caught.value)
+    assert "Error(" not in str(caught.value)

@@ -46,7 +46,7 @@ def test_missing_directory(tmp_path):
 
 def test_a_file_instead_of_a_directory(tmp_path):
     touch(tmp_path, "file")
-    assert error_of(tmp_path / "file").endswith("file is not a directory")
+    assert error_of(tmp_path / "file").endswith("file is a file, not a directory")
 
 
 def test_empty_directory(tmp_path):
