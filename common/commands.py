@@ -6,6 +6,7 @@ Standard library only; `check_shards` runs it on a bare Python.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import io
 import math
@@ -13,10 +14,10 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
-from common.errors import RunError, Stopped
+from common.errors import DataError, RunError, Stopped
 from common.paths import one_line
 
 _FEWEST_LETTERS = 5  # a shorter part of a name is in many by chance
@@ -35,7 +36,8 @@ def run(
     """Runs a command and returns the exit code of the process.
 
     A `RunError` and Ctrl-C are printed as `error: ` lines on stderr, `Stopped` as it is. A reader
-    of stdout that has gone, as with `| head`, ends the command silently.
+    of stdout that has gone, as with `| head`, ends the command silently. Standard streams that were
+    closed when the process started lead to /dev/null.
 
     Args:
         command: returns an exit code; None stands for 0.
@@ -44,16 +46,55 @@ def run(
         interrupted: the message after Ctrl-C.
         broken_pipe_code: the exit code when the reader of stdout has gone.
     """
+    _open_closed_streams()
     escape_undecodable_output()
     try:
         exit_code = command() or 0
-        sys.stdout.flush()
+        with stdout_errors():
+            sys.stdout.flush()
         return exit_code
     except BrokenPipeError:
         discard_stdout()
         return broken_pipe_code
     except (Exception, KeyboardInterrupt) as error:
         return _report(error, debug, interrupted)
+
+
+def write_line(line: str) -> None:
+    """Prints a line that is seen at once.
+
+    Raises:
+        DataError: stdout cannot be written, as on a full disk.
+    """
+    with stdout_errors():
+        print(line, flush=True)
+
+
+@contextlib.contextmanager
+def stdout_errors() -> Iterator[None]:
+    """Turns an OSError of the block, which writes to stdout, into one line; not a closed pipe."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_stdout()
+        raise DataError(f"cannot write to stdout: {error.strerror}") from error
+
+
+def _open_closed_streams() -> None:
+    """Opens /dev/null in place of closed streams.
+
+    The next files that the process opens would get their numbers, and messages of C code with them.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def escape_undecodable_output() -> None:

@@ -46,8 +46,8 @@ def _check(options: argparse.Namespace) -> int:
     try:
         for problem in shard_problems(options.data_dir, manifest, options.num_threads):
             num_problems += 1
-            print(problem, flush=True)
-        print(_summary(manifest, num_problems), flush=True)
+            commands.write_line(problem)
+        commands.write_line(_summary(manifest, num_problems))
     except BrokenPipeError:  # `| head` has seen enough
         commands.discard_stdout()
     return DataError.exit_code if num_problems else 0

@@ -6,6 +6,8 @@ import shutil
 import sys
 import time
 
+from common import commands
+
 _SECONDS_BETWEEN_UPDATES = 0.2
 _SECONDS_BETWEEN_LINES = 10.0
 _CLEAR_LINE = "\r\x1b[K"
@@ -30,7 +32,7 @@ class ConversionProgress:
     def log(self, text: str) -> None:
         """Prints a line that stays."""
         self._clear()
-        print(text, flush=True)
+        commands.write_line(text)
 
     def download(self, num_bytes: int, total_bytes: int | None) -> None:
         """Shows how much of a file has arrived; `total_bytes` is None if unknown."""
@@ -68,7 +70,7 @@ class ConversionProgress:
             self._line = text[: shutil.get_terminal_size().columns - 1]
             print(f"{_CLEAR_LINE}{self._line}", end="", flush=True)
         else:
-            print(text, flush=True)
+            commands.write_line(text)
 
     def _clear(self) -> None:
         if self._line:

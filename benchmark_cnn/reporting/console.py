@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmark_cnn.params.values import parse_all_reduce_spec
 from benchmark_cnn.reporting.speed import SpeedReport
-from common import paths
+from common import commands, paths
 
 if TYPE_CHECKING:  # these import TensorFlow, which takes seconds
     from benchmark_cnn.distribution.devices import Devices
@@ -278,12 +277,7 @@ def routed_through(destination: Callable[[str], None]) -> Iterator[None]:
         _destination = previous
 
 
-def _write(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-_destination: Callable[[str], None] = _write
+_destination: Callable[[str], None] = commands.write_line
 
 
 def _fact(name: str, value: object) -> str:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +82,46 @@ def test_numbers_above_zero(text):
     assert commands.above_zero("0.5") == 0.5
     with pytest.raises(argparse.ArgumentTypeError, match="is not a finite number above 0"):
         commands.above_zero(text)
+
+
+def run_in_shell(code, redirection, directory):
+    """Runs `code` by `commands.run` in a process with redirected streams."""
+    script = directory / "script.py"
+    lines = ["import os, sys", "from common import commands", "def command():", *code, ""]
+    end = "sys.exit(commands.run(command, debug=False))"
+    script.write_text("\n".join([*lines, end]))
+    root = str(Path(commands.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root, "PYTHONUNBUFFERED": ""}
+    shell = f"cd {directory} && {sys.executable} {script} {redirection}"
+    return subprocess.run(
+        shell, shell=True, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_closed_streams_lead_nowhere_rather_than_into_the_next_file(tmp_path):
+    """Without it the first print failed, and a file that was opened took the number of stderr."""
+    code = [
+        "    with open('file', 'w') as file:",
+        "        print('a line')",
+        "        print('an error', file=sys.stderr)",
+        "        os.write(1, b'from C')",
+        "        os.write(2, b'from C')",
+        "        os.system('echo of a child; echo of a child >&2')",
+        "        file.write(f'{file.fileno() > 2} {sys.stdin.read()!r}')",
+    ]
+    done = run_in_shell(code, "<&- >&- 2>&-", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "file").read_text() == "True ''"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_full_disk_behind_stdout_is_a_line_of_its_own(tmp_path):
+    """It was an internal error. Another error keeps its own line."""
+    write = "commands.write_line('a line')"
+    for line in (write, "print('a line')"):
+        done = run_in_shell([f"    {line}"], "> /dev/full", tmp_path)
+        error = "error: cannot write to stdout: No space left on device\n"
+        assert (done.returncode, done.stderr) == (3, error)
+    done = run_in_shell(["    open('/no/file')"], "", tmp_path)
+    assert done.returncode == 1
+    assert "FileNotFoundError" in done.stderr
