@@ -294,8 +294,8 @@ def _check_shapes(
     if change is None:
         reason = (
             f"{len(differing)} of {len(plan)} variables have another shape in the checkpoint, "
-            "which is of another model or size; give the --model and --image_size it was trained "
-            "with, or a new --train_dir"
+            "which is of another model or size; give the --model it was trained with, in its "
+            "--image_size"
         )
     else:
         theirs, ours = (outputs - num_unlabeled for outputs in change)

@@ -90,7 +90,7 @@ CHECKPOINTS = {
     "size": Case(
         evaluating,
         flagged("--image_size=32"),
-        "of another model or size; give the --model and --image_size it was trained with",
+        "of another model or size; give the --model it was trained with, in its --image_size",
         flagged(),
     ),
     "averages": Case(
