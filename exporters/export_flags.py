@@ -24,6 +24,10 @@ docs/export.md describes the files.
 """
 # As the official EfficientNet's export_model.py spelled its switches.
 _SWITCH = {"true": True, "1": True, "false": False, "0": False}
+_OF_INT8 = (
+    *("input_type", "output_type", "calibration_data", "calibration_images"),
+    *("report", "float_layers"),
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -126,7 +130,12 @@ def _add_quantization(group: argparse._ArgumentGroup) -> None:
         "--report",
         metavar="FILE",
         type=paths.argument,
-        help=f"{kinds}; writes the error of each layer",
+        help=f"{kinds}; writes the error of each layer, worst first, as CSV",
+    )
+    add(
+        "--float_layers",
+        metavar="REGEX",
+        help=f"{kinds}; layers of the report that compute in float",
     )
 
 
@@ -200,11 +209,11 @@ def plan(arguments: argparse.Namespace) -> Plan:
         input_type=arguments.input_type or TYPES[0],
         output_type=arguments.output_type or arguments.input_type or TYPES[0],
         report=arguments.report,
+        float_layers=arguments.float_layers,
     )
     if arguments.quantize is not None and made.tflite is None:
         raise UsageError("--quantize has no effect without --output_tflite")
-    of_int8 = ("input_type", "output_type", "calibration_data", "calibration_images", "report")
-    given = [name for name in of_int8 if getattr(arguments, name) is not None]
+    given = [name for name in _OF_INT8 if getattr(arguments, name) is not None]
     if given and made.tflite is None:
         raise UsageError(f"--{given[0]} has no effect without --output_tflite")
     if given and made.quantize != INT8:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from common import files
-from common.errors import DataError, UsageError
+from common.errors import DataError
 from exporters import check, onnx, saved_model, tflite
 from exporters.check import CheckImages, Comparison
 from exporters.frozen import Frozen, freeze
+from exporters.int8.quantized import quantize
 from exporters.plan import DYNAMIC, FLOAT16, FLOAT32, INT8, Plan
 from exporters.tflite_metadata import LABELS_FILE, labels, with_metadata
-from inference.artifacts import ONNX, SAVED_MODEL, TFLITE
+from inference.artifacts import ONNX, SAVED_MODEL, TFLITE, open_artifact
 from inference.classifier import Classifier
 from inference.signature import LOGITS, PUBLISHED
 from inference.source import Source
@@ -76,21 +78,27 @@ def export(source: Source, plan: Plan, say: Callable[[object], object] = print) 
         if path is None:
             continue
         with _errors(path), _staged(path) as temporary:
-            write(source, plan, temporary)
+            notes = write(source, plan, temporary) or ()
             found = _checked(temporary, expected, images, plan, backend, source)
             if backend != SAVED_MODEL:
                 _write_labels(path, source)
             done.append(Exported(path, backend, _size(temporary), found))
         say(done[-1])
+        for note in notes:
+            say(note)
     return done
 
 
-def _write_tflite(source: Source, plan: Plan, path: Path) -> None:
-    if plan.quantize == INT8:
-        raise UsageError(f"--quantize={INT8} is not available yet")
+def _write_tflite(source: Source, plan: Plan, path: Path) -> list[str]:
+    """Returns lines on what 8 bits cost."""
     frozen = freeze(source.classifier, source.signature, plan.batch_size or 1)
-    content = tflite.convert(frozen, quantize=plan.quantize)
+    quantized = quantize(frozen, source.data, plan) if plan.quantize == INT8 else None
+    content = tflite.convert(frozen, plan.quantize) if quantized is None else quantized.content
     path.write_bytes(with_metadata(content, source.signature, _license(source)))
+    if quantized is None:
+        return []
+    network = functools.partial(_outputs, source.classifier, source.signature.output)
+    return quantized.measured(network, open_artifact(path).outputs, plan.report)
 
 
 def _write_onnx(source: Source, plan: Plan, path: Path) -> None:

@@ -32,6 +32,7 @@ class Plan:
         max_difference: To the network's outputs; None for that of the format.
         calibration_data: None for the training images of the run.
         report: Where the error of each layer is written.
+        float_layers: Matches the names of layers that compute in float.
     """
 
     saved_model_dir: Path | None = None
@@ -47,6 +48,7 @@ class Plan:
     input_type: str = "uint8"
     output_type: str = "uint8"
     report: Path | None = None
+    float_layers: str | None = None
 
     def check(self) -> None:
         """Checks that something is written, under names that fit and are free.

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
 from common.errors import UsageError
 from exporters.frozen import Frozen
-from exporters.plan import FLOAT16, FLOAT32, INT8
-
-Representative = Callable[[], Iterator[list[Any]]]
-"""Yields the images of calibration, each as a list of one array float32 [B, S, S, 3]."""
+from exporters.plan import FLOAT16, FLOAT32
 
 
-def convert(
-    frozen: Frozen,
-    *,
-    quantize: str = FLOAT32,
-    representative: Representative | None = None,
-    input_type: str = "uint8",
-    output_type: str = "uint8",
-) -> bytes:
-    """Returns the content of a TFLite file.
+def convert(frozen: Frozen, quantize: str = FLOAT32) -> bytes:
+    """Returns the content of a TFLite file; `exporters.int8` makes those of int8.
 
     Args:
         frozen: With a fixed batch; a free one keeps phones from planning memory.
-        quantize: One of plan.QUANTIZATIONS. float16 and dynamic (int8 weights, float32 activations)
-            store smaller weights; int8 also computes with 8 bits.
-        representative: Calibrates int8.
-        input_type: Of int8 only, as `output_type`; one of plan.TYPES.
+        quantize: Another of plan.QUANTIZATIONS. float16 and dynamic (int8 weights, float32
+            activations) store smaller weights.
 
     Raises:
         UsageError: The network has an operation that TFLite lacks.
@@ -42,11 +30,11 @@ def convert(
         made.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == FLOAT16:
         made.target_spec.supported_types = [tf.float16]
-    if quantize == INT8:
-        made.representative_dataset = representative
-        made.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        made.inference_input_type = tf.dtypes.as_dtype(input_type)
-        made.inference_output_type = tf.dtypes.as_dtype(output_type)
+    return converted(made, frozen)
+
+
+def converted(made: Any, frozen: Frozen) -> bytes:
+    """Returns what the converter `made` makes; raises UsageError as `convert`."""
     try:
         with quiet():
             return made.convert()
