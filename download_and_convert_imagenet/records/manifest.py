@@ -81,10 +81,7 @@ def read_manifest(directory: Path) -> Manifest | None:
         raise DataError(f"{path} cannot be read: {error}") from error
     problem = _problem(content)
     if problem:
-        raise DataError(
-            f"{path} is not a manifest of converted shards: {problem}; restore the converter's "
-            "file, or convert into another directory"
-        )
+        raise DataError(f"{path} is not a manifest of converted shards: {problem}")
     splits = {
         split: tuple(Shard(**shard) for shard in shards)
         for split, shards in content["splits"].items()
