@@ -1,0 +1,181 @@
+"""export.py as users run it, with the commands of its documentation and of its predecessor."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import export
+from benchmark_cnn.params.params import write_parameters
+from benchmark_cnn.params.validation import make_params
+from checkpoints import bundle
+from inference.artifacts import open_artifact
+from models import registry
+from models.pretrained import importing
+from tests.checkpoints import tf1_saver
+from tests.exporters.conftest import random_values
+
+pytest.importorskip("onnx")
+ROOT = Path(export.__file__).parent
+IMAGES = np.random.default_rng(5).uniform(0, 255, [2, 28, 28, 3]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of LeNet; the averages are other weights than the raw ones."""
+    directory = tmp_path_factory.mktemp("run")
+    write_parameters(make_params(model="lenet", moving_average_decay=0.9), directory)
+    random = np.random.default_rng(0)
+    tensors = {}
+    for name, shape in importing.network_shapes("lenet", 10).items():
+        tensors[name] = random_values(random, name, shape)
+        tensors[f"{name}/ExponentialMovingAverage"] = random_values(random, name, shape)
+    bundle.write(directory / "model.ckpt-7", tensors)
+    return directory
+
+
+def answers(directory: Path, averages: bool) -> np.ndarray:
+    """What the weights of the checkpoint answer, by a network that is filled here."""
+    network = registry.get("lenet").build(num_classes=10, image_size=28)
+    names = {
+        name: f"{name}/ExponentialMovingAverage" if averages else name for name in network.variables
+    }
+    values = bundle.read(directory / "model.ckpt-7", list(names.values()))
+    for name, variable in network.variables.items():
+        variable.assign(values[names[name]])
+    logits = network(IMAGES, training=False).logits.numpy()
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def test_a_run_is_exported_with_its_averages_or_raw(run, tmp_path, capsys):
+    assert np.abs(answers(run, True) - answers(run, False)).max() > 0.01
+    for averages, flags in (
+        (True, []),
+        (False, ["--weights=raw"]),
+        (False, ["--enable_ema=False"]),
+    ):
+        path = tmp_path / "new" / "lenet.tflite"
+        assert export.main([f"--train_dir={run}", f"--output_tflite={path}", *flags]) == 0
+        artifact = open_artifact(path)
+        assert np.abs(artifact.probabilities(IMAGES) - answers(run, averages)).max() < 1e-5
+        assert artifact.signature is not None
+        assert artifact.signature.weights == ("ema" if averages else "raw")
+    line = capsys.readouterr().out.splitlines()[0]
+    assert re.fullmatch(
+        r"TFLite file written to .*/lenet\.tflite \(\d\.\d MB\); it differs from the network by at "
+        r"most \d\.\de-\d\d, with the same first class on \d of \d photographs",
+        line,
+    )
+
+
+def test_the_commands_of_the_official_program(tmp_path, monkeypatch, capsys):
+    """Its model name, directory of a TF1 checkpoint with averages, and switches, word for word."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    tensors = {}
+    for name, shape in importing.network_shapes("efficientnet_lite0", 1000).items():
+        tensors[name] = np.zeros(shape, np.float32)
+        tensors[f"{name}/ExponentialMovingAverage"] = random_values(random, name, shape)
+    tensors["global_step"] = np.array(5, np.int64)
+    Path("efficientnet-lite0").mkdir()
+    tf1_saver.save("efficientnet-lite0/model.ckpt", tensors)
+    command = (
+        "--model_name=efficientnet-lite0 --ckpt_dir=efficientnet-lite0 "
+        "--output_saved_model_dir=output_saved_model/ "
+        "--output_tflite=efficientnet-lite0_float.tflite --quantize=False --image_size=32"
+    )
+    assert export.main(command.split()) == 0
+    output = capsys.readouterr().out
+    assert "TFLite file written to efficientnet-lite0_float.tflite" in output
+    assert "SavedModel written to output_saved_model" in output
+    images = np.zeros([1, 32, 32, 3], np.float32)
+    tflite = open_artifact("efficientnet-lite0_float.tflite").probabilities(images)
+    saved_model = open_artifact("output_saved_model").probabilities(images)
+    assert np.abs(tflite - saved_model).max() < 1e-5
+    assert tflite.max() > 2e-3  # the raw weights, all zeros, would answer 0.001 everywhere
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("", "give an output: --output_tflite=FILE, --output_onnx=FILE or"),
+        ("--output_tflite=a.tflite", "give the weights: --pretrained or --train_dir=DIR"),
+        ("--pretrained --output_tflite=a.onnx", "a name that ends in .tflite is needed"),
+        ("--pretrained --output_onnx=a", "a name that ends in .onnx is needed"),
+        ("--pretrained --output_saved_model_dir=a.tflite", "a SavedModel is a directory"),
+        ("--pretrained --output_tflite=d.tflite", "d.tflite is a directory: give a file"),
+        ("--pretrained --output_saved_model_dir=full", "holds other files than a SavedModel"),
+        ("--pretrained --output_saved_model_dir=file", "is a file: give a directory"),
+        ("--pretrained --output_saved_model_dir=.", "is the working directory"),
+        ("--pretrained --output_onnx=a.onnx --quantize=int8", "--quantize has no effect without"),
+        ("--pretrained --output_onnx=a.onnx --report=r", "--report has no effect without --output"),
+        (
+            "--pretrained --output_tflite=a.tflite --input_type=int8",
+            "--input_type has no effect without --quantize=int8",
+        ),
+        (
+            "--pretrained --output_tflite=a.tflite --quantize=False --data_dir=d.tflite",
+            "--calibration_data has no effect without --quantize=int8",
+        ),
+        ("--pretrained --output_tflite=a.tflite --quantize=int4", "'int4' is not one of none, "),
+        ("--pretrained --output_tflite=a.tflite --endpoint_name=pool", "--logits exports it"),
+        ("--pretrained --output_tflite=a.tflite --enable_ema", "no effect with --pretrained"),
+        ("--train_dir=r --output_tflite=a.tflite --weights_dir=w", "--weights_dir has no effect"),
+        ("--pretrained --output_tflite=a.tflite --model=lite0", "unknown model 'lite0'; did you"),
+    ],
+)
+def test_a_wrong_command_line_is_answered_in_one_line(
+    flags, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("d.tflite").mkdir()
+    Path("full").mkdir()
+    Path("full/precious").touch()
+    Path("file").touch()
+    before = sorted(Path().rglob("*"))
+    try:
+        code = export.main(flags.split())
+    except SystemExit as ended:  # of the parser
+        code = ended.code
+    assert code == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_missing_weights_and_unwritable_places(run, tmp_path, capsys):
+    assert export.main([f"--train_dir={tmp_path}", f"--output_tflite={tmp_path}/a.tflite"]) == 3
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "a.tflite"
+    assert export.main([f"--train_dir={run}", f"--output_tflite={path}"]) == 3
+    errors = capsys.readouterr().err
+    assert f"cannot write {path}: " in errors
+    assert not list(tmp_path.glob("*.tflite"))
+
+
+def test_a_full_disk_leaves_nothing(run, tmp_path):
+    """A limit on the size of files stands for the disk: the file is larger, in a real process."""
+    command = (
+        f"ulimit -f 100; exec {sys.executable} export.py --train_dir={run} "
+        f"--output_tflite={tmp_path}/a.tflite"
+    )
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert "cannot write" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_noise_is_said_to_be_noise(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("exporters.check._PHOTOGRAPHS", {})
+    assert export.main([f"--train_dir={run}", f"--output_onnx={tmp_path}/a.onnx"]) == 0
+    assert "8 images of noise, as there is no photograph here" in capsys.readouterr().out
+    signature = open_artifact(tmp_path / "a.onnx").signature
+    assert signature is not None
+    assert signature.model == "lenet"

@@ -1,0 +1,55 @@
+"""One network of each family, as float TFLite and ONNX: the outputs of Keras or TF-Slim."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from exporters import exporting
+from exporters.plan import Plan
+from inference.artifacts import open_artifact
+
+pytest.importorskip("onnx")
+
+# At the smallest size that tells: the operations are those of any size.
+FAMILIES = {
+    "densenet40_k12": 32,
+    "googlenet": 64,
+    "inception_v3": 107,
+    "inception_v4": 107,
+    "keras_convnexttiny": 64,
+    "keras_densenet121": 64,
+    "keras_efficientnetb0": 64,
+    "keras_efficientnetv2b0": 64,
+    "keras_inceptionresnetv2": 75,
+    "keras_mobilenetv3small": 64,
+    "keras_nasnetmobile": 64,
+    "keras_resnet50": 64,
+    "keras_resnet50v2": 64,
+    "keras_xception": 71,
+    "mobilenet_v1_relu": 64,
+    "mobilenet_v2_orig": 64,
+    "resnet20": 32,
+    "resnet50": 64,
+    "resnet_v1_50": 64,
+    "resnet_v2_50": 64,
+    "trivial": 32,
+    "vgg_a": 224,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", FAMILIES)
+def test_a_network_of_each_family_answers_the_same(model, random_source, tmp_path):
+    size = FAMILIES[model]
+    source = random_source(model, size)
+    images = np.random.default_rng(1).uniform(0, 255, [2, size, size, 3]).astype(np.float32)
+    wanted = source.classifier.probabilities(images)
+    # Answers that are all alike, or certain, would hide a wrong network.
+    assert np.abs(wanted[0] - wanted[1]).max() > 1e-4
+    assert wanted.max() < 0.999
+    plan = Plan(tflite=tmp_path / "a.tflite", onnx=tmp_path / "a.onnx")
+    exporting.export(source, plan, lambda line: None)
+    for path in (plan.tflite, plan.onnx):
+        found = open_artifact(path).probabilities(images)
+        assert np.abs(found - wanted).max() <= 1e-5
