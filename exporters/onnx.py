@@ -14,7 +14,7 @@ from inference.signature import PROPERTY
 OPSET = 17
 _BATCH = "batch"
 _DOMAINS = ("", "ai.onnx.ml")
-_XLA = "_XlaMustCompile"
+_XLA, _NOT_INLINED = "_XlaMustCompile", "_noinline"
 
 
 def convert(frozen: Frozen) -> Any:
@@ -63,6 +63,7 @@ def _translatable(graph: Any) -> Any:
 
     for function in graph.library.function:
         function.attr.pop(_XLA, None)
+        function.attr.pop(_NOT_INLINED, None)
     one = tf.compat.v1.NodeDef(name="exported/one", op="Const")
     one.attr["dtype"].type = tf.float32.as_datatype_enum
     one.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1.0))

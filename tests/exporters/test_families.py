@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,13 @@ FAMILIES = {
     "trivial": 32,
     "vgg_a": 224,
 }
+
+
+@pytest.fixture(autouse=True)
+def released_memory():
+    """Frees the copies of the weights, which refer to each other, before the next network."""
+    yield
+    gc.collect()
 
 
 @pytest.mark.slow

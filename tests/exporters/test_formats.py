@@ -8,16 +8,23 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from common.errors import DataError
 from exporters import exporting
+from exporters import onnx as onnx_files
+from exporters.frozen import Frozen
 from exporters.plan import Plan
 from inference import signature as signatures
 from inference.artifacts import open_artifact
 from inference.classifier import Classifier
+from inference.signature import Signature
+from inference.view import View
 from models.pretrained import published
 from preprocessing.images.photos import photo_view
 from tests.inference import photographs
@@ -234,3 +241,22 @@ def test_labels_of_another_network_are_not_replaced(lenet, tmp_path):
     exporting.export(lenet, Plan(tflite=tmp_path / "lenet.tflite"), lambda line: None)
     assert (tmp_path / "labels.txt").read_text().splitlines()[0] == "class 0"
     assert sorted(path.name for path in Path(tmp_path).iterdir()) == ["labels.txt", "lenet.tflite"]
+
+
+def test_onnx_of_what_keras_compiles_itself():
+    """Grouped convolutions, depthwise and not, and GELU, as in ConvNeXt."""
+    layers = [
+        keras.Input((16, 16, 8)),
+        keras.layers.Conv2D(8, 7, padding="same", groups=8, bias_initializer="normal"),
+        keras.layers.Activation("gelu"),
+        keras.layers.Conv2D(12, 3, strides=2, groups=4),
+    ]
+    model = keras.Sequential(layers)
+    signature = Signature("groups", 16, ("a",), View(), output=signatures.LOGITS)
+    spec = tf.TensorSpec([None, 16, 16, 8], tf.float32, name="images")
+    function = tf.function(model).get_concrete_function(spec)
+    frozen = Frozen(convert_variables_to_constants_v2(function), signature, None)
+    content = onnx_files.content(onnx_files.convert(frozen), frozen)
+    images = np.random.default_rng(0).normal(size=[3, 16, 16, 8]).astype(np.float32)
+    (found,) = onnxruntime.InferenceSession(content).run(None, {"images": images})
+    np.testing.assert_allclose(found, model(images).numpy(), rtol=0, atol=1e-5)
