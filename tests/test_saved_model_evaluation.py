@@ -10,12 +10,10 @@ import pytest
 import tensorflow as tf
 
 import eval as evaluation
+import export
 import train
 from checkpoints import store
-from inference.artifacts import EXTRAS
 from inference.classifier import Classifier
-from inference.signature import FILE_NAME, Signature
-from inference.view import View
 
 CLASSES = 10
 BACKGROUND = "background"
@@ -117,17 +115,18 @@ def test_the_counts_are_those_of_the_checkpoint(trained, tmp_path, capsys, form)
     assert result["image_size"] == 28
 
 
-def test_an_export_of_ours_says_its_range_and_its_view(trained, tmp_path, capsys):
+@pytest.mark.parametrize("flags", [[], ["--logits", "--batch_size=7"]], ids=["default", "logits"])
+def test_an_export_of_ours_says_its_range_and_its_view(trained, tmp_path, capsys, flags):
     directory, expected = trained
-    module = Exported(store.resolve(f"{directory}/run"), std=1.0, outputs="probabilities")
-    exported = save(tmp_path / "lenet", module)
-    about = Signature("lenet", 28, tuple("0123456789"), View("whole"))
-    (exported / EXTRAS).mkdir()
-    (exported / EXTRAS / FILE_NAME).write_text(about.to_json())
+    exported = tmp_path / "lenet"
+    argv = [f"--train_dir={directory}/run", f"--output_saved_model_dir={exported}", *flags]
+    assert export.main(argv) == 0
     argv = [f"--saved_model={exported}", f"--data_dir={directory}/data"]
-    evaluate(capsys, *argv)
+    lines, _ = evaluate(capsys, *argv)
     result = json.loads((tmp_path / "lenet-eval/eval.json").read_text())
     assert (result["top_1"], result["top_5"]) == (expected["top_1"], expected["top_5"])
+    assert result["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert f"Batch size:  {7 if flags else 32} global" in lines
     # What is typed wins: fed as TF Hub's modules are, the network sees black images.
     evaluate(capsys, *argv, "--saved_model_mean_std=0,255", f"--eval_dir={tmp_path}/hub")
     assert json.loads((tmp_path / "hub/eval.json").read_text())["top_1"] < expected["top_1"]
