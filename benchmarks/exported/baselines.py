@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def make_keras(model: str, images: Path, num_images: int) -> Callable[[], Speed]
     def run() -> None:
         batches = keras.utils.image_dataset_from_directory(
             str(images),
-            labels=None,
+            labels=cast(str, None),  # no labels; its annotation does not say so
             shuffle=False,
             image_size=(size, size),
             batch_size=_KERAS_BATCH,

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from benchmarks import latency
+from benchmarks.exported import latencies
 from benchmarks.rounds import CandidateProcess
 from common import commands, files, process
+from common.errors import UsageError
 
 FLOAT, INT8 = "float32", "int8"
 _COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
@@ -79,8 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(options: argparse.Namespace) -> None:
     chosen = NETWORKS
     if options.models:
+        known = {network.model: network for network in NETWORKS}
         names = options.models.split(",")
-        chosen = tuple(network for network in NETWORKS if network.model in names)
+        if not known.keys() >= set(names):
+            raise UsageError(f"--models={options.models}: the networks are {', '.join(known)}")
+        chosen = tuple(known[name] for name in names)
     options.directory.mkdir(parents=True, exist_ok=True)
     paths = {
         (network.model, kind): options.directory / f"{network.model}_{kind}.tflite"
@@ -91,7 +95,7 @@ def _report(options: argparse.Namespace) -> None:
         if not path.exists():
             _in_a_process(model, kind, path)
     threads = options.threads or process.num_cores()
-    rows = latency.measure(list(paths.values()), threads=threads, runs=options.runs)
+    rows = latencies.measure(list(paths.values()), threads=threads, runs=options.runs)
     measured = dict(zip(paths, rows, strict=True))
     print("\n".join(table(chosen, measured)))
     for name, label in (("file_mb", "size of the TFLite file, MB"), ("median_ms", _axis(rows))):
@@ -114,7 +118,11 @@ def _in_a_process(model: str, kind: str, path: Path) -> None:
 
 
 def _make_writer(model: str, kind: str, path: Path) -> Any:
-    return lambda: write(model, kind, path)
+    def run() -> None:
+        with process.quiet_startup():
+            write(model, kind, path)
+
+    return run
 
 
 def write(model: str, kind: str, path: Path, image_size: int | None = None) -> None:
@@ -195,7 +203,7 @@ def _draw(
     others = [network for network in chosen if not network.is_lite]
     groups = [("EfficientNet-Lite", [n for n in chosen if n.is_lite])]
     groups += [(network.title, [network]) for network in others]
-    for color, (title, group) in zip(_COLORS, groups, strict=True):
+    for color, (title, group) in zip(_COLORS, groups, strict=False):
         for kind, marker, style in ((FLOAT, "o", "-"), (INT8, "s", "--")):
             points = [
                 (measured[network.model, kind][column], top_1, network.title)

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import latency
-from benchmarks.exported import timing
+from benchmarks.exported import latencies, timing
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("ai_edge_litert")
@@ -87,10 +87,10 @@ def test_median_and_99th_percentile_of_known_times(tmp_path):
         timing.Timing("LiteRT 2", "uint8 1x8x8x3", (n / 1000,), 1_000_000 * n)
         for n in range(101, 0, -1)
     ]
-    row = latency._row(path, 3, timings)
+    row = latencies.row_of(path, 3, timings)
     assert (row["median_ms"], row["p99_ms"]) == (51.0, 100.0)
     assert (row["peak_mb"], row["file_mb"], row["runs"]) == (101.0, 2.5, 101)
-    title, heading, line = latency.table([row])
+    title, heading, line = latencies.table([row])
     assert title == "batch 1, 3 threads, 101 runs of each file"
     assert heading.split("  ")[-1].strip() == "peak MB"
     assert line.split()[-4:] == ["51.00", "100.00", "2.50", "101.00"]
