@@ -1,4 +1,8 @@
-"""Classifies photos: `python prediction.py cat.jpg --model=efficientnet_lite0 --pretrained`."""
+"""Classifies photos, or predicts a data set.
+
+python prediction.py cat.jpg --model=efficientnet_lite0 --pretrained
+python prediction.py --model=lite0.tflite --data=imagenet
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,9 @@ from collections.abc import Sequence
 
 from common import commands, process
 from common.errors import DataError
-from inference import answers, prediction_flags, source
-from inference.source import Request
+from inference import answers, prediction_flags
+from inference.network import open_network
+from inference.predictions.command import predict_data
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,23 +24,18 @@ def main(argv: Sequence[str]) -> int:
 
 
 def predict(arguments: argparse.Namespace) -> int:
-    """Prints the classes of each photo. Returns 3 if some could not be read, else 0."""
+    """Predicts a data set, or prints the classes of each photo.
+
+    Returns 3 if some images could not be read, else 0.
+    """
+    is_data = prediction_flags.predicts_data(arguments)
     photos = prediction_flags.photos(arguments.images)
-    prediction_flags.check(arguments)
-    request = Request(
-        model=arguments.model,
-        train_dir=None if arguments.pretrained else arguments.train_dir,
-        weights=arguments.weights,
-        weights_dir=arguments.weights_dir,
-        image_size=arguments.image_size,
-        eval_method=arguments.eval_method,
-        resize_method=arguments.resize_method,
-        labels_map_file=arguments.labels_map_file,
-    )
+    choice = prediction_flags.choice(arguments)
+    if is_data:
+        return predict_data(arguments, choice)
     with process.quiet_startup():
-        loaded = source.load(request)
-    names = loaded.signature.class_names
-    found = answers.classify(loaded.classifier, photos, loaded.view, names, arguments.top)
+        network = open_network(choice)
+    found = answers.classify(network, photos, arguments.top, arguments.tta)
     return 0 if answers.report(found, arguments.json) else DataError.exit_code
 
 

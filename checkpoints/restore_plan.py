@@ -164,7 +164,7 @@ def background_class_problem(theirs: int, ours: int) -> str | None:
     if {theirs, ours} != _IMAGENET_OUTPUTS:
         return None
     return (
-        f"the checkpoint has {theirs} outputs, the network {ours}, so one of them counts a "
+        f"the checkpoint has {theirs} outputs, the network {ours}, so one of them may count a "
         "background class: give the --model it was trained with"
     )
 

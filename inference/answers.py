@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import dataclasses
 import json
 import sys
 from collections import Counter
@@ -15,18 +14,21 @@ from common.errors import DataError
 from common.paths import one_line
 from download_and_convert_imagenet.sources.folders.tree import counted
 from download_and_convert_imagenet.sources.image_source import LeftOut
-from inference.view import View
 
 if TYPE_CHECKING:
-    from inference.classifier import Classifier
+    from inference.network import Network
 
 _BATCH_SIZE = 16
 
 
 def classify(
-    classifier: Classifier, paths: Sequence[Path], view: View, names: Sequence[str], top: int
+    network: Network, paths: Sequence[Path], top: int, tta: str | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yields `image` and `predictions` (best first), or `error`, of each photo in order."""
+    """Yields `image` and `predictions` (best first), or `error`, of each photo in order.
+
+    Args:
+        tta: the views of a photo, see predictions.tta; None for the network's own.
+    """
     from preprocessing.images import photos
 
     left_out: list[LeftOut] = []
@@ -35,7 +37,7 @@ def classify(
         reasons = counted(Counter(entry.reason for entry in left_out))
         print(f"not used: {reasons}", file=sys.stderr, flush=True)
     for start in range(0, len(files), _BATCH_SIZE):
-        yield from _classify_batch(classifier, files[start : start + _BATCH_SIZE], view, names, top)
+        yield from _classify_batch(network, files[start : start + _BATCH_SIZE], top, tta)
 
 
 def report(answers: Iterable[dict[str, Any]], as_json: bool) -> bool:
@@ -64,23 +66,28 @@ def _print(answer: dict[str, Any]) -> None:
 
 
 def _classify_batch(
-    classifier: Classifier, files: Sequence[Path], view: View, names: Sequence[str], top: int
+    network: Network, files: Sequence[Path], top: int, tta: str | None
 ) -> list[dict[str, Any]]:
     import numpy as np
+    import tensorflow as tf
 
+    from inference.predictions.tta import views
     from preprocessing.images import photos
 
+    make_views = views(tta, network.classifier.image_size, network.signature.view)
     answers: list[dict[str, Any]] = []
     pixels = []
     for file in files:
         answers.append({"image": str(file)})
         try:
-            image = photos.photo_view(file, classifier.image_size, **dataclasses.asdict(view))
+            encoded = tf.constant(photos.load(file))
+            with photos.naming(file):
+                pixels.append(make_views(encoded, tf.constant(0, tf.int64)).numpy())
         except DataError as error:
             answers[-1]["error"] = str(error)
-        else:
-            pixels.append(image)
-    rows = iter(classifier.probabilities(np.stack(pixels)) if pixels else ())
+    found = network.classifier.probabilities(np.concatenate(pixels)) if pixels else np.zeros([0, 1])
+    rows = iter(found.reshape(len(pixels), -1, found.shape[1]).mean(axis=1) if pixels else ())
+    names = network.signature.class_names
     for answer in answers:
         if "error" not in answer:
             row = next(rows)

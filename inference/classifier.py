@@ -22,8 +22,8 @@ class Classifier:
     """Computes probabilities of classes, with a registered network and a checkpoint.
 
     The number of classes is that of the checkpoint. If ImageNet's background class is all that
-    differs, the checkpoint is refused as another network's, unless the parameters.json of a run is
-    next to it (or next to `best/` around it).
+    differs, the checkpoint is refused as another network's, unless `num_classes` is given or the
+    parameters.json of a run is next to it (or next to `best/` around it).
 
     Attributes:
         image_size: In pixels.
@@ -39,6 +39,7 @@ class Classifier:
         *,
         image_size: int | None = None,
         weights: str | None = None,
+        num_classes: int | None = None,
     ):
         """Builds the network and reads its weights.
 
@@ -47,6 +48,7 @@ class Classifier:
             prefix: The checkpoint.
             image_size: In pixels; None for that of the model.
             weights: "raw", "ema", or None for the moving averages if the checkpoint has any.
+            num_classes: The number that the checkpoint must have; None for any.
 
         Raises:
             DataError: There is no checkpoint, or it is another network's.
@@ -60,10 +62,15 @@ class Classifier:
         self.weights = "ema" if has_averages else "raw"
         available = {name: shapes[key] for name, key in keys.items()}
         network = spec.build(num_classes=1000, image_size=self.image_size)
-        num_outputs = _num_outputs(network, available, prefix)
-        if num_outputs is not None:
-            num_classes = num_outputs - self._first_class
-            network = spec.build(num_classes=num_classes, image_size=self.image_size)
+        counts = _output_counts(network, available)
+        if counts is not None:
+            found = counts[0] - self._first_class
+            problem = restore_plan.background_class_problem(*counts)
+            if problem and num_classes is None and not _belongs_to_a_run(prefix):
+                raise DataError(
+                    f"{prefix}: {problem}, or, if it has {found} classes, --num_classes={found}"
+                )
+            network = spec.build(num_classes=found, image_size=self.image_size)
         wanted = importing.variable_shapes(network)
         plan = {name: keys[name] for name in wanted if name in keys}
         tensors = store.read_variables(prefix, plan)
@@ -80,6 +87,11 @@ class Classifier:
         self.num_classes = self.probabilities(
             np.zeros([1, self.image_size, self.image_size, 3], np.float32)
         ).shape[1]
+        if num_classes not in (None, self.num_classes):
+            raise DataError(
+                f"{prefix} has {self.num_classes} classes, --num_classes={num_classes}: "
+                "give its number, or leave the flag out"
+            )
 
     def probabilities(self, images: np.ndarray | tf.Tensor) -> np.ndarray:
         """Returns float32 [B, num_classes] for images [B, S, S, 3], RGB in 0..255.
@@ -90,26 +102,16 @@ class Classifier:
         return self._softmax(pixels).numpy()[:, self._first_class :]
 
 
-def _num_outputs(
-    network: Network, available: Mapping[str, Sequence[int]], prefix: Path
-) -> int | None:
-    """Returns the checkpoint's number of outputs if only that differs; else None.
-
-    Raises:
-        DataError: One of them has a background class, and the checkpoint is not of a run.
-    """
+def _output_counts(
+    network: Network, available: Mapping[str, Sequence[int]]
+) -> tuple[int, int] | None:
+    """Returns the checkpoint's and the network's numbers of outputs if only these differ."""
     differing = [
         (available[name], ours)
         for name, ours in importing.variable_shapes(network).items()
         if name in available and tuple(available[name]) != ours
     ]
-    counts = restore_plan.class_counts(differing)
-    if counts is None:
-        return None
-    problem = restore_plan.background_class_problem(*counts)
-    if problem and not _belongs_to_a_run(prefix):
-        raise DataError(f"{prefix}: {problem}")
-    return counts[0]
+    return restore_plan.class_counts(differing)
 
 
 def _belongs_to_a_run(prefix: Path) -> bool:

@@ -31,6 +31,7 @@ class Request:
         weights: "raw", "ema", or None for the averages if there are any.
         weights_dir: Where published weights are kept; None for their home.
         image_size: In pixels; None for the run's or the model's.
+        num_classes: The number that the checkpoint must have; None for any.
         eval_method: Replaces that of the run, if given.
         resize_method: Replaces that of the run, if given.
         labels_map_file: Names the classes; None for the names of the run's data set.
@@ -41,6 +42,7 @@ class Request:
     weights: str | None = None
     weights_dir: Path | None = None
     image_size: int | None = None
+    num_classes: int | None = None
     eval_method: str | None = None
     resize_method: str | None = None
     labels_map_file: Path | None = None
@@ -95,6 +97,7 @@ def load(request: Request) -> Source:
         prefix,
         image_size=request.image_size or run.network.image_size,
         weights=request.weights,
+        num_classes=request.num_classes,
     )
     names = class_names.class_names(
         classifier.num_classes, request.labels_map_file, run.data, directory

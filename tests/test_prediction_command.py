@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,6 +23,8 @@ from benchmark_cnn.params.validation import make_params
 from checkpoints import bundle
 from download_and_convert_imagenet.records.manifest import Manifest, write_manifest
 from inference.answers import classify
+from inference.network import Network
+from inference.signature import Signature
 from inference.view import View
 from models.pretrained import importing
 from preprocessing.images.views import eval_image
@@ -118,14 +119,16 @@ def test_a_photo_is_seen_as_an_evaluation_sees_it(tmp_path):
 
     class Classifier:
         image_size = 28
+        num_classes = 10
 
-        def probabilities(self, views):
-            shown.append(views)
+        def probabilities(self, images):
+            shown.append(images)
             return np.eye(1, 10)
 
     view = View("efficientnet", **options)
-    photo = str(tmp_path / "photo.png")
-    list(classify(cast("Any", Classifier()), [photo], view, [str(n) for n in range(10)], 1))
+    signature = Signature("lenet", 28, tuple(map(str, range(10))), view)
+    network = Network(Classifier(), signature, "checkpoint", tmp_path)
+    list(classify(network, [tmp_path / "photo.png"], 1))
     np.testing.assert_array_equal(shown[0][0], expected)
 
 
@@ -220,6 +223,7 @@ def test_tiny_and_huge(checkpoint, tmp_path, size, capsys):
         (["--train_dir={checkpoint}"], 2, "give --model=NAME"),
         (["--train_dir={checkpoint}", "--weights_dir=weights"], 2, "--weights_dir has no effect"),
         (["--train_dir={run}", "--resize_method=area"], 2, "--resize_method has no effect"),
+        (["--pretrained", "--num_classes=9"], 2, "--num_classes has no effect with --pretrained"),
         (
             ["--pretrained", "--weights_dir=absent", "--eval_method=whole", "--resize_method=area"],
             2,

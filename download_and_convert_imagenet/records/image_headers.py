@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 JPEG, PNG, HEIC = "JPEG", "PNG", "HEIC"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -48,8 +48,7 @@ _ORIENTATION = 0x0112
 _UPRIGHT = 1
 
 
-@dataclass(frozen=True)
-class ImageHeader:
+class ImageHeader(NamedTuple):
     """Properties of an encoded image.
 
     Attributes:

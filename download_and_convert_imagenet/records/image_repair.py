@@ -7,7 +7,7 @@ of other collections, are found by their content; no list of names is needed.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from download_and_convert_imagenet.records import jpeg_scan
 from download_and_convert_imagenet.records.image_headers import (
@@ -34,8 +34,7 @@ _LOSSY_FORMATS = frozenset((JPEG, "WebP", "AVIF", HEIC, "JPEG 2000"))
 _KINDS_OF_PIXELS = {"CMYK": "CMYK", "RGBA": "transparent", "LA": "transparent", "PA": "transparent"}
 
 
-@dataclass(frozen=True)
-class PreparedImage:
+class PreparedImage(NamedTuple):
     """An encoded image of three 8-bit channels, or of one gray channel that decodes to three.
 
     Attributes:

@@ -11,6 +11,7 @@ import functools
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # Field numbers of tensorflow/core/example/{example,feature}.proto.
 _EXAMPLE_FEATURES = 1
@@ -35,8 +36,7 @@ class BoundingBox:
     ymax: float
 
 
-@dataclass(frozen=True)
-class LabeledImage:
+class LabeledImage(NamedTuple):
     """One image in RGB with its class; `label` counts from 1 (0 is the unused background)."""
 
     encoded: bytes

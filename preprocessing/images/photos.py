@@ -76,7 +76,7 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
 
     from preprocessing.images.decoding import decode_window, whole_image
 
-    with _naming(path):
+    with naming(path):
         return decode_window(tf.constant(load(path)), whole_image).numpy()
 
 
@@ -98,15 +98,18 @@ def photo_view(
     import tensorflow as tf
 
     encoded = tf.constant(load(path))
-    with _naming(path):
+    with naming(path):
         return encoded_view(encoded, image_size, eval_method, **options).numpy()
 
 
-def encoded_view(encoded: Any, image_size: int, eval_method: str, **options: Any) -> Any:
+def encoded_view(
+    encoded: Any, image_size: int, eval_method: str, *, position: Any = None, **options: Any
+) -> Any:
     """Makes the view of an encoded image in TensorFlow.
 
     Args:
         encoded: string scalar tensor, a JPEG or PNG; the rest is as in `photo_view`.
+        position: int64 scalar tensor, the image's place in its data set, for "round_robin".
 
     Returns:
         float32 tensor [image_size, image_size, 3] in 0..255.
@@ -117,14 +120,14 @@ def encoded_view(encoded: Any, image_size: int, eval_method: str, **options: Any
     from preprocessing.records.examples import Example
 
     example = Example(encoded, tf.constant(0), tf.zeros([0, 4]))
-    position = tf.constant(0, tf.int64)
+    position = tf.constant(0, tf.int64) if position is None else position
     if eval_method == WHOLE:
         return whole_eval_image(example, image_size, position)
     return eval_image(DataParams(eval_method=eval_method, **options), example, image_size, position)
 
 
 @contextlib.contextmanager
-def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """Names the photo that TensorFlow cannot decode, though its headers are good."""
     import tensorflow as tf
 

@@ -6,8 +6,9 @@ differ, if it is not an example, if its label is out of range, or if its bytes a
 are cut off. Only images without a proper end are decoded for this check: damage within an image
 that the decoder rejects stops the run. Every reader starts its count at zero.
 
-Another record of the file takes the place of a damaged one, so that an epoch keeps its length and a
-resumed run its position. Evaluation ignores these stand-ins by `Record.is_real`.
+Another record of the file takes the place of a damaged one, or one of another file if no record is
+left, so that an epoch keeps its length and a resumed run its position. Evaluation ignores these
+stand-ins by `Record.is_real`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from preprocessing.integrity.record_checks import check_records, describe_proble
 from preprocessing.records.counts import describe_damage
 from preprocessing.records.shards import ShardSet
 from preprocessing.records.stream import ShardReader
+from preprocessing.records.tfrecord import LENGTH_DIFFERS
 
 _MAX_WAIT_SECS = 30.0
 
@@ -46,9 +48,11 @@ def skipping_reader(shards: ShardSet, num_classes: int) -> ShardReader:
     counter = _LossCounter(shards, num_classes)
 
     def read(path: tf.Tensor) -> tf.data.Dataset:
-        num_leading, skipped, rows = tf.numpy_function(counter.plan, [path], [tf.int64] * 3)
+        source, num_leading, skipped, rows = tf.numpy_function(
+            counter.plan, [path], [tf.string, *[tf.int64] * 3]
+        )
         return read_records(
-            path,
+            tf.ensure_shape(source, []),
             tf.ensure_shape(num_leading, []),
             tf.ensure_shape(rows, [None, 4]),
             skipped=tf.ensure_shape(skipped, [None]),
@@ -57,8 +61,8 @@ def skipping_reader(shards: ShardSet, num_classes: int) -> ShardReader:
     return read
 
 
-_Plan = tuple[np.int64, np.ndarray, np.ndarray]
-"""How to read a shard: `num_leading`, `skipped` and `rows` of `read_records`."""
+_Plan = tuple[bytes, np.int64, np.ndarray, np.ndarray]
+"""How to read a shard: `path`, `num_leading`, `skipped` and `rows` of `read_records`."""
 
 
 class _LossCounter:
@@ -72,7 +76,7 @@ class _LossCounter:
         self._lock = threading.Lock()
 
     def plan(self, name: bytes) -> _Plan:
-        """Returns how to read a shard, a function of the file alone."""
+        """Returns how to read a shard, a function of the files alone."""
         try:
             return self._plan(Path(os.fsdecode(name)))
         except DataError as error:
@@ -97,9 +101,24 @@ class _LossCounter:
             self._num_damaged += num_damaged
             self._report(path, num_damaged, found.first_problem)
         if not found.num_valid:
-            raise DataError(f"{path} has no intact record: convert or copy the shard again")
+            if not found.has_headers:
+                raise DataError(f"{path} has no intact record: convert or copy the shard again")
+            path, stand_in = self._stand_in_of_another()
+            rows = np.repeat(stand_in, num_damaged, axis=0)
+            return os.fsencode(path), np.int64(0), found.invalid, rows
         rows = np.concatenate([found.others, np.repeat(found.stand_in, num_damaged, axis=0)])
-        return np.int64(found.num_leading), found.invalid, rows
+        return os.fsencode(path), np.int64(found.num_leading), found.invalid, rows
+
+    def _stand_in_of_another(self) -> tuple[Path, np.ndarray]:
+        """Returns the first shard with a valid record, and that record."""
+        for path in self._shards.paths:
+            found = find_damage(path, self._num_classes)
+            if found.num_valid:
+                return path, found.stand_in
+        raise DataError(
+            f"no {self._shards.subset} shard of {self._shards.directory} has an intact record: "
+            "convert or copy the shards again"
+        )
 
     def _report(self, path: Path, num_damaged: int, first_problem: str) -> None:
         line = first_problem or f"{num_damaged} of the records of {path} are missing"
@@ -120,6 +139,7 @@ class ShardFindings(NamedTuple):
             label.
         others: the valid records after the leading ones, in the form of `rows_of`.
         stand_in: the first valid record in the same form; no row if there is none.
+        has_headers: whether any record has a header. Without one, the file may be anything.
         first_problem: the line about the first damaged record, "" if there is none.
     """
 
@@ -129,6 +149,7 @@ class ShardFindings(NamedTuple):
     stand_in: np.ndarray
     num_valid: int
     num_damaged: int
+    has_headers: bool
     first_problem: str
 
 
@@ -168,6 +189,7 @@ def _find_unchanged(path: Path, num_bytes: int, mtime_ns: int, num_classes: int)
         stand_in=rows_of(valid[:1], is_real=False),
         num_valid=len(valid),
         num_damaged=len(lines),
+        has_headers=any(span.problem != LENGTH_DIFFERS for span in contents.spans),
         first_problem=lines[min(lines)] if lines else "",
     )
 

@@ -22,6 +22,7 @@ from download_and_convert_imagenet.records.crc32c import masked_crc32c, masked_c
 _LENGTH_BYTES = 8
 HEADER_BYTES = 12
 FRAME_BYTES = 16
+LENGTH_DIFFERS = "the checksum of its length differs"
 _SEARCH_BYTES = 1 << 20
 
 
@@ -96,7 +97,7 @@ def _read_header(descriptor: int, offset: int, size: int) -> RecordSpan:
     if len(header) < HEADER_BYTES:
         return RecordSpan(offset, size - offset, "the file ends inside it")
     if not is_record_header(header):
-        return RecordSpan(offset, size - offset, "the checksum of its length differs")
+        return RecordSpan(offset, size - offset, LENGTH_DIFFERS)
     (length,) = struct.unpack("<Q", header[:_LENGTH_BYTES])
     if offset + FRAME_BYTES + length > size:
         return RecordSpan(offset, size - offset, "the file ends inside it")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from download_and_convert_imagenet import progress as progress_module
+from common import progress as progress_module
 from download_and_convert_imagenet.progress import ConversionProgress
 
 LINE = r"1,500 of 2,000 images, [\d,]+ images/s, [\d,]+ MB/s, 0:00:00 left"

@@ -33,8 +33,14 @@ def test_a_background_class_too_many_or_too_few_is_refused(tmp_path, model, num_
     """The classes would be those of ImageNet moved by one."""
     prefix = checkpoint(tmp_path, model, num_classes)
     pattern = f"{re.escape(str(prefix))}: the checkpoint has {outputs} outputs, the network "
-    with pytest.raises(DataError, match=pattern + r"\d+, so one of them counts a background"):
+    with pytest.raises(DataError, match=pattern + r"\d+, so one of them may count a b") as caught:
         Classifier(model, prefix)
+    advised = re.search(r"if it has (\d+) classes, --num_classes=(\d+)$", str(caught.value))
+    assert advised
+    assert advised.groups() == (str(num_classes), str(num_classes))
+    assert Classifier(model, prefix, num_classes=num_classes).num_classes == num_classes
+    with pytest.raises(DataError, match=f"has {num_classes} classes, --num_classes=1000"):
+        Classifier(model, prefix, num_classes=1000)
 
 
 @pytest.mark.parametrize(("model", "num_classes"), [(PLAIN, 1001), (BACKGROUND, 999)])
@@ -52,7 +58,7 @@ def test_the_best_checkpoint_of_a_run_is_accepted(tmp_path, monkeypatch):
     monkeypatch.chdir(prefix.parent)
     assert Classifier(PLAIN, prefix.name).num_classes == 1001
     other = checkpoint(tmp_path / "other", PLAIN, 1001)
-    with pytest.raises(DataError, match="counts a background"):
+    with pytest.raises(DataError, match="may count a background"):
         Classifier(PLAIN, other)
 
 

@@ -10,6 +10,8 @@ import pytest
 from inference import class_names
 from inference.answers import classify
 from inference.classifier import Classifier
+from inference.network import CHECKPOINT, Network
+from inference.signature import Signature
 from inference.view import View
 from models.pretrained import ensure, published
 from tests.inference import photographs
@@ -45,9 +47,15 @@ def test_probabilities_equal_the_reference(answers):
 def test_percentages_of_the_photographs(answers):
     """What prediction.py prints for the files; float32 is not exact in the sixth digit."""
     model, classifier, _, wanted = answers
-    files = [str(photographs.file(name)) for name in photographs.PHOTOGRAPHS]
-    view = View(*ensure.view(model))
-    found = classify(classifier, files, view, class_names.imagenet(), top=5)
+    files = [photographs.file(name) for name in photographs.PHOTOGRAPHS]
+    signature = Signature(
+        model,
+        classifier.image_size,
+        tuple(class_names.imagenet()),
+        View(*ensure.view(model)),
+    )
+    network = Network(classifier, signature, CHECKPOINT, Path(model))
+    found = classify(network, files, top=5)
     for answer, row in zip(found, wanted, strict=True):
         best = answer["predictions"]
         assert [one["class"] for one in best] == np.argsort(-row, kind="stable")[:5].tolist()

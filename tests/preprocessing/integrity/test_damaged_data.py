@@ -467,3 +467,36 @@ def test_shard_without_an_intact_record(data_dir):
     (data_dir / SECOND).write_bytes(b"\x01" * 5000)
     line = error_line(data_dir, max_corrupt_records=100)
     assert line.startswith(f"{data_dir / SECOND} has no intact record")
+
+
+@pytest.fixture
+def single_dir(tmp_path):
+    """Three shards of one record each, without a manifest; the second one is damaged."""
+    write_numbered_split(tmp_path, "train", 3, num_shards=3)
+    flip_bit(tmp_path / SECOND, offset_of(tmp_path / SECOND, 0) + 40)
+    return tmp_path
+
+
+def test_a_damaged_record_that_is_the_only_one_of_its_shard_is_skipped(single_dir):
+    """A record of another shard takes its place, once an epoch: the stream keeps its length."""
+    numbers = read_train_numbers(single_dir, 30, max_corrupt_records=1)
+    assert [sorted(numbers[i : i + 3]) for i in range(0, 30, 3)] == [[0, 0, 2]] * 10
+    assert real_numbers(open_imagenet(single_dir, max_corrupt_records=1)) == [0, 2]
+
+
+def test_a_broken_image_or_a_cut_in_the_only_record_of_a_shard(single_dir):
+    images = [numbered_image(0), b"no image", numbered_image(2)]
+    write_split(single_dir, "train", [example(image, 1) for image in images], 3)
+    assert set(read_train_numbers(single_dir, 9, max_corrupt_records=1)) == {0, 2}
+    os.truncate(single_dir / "train-00000-of-00003", 100)
+    assert set(read_train_numbers(single_dir, 9, max_corrupt_records=2)) == {2}
+
+
+def test_no_shard_with_an_intact_record(single_dir):
+    for path in single_dir.glob("train-*"):
+        if path.name != SECOND:
+            flip_bit(path, offset_of(path, 0) + 40)
+    line = error_line(single_dir, max_corrupt_records=9)
+    assert line == (
+        f"no train shard of {single_dir} has an intact record: convert or copy the shards again"
+    )
