@@ -27,12 +27,11 @@ examples:
   python prediction.py -m efficientnet_lite0 -d imagenet --tta=10-crop
 """
 
-CLASSES = (ALL, SUBSET) = ("all", "subset")
 _OF_WEIGHTS = ("pretrained", "train_dir", "weights", "weights_dir", "num_classes", "image_size")
 # Flags of data sets alone: each with its default.
 _OF_DATA: dict[str, object] = {
     "data_subset": None,
-    "classes": ALL,
+    "classes": table.ALL,
     "output_dir": None,
     "format": table.FORMATS[0],
     "per_image_files": False,
@@ -137,9 +136,9 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     add("--data_subset", choices=SUBSETS, help="default: validation")
     add(
         "--classes",
-        choices=CLASSES,
+        choices=table.CLASSES,
         help="whether all classes of the network compete, or only those of the data set; default: "
-        f"{ALL}",
+        f"{table.ALL}",
     )
     add(
         "--output_dir",

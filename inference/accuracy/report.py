@@ -98,18 +98,20 @@ def as_json(result: Mapping[str, Any]) -> str:
     return json.dumps(result, indent=2, ensure_ascii=False) + "\n"
 
 
-def provenance(directory: Path, manifest: Mapping[str, Any], competing: str) -> dict[str, Any]:
-    """Returns the entries that say of what an accuracy is: all of the manifest but the classes."""
+def provenance(directory: Path, manifest: Mapping[str, Any], num_competing: int) -> dict[str, Any]:
+    """Returns the entries that say of what an accuracy is: all of the manifest but the names."""
     about = {key: manifest[key] for key in manifest if key not in ("class_names", "wordnet_ids")}
-    return {"artifact": str(directory), "competing_classes": competing, "predictions": about}
+    return {"artifact": str(directory), "competing_classes": num_competing, "predictions": about}
 
 
 def _about_images(result: Mapping[str, Any]) -> list[str]:
-    lines = [f"Images: {result['images']:,}"]
+    classes = f"{result['competing_classes']:,} classes compete"
+    lines = [f"Images: {result['images']:,}; {classes}"]
     if result["unlabeled"]:
-        lines.append(f"Not counted: {result['unlabeled']:,} images whose class is not known")
+        lines.append(f"Images without a known class: {result['unlabeled']:,}, not counted")
     if result["missing"]:
-        lines.append(f"Missing: {result['missing']:,} images have no prediction: counted as wrong")
+        first = result["missing_images"][0]
+        lines.append(f"Missing predictions: {result['missing']:,}, counted as wrong; first {first}")
     return lines
 
 

@@ -12,11 +12,9 @@ import numpy as np
 
 from benchmark_cnn import class_report
 from benchmark_cnn.class_report import NO_CLASS, Confusion
-from common.errors import DataError
-from inference.predictions.table import UNKNOWN_CLASS, Predictions
+from common.errors import DataError, UsageError
+from inference.predictions.table import ALL, SUBSET, UNKNOWN_CLASS, Predictions
 
-ALL, OF_DATA = "all", "data"
-COMPETING = (ALL, OF_DATA)
 _Z = statistics.NormalDist().inv_cdf(0.975)
 
 
@@ -32,6 +30,7 @@ class Outcomes:
         is_missing: bool [n], no prediction.
         top_1: bool [n], correct; False if missing.
         top_5: bool [n], or None if the table has too few classes of some image to know.
+        num_competing: classes that compete.
         num_unlabeled: images whose class is not known. They are left out of all this.
     """
 
@@ -42,6 +41,7 @@ class Outcomes:
     is_missing: np.ndarray
     top_1: np.ndarray
     top_5: np.ndarray | None
+    num_competing: int
     num_unlabeled: int
 
     @property
@@ -50,28 +50,29 @@ class Outcomes:
         return self.classes[:, 0]
 
 
-def outcomes_of(predictions: Predictions, competing: str = ALL) -> Outcomes:
+def outcomes_of(predictions: Predictions, classes: str | None = None) -> Outcomes:
     """Ranks the classes of each image, and compares them with the true one.
 
     Args:
-        competing: ALL, or OF_DATA for only the classes that the images have.
+        classes: Which of them compete: ALL, SUBSET, or None for those that were predicted.
 
     Raises:
         DataError: No image has a known class, or the table has too few classes of an image to know
             which class of the data ranks first.
+        UsageError: All classes are wanted of a prediction that ranked a subset.
     """
     known = predictions.labels != UNKNOWN_CLASS
     if not known.any():
         raise DataError("no image has a known class, so that there is no accuracy")
+    competing = competing_classes(predictions, classes)
     true, missing = predictions.labels[known], predictions.missing[known]
-    classes, probabilities = predictions.classes[known], predictions.probabilities[known]
+    ranked, probabilities = predictions.classes[known], predictions.probabilities[known]
     num_competing = len(predictions.manifest["class_names"])
-    if competing == OF_DATA:
-        of_data = np.unique(true)
-        num_competing = len(of_data)
-        classes, probabilities = _only(of_data, classes, probabilities)
-    hits = classes == true[:, np.newaxis]
-    depth = (classes != NO_CLASS).sum(axis=1)
+    if competing is not None:
+        num_competing = len(competing)
+        ranked, probabilities = _only(competing, ranked, probabilities)
+    hits = ranked == true[:, np.newaxis]
+    depth = (ranked != NO_CLASS).sum(axis=1)
 
     def is_open(top: int) -> np.ndarray:
         """Whether a class that the table does not hold might be the true one, in the top `top`."""
@@ -81,19 +82,42 @@ def outcomes_of(predictions: Predictions, competing: str = ALL) -> Outcomes:
         image = predictions.images[known][int(np.argmax(is_open(1)))]
         raise DataError(
             f"none of the {predictions.classes.shape[1]} best classes of {image} is one of the "
-            f"data's {num_competing} classes: predict with a larger --top, at most "
-            f"{len(predictions.manifest['class_names'])}"
+            f"data's {num_competing} classes: predict with --classes={SUBSET}"
         )
     return Outcomes(
         images=predictions.images[known],
         true=true,
-        classes=classes,
+        classes=ranked,
         probabilities=probabilities,
         is_missing=missing,
         top_1=hits[:, 0],
         top_5=None if is_open(5).any() else hits[:, :5].any(axis=1),
+        num_competing=num_competing,
         num_unlabeled=int(np.sum(~known)),
     )
+
+
+def competing_classes(predictions: Predictions, classes: str | None) -> np.ndarray | None:
+    """Returns the classes that compete, None for all; see `outcomes_of`.
+
+    A subset is what the data set has: as its folders or its list of classes say, or, where these
+    are all of the network's, the classes of its images.
+
+    Raises:
+        UsageError: All classes are wanted of a prediction that ranked a subset.
+    """
+    manifest = predictions.manifest
+    predicted = manifest.get("classes", ALL)
+    if predicted == SUBSET and classes == ALL:
+        raise UsageError(
+            f"--classes={ALL} has no effect on predictions with --classes={SUBSET}: predict again"
+        )
+    if SUBSET not in (predicted, classes):
+        return None
+    of_data = (manifest.get("data") or {}).get("classes") or ()
+    if predicted == SUBSET or 0 < len(of_data) < len(manifest["class_names"]):
+        return np.array(of_data, np.int32)
+    return np.unique(predictions.labels[predictions.labels != UNKNOWN_CLASS])
 
 
 def scores(outcomes: Outcomes, class_names: Sequence[str]) -> dict[str, Any]:
@@ -102,6 +126,7 @@ def scores(outcomes: Outcomes, class_names: Sequence[str]) -> dict[str, Any]:
     return {
         "images": len(outcomes.images),
         "missing": int(outcomes.is_missing.sum()),
+        "missing_images": outcomes.images[outcomes.is_missing].tolist(),
         "unlabeled": outcomes.num_unlabeled,
         **accuracies(outcomes.top_1, outcomes.top_5),
         **class_report.entries(confusion, class_names),

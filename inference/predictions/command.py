@@ -23,11 +23,9 @@ from inference.predictions.predictor import Task
 from inference.predictions.sources.dataset import DataSet
 from inference.predictions.sources.labels import network_classes
 from inference.predictions.sources.opening import open_dataset
-from inference.predictions.table import UNKNOWN_CLASS, Predictions
+from inference.predictions.table import HOME, SUBSET, UNKNOWN_CLASS, Predictions
 from inference.signature import RAW
 
-_SUBSET = "subset"  # of --classes
-_HOME = Path("evaluation")
 _RUNTIMES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime"}
 
 
@@ -45,7 +43,7 @@ def predict_data(arguments: argparse.Namespace, choice: Choice) -> int:
     signature = network.signature
     classes = network_classes(data, signature.class_names, signature.wordnet_ids, signature.model)
     competing = None
-    if arguments.classes == _SUBSET:
+    if arguments.classes == SUBSET:
         competing = tuple(sorted(k for k in classes.tolist() if k != UNKNOWN_CLASS))
     num_competing = network.classifier.num_classes if competing is None else len(competing)
     task = Task(choice, arguments.tta, min(arguments.top, num_competing), competing, data.rule)
@@ -88,12 +86,12 @@ def _default_directory(
         request.eval_method,
         request.resize_method,
         arguments.tta,
-        _SUBSET if arguments.classes == _SUBSET else None,
+        SUBSET if arguments.classes == SUBSET else None,
         data.subset if data.subset == "train" else None,
     )
     words = "_".join(str(value) for value in differing if value)
     name = f"{data.name}__{words}" if words else data.name
-    return _HOME / network.signature.model / re.sub(r"[=.]", "_", name)
+    return HOME / network.signature.model / re.sub(r"[=.]", "_", name)
 
 
 def _manifest(

@@ -26,7 +26,10 @@ from common.files import atomic_file, make_writable, naming, write_errors, write
 if TYPE_CHECKING:
     import pyarrow
 
+HOME = Path("evaluation")  # of artifacts by default, HOME/MODEL/DATA
 FORMATS = ("parquet", "csv")
+# Which classes compete: all of the network, or those that the data set has.
+CLASSES = (ALL, SUBSET) = ("all", "subset")
 MANIFEST_FILE = "manifest.json"
 IMAGES_FILE = "images.parquet"
 UNKNOWN_CLASS = -1

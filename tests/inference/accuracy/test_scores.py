@@ -10,8 +10,9 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from common.errors import DataError
+from common.errors import DataError, UsageError
 from inference.accuracy import scores
+from inference.predictions import table
 from tests.inference.accuracy.artifacts import CLASSES, IMAGES, random_predictions, without
 
 
@@ -96,7 +97,7 @@ def test_only_the_classes_of_the_data_compete():
     labels = np.random.default_rng(3).choice([1, 4, 7, 10], IMAGES)
     predictions = random_predictions(top=CLASSES, labels=labels, accuracy=0.2)
     of_all = scores.outcomes_of(predictions)
-    of_data = scores.outcomes_of(predictions, scores.OF_DATA)
+    of_data = scores.outcomes_of(predictions, table.SUBSET)
     dense = np.zeros((IMAGES, CLASSES))
     np.put_along_axis(dense, predictions.classes, predictions.probabilities, axis=1)
     best = np.array([1, 4, 7, 10])[dense[:, [1, 4, 7, 10]].argmax(axis=1)]
@@ -116,9 +117,9 @@ def test_a_table_that_is_too_narrow_for_the_data_says_so():
         place for place, row in enumerate(predictions.classes) if not {1, 4} & set(row.tolist())
     )
     image = predictions.images[row]
-    message = f"none of the 5 best classes of {image} is one of the data's 2 classes: predict with"
+    message = f"none of the 5 best classes of {image} is one of the data's 2 classes: predict with "
     with pytest.raises(DataError, match=message):
-        scores.outcomes_of(predictions, scores.OF_DATA)
+        scores.outcomes_of(predictions, table.SUBSET)
 
 
 def test_a_narrow_table_of_the_datas_classes_serves_where_it_decides():
@@ -126,8 +127,32 @@ def test_a_narrow_table_of_the_datas_classes_serves_where_it_decides():
     labels = np.random.default_rng(3).choice([1, 4], IMAGES)
     wide = random_predictions(labels=labels, accuracy=1.0, top=CLASSES)
     narrow = random_predictions(labels=labels, accuracy=1.0)
-    of_wide = scores.outcomes_of(wide, scores.OF_DATA)
-    of_narrow = scores.outcomes_of(narrow, scores.OF_DATA)
+    of_wide = scores.outcomes_of(wide, table.SUBSET)
+    of_narrow = scores.outcomes_of(narrow, table.SUBSET)
     np.testing.assert_array_equal(of_wide.predicted, of_narrow.predicted)
     assert of_narrow.top_5 is not None
     np.testing.assert_array_equal(of_wide.top_5, of_narrow.top_5)
+
+
+def test_a_subset_that_was_predicted_is_taken_as_it_is():
+    """Three of twelve classes, two of which have images: top-5 holds all three."""
+    labels = np.random.default_rng(3).choice([1, 4], IMAGES)
+    wide = random_predictions(labels=labels, accuracy=0.2, top=CLASSES)
+    about = {"name": "photos", "classes": [1, 4, 6]}
+    of_wide = scores.outcomes_of(
+        dataclasses.replace(wide, manifest={**wide.manifest, "data": about}), table.SUBSET
+    )
+    subset = dataclasses.replace(
+        wide,
+        manifest={**wide.manifest, "data": about, "classes": "subset", "top": 3},
+        classes=of_wide.classes[:, :3],
+        probabilities=of_wide.probabilities[:, :3],
+    )
+    of_subset = scores.outcomes_of(subset)
+    np.testing.assert_array_equal(of_subset.classes, of_wide.classes[:, :3])
+    assert set(np.unique(of_subset.predicted)) == {1, 4, 6}
+    assert of_subset.num_competing == of_wide.num_competing == 3
+    assert of_subset.top_5 is not None
+    assert of_subset.top_5.all()
+    with pytest.raises(UsageError, match="predictions with --classes=subset: predict again"):
+        scores.outcomes_of(subset, table.ALL)

@@ -1,0 +1,118 @@
+"""The command line of accuracy.py, and the artifacts that it means."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from common import commands, paths
+from common.commands import at_least
+from common.errors import DataError, UsageError
+from inference.accuracy import report
+from inference.accuracy.page import PAGE_FILE
+from inference.predictions.sources.opening import DEFAULT_DATA
+from inference.predictions.table import CLASSES, HOME, MANIFEST_FILE
+
+DEFAULT_WORST = 100
+_EXAMPLES = f"""\
+One artifact: {report.RESULT_FILE}, {report.LINES_FILE} and {PAGE_FILE} are written into it.
+Several: {report.COMPARISON_FILE} and {report.PICTURE_FILE} are written into the first one.
+
+examples:
+  python accuracy.py -m efficientnet_lite0
+  python accuracy.py -m efficientnet_lite0 -d imagenet__10-crop
+  python accuracy.py evaluation/lite0/digits evaluation/lite0_int8/digits
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of accuracy.py's flags."""
+    parser = commands.OneLineParser(
+        prog="accuracy.py",
+        description="Compute the accuracy of predictions that prediction.py has written.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "artifacts",
+        nargs="*",
+        metavar="DIR",
+        type=paths.argument,
+        help="directories that prediction.py has written; several are compared",
+    )
+    add("-m", "--model", help=f"for {HOME}/MODEL/DATA instead of DIR")
+    add("-d", "--data", help=f"with --model; default: {DEFAULT_DATA}. Or the directory itself")
+    add(
+        "--classes",
+        choices=CLASSES,
+        help="whether all classes of the network compete, or only those of the data set; default: "
+        "as they were predicted",
+    )
+    add(
+        "--real_labels",
+        metavar="FILE",
+        type=paths.argument,
+        help="real.json of ImageNet-ReaL: its accuracies are reported, too",
+    )
+    add(
+        "--worst",
+        type=at_least(0),
+        help=f"images on {PAGE_FILE}, 0 for no page; default: {DEFAULT_WORST}",
+    )
+    add("--output_dir", metavar="DIR", type=paths.argument, help="for the files that are written")
+    add("--debug", action="store_true", help="print tracebacks of errors")
+    return parser
+
+
+def artifacts(arguments: argparse.Namespace) -> list[Path]:
+    """Returns the directories of the artifacts.
+
+    Raises:
+        UsageError: None is given, or they are given in two ways, or --worst has no effect.
+        DataError: There are no predictions of the model and the data.
+    """
+    given: Sequence[Path] = arguments.artifacts
+    if given and (arguments.model is not None or arguments.data is not None):
+        raise UsageError("give directories of predictions, or --model and --data, not both")
+    if not given:
+        return [_artifact(arguments.model, arguments.data)]
+    if len({os.path.realpath(path) for path in given}) < len(given):
+        raise UsageError("a directory of predictions is given twice")
+    if len(given) > 1 and arguments.worst is not None:
+        raise UsageError(f"--worst has no effect with several artifacts: {PAGE_FILE} is of one")
+    return list(given)
+
+
+def names_of(directories: Sequence[Path]) -> list[str]:
+    """Returns a short name for each directory: what follows the part that all have in common."""
+    absolute = [os.path.abspath(path) for path in directories]
+    common = os.path.commonpath(absolute)
+    if len(absolute) == 1:
+        return [os.path.basename(absolute[0])]
+    return [os.path.relpath(path, common) for path in absolute]
+
+
+def _artifact(model: str | None, data: str | None) -> Path:
+    if data is not None and (Path(data) / MANIFEST_FILE).exists():
+        return Path(data)
+    if model is None:
+        raise UsageError("give --model=MODEL, or directories that prediction.py has written")
+    name = (data or DEFAULT_DATA).replace("=", "_").replace(".", "_")
+    directory = HOME / model / name
+    if not directory.is_dir():
+        raise DataError(f"there are no predictions in {directory}: {_advice(model, data)}")
+    return directory
+
+
+def _advice(model: str, data: str | None) -> str:
+    others = sorted(path.parent.name for path in (HOME / model).glob(f"*/{MANIFEST_FILE}"))
+    if others:
+        return f"--data is one of {', '.join(others)}"
+    models = sorted({path.parts[1] for path in HOME.glob(f"*/*/{MANIFEST_FILE}")})
+    if models:
+        return f"--model is one of {', '.join(models)}"
+    flag = "" if data is None else f" --data={paths.quoted(data)}"
+    return f"write them with python prediction.py --model={paths.quoted(model)}{flag}"
