@@ -74,7 +74,7 @@ def warn_of_place(flag: str, path: Path, params: Params) -> None:
 def _check_memory(run: TrainingRun, image_bytes: ImageBytes) -> None:
     """A GPU's allocator reports what is missing; the kernel kills a process without a word."""
     available = process.available_memory_bytes()
-    size, towers = run.settings.image_size, run.plan.num_towers
+    size, towers = run.settings.image_size, run.manager.num_local_towers
     images = run.settings.batch_size * towers
     if run.devices.kind == "gpu" or run.params.run.forward_only or available is None:
         return

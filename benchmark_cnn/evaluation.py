@@ -84,7 +84,8 @@ class Evaluator:
             subset=self.subset,
         )
         expected = self.dataset.num_examples(self.subset)
-        num_steps = math.ceil(math.ceil(expected / self.batch_size) / self.manager.num_towers)
+        share = math.ceil(expected / self.manager.worker[1])
+        num_steps = math.ceil(math.ceil(share / self.batch_size) / self.manager.num_local_towers)
         total, pairs = metrics.zero(), []
         for step in range(1, num_steps + 1):
             started = time.perf_counter()
@@ -101,7 +102,7 @@ class Evaluator:
                 pairs.append(classes.numpy())
             elapsed = max(time.perf_counter() - started, 1e-9)
             on_step(step, self.batch_size * self.manager.num_towers / elapsed)
-        result: dict = total.result()
+        result: dict = metrics.Counts(*self.manager.sum_over_workers(total)).result()
         if not expected - self.max_skipped <= result["examples"] <= expected:
             raise DataError(
                 f"the {self.subset} subset of {self.dataset.name} gave {result['examples']} "

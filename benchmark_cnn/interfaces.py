@@ -198,9 +198,17 @@ class Dataset(Protocol):
         ...
 
     def eval_batches(
-        self, *, batch_size: int, image_size: int, subset: str = "validation"
+        self,
+        *,
+        batch_size: int,
+        image_size: int,
+        subset: str = "validation",
+        shard: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
         """Returns every example once, in the order of the files; the last batch is padded.
+
+        Args:
+            shard: (index, count): a worker's share, every count-th example.
 
         Returns:
             Images and labels as in `train_batches`, and is_real, bool [batch_size]: False marks

@@ -18,6 +18,7 @@ from benchmark_cnn import (
     saving,
     training_setup,
 )
+from benchmark_cnn.distribution import cluster
 from benchmark_cnn.distribution.batches import training_batches
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
 from benchmark_cnn.params.params import Params, write_parameters
@@ -63,7 +64,14 @@ def train(
     before_training.open_validation(params, dataset)
     with contextlib.ExitStack() as stack:
         directory = earlier = None
-        if params.checkpoint.train_dir is not None:
+        workers = cluster.of(params.hardware)
+        if workers is not None:
+            stack.enter_context(workers.errors_in_one_line())
+            console.log(console.worker_line(workers.index, workers.workers))
+        is_chief = workers is None or workers.is_chief
+        if not is_chief:
+            stack.enter_context(console.routed_through(lambda line: None))
+        if params.checkpoint.train_dir is not None and is_chief:
             directory = stack.enter_context(
                 run_directory.open_for_training(
                     params.checkpoint.train_dir, params.checkpoint.fresh
@@ -73,7 +81,9 @@ def train(
             earlier = identity.earlier_start(directory)
             if earlier is not None:
                 identity.check_data(directory, dataset, earlier)
-        run = training_setup.set_up(params, spec, dataset, check_device=check_device, loss=loss)
+        run = training_setup.set_up(
+            params, spec, dataset, check_device=check_device, cluster=workers, loss=loss
+        )
         about = identity.of_start(run)
         if not dataset.synthetic:
             console.log(*console.about_lines(about, params.learning_rate.schedule))
@@ -81,12 +91,14 @@ def train(
         start_step = saver.resume(earlier)
         if directory is not None and earlier is not None:
             _log_changes(run, start_step, directory, earlier)
-        if start_step == 0 and params.checkpoint.init_checkpoint is not None:
+        if start_step == 0 and is_chief and params.checkpoint.init_checkpoint is not None:
             saving.initialize(
                 run.state,
                 params.checkpoint.init_checkpoint,
                 background_class=run.step.tower.network.background_class,
             )
+        run.state.take_from_chief()
+        start_step = int(run.state.global_step)
         if start_step < run.plan.total_steps:
             before_training.check(run, directory, image_bytes)
             if directory is not None:
@@ -136,7 +148,7 @@ def _train(
     step_function = dataclasses.replace(run.step, **reporter.hooks())
     run_steps = make_step_loop(step_function, batches, plan.micro_batches)
     _settle_last_evaluation(run, step, saver, reporter, stop)
-    if stop.requested:
+    if run.manager.any_worker(bool(stop.requested)):
         # The pending evaluation belongs to this step: run none before it.
         raise Stopped(_stop_line(run, step, stop))
     while step < plan.total_steps and not reporter.reached(params.stop_at_top_1_accuracy):
@@ -152,13 +164,14 @@ def _train(
         reporter.on_steps(previous, step, seconds, float(waited), values, compiled=compiles)
         if values is not None:
             _check_finite(run, step, values)
-        if saves or stop.requested:
+        stops = run.manager.any_worker(bool(stop.requested))
+        if saves or stops:
             _check_weights(run, step)
             reporter.sync()
             saver.save(step)
-        if evaluates and not stop.requested:
-            _evaluate(run, step, saver, reporter, stop)
-        if stop.requested:
+        if evaluates and not stops:
+            stops = not _evaluate(run, step, saver, reporter, stop)
+        if stops:
             raise Stopped(_stop_line(run, step, stop))
 
 
@@ -196,22 +209,28 @@ def _evaluation_due(run: TrainingRun, previous: int, step: int) -> bool:
 
 def _evaluate(
     run: TrainingRun, step: int, saver: Saver, reporter: Reporter, stop: StopSignal
-) -> None:
+) -> bool:
     """Evaluates the averages, or the weights without any, and keeps the best checkpoint.
 
     A requested stop abandons the evaluation; the resumed run begins with it.
+
+    Returns:
+        Whether it was completed.
     """
     console.log(console.running_evaluation_line(step))
     run.state.swap_averages()
     try:
-        result = run.evaluator.run(on_step=lambda *_: _raise_if(stop.requested))
+        result = run.evaluator.run(
+            on_step=lambda *_: _raise_if(run.manager.any_worker(bool(stop.requested)))
+        )
     except _Abandoned:
-        return
+        return False
     finally:
         run.state.swap_averages()
     result["weights"] = run.settings.weights
     reporter.on_evaluation(step, result)
     saver.keep_if_best(result)
+    return True
 
 
 def _settle_last_evaluation(
@@ -223,9 +242,11 @@ def _settle_last_evaluation(
     ):
         return
     logged = reporter.logged_evaluation()
-    if logged is None or logged["global_step"] != step:
+    is_logged = logged is not None and logged["global_step"] == step
+    # The chief alone has the log.
+    if not run.manager.any_worker(is_logged):
         _evaluate(run, step, saver, reporter, stop)
-    else:
+    elif logged is not None:
         saver.keep_if_best(logged)
 
 
@@ -289,9 +310,10 @@ def _errors_in_one_line(run: TrainingRun):
 
 
 def _stop_line(run: TrainingRun, step: int, stop: StopSignal) -> str:
+    reason = stop.requested or "a signal to another worker"
     if run.params.checkpoint.train_dir is None:
-        return f"stopped by {stop.requested} at step {step}; nothing was saved (no --train_dir)"
+        return f"stopped by {reason} at step {step}; nothing was saved (no --train_dir)"
     return (
-        f"stopped by {stop.requested} at step {step} of {run.plan.total_steps}; "
+        f"stopped by {reason} at step {step} of {run.plan.total_steps}; "
         "the same command resumes from here"
     )

@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from benchmark_cnn.distribution import devices, variable_mgr
+from benchmark_cnn.distribution.cluster import Cluster
 from benchmark_cnn.distribution.devices import Devices
 from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.evaluation import Evaluator
@@ -29,16 +30,18 @@ def set_up(
     dataset: Dataset,
     *,
     check_device: Callable[[str], None] | None = None,
+    cluster: Cluster | None = None,
     loss: Callable | None = None,
 ) -> TrainingRun:
     """Builds the run that `params` describes, with initial values, and prints its header.
 
     Args:
         check_device: see `make_manager`.
+        cluster: see `make_manager`.
         loss: (ForwardResult, labels) -> (cross entropy, auxiliary cross entropy); None for the
             classification loss.
     """
-    run_devices, manager = make_manager(params, check_device)
+    run_devices, manager = make_manager(params, check_device, cluster)
     settings = resolve_settings(params, spec, dataset, default_subset="train")
     plan = make_plan(
         params.run,
@@ -96,13 +99,16 @@ def set_up(
 
 
 def make_manager(
-    params: Params, check_device: Callable[[str], None] | None = None
+    params: Params,
+    check_device: Callable[[str], None] | None = None,
+    cluster: Cluster | None = None,
 ) -> tuple[Devices, VariableManager]:
     """Prepares the devices and the variable manager, and checks them by a known all-reduce.
 
     Args:
         check_device: raises UsageError for flags that the device ("gpu" or "cpu") does not support;
             None checks the values of `params`.
+        cluster: the workers of `collective_all_reduce`, which this call joins; else None.
     """
     hardware = params.hardware
     run_devices = devices.prepare(hardware)
@@ -119,7 +125,10 @@ def make_manager(
         hardware.variable_update,
         run_devices.towers,
         parameter_device=run_devices.parameter_device,
-        spec=values.parse_all_reduce_spec(hardware.all_reduce_spec, run_devices.kind),
+        spec=values.parse_all_reduce_spec(
+            hardware.all_reduce_spec, run_devices.kind, between_machines=cluster is not None
+        ),
+        cluster=cluster,
     )
     manager.check_sum()
     return run_devices, manager

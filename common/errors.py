@@ -39,6 +39,12 @@ class NonFiniteError(RunError):
     exit_code = 4
 
 
+class ClusterError(RunError):
+    """A worker of the cluster is gone, and the others cannot continue without it."""
+
+    exit_code = 69
+
+
 class Stopped(RunError):
     """The run was asked to stop, has saved its state, and resumes when started again."""
 

@@ -98,7 +98,12 @@ class RecordDataset:
         return prefetched(examples.batch(batch_size, drop_remainder=True), num_threads)
 
     def eval_batches(
-        self, *, batch_size: int, image_size: int, subset: str = "validation"
+        self,
+        *,
+        batch_size: int,
+        image_size: int,
+        subset: str = "validation",
+        shard: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
         """Returns every example once; see `Dataset.eval_batches`."""
 
@@ -107,7 +112,8 @@ class RecordDataset:
             image = self.eval_image(example, image_size, position)
             return image, example.label, record.is_real
 
-        records = self.eval_records(subset).enumerate()
+        index, count = shard
+        records = self.eval_records(subset).enumerate().shard(count, index)
         examples = map_in_order(records, to_image, self.data.num_data_threads)
         return prefetched(_padded_batches(examples, batch_size), self.data.num_data_threads)
 

@@ -68,11 +68,18 @@ class SyntheticDataset:
         return tf.data.Dataset.from_tensors(rolled).repeat()
 
     def eval_batches(
-        self, *, batch_size: int, image_size: int, subset: str = "validation"
+        self,
+        *,
+        batch_size: int,
+        image_size: int,
+        subset: str = "validation",
+        shard: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
         """Repeats one batch as often as the subset fills it; the last one is masked."""
         images, labels = synthetic_batch(batch_size, image_size, self.num_classes, seed=0)
-        num_full, num_rest = divmod(self.num_examples(subset), batch_size)
+        index, count = shard
+        num_examples = (self.num_examples(subset) - index + count - 1) // count
+        num_full, num_rest = divmod(num_examples, batch_size)
 
         def batch(num_real: int) -> tf.data.Dataset:
             is_real = tf.range(batch_size) < num_real

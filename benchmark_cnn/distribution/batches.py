@@ -30,7 +30,7 @@ def training_batches(
 
     Args:
         batch_size: examples per tower and step.
-        start_example: position in the stream at which a resumed run continues.
+        start_example: examples that all workers have seen, from which a resumed run continues.
         subset: the subset to train on.
     """
     if dataset.synthetic:
@@ -39,7 +39,8 @@ def training_batches(
         batch_size=batch_size,
         image_size=image_size,
         seed=seed,
-        start_example=start_example,
+        start_example=start_example // manager.worker[1],
+        shard=manager.worker,
         subset=subset,
     )
     return distribute(manager, batches)
@@ -52,7 +53,9 @@ def evaluation_batches(
 
     The endless padding (is_real all False) keeps every tower busy up to the same last step.
     """
-    real = dataset.eval_batches(batch_size=batch_size, image_size=image_size, subset=subset)
+    real = dataset.eval_batches(
+        batch_size=batch_size, image_size=image_size, subset=subset, shard=manager.worker
+    )
     spec: Any = real.element_spec
     images, labels, _ = spec
     padding = (
@@ -65,8 +68,8 @@ def evaluation_batches(
 
 
 def distribute(manager: VariableManager, batches: tf.data.Dataset) -> Iterator:
-    """Yields per-tower values of an endless `batches`: batch i goes to tower i mod N."""
-    batches = without_autotune(batches.prefetch(_PREFETCHED_PER_TOWER * manager.num_towers))
+    """Yields per-tower values of an endless `batches`: batch i goes to local tower i mod N."""
+    batches = without_autotune(batches.prefetch(_PREFETCHED_PER_TOWER * manager.num_local_towers))
     if manager.shares_memory:
         return _SharedBatches(manager, batches)
     options = tf.distribute.InputOptions(experimental_fetch_to_device=True)
@@ -94,9 +97,10 @@ class _SharedBatches:
         return self
 
     def __next__(self):
-        parts = [self._take() for _ in range(self._manager.num_towers)]
+        count = self._manager.num_local_towers
+        parts = [self._take() for _ in range(count)]
         return self._manager.strategy.experimental_distribute_values_from_function(
-            lambda context: parts[context.replica_id_in_sync_group]
+            lambda context: parts[context.replica_id_in_sync_group % count]
         )
 
     def _take(self):

@@ -8,6 +8,8 @@ the variables and runs the towers; a manager adds what `--variable_update` means
 | `replicated`       | a copy on every tower         | averaged, every copy updated         |
 | `parameter_server` | one copy, towers read it      | averaged, the one copy updated       |
 | `independent`      | a copy on every tower         | not exchanged: the scaling ceiling   |
+| `collective_...`   | a copy on every tower of      | averaged over all machines           |
+|                    | every machine                 |                                      |
 
 In every kind a gradient is the mean over the global batch (tf_cnn_benchmarks sums in some modes,
 so that the learning rate depends on the mode).
@@ -24,6 +26,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from benchmark_cnn.distribution.cluster import Cluster
 from benchmark_cnn.params.values import AllReduceSpec
 from common.errors import RunError
 
@@ -37,6 +40,7 @@ class VariableManager:
         exchanges: whether gradients are averaged over the towers.
         shares_memory: whether all towers are on one CPU.
         pack_bytes: size of the buffers that gradients are packed into; 0 packs none.
+        cluster: the workers of `collective_all_reduce`; None on one machine.
     """
 
     def __init__(
@@ -46,15 +50,28 @@ class VariableManager:
         exchanges: bool,
         shares_memory: bool = False,
         pack_bytes: int = 0,
+        cluster: Cluster | None = None,
     ):
         self.strategy = strategy
+        self.cluster = cluster
         self.exchanges = exchanges
         self.shares_memory = shares_memory
         self.pack_bytes = pack_bytes
 
     @property
     def num_towers(self) -> int:
+        """The number of towers of all workers."""
         return self.strategy.num_replicas_in_sync
+
+    @property
+    def worker(self) -> tuple[int, int]:
+        """(index, count): this worker among all workers."""
+        return (0, 1) if self.cluster is None else (self.cluster.index, self.cluster.size)
+
+    @property
+    def num_local_towers(self) -> int:
+        """The number of towers of this worker."""
+        return self.num_towers // self.worker[1]
 
     def scope(self) -> contextlib.AbstractContextManager:
         """Returns a context in which variables are created where this manager places them."""
@@ -105,6 +122,20 @@ class VariableManager:
         """Returns the first copy, which is saved. Copies differ only in `independent`."""
         return self.local_results(variable)[0].read_value()
 
+    def sum_over_workers(self, values: Sequence) -> list:
+        """Adds up values over the workers, on the hosts; every worker must call it."""
+        return list(values) if self.cluster is None else self.cluster.sum(values)
+
+    def any_worker(self, flag: bool) -> bool:
+        """Returns whether `flag` is set on any worker; every worker must call it."""
+        return flag if self.cluster is None else self.cluster.any(flag)
+
+    def errors_in_one_line(self) -> contextlib.AbstractContextManager:
+        """Returns a context that turns the loss of a worker into a ClusterError."""
+        return (
+            contextlib.nullcontext() if self.cluster is None else self.cluster.errors_in_one_line()
+        )
+
     def check_sum(self) -> None:
         """Averages known tensors over the towers, and raises RunError if a mean is wrong.
 
@@ -136,10 +167,28 @@ class VariableManager:
 
 
 def make(
-    kind: str, devices: Sequence[str], *, parameter_device: str, spec: AllReduceSpec
+    kind: str,
+    devices: Sequence[str],
+    *,
+    parameter_device: str,
+    spec: AllReduceSpec,
+    cluster: Cluster | None = None,
 ) -> VariableManager:
-    """Makes the manager of `--variable_update=kind` over `devices` (one tower each)."""
+    """Makes the manager of `--variable_update=kind` over `devices` (one tower each).
+
+    Args:
+        cluster: the workers of `collective_all_reduce`, which this call joins.
+    """
     on_cpu = all("CPU" in device for device in devices)
+    if cluster is not None:
+        strategy = cluster.strategy(devices, spec)
+        return VariableManager(
+            strategy,
+            exchanges=True,
+            shares_memory=on_cpu,
+            pack_bytes=spec.pack_bytes,
+            cluster=cluster,
+        )
     if kind == "parameter_server":
         strategy = tf.distribute.experimental.CentralStorageStrategy(
             compute_devices=list(devices), parameter_device=parameter_device

@@ -90,7 +90,21 @@ def variable_placement(given: ExplicitFlags) -> list[str]:
     placement = given.errors_unless(
         "variable_update", "parameter_server", ["local_parameter_device"]
     )
-    return placement + given.errors_unless("variable_update", "replicated", ["all_reduce_spec"])
+    kind = given.params.hardware.variable_update
+    if kind == "collective_all_reduce":
+        return placement
+    cluster = given.unused_flag_errors(
+        ["worker_hosts", "task_index"],
+        f"with --variable_update={kind}, which trains on one machine; "
+        "use --variable_update=collective_all_reduce",
+    )
+    if kind == "replicated":
+        return placement + cluster
+    return (
+        placement
+        + cluster
+        + given.errors_unless("variable_update", "replicated", ["all_reduce_spec"])
+    )
 
 
 def gpu_indices(given: ExplicitFlags) -> list[str]:
@@ -114,7 +128,11 @@ def on_device(given: ExplicitFlags, device: str) -> list[str]:
     if params.hardware.local_parameter_device == "gpu":
         lines.append("--local_parameter_device=gpu needs a GPU; with --device=cpu use cpu")
     try:
-        parse_all_reduce_spec(params.hardware.all_reduce_spec, device)
+        parse_all_reduce_spec(
+            params.hardware.all_reduce_spec,
+            device,
+            between_machines=params.hardware.variable_update == "collective_all_reduce",
+        )
     except ValueError as error:
         lines.append(f"--all_reduce_spec={params.hardware.all_reduce_spec} {error}")
     return lines + given.unused_flag_errors(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 from benchmark_cnn.params.flag import flag
-from benchmark_cnn.params.values import parse_all_reduce_spec, parse_gpu_indices
+from benchmark_cnn.params.values import parse_any_all_reduce_spec, parse_gpu_indices, parse_hosts
 
-_MACHINES = "trains on several machines, which is planned but not in this version"
-_COLLECTIVE = f"is gone: its successor, collective_all_reduce, {_MACHINES}"
+_COLLECTIVE = "is gone: collective_all_reduce does its job, on one machine or several"
 
 
 @dataclass(frozen=True)
@@ -39,14 +37,23 @@ class HardwareParams:
     variable_update: str = flag(
         "replicated",
         "How towers share variables: replicated keeps a copy per tower and all-reduces gradients, "
-        "parameter_server keeps one copy, independent copies exchange nothing.",
-        choices=("replicated", "parameter_server", "independent"),
+        "parameter_server keeps one copy, independent copies exchange nothing. "
+        "collective_all_reduce is replicated over several machines.",
+        choices=("replicated", "parameter_server", "independent", "collective_all_reduce"),
         answers={
-            "collective_all_reduce": f"{_MACHINES}; use replicated on one machine",
             "distributed_replicated": _COLLECTIVE,
             "distributed_all_reduce": _COLLECTIVE,
             "horovod": _COLLECTIVE,
         },
+    )
+    worker_hosts: str = flag(
+        "",
+        "Addresses of all workers of collective_all_reduce, HOST:PORT,..., the chief's first. "
+        "Without it TF_CONFIG or Slurm's environment names them.",
+        syntax=parse_hosts,
+    )
+    task_index: int | None = flag(
+        None, "This worker's place in worker_hosts, from 0.", lower=0, when_none="the environment's"
     )
     local_parameter_device: str | None = flag(
         None,
@@ -57,9 +64,10 @@ class HardwareParams:
     all_reduce_spec: str | None = flag(
         None,
         "Algorithm that sums gradients of replicated towers: nccl, hierarchical_copy, psgpu or "
-        "pscpu. A suffix packs small gradients up to that size, as in nccl:32M.",
-        when_none="nccl between GPUs, pscpu on the CPU",
-        syntax=functools.partial(parse_all_reduce_spec, device="gpu"),
+        "pscpu; between machines nccl or ring. A suffix packs small gradients up to that size, "
+        "as in nccl:32M.",
+        when_none="nccl between GPUs, pscpu on the CPU; between machines packed, ring on the CPU",
+        syntax=parse_any_all_reduce_spec,
     )
     num_intra_threads: int | None = flag(
         None,

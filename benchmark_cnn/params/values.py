@@ -60,6 +60,19 @@ def parse_gpu_indices(text: str) -> tuple[int, ...]:
     return indices
 
 
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """Parses `"a:2222,b:2222"`: ("a:2222", "b:2222"); `""`: ()."""
+    hosts = tuple(part.strip() for part in text.split(",")) if text else ()
+    for host in hosts:
+        if not re.fullmatch(r"[^\s:,/]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", host):
+            raise ValueError(
+                f"has {host!r} where HOST:PORT belongs, for example 10.0.0.1:2222,10.0.0.2:2222"
+            )
+    if len(set(hosts)) < len(hosts):
+        raise ValueError("names a worker twice; give each process its own port")
+    return hosts
+
+
 def parse_pattern(text: str) -> re.Pattern[str]:
     """Parses a regular expression over checkpoint names."""
     try:
@@ -83,7 +96,13 @@ ALGORITHMS = {
     "hierarchical_copy": "copies inside and between two groups of GPUs (DGX-1 topology)",
     "psgpu": "copies to the first GPU, sums there, copies back",
     "pscpu": "copies to the CPU, sums there, copies back",
+    "ring": "a ring over the network between machines, of CPU towers or GPUs without NCCL",
 }
+# Between machines; the others reduce within one.
+COLLECTIVE_ALGORITHMS = ("nccl", "ring")
+# A reduction over a network costs its latency, whatever its size.
+COLLECTIVE_PACK_BYTES = 32 << 20
+_BETWEEN = " or ".join(COLLECTIVE_ALGORITHMS)
 GPU_ALGORITHMS = frozenset({"nccl", "hierarchical_copy", "psgpu"})
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -96,13 +115,18 @@ class AllReduceSpec:
     pack_bytes: int = 0
 
 
-def parse_all_reduce_spec(spec: str | None, device: str) -> AllReduceSpec:
+def parse_all_reduce_spec(
+    spec: str | None, device: str, *, between_machines: bool = False
+) -> AllReduceSpec:
     """Parses `spec` for towers on `device`, "gpu" or "cpu"; None is the device's default.
 
     Raises:
-        ValueError: an unknown algorithm, a malformed size, or a GPU algorithm on the CPU.
+        ValueError: an unknown algorithm, a malformed size, a GPU algorithm on the CPU, or one that
+            cannot reduce where it should.
     """
     if spec is None:
+        if between_machines:
+            return AllReduceSpec("nccl" if device == "gpu" else "ring", COLLECTIVE_PACK_BYTES)
         return AllReduceSpec("nccl" if device == "gpu" else "pscpu")
     algorithm, colon, size = spec.partition(":")
     if algorithm not in ALGORITHMS:
@@ -110,10 +134,21 @@ def parse_all_reduce_spec(spec: str | None, device: str) -> AllReduceSpec:
             f"names {algorithm!r}, which is not one of {', '.join(ALGORITHMS)} (with :BYTES after "
             "it or without, as in nccl:32M)"
         )
+    if between_machines and algorithm not in COLLECTIVE_ALGORITHMS:
+        raise ValueError(f"reduces within one machine; between machines use {_BETWEEN}")
+    if not between_machines and algorithm == "ring":
+        raise ValueError("reduces between machines: use --variable_update=collective_all_reduce")
     if device == "cpu" and algorithm in GPU_ALGORITHMS:
-        raise ValueError("needs GPUs; towers on the CPU use pscpu")
+        raise ValueError(
+            f"needs GPUs; towers on the CPU use {'ring' if between_machines else 'pscpu'}"
+        )
     match = re.fullmatch(r"(\d+)([KMG]?)", size, re.IGNORECASE)
     if colon and not (match and int(match[1]) > 0):
         raise ValueError(f"has {size!r} where a number of bytes belongs (32768, 32K, 4M)")
     pack_bytes = int(match[1]) * _UNITS[match[2].upper()] if match else 0
     return AllReduceSpec(algorithm, pack_bytes)
+
+
+def parse_any_all_reduce_spec(spec: str) -> AllReduceSpec:
+    """Parses `spec` for GPU towers of one machine, or of several if its algorithm is theirs."""
+    return parse_all_reduce_spec(spec, "gpu", between_machines=spec.partition(":")[0] == "ring")

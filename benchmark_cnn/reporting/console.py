@@ -63,21 +63,23 @@ def header_lines(
     ]
     if plan.micro_batches > 1:
         lines.append(_more(f"{plan.micro_batches} batches accumulated per update"))
+    num_workers = plan.num_towers // len(devices.towers)
     # An evaluation pads its last batch: it is one epoch, not a little more.
     num_epochs = 1.0 if evaluates_only else plan.num_epochs
     lines += [
         _fact("Num batches", plan.total_steps - plan.warmup_steps),
         _fact("Num epochs", f"{num_epochs:.2f}"),
         _fact("Devices", [_short_device(device) for device in devices.towers]),
+        *([_more(f"on each of {num_workers} workers")] if num_workers > 1 else []),
         _fact("NUMA bind", False),
         _fact("Data format", params.network.data_format),
         _fact("Optimizer", "none" if evaluates_only else params.optimization.optimizer),
         _fact("Variables", hardware.variable_update),
     ]
-    if hardware.variable_update == "replicated":
-        spec_in_use = (
-            hardware.all_reduce_spec or parse_all_reduce_spec(None, devices.kind).algorithm
-        )
+    between = hardware.variable_update == "collective_all_reduce"
+    if between or hardware.variable_update == "replicated":
+        default = parse_all_reduce_spec(None, devices.kind, between_machines=between)
+        spec_in_use = hardware.all_reduce_spec or default.algorithm
         lines.append(_fact("AllReduce", "none" if evaluates_only else spec_in_use))
     return [*lines, "=" * 10]
 
@@ -258,6 +260,12 @@ def accuracy_line(top_1: float, top_5: float, num_examples: int) -> str:
 
 def running_evaluation_line(global_step: int) -> str:
     return f"Running evaluation at global_step {global_step}"
+
+
+def worker_line(index: int, hosts: Sequence[str]) -> str:
+    """Returns the line with which a worker of a cluster begins."""
+    role = "the chief" if index == 0 else f"the chief is {hosts[0]}"
+    return f"Worker {index} of {len(hosts)}, {hosts[index]}; {role}"
 
 
 def log(*lines: str) -> None:

@@ -84,6 +84,23 @@ class TrainState:
         for name, value in values.items():
             named[name].assign(value)
 
+    def take_from_chief(self) -> None:
+        """Assigns the chief's values on every worker, which may have read no checkpoint."""
+        if self.manager.worker[1] == 1:
+            return
+        named = self.named_variables()
+        dtypes = sorted({variable.dtype for variable in named.values()}, key=lambda d: d.name)
+        for dtype in dtypes:
+            group = [variable for variable in named.values() if variable.dtype == dtype]
+            values = [self.manager.read(variable) for variable in group]
+            buffer = tf.concat([tf.reshape(value, [-1]) for value in values], 0)
+            if self.manager.worker[0]:
+                buffer = tf.zeros_like(buffer)
+            (buffer,) = self.manager.sum_over_workers([buffer])
+            parts = tf.split(buffer, [variable.shape.num_elements() for variable in group])
+            for variable, part in zip(group, parts, strict=True):
+                variable.assign(tf.reshape(part, variable.shape))
+
     def start_averages(self) -> None:
         """Sets every average to the current value of its variable."""
         for name, average in self.averages.items():

@@ -1,0 +1,215 @@
+"""Several machines that train together: who they are, and what they exchange besides gradients.
+
+Every worker process runs the same command. `--worker_hosts` and `--task_index` name the workers and
+this one; so do TF_CONFIG (Kubeflow, SageMaker, Vertex AI) and Slurm's environment. Worker 0 is the
+chief: it alone writes checkpoints, summaries and the console.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from benchmark_cnn.params.values import AllReduceSpec, parse_hosts
+from common.errors import ClusterError, UsageError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Of the small exchanges on the hosts; tf.distribute counts its own group keys from 1.
+_HOST_GROUP_KEY = 1_000_003
+_TASK = re.compile(r"/job:(?:worker|chief)/(?:replica:0/)?task:(\d+)")
+_DEFAULT_PORT = 12345
+# tf.distribute names the chief's job so; it comes before the workers.
+_JOBS = ("chief", "worker")
+
+
+@dataclasses.dataclass
+class Cluster:
+    """The workers of a run, and which of them this process is.
+
+    Attributes:
+        workers: "host:port" of each; the first is the chief.
+        index: Of this process in `workers`.
+    """
+
+    workers: tuple[str, ...]
+    index: int
+    _num_exchanges: int = 0
+
+    @property
+    def is_chief(self) -> bool:
+        return self.index == 0
+
+    @property
+    def size(self) -> int:
+        """The number of workers."""
+        return len(self.workers)
+
+    @property
+    def device(self) -> str:
+        """The prefix of the names of this worker's devices."""
+        return f"/job:worker/replica:0/task:{self.index}"
+
+    def strategy(self, devices: Sequence[str], spec: AllReduceSpec) -> tf.distribute.Strategy:
+        """Joins the cluster; waits for the other workers. Before TensorFlow's first operation.
+
+        Args:
+            devices: The local towers: "/device:GPU:0"...
+
+        Raises:
+            ClusterError: A worker did not appear, or its address cannot be used.
+        """
+        import tensorflow as tf
+
+        from benchmark_cnn.distribution.collective_strategy import CollectiveStrategy
+
+        with self.errors_in_one_line():
+            return CollectiveStrategy(
+                tf.distribute.cluster_resolver.SimpleClusterResolver(
+                    tf.train.ClusterSpec({"worker": list(self.workers)}),
+                    task_type="worker",
+                    task_id=self.index,
+                    rpc_layer="grpc",
+                ),
+                [f"{self.device}{device}" for device in devices],
+                spec,
+            )
+
+    def sum(self, values: Sequence[Any]) -> list[Any]:
+        """Adds up each of `values` (NumPy arrays or tensors) over the workers, on the hosts.
+
+        Every worker must call it in the same order with the same shapes and types.
+        """
+        import tensorflow as tf
+
+        sums = []
+        with tf.device(f"{self.device}/device:CPU:0"):
+            for value in values:
+                self._num_exchanges += 1
+                sums.append(
+                    tf.raw_ops.CollectiveReduceV2(
+                        input=tf.convert_to_tensor(value),
+                        group_size=self.size,
+                        group_key=_HOST_GROUP_KEY,
+                        instance_key=self._num_exchanges,
+                        ordering_token=[],
+                        merge_op="Add",
+                        final_op="Id",
+                        communication_hint="ring",
+                    )
+                )
+        return sums
+
+    def any(self, flag: bool) -> bool:
+        """Returns whether `flag` is set on any worker."""
+        return bool(self.sum([[int(flag)]])[0][0])
+
+    @contextlib.contextmanager
+    def errors_in_one_line(self) -> Iterator[None]:
+        """Names the worker that is gone, in place of TensorFlow's errors of a collective."""
+        import tensorflow as tf
+
+        try:
+            yield
+        except (
+            tf.errors.UnavailableError,
+            tf.errors.AbortedError,
+            tf.errors.CancelledError,
+            tf.errors.DeadlineExceededError,
+            tf.errors.InternalError,
+            tf.errors.FailedPreconditionError,
+        ) as error:
+            raise ClusterError(self._explain(error)) from error
+
+    def _explain(self, error: tf.errors.OpError) -> str:
+        others = [int(task) for task in _TASK.findall(error.message) if int(task) != self.index]
+        missing = sorted({task for task in others if task < self.size})
+        if not missing:
+            first = (error.message.strip().splitlines() or ["no reason given"])[0]
+            return f"worker {self.index} lost the others: {first}"
+        names = ", ".join(f"{task} ({self.workers[task]})" for task in missing)
+        return (
+            f"worker {names} is gone or cannot be reached; worker {self.index} stops. Start all "
+            "workers again: they resume from the last checkpoint"
+        )
+
+
+def of(hardware: Any) -> Cluster | None:
+    """Returns the cluster of a run (HardwareParams); None if it trains on one machine.
+
+    Raises:
+        UsageError: See `find`.
+    """
+    if hardware.variable_update != "collective_all_reduce":
+        return None
+    return find(hardware.worker_hosts, hardware.task_index, os.environ)
+
+
+def find(worker_hosts: str, task_index: int | None, environment: Mapping[str, str]) -> Cluster:
+    """Returns the cluster that the flags, TF_CONFIG or Slurm describe, in this order.
+
+    Args:
+        worker_hosts: `--worker_hosts`; empty to look into the environment.
+        task_index: `--task_index`.
+
+    Raises:
+        UsageError: None of them describes one, or the description is damaged.
+    """
+    if worker_hosts:
+        hosts = parse_hosts(worker_hosts)
+        if task_index is None:
+            raise UsageError("--worker_hosts needs --task_index=N, this worker's place, from 0")
+        return _checked("--worker_hosts", hosts, task_index)
+    if "TF_CONFIG" in environment:
+        return _of_tf_config(environment["TF_CONFIG"])
+    if "SLURM_STEP_NODELIST" in environment or "SLURM_PROCID" in environment:
+        return _of_slurm(environment)
+    raise UsageError(
+        "--variable_update=collective_all_reduce needs the workers: --worker_hosts=HOST:PORT,... "
+        "and --task_index=N, or TF_CONFIG, or a Slurm job; python -m launch.local starts several "
+        "on this machine"
+    )
+
+
+def _of_tf_config(text: str) -> Cluster:
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        kind, index = task["type"], int(task["index"])
+        jobs = {job: list(cluster.get(job, ())) for job in _JOBS}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"TF_CONFIG in the environment is not a cluster: {error}") from error
+    if kind not in _JOBS:
+        raise UsageError(f"TF_CONFIG gives this process the task {kind!r}, which does not train")
+    hosts = tuple(host for job in _JOBS for host in jobs[job])
+    before = len(jobs["chief"]) if kind == "worker" else 0
+    return _checked("TF_CONFIG", hosts, before + index)
+
+
+def _of_slurm(environment: Mapping[str, str]) -> Cluster:
+    """Returns one worker per task of the job step, on consecutive ports of each node."""
+    import tensorflow as tf
+
+    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+        port_base=int(environment.get("PORT_BASE", _DEFAULT_PORT)), auto_set_gpu=False
+    )
+    try:
+        hosts = tuple(resolver.cluster_spec().as_dict()["worker"])
+        _, index = resolver.get_task_info()
+    except (RuntimeError, KeyError, ValueError, OSError) as error:
+        raise UsageError(f"Slurm's environment describes no job step: {error}; use srun") from error
+    return _checked("the Slurm job", hosts, index)
+
+
+def _checked(where: str, hosts: tuple[str, ...], index: int) -> Cluster:
+    if len(set(hosts)) < len(hosts):
+        raise UsageError(f"{where} names a worker twice: {', '.join(hosts)}")
+    if not 0 <= index < len(hosts):
+        raise UsageError(f"{where} names {len(hosts)} workers; there is no worker {index} (from 0)")
+    return Cluster(hosts, index)
