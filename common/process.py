@@ -178,6 +178,13 @@ class StopSignal:
         for descriptor in (self._reader, self._writer, self._stderr):
             os.close(descriptor)
 
+    @classmethod
+    def restore_handlers(cls) -> None:
+        """Installs the handlers again after a library has replaced them."""
+        if cls._active is not None:
+            for number in cls._active._previous:
+                signal.signal(number, cls._active._on_signal)
+
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Runs in the main thread, which may be in a call into TensorFlow until then."""
         if number == signal.SIGHUP:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmark_cnn.params.values import AllReduceSpec, parse_hosts
+from common import process
 from common.errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Cluster:
         from benchmark_cnn.distribution.collective_strategy import CollectiveStrategy
 
         with self.errors_in_one_line():
-            return CollectiveStrategy(
+            strategy = CollectiveStrategy(
                 tf.distribute.cluster_resolver.SimpleClusterResolver(
                     tf.train.ClusterSpec({"worker": list(self.workers)}),
                     task_type="worker",
@@ -80,6 +81,9 @@ class Cluster:
                 [f"{self.device}{device}" for device in devices],
                 spec,
             )
+        # TensorFlow takes SIGTERM for its own notice of preemption when it joins.
+        process.StopSignal.restore_handlers()
+        return strategy
 
     def sum(self, values: Sequence[Any]) -> list[Any]:
         """Adds up each of `values` (NumPy arrays or tensors) over the workers, on the hosts.

@@ -9,10 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import tensorflow as tf
+from tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2 import CoordinatedJob
 from tensorflow.python.distribute import collective_all_reduce_strategy
+from tensorflow.python.eager import context
 
 from benchmark_cnn.params.values import AllReduceSpec
 
+# Workers that are started by hand may follow each other after minutes.
+_JOIN_SECS = 300
+# A worker that sends no heartbeat for so long is lost; it sends them in a thread of its own.
+_SILENCE_SECS = 30
+_LEAVE_SECS = 30
 _IMPLEMENTATIONS = tf.distribute.experimental.CommunicationImplementation
 
 
@@ -33,6 +40,16 @@ class CollectiveStrategy(collective_all_reduce_strategy.CollectiveAllReduceStrat
 class _Extended(collective_all_reduce_strategy.CollectiveAllReduceExtended):
     def __init__(self, strategy, resolver, options, towers: tuple[str, ...]):
         self._towers = towers
+        num_workers = resolver.cluster_spec().num_tasks("worker")
+        # The parent's defaults wait an hour for a worker that does not start.
+        context.context().configure_coordination_service(
+            service_type="standalone",
+            service_leader="/job:worker/replica:0/task:0",
+            cluster_register_timeout_in_ms=_JOIN_SECS * 1000,
+            heartbeat_timeout_in_ms=_SILENCE_SECS * 1000,
+            shutdown_barrier_timeout_in_ms=_LEAVE_SECS * 1000,
+            coordinated_jobs=[CoordinatedJob(name="worker", num_tasks=num_workers)],
+        )
         super().__init__(strategy, cluster_resolver=resolver, communication_options=options)
 
     def _initialize_local_devices(self, cluster_resolver, worker_device):

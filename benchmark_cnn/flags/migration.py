@@ -143,7 +143,7 @@ KEPT: dict[str, str] = {
     "xla_compile": "",
     "fp16_loss_scale": "the initial scale, 32768 instead of 128; it always adapts",
     "fp16_inc_loss_scale_every_n": "",
-    "variable_update": "default: replicated; several machines are planned",
+    "variable_update": "default: replicated; collective_all_reduce for several machines",
     "all_reduce_spec": "nccl, hierarchical_copy, psgpu, pscpu; NAME:BYTES packs small gradients",
     "summary_verbosity": "default: 1",
     "save_summaries_steps": "default: display_every",
