@@ -7,9 +7,10 @@ devices, so that a CPU split into logical devices stands for a machine with seve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
-from tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2 import CoordinatedJob
+from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2 as config
 from tensorflow.python.distribute import collective_all_reduce_strategy
 from tensorflow.python.eager import context
 
@@ -20,6 +21,7 @@ _JOIN_SECS = 300
 # A worker that sends no heartbeat for so long is lost; it sends them in a thread of its own.
 _SILENCE_SECS = 30
 _LEAVE_SECS = 30
+_job = config.CoordinatedJob  # pyright: ignore[reportAttributeAccessIssue]
 _IMPLEMENTATIONS = tf.distribute.experimental.CommunicationImplementation
 
 
@@ -41,14 +43,15 @@ class _Extended(collective_all_reduce_strategy.CollectiveAllReduceExtended):
     def __init__(self, strategy, resolver, options, towers: tuple[str, ...]):
         self._towers = towers
         num_workers = resolver.cluster_spec().num_tasks("worker")
+        runtime: Any = context.context()
         # The parent's defaults wait an hour for a worker that does not start.
-        context.context().configure_coordination_service(
+        runtime.configure_coordination_service(
             service_type="standalone",
             service_leader="/job:worker/replica:0/task:0",
             cluster_register_timeout_in_ms=_JOIN_SECS * 1000,
             heartbeat_timeout_in_ms=_SILENCE_SECS * 1000,
             shutdown_barrier_timeout_in_ms=_LEAVE_SECS * 1000,
-            coordinated_jobs=[CoordinatedJob(name="worker", num_tasks=num_workers)],
+            coordinated_jobs=[_job(name="worker", num_tasks=num_workers)],
         )
         super().__init__(strategy, cluster_resolver=resolver, communication_options=options)
 

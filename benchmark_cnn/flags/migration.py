@@ -144,7 +144,9 @@ KEPT: dict[str, str] = {
     "fp16_loss_scale": "the initial scale, 32768 instead of 128; it always adapts",
     "fp16_inc_loss_scale_every_n": "",
     "variable_update": "default: replicated; collective_all_reduce for several machines",
-    "all_reduce_spec": "nccl, hierarchical_copy, psgpu, pscpu; NAME:BYTES packs small gradients",
+    "all_reduce_spec": "nccl, hierarchical_copy, psgpu, pscpu, ring; NAME:BYTES packs gradients",
+    "worker_hosts": "of variable_update=collective_all_reduce; worker 0 is the chief",
+    "task_index": "of variable_update=collective_all_reduce",
     "summary_verbosity": "default: 1",
     "save_summaries_steps": "default: display_every",
     "save_model_secs": "default: 600",
@@ -187,7 +189,6 @@ RENAMED: dict[str, Renamed] = {
     ),
 }
 
-_SEVERAL_MACHINES = "training on several machines is planned, but not in this version"
 _GRAPH = "TensorFlow 2 has no session and no graph to configure"
 _DECODING = "the pipeline decodes one image per core; see --num_data_threads"
 _PREFETCH = "batches are always prepared ahead, and prefetched to GPUs"
@@ -265,14 +266,12 @@ GONE: dict[str, str] = {
     "fp16_enable_auto_loss_scale": "--dtype=float16 always adapts its loss scale",
     "agg_small_grads_max_group": "use --all_reduce_spec=nccl:BYTES, which packs by size",
     "allreduce_merge_scope": _GRAPH,
-    "job_name": _SEVERAL_MACHINES,
-    "ps_hosts": _SEVERAL_MACHINES,
-    "worker_hosts": _SEVERAL_MACHINES,
-    "controller_host": _SEVERAL_MACHINES,
-    "task_index": _SEVERAL_MACHINES,
-    "server_protocol": _SEVERAL_MACHINES,
+    "job_name": "every process of collective_all_reduce is a worker",
+    "ps_hosts": "use --variable_update=collective_all_reduce, which needs no parameter servers",
+    "controller_host": "worker 0 is the chief",
+    "server_protocol": "workers speak gRPC, and NCCL between GPUs",
     "cross_replica_sync": "towers always wait for each other",
-    "horovod_device": f"there is no Horovod; {_SEVERAL_MACHINES}",
+    "horovod_device": "there is no Horovod; use --variable_update=collective_all_reduce",
     "result_storage": "it wrote to a store inside Google",
     "benchmark_log_dir": "use --train_dir: metrics.csv and run.json are written there",
     "benchmark_test_id": "name the run by its --train_dir",

@@ -143,12 +143,14 @@ class ArrayData:
         data = tf.data.Dataset.from_tensor_slices((self.images, self.labels)).repeat()
         return data.skip(start_example).batch(batch_size, drop_remainder=True)
 
-    def eval_batches(self, *, batch_size, image_size, subset="validation"):
-        n = len(self.labels)
+    def eval_batches(self, *, batch_size, image_size, subset="validation", shard=(0, 1)):
+        index, count = shard
+        images, labels = self.images[index::count], self.labels[index::count]
+        n = len(labels)
         padded = -(-n // batch_size) * batch_size
         index = np.minimum(np.arange(padded), n - 1)
         is_real = np.arange(padded) < n
-        data = tf.data.Dataset.from_tensor_slices((self.images[index], self.labels[index], is_real))
+        data = tf.data.Dataset.from_tensor_slices((images[index], labels[index], is_real))
         return data.batch(batch_size, drop_remainder=True)
 
     def explain(self, error, subset):
