@@ -65,12 +65,7 @@ def train(
     with contextlib.ExitStack() as stack:
         directory = earlier = None
         workers = cluster.of(params.hardware)
-        if workers is not None:
-            stack.enter_context(workers.errors_in_one_line())
-            console.log(console.worker_line(workers.index, workers.workers))
-        is_chief = workers is None or workers.is_chief
-        if not is_chief:
-            stack.enter_context(console.routed_through(lambda line: None))
+        is_chief = workers is None or _is_chief(workers, stack)
         if params.checkpoint.train_dir is not None and is_chief:
             directory = stack.enter_context(
                 run_directory.open_for_training(
@@ -91,12 +86,8 @@ def train(
         start_step = saver.resume(earlier)
         if directory is not None and earlier is not None:
             _log_changes(run, start_step, directory, earlier)
-        if start_step == 0 and is_chief and params.checkpoint.init_checkpoint is not None:
-            saving.initialize(
-                run.state,
-                params.checkpoint.init_checkpoint,
-                background_class=run.step.tower.network.background_class,
-            )
+        if start_step == 0 and is_chief:
+            _initialize(run)
         run.state.take_from_chief()
         start_step = int(run.state.global_step)
         if start_step < run.plan.total_steps:
@@ -115,6 +106,24 @@ def train(
         )
         _train(run, start_step, saver, reporter, profiler, stop)
         return reporter.finish()
+
+
+def _is_chief(workers: cluster.Cluster, stack: contextlib.ExitStack) -> bool:
+    """Prepares a worker of a cluster: the others than the chief print errors only."""
+    stack.enter_context(workers.errors_in_one_line())
+    console.log(console.worker_line(workers.index, workers.workers))
+    if not workers.is_chief:
+        stack.enter_context(console.routed_through(lambda line: None))
+    return workers.is_chief
+
+
+def _initialize(run: TrainingRun) -> None:
+    if run.params.checkpoint.init_checkpoint is not None:
+        saving.initialize(
+            run.state,
+            run.params.checkpoint.init_checkpoint,
+            background_class=run.step.tower.network.background_class,
+        )
 
 
 def _with_data_name(params: Params, dataset: Dataset) -> Params:
@@ -170,7 +179,8 @@ def _train(
             reporter.sync()
             saver.save(step)
         if evaluates and not stops:
-            stops = not _evaluate(run, step, saver, reporter, stop)
+            _evaluate(run, step, saver, reporter, stop)
+            stops = run.manager.any_worker(bool(stop.requested))
         if stops:
             raise Stopped(_stop_line(run, step, stop))
 
@@ -209,13 +219,10 @@ def _evaluation_due(run: TrainingRun, previous: int, step: int) -> bool:
 
 def _evaluate(
     run: TrainingRun, step: int, saver: Saver, reporter: Reporter, stop: StopSignal
-) -> bool:
+) -> None:
     """Evaluates the averages, or the weights without any, and keeps the best checkpoint.
 
     A requested stop abandons the evaluation; the resumed run begins with it.
-
-    Returns:
-        Whether it was completed.
     """
     console.log(console.running_evaluation_line(step))
     run.state.swap_averages()
@@ -224,13 +231,12 @@ def _evaluate(
             on_step=lambda *_: _raise_if(run.manager.any_worker(bool(stop.requested)))
         )
     except _Abandoned:
-        return False
+        return
     finally:
         run.state.swap_averages()
     result["weights"] = run.settings.weights
     reporter.on_evaluation(step, result)
     saver.keep_if_best(result)
-    return True
 
 
 def _settle_last_evaluation(

@@ -36,8 +36,7 @@ def set_up(
     """Builds the run that `params` describes, with initial values, and prints its header.
 
     Args:
-        check_device: see `make_manager`.
-        cluster: see `make_manager`.
+        check_device, cluster: see `make_manager`.
         loss: (ForwardResult, labels) -> (cross entropy, auxiliary cross entropy); None for the
             classification loss.
     """
@@ -51,12 +50,9 @@ def set_up(
         synthetic=dataset.synthetic,
         is_kept=params.checkpoint.train_dir is not None,
     )
-    console.log(
-        *console.header_lines(
-            params, spec, dataset, run_devices, plan, mode=_mode(params, settings)
-        ),
-        console.GENERATING_TRAINING_MODEL,
-    )
+    mode = _mode(params, settings)
+    console.log(*console.header_lines(params, spec, dataset, run_devices, plan, mode=mode))
+    console.log(console.GENERATING_TRAINING_MODEL)
     network = build_network(params, spec, dataset, manager, settings)
     run, optimization = params.run, params.optimization
     optimizer = optimizers.make_optimizer(optimization)

@@ -36,9 +36,9 @@ class HardwareParams:
     )
     variable_update: str = flag(
         "replicated",
-        "How towers share variables: replicated keeps a copy per tower and all-reduces gradients, "
-        "parameter_server keeps one copy, independent copies exchange nothing. "
-        "collective_all_reduce is replicated over several machines.",
+        "How towers share variables: replicated copies all-reduce gradients, collective_all_reduce "
+        "does so over several machines, parameter_server keeps one copy, independent copies "
+        "exchange nothing.",
         choices=("replicated", "parameter_server", "independent", "collective_all_reduce"),
         answers={
             "distributed_replicated": _COLLECTIVE,
@@ -63,9 +63,8 @@ class HardwareParams:
     )
     all_reduce_spec: str | None = flag(
         None,
-        "Algorithm that sums gradients of replicated towers: nccl, hierarchical_copy, psgpu or "
-        "pscpu; between machines nccl or ring. A suffix packs small gradients up to that size, "
-        "as in nccl:32M.",
+        "Algorithm that sums gradients: nccl, hierarchical_copy, psgpu or pscpu; between machines "
+        "nccl or ring. A suffix packs small gradients up to that size, as in nccl:32M.",
         when_none="nccl between GPUs, pscpu on the CPU; between machines packed, ring on the CPU",
         syntax=parse_any_all_reduce_spec,
     )

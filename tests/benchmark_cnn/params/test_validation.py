@@ -386,16 +386,27 @@ PAIRS = [
         "--sync_batch_norm --variable_update=parameter_server",
     ),
     (
+        "--worker_hosts=a:1,b:1",
+        "--worker_hosts has no effect with --variable_update=replicated, which trains on one "
+        "machine; use --variable_update=collective_all_reduce",
+        "--worker_hosts=a:1,b:1 --task_index=0 --variable_update=collective_all_reduce",
+    ),
+    (
+        "--variable_update=collective_all_reduce --device=cpu --all_reduce_spec=pscpu",
+        "--all_reduce_spec=pscpu reduces within one machine; between machines use nccl or ring",
+        "--variable_update=collective_all_reduce --device=cpu --all_reduce_spec=ring:1M",
+    ),
+    (
+        "--device=cpu --all_reduce_spec=ring",
+        "--all_reduce_spec=ring reduces between machines: use "
         "--variable_update=collective_all_reduce",
-        "--variable_update=collective_all_reduce trains on several machines, which is planned but "
-        "not in this version; use replicated on one machine",
-        "--variable_update=replicated",
+        "--device=cpu --all_reduce_spec=pscpu",
     ),
     *(
         (
             f"--variable_update={mode}",
-            f"--variable_update={mode} is gone: its successor, collective_all_reduce, trains on "
-            "several machines, which is planned but not in this version",
+            f"--variable_update={mode} is gone: collective_all_reduce does its job, on one machine "
+            "or several",
             "--variable_update=independent",
         )
         for mode in ("distributed_replicated", "distributed_all_reduce", "horovod")
