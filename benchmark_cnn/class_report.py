@@ -126,5 +126,5 @@ def lines(entries: dict[str, Any], file: str) -> list[str]:
     found.append("Most confused:" if pairs else "Most confused: no class with another")
     for pair in pairs:
         share = f"{pair['count']:,} of {pair['examples']:,}"
-        found.append(f"  {share:>15}  {pair['true_name']}, taken for {pair['predicted_name']}")
+        found.append(f"  {share:>15}  {pair['true_name']} taken for {pair['predicted_name']}")
     return found

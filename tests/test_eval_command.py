@@ -118,7 +118,7 @@ def check_classes(run, result, lines):
     assert lines[start + 11] == "Most confused:"
     pair = pairs[0]
     share = f"{pair['count']} of {pair['examples']}"
-    words = f"{share}  {pair['true_name']}, taken for {pair['predicted_name']}"
+    words = f"{share}  {pair['true_name']} taken for {pair['predicted_name']}"
     assert lines[start + 12].strip() == words
     assert len(lines) == start + 16  # three pairs and the accuracy
 

@@ -70,7 +70,7 @@ def test_the_lines_leave_out_what_the_file_has():
         "  100.00%           2 of 2  name 9", "  2 more classes are in eval.json"
     ]  # fmt: skip
     assert [line.strip() for line in lines[12:]] == [
-        "Most confused:", "1 of 2  name 3, taken for name 4"
+        "Most confused:", "1 of 2  name 3 taken for name 4"
     ]  # fmt: skip
 
 
