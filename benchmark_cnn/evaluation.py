@@ -65,8 +65,9 @@ class Evaluator:
 
         Args:
             on_step: called after each step with its number and its examples per second.
-            num_classes: if given, what each of these classes was predicted as is counted, too. Each
-                step then waits for its result, and the host keeps 16 bytes an example.
+            num_classes: if given, what each of these classes was predicted as is counted, too, over
+                the examples of this worker (eval.py is the only one). Each step then waits for its
+                result, and the host keeps 16 bytes an example.
 
         Returns:
             `top_1` and `top_5` as fractions, the mean cross entropy `loss`, and `examples`; with
