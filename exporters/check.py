@@ -9,6 +9,7 @@ from importlib import util
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError
@@ -104,8 +105,6 @@ def compare_encoded(
 
     The images are stored upright first, as the converter and prediction.py do.
     """
-    import tensorflow as tf
-
     serve = tf.saved_model.load(str(path)).signatures[IMAGE_BYTES]
     batch_size = serve.structured_input_signature[1][IMAGE_BYTES].shape[0] or 1
     # Photographs of any number, in a file for a fixed one.
@@ -135,14 +134,14 @@ def _of_files(signature: Signature, files: Sequence[Path], origin: str) -> Check
 
 
 def _of_validation(signature: Signature, data: DataParams) -> CheckImages | None:
-    """Returns validation images of the run; None if its data are synthetic or gone."""
+    """Returns validation images of the run; None if they are synthetic, gone or damaged."""
     if registry.data_directory(data.data_dir, data.data_name) is None:
         return None
     try:
         dataset = registry.open_dataset(data, default_subset="validation")
         batches = dataset.eval_batches(batch_size=NUM_IMAGES, image_size=signature.image_size)
         pixels, _, is_real = next(iter(batches))
-    except (DataError, StopIteration):
+    except (DataError, StopIteration, tf.errors.OpError):
         return None
     return CheckImages(np.asarray(pixels[is_real], np.float32), "validation images")
 

@@ -92,6 +92,12 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
         "set, ImageNet's words for ImageNet's 1000 classes",
     )
     add("--image_size", type=at_least(1), help="in pixels; default: the run's or the model's")
+    add(
+        "--num_classes",
+        type=at_least(1),
+        help="that the checkpoint of --train_dir must have; needed where another program wrote it "
+        "and only ImageNet's background class differs",
+    )
     methods = FLAGS["resize_method"].choices
     add(
         "--eval_method",
@@ -172,7 +178,10 @@ def request(arguments: argparse.Namespace) -> Request:
         raise UsageError("--weights_dir has no effect with --train_dir; it belongs to --pretrained")
     if arguments.pretrained and arguments.weights is not None:
         raise UsageError("--weights (--enable_ema) has no effect with --pretrained")
+    if arguments.pretrained and arguments.num_classes is not None:
+        raise UsageError("--num_classes has no effect with --pretrained; it belongs to --train_dir")
     return Request(
+        num_classes=arguments.num_classes,
         model=_model(arguments.model),
         train_dir=arguments.train_dir,
         weights=arguments.weights,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from common.errors import UsageError
@@ -21,15 +20,16 @@ def convert(frozen: Frozen) -> Any:
     """Returns an onnx.ModelProto from `images`, float32 [B, S, S, 3], to the signature's output.
 
     Raises:
-        UsageError: tf2onnx or onnx is not installed, or the network has an operation that ONNX
-            lacks.
+        UsageError: The network has an operation that ONNX lacks.
     """
-    onnx, tf2onnx = require("onnx"), require("tf2onnx.convert")
+    import onnx
+    import tf2onnx.convert
+
     output = frozen.signature.output
     (given,), (result,) = frozen.function.inputs, frozen.function.outputs
     # tf2onnx.convert.from_function would look for variables again, and find none.
     with quiet():
-        model, _ = tf2onnx.from_graph_def(
+        model, _ = tf2onnx.convert.from_graph_def(
             _translatable(frozen.function.graph.as_graph_def()),
             name=frozen.signature.model,
             input_names=[given.name],
@@ -83,19 +83,8 @@ def _translatable(graph: Any) -> Any:
 
 def content(model: Any, frozen: Frozen) -> bytes:
     """Returns the file of a model, checked, with the signature among its properties."""
-    onnx = require("onnx")
+    import onnx
+
     onnx.helper.set_model_props(model, {PROPERTY: frozen.signature.to_json()})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
-
-
-def require(module: str) -> Any:
-    """Imports a library of the extra `export`; raises UsageError if it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0]
-        raise UsageError(
-            f'{package} is not installed: run `make setup`, or pip install ".[export]" in the '
-            "project's directory"
-        ) from error

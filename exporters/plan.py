@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import util
 from pathlib import Path
 
 from common.errors import UsageError
@@ -13,6 +15,8 @@ QUANTIZATIONS = (FLOAT32, FLOAT16, DYNAMIC, INT8)
 TYPES = ("uint8", "int8", "float32")
 DEFAULT_CALIBRATION_IMAGES = 500
 _TFLITE_SUFFIX, _ONNX_SUFFIX = ".tflite", ".onnx"
+_FOR_TFLITE = ("ai_edge_litert",)
+_FOR_ONNX = ("tf2onnx", "onnx", "onnxruntime")
 _FILE_SUFFIXES = (_TFLITE_SUFFIX, _ONNX_SUFFIX, ".pb", ".h5", ".keras")
 _OF_A_SAVED_MODEL = frozenset(
     ("assets", "assets.extra", "variables", "saved_model.pb", "fingerprint.pb", "keras_metadata.pb")
@@ -54,7 +58,7 @@ class Plan:
         """Checks that something is written, under names that fit and are free.
 
         Raises:
-            UsageError: Otherwise.
+            UsageError: Otherwise, or a library is missing.
         """
         if not (self.saved_model_dir or self.tflite or self.onnx):
             raise UsageError(
@@ -65,6 +69,18 @@ class Plan:
         _check_file("--output_onnx", self.onnx, _ONNX_SUFFIX)
         if self.saved_model_dir is not None:
             _check_directory(self.saved_model_dir)
+        _check_libraries(_FOR_TFLITE if self.tflite else (), _FOR_ONNX if self.onnx else ())
+
+
+def _check_libraries(*needed: Sequence[str]) -> None:
+    """Refuses a format before any work if a library of the extra `export` is not installed."""
+    missing = [name for names in needed for name in names if util.find_spec(name) is None]
+    if missing:
+        packages = ", ".join(name.replace("_", "-") for name in missing)
+        raise UsageError(
+            f'not installed: {packages}. Run `make setup`, or pip install ".[export]" in the '
+            "project's directory"
+        )
 
 
 def _check_file(flag: str, path: Path | None, suffix: str) -> None:

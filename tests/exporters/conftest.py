@@ -47,7 +47,8 @@ def lenet(random_source):
 def random_values(random, name: str, shape) -> np.ndarray:
     """Weights of He et al.'s scale; batch norm near the identity, though of no layer exactly it."""
     if len(shape) > 1:
-        fan_in = np.prod(shape[:-1]) if "depthwise" not in name else np.prod(shape[:2])
+        is_depthwise = len(shape) == 4 and (shape[-1] == 1 or "depthwise" in name)
+        fan_in = np.prod(shape[:2] if is_depthwise else shape[:-1])
         return (random.normal(size=shape) * np.sqrt(2 / fan_in)).astype(np.float32)
     if name.endswith(("moving_variance", "gamma")):
         return random.uniform(0.8, 1.2, shape).astype(np.float32)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 
 import export
+from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import write_parameters
 from benchmark_cnn.params.validation import make_params
 from checkpoints import bundle
 from inference.artifacts import open_artifact
 from models import registry
 from models.pretrained import importing
+from preprocessing import registry as data_sets
 from tests.checkpoints import tf1_saver
 from tests.exporters.conftest import random_values
 
@@ -125,6 +130,7 @@ def test_the_commands_of_the_official_program(tmp_path, monkeypatch, capsys):
         ),
         ("--pretrained --output_tflite=a.tflite --quantize=int4", "'int4' is not one of none, "),
         ("--pretrained --output_tflite=a.tflite --endpoint_name=pool", "--logits exports it"),
+        ("--pretrained --output_tflite=a.tflite --num_classes=9", "--num_classes has no effect"),
         ("--pretrained --output_tflite=a.tflite --enable_ema", "no effect with --pretrained"),
         ("--train_dir=r --output_tflite=a.tflite --weights_dir=w", "--weights_dir has no effect"),
         ("--pretrained --output_tflite=a.tflite --model=lite0", "unknown model 'lite0'; did you"),
@@ -179,3 +185,32 @@ def test_noise_is_said_to_be_noise(run, tmp_path, monkeypatch, capsys):
     signature = open_artifact(tmp_path / "a.onnx").signature
     assert signature is not None
     assert signature.model == "lenet"
+
+
+def test_a_missing_library_is_named_before_any_work(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    flags = [f"--output_tflite={tmp_path}/a.tflite", f"--output_onnx={tmp_path}/a.onnx"]
+    assert export.main([f"--train_dir={run}", *flags]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: not installed: onnxruntime. Run `make setup`, or pip install")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_on_whole_images_is_checked_on_its_validation_images(run, tmp_path, capsys):
+    """Its SavedModel gives whole photos to the network, as its evaluations do."""
+    pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
+    directory = tmp_path / "digits_run"
+    shutil.copytree(run, directory)
+    write_parameters(make_params(model="lenet", data_name="digits"), directory)
+    data_sets.open_dataset(DataParams(data_name="digits"), default_subset="validation")
+    target = tmp_path / "model"
+    flags = [f"--train_dir={directory}", f"--output_saved_model_dir={target}"]
+    assert export.main(flags) == 0
+    assert "on 8 of 8 validation images" in capsys.readouterr().out
+    photo = tmp_path / "photo.png"
+    pixels = np.random.default_rng(3).integers(0, 256, [30, 50, 3], np.uint8)
+    Image.fromarray(pixels).save(photo)
+    serve = tf.saved_model.load(str(target)).signatures["image_bytes"]
+    found = serve(image_bytes=tf.constant([photo.read_bytes()]))["probabilities"].numpy()
+    whole = tf.image.resize(pixels[np.newaxis], [28, 28]).numpy()
+    assert np.abs(found - open_artifact(target).probabilities(whole)).max() < 1e-5
