@@ -16,6 +16,7 @@ from benchmark_cnn import (
     identity,
     run_directory,
     saving,
+    stop_requests,
     training_setup,
 )
 from benchmark_cnn.distribution import cluster
@@ -95,6 +96,7 @@ def train(
             if directory is not None:
                 write_parameters(params, directory.path)
         stop = stack.enter_context(StopSignal())
+        stack.enter_context(stop_requests.watching(params.run, stop))
         reporter = stack.enter_context(Reporter(run, directory, start_step, command_line, about))
         profiler = stack.enter_context(
             Profiler(

@@ -50,6 +50,8 @@ _DEFAULTS = {
 }
 
 
+# When this process began, by time.monotonic: a limit of its time counts from here.
+STARTED = time.monotonic()
 _are_signals_held = False
 
 
@@ -177,6 +179,13 @@ class StopSignal:
         self._watcher.join()
         for descriptor in (self._reader, self._writer, self._stderr):
             os.close(descriptor)
+
+    def request(self, reason: str) -> None:
+        """Asks for a stop, from any thread, as a signal does; `reason` is what it is called."""
+        if self.requested is None:
+            self.requested = reason
+            with contextlib.suppress(OSError):
+                os.write(self._stderr, f"{reason}: stopping after this step\n".encode())
 
     @classmethod
     def restore_handlers(cls) -> None:

@@ -57,6 +57,19 @@ class RunParams:
         "Reaction to a gradient that is not finite: stop the run, or skip that update.",
         choices=("stop", "skip"),
     )
+    max_run_minutes: float | None = flag(
+        None,
+        "Minutes after which this process saves, stops and exits with 75, as after a signal; the "
+        "same command resumes.",
+        above=0,
+        when_none="no limit",
+    )
+    spot_notice: str = flag(
+        "auto",
+        "Stop in the same way when EC2 announces that it takes a spot instance back; auto asks for "
+        "the notice on EC2 only.",
+        choices=("auto", "on", "off"),
+    )
 
 
 @dataclass(frozen=True)
