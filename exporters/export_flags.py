@@ -9,10 +9,10 @@ from common import commands, paths
 from common.commands import above_zero, at_least
 from common.errors import UsageError
 from exporters.plan import DEFAULT_CALIBRATION_IMAGES, INT8, QUANTIZATIONS, TYPES, Plan
+from inference import weight_flags
 from inference.source import DEFAULT_MODEL, Request
 from inference.view import WHOLE
 from models import registry
-from models.pretrained import ensure
 
 _EXAMPLES = """\
 examples:
@@ -65,39 +65,9 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     model = f"default: the run's, or {DEFAULT_MODEL} with --pretrained"
     add("--model", "--model_name", metavar="NAME", help=model)
-    add("--pretrained", action="store_true", help="published weights (python -m models.pretrained)")
-    add(
-        *("--train_dir", "--ckpt_dir"),
-        metavar="DIR",
-        type=paths.argument,
-        help="a run of train.py, or one checkpoint, also of TensorFlow 1",
-    )
-    add(
-        "--weights",
-        choices=("ema", "raw"),
-        help="moving averages (the default if the checkpoint has them) or raw weights",
-    )
+    weight_flags.add(add, "--ckpt_dir")
     add("--enable_ema", nargs="?", const=True, type=_switch, metavar="BOOL", help=argparse.SUPPRESS)
-    add(
-        "--weights_dir",
-        metavar="DIR",
-        type=paths.argument,
-        help=f"of --pretrained; default: {ensure.DEFAULT_IN_WORDS}",
-    )
-    add(
-        "--labels_map_file",
-        metavar="FILE",
-        type=paths.argument,
-        help='JSON, {"0": "tench, Tinca tinca", ...}; default: the class names of the run\'s data '
-        "set, ImageNet's words for ImageNet's 1000 classes",
-    )
     add("--image_size", type=at_least(1), help="in pixels; default: the run's or the model's")
-    add(
-        "--num_classes",
-        type=at_least(1),
-        help="that the checkpoint of --train_dir must have; needed where another program wrote it "
-        "and only ImageNet's background class differs",
-    )
     methods = FLAGS["resize_method"].choices
     add(
         "--eval_method",
@@ -168,18 +138,13 @@ def request(arguments: argparse.Namespace) -> Request:
     Raises:
         UsageError: Flags contradict each other, or one has no effect.
     """
-    if arguments.pretrained == (arguments.train_dir is not None):
-        raise UsageError("give the weights: --pretrained or --train_dir=DIR, one of them")
+    weight_flags.check(arguments)
     if arguments.enable_ema is not None:
         if arguments.weights is not None:
             raise UsageError("--enable_ema says the same as --weights: leave out one of them")
         arguments.weights = "ema" if arguments.enable_ema else "raw"
-    if arguments.train_dir is not None and arguments.weights_dir is not None:
-        raise UsageError("--weights_dir has no effect with --train_dir; it belongs to --pretrained")
     if arguments.pretrained and arguments.weights is not None:
         raise UsageError("--weights (--enable_ema) has no effect with --pretrained")
-    if arguments.pretrained and arguments.num_classes is not None:
-        raise UsageError("--num_classes has no effect with --pretrained; it belongs to --train_dir")
     return Request(
         num_classes=arguments.num_classes,
         model=_model(arguments.model),

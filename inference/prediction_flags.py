@@ -10,13 +10,12 @@ from benchmark_cnn.params.params import FLAGS
 from common import commands, paths
 from common.commands import at_least
 from common.errors import UsageError
-from inference import artifacts, network
+from inference import artifacts, network, weight_flags
 from inference.predictions import table
 from inference.predictions.sources.opening import DEFAULT_DATA
 from inference.predictions.tta_names import FLIP, NUM_VIEWS
 from inference.source import DEFAULT_MODEL, Request
 from inference.view import WHOLE
-from models.pretrained import ensure
 from preprocessing.records.shards import SUBSETS
 
 _EXAMPLES = """\
@@ -62,37 +61,7 @@ def parser() -> argparse.ArgumentParser:
         f"the run's, or {DEFAULT_MODEL} with --pretrained",
     )
     add("--backend", choices=network.BACKENDS, help="default: by what --model is")
-    add("--pretrained", action="store_true", help="published weights (python -m models.pretrained)")
-    add(
-        "--train_dir",
-        metavar="DIR",
-        type=paths.argument,
-        help="a run of train.py, or one checkpoint",
-    )
-    add(
-        "--weights",
-        choices=("ema", "raw"),
-        help="moving averages (the default if the checkpoint has them) or raw weights",
-    )
-    add(
-        "--weights_dir",
-        metavar="DIR",
-        type=paths.argument,
-        help=f"of --pretrained; default: {ensure.DEFAULT_IN_WORDS}",
-    )
-    add(
-        "--labels_map_file",
-        metavar="FILE",
-        type=paths.argument,
-        help='JSON, {"0": "tench, Tinca tinca", ...}; default: the class names of the run\'s data '
-        "set, ImageNet's words for ImageNet's 1000 classes",
-    )
-    add(
-        "--num_classes",
-        type=at_least(1),
-        help="that the checkpoint of --train_dir must have; needed where another program wrote it "
-        "and only ImageNet's background class differs",
-    )
+    weight_flags.add(add)
     _add_view_flags(parser)
     add(
         "--top",
@@ -225,12 +194,8 @@ def _check(arguments: argparse.Namespace, file: Path | None) -> None:
                 raise UsageError(
                     f"--{flag} has no effect with --model={file}, which holds its weights and size"
                 )
-    elif arguments.pretrained == (arguments.train_dir is not None):
-        raise UsageError("give the weights: --pretrained or --train_dir=DIR, one of them")
-    elif arguments.train_dir is not None and arguments.weights_dir is not None:
-        raise UsageError("--weights_dir has no effect with --train_dir; it belongs to --pretrained")
-    elif arguments.pretrained and arguments.num_classes is not None:
-        raise UsageError("--num_classes has no effect with --pretrained; it belongs to --train_dir")
+    else:
+        weight_flags.check(arguments)
     for flag in ("eval_method", "resize_method"):
         if getattr(arguments, flag) and arguments.tta not in (None, FLIP):
             raise UsageError(
