@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.inference.accuracy.pages import Page
 CLASSES = ("<b>cat<i>", "bird & 'tit'", 'dog "rex"')
 SIZE = (400, 200)  # of the photos, in pixels
 PER_CLASS = 8
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def run(capsys, *argv, code=0):
@@ -117,6 +119,25 @@ def test_the_page_shows_the_worst_images_and_loads_nothing(artifact, capsys):
         assert picture.shape == (80, 160, 3)
         number = int(predictions.images[place].split(">")[-1][:2])
         np.testing.assert_allclose(picture.mean(axis=(0, 1)), color(number), atol=3)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+def test_a_browser_shows_the_thumbnails(artifact, capsys, tmp_path):
+    """In headless Chromium: each photo's color covers its 160 x 80 pixels, and nothing loads."""
+    directory, _ = artifact
+    run(capsys, directory)
+    picture = tmp_path / "page.png"
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1300,3000"]
+    command += [f"--screenshot={picture}", (directory / "worst.html").as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    pixels = np.asarray(Image.open(picture).convert("RGB"), np.int32)
+    page = Page((directory / "worst.html").read_text())
+    assert page.alts
+    for name in page.alts:
+        number = int(name.split(">")[-1][:2])
+        near = np.abs(pixels - color(number)).max(axis=2) <= 4
+        assert 0.9 * 160 * 80 <= near.sum() <= 1.1 * 160 * 80, name
 
 
 def test_images_of_records_are_found(tmp_path, capsys, monkeypatch):
