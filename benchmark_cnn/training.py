@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
+from absl import logging
 
 from benchmark_cnn import (
     before_training,
@@ -16,7 +17,6 @@ from benchmark_cnn import (
     identity,
     run_directory,
     saving,
-    stop_requests,
     training_setup,
 )
 from benchmark_cnn.distribution import cluster
@@ -30,6 +30,7 @@ from benchmark_cnn.run import TrainingRun, crosses
 from benchmark_cnn.saving import Saver
 from benchmark_cnn.step.step_loop import make_step_loop
 from benchmark_cnn.step.training_step import REPORT
+from common import stop_requests
 from common.errors import NonFiniteError, Stopped, UsageError
 from common.process import StopSignal
 
@@ -95,8 +96,7 @@ def train(
             before_training.check(run, directory, image_bytes)
             if directory is not None:
                 write_parameters(params, directory.path)
-        stop = stack.enter_context(StopSignal())
-        stack.enter_context(stop_requests.watching(params.run, stop))
+        stop = _stop_signal(params, stack)
         reporter = stack.enter_context(Reporter(run, directory, start_step, command_line, about))
         profiler = stack.enter_context(
             Profiler(
@@ -117,6 +117,19 @@ def _is_chief(workers: cluster.Cluster, stack: contextlib.ExitStack) -> bool:
     if not workers.is_chief:
         stack.enter_context(console.routed_through(lambda line: None))
     return workers.is_chief
+
+
+def _stop_signal(params: Params, stack: contextlib.ExitStack) -> StopSignal:
+    """Returns what signals, the end of the time and spot notices set."""
+    stop = stack.enter_context(StopSignal())
+    watching = stop_requests.watching(
+        stop,
+        max_run_minutes=params.run.max_run_minutes,
+        spot_notice=params.run.spot_notice,
+        warn=logging.warning,
+    )
+    stack.enter_context(watching)
+    return stop
 
 
 def _initialize(run: TrainingRun) -> None:

@@ -7,12 +7,11 @@ import threading
 import time
 
 import pytest
+from absl import logging
 
 import train
-from benchmark_cnn import stop_requests
-from benchmark_cnn.params.training_params import RunParams
 from checkpoints import store
-from common import process
+from common import process, stop_requests
 from common.process import StopSignal
 
 LENET = ["--device=cpu", "--model=lenet", "--batch_size=4"]
@@ -71,6 +70,10 @@ def metadata(monkeypatch):
     server.server_close()
 
 
+def watching(stop, spot_notice):
+    return stop_requests.watching(stop, spot_notice=spot_notice, warn=logging.warning)
+
+
 def wait_until(condition):
     deadline = time.monotonic() + 10
     while not condition():
@@ -79,7 +82,7 @@ def wait_until(condition):
 
 
 def test_a_spot_notice_stops_the_run_also_after_the_token_has_expired(metadata, capfd):
-    with StopSignal() as stop, stop_requests.watching(RunParams(spot_notice="on"), stop):
+    with StopSignal() as stop, watching(stop, "on"):
         wait_until(lambda: metadata.polls >= 2)
         assert stop.requested is None
         metadata.tokens.pop(0)
@@ -95,7 +98,7 @@ def test_a_spot_notice_stops_the_run_also_after_the_token_has_expired(metadata, 
 def test_a_service_that_does_not_answer_is_a_warning_once(metadata, monkeypatch, caplog):
     metadata.shutdown()
     metadata.server_close()
-    with StopSignal() as stop, stop_requests.watching(RunParams(spot_notice="on"), stop):
+    with StopSignal() as stop, watching(stop, "on"):
         wait_until(lambda: caplog.records)
         time.sleep(0.3)
         assert stop.requested is None
@@ -112,7 +115,7 @@ def test_the_notice_is_asked_for_on_ec2_only(metadata, tmp_path, monkeypatch, ve
     metadata.notice = NOTICE
     for choice in ("auto", "off"):
         metadata.polls = 0
-        with StopSignal() as stop, stop_requests.watching(RunParams(spot_notice=choice), stop):
+        with StopSignal() as stop, watching(stop, choice):
             if choice == "auto" and vendor == "Amazon EC2\n":
                 wait_until(lambda stop=stop: stop.requested)
             else:

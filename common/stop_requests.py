@@ -16,9 +16,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from absl import logging
-
-from benchmark_cnn.params.training_params import RunParams
 from common import process
 from common.process import StopSignal
 
@@ -32,14 +29,25 @@ _EC2 = "Amazon EC2"
 
 
 @contextlib.contextmanager
-def watching(run: RunParams, stop: StopSignal) -> Iterator[None]:
-    """Requests a stop, while the block runs, once the time is over or a spot notice has come."""
+def watching(
+    stop: StopSignal,
+    *,
+    max_run_minutes: float | None = None,
+    spot_notice: str = "auto",
+    warn: Callable[[str], object],
+) -> Iterator[None]:
+    """Requests a stop, while the block runs, once the time is over or a spot notice has come.
+
+    Args:
+        max_run_minutes: counted from the start of the process; None for no limit.
+        spot_notice: "on", "off", or "auto": on virtual machines of EC2.
+        warn: called with a line, in another thread, if notices would not be seen.
+    """
     watches: list[tuple[float, Callable[[], str | None]]] = []
-    if run.max_run_minutes is not None:
-        minutes = run.max_run_minutes
-        watches.append((0.5, lambda: _time_is_over(minutes)))
-    if run.spot_notice == "on" or (run.spot_notice == "auto" and _is_on_ec2()):
-        watches.append((_POLL_SECS, _SpotNotice().poll))
+    if max_run_minutes is not None:
+        watches.append((0.5, lambda: _time_is_over(max_run_minutes)))
+    if spot_notice == "on" or (spot_notice == "auto" and _is_on_ec2()):
+        watches.append((_POLL_SECS, _SpotNotice(warn).poll))
     ended = threading.Event()
     threads = [
         threading.Thread(target=_watch, args=(ended, stop, secs, poll), daemon=True)
@@ -81,7 +89,8 @@ def _is_on_ec2() -> bool:
 class _SpotNotice:
     """Asks EC2's metadata service (version 2, with a token) for an interruption notice."""
 
-    def __init__(self):
+    def __init__(self, warn: Callable[[str], object]):
+        self._warn = warn
         self._service = os.environ.get(_METADATA_VARIABLE, _METADATA_SERVICE).rstrip("/")
         # A proxy of the environment would ask for the notice of its own machine.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -103,10 +112,10 @@ class _SpotNotice:
             return None
         except (OSError, ValueError) as error:
             if not self._is_silent:
-                logging.warning(
-                    "%s does not answer (%s): a spot interruption notice would not be seen",
-                    self._service,
-                    getattr(error, "reason", error),
+                reason = getattr(error, "reason", error)
+                self._warn(
+                    f"{self._service} does not answer ({reason}): a spot interruption notice would "
+                    "not be seen"
                 )
             self._is_silent = True
             return None
