@@ -24,7 +24,6 @@ from inference.predictions.sources.dataset import DataSet
 from inference.predictions.sources.labels import network_classes
 from inference.predictions.sources.opening import open_dataset
 from inference.predictions.table import HOME, SUBSET, UNKNOWN_CLASS, Predictions
-from inference.signature import RAW
 
 _RUNTIMES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime"}
 
@@ -81,7 +80,7 @@ def _default_directory(
     differing: Sequence[Any] = (
         choice.file and choice.file.name,
         request.train_dir and Path(request.train_dir).absolute().name,
-        network.signature.weights if network.signature.weights == RAW else None,
+        request.weights,
         request.image_size,
         request.eval_method,
         request.resize_method,
