@@ -24,7 +24,8 @@ NUM_IMAGES = 50
 _COLUMNS = ("layer", "operation", "relative_error", "error_in_steps", "largest_error", "step")
 # The error of rounding alone is evenly spread over one step.
 ROUNDING = 1 / math.sqrt(12)
-_CUT_OFF = 2
+# What rounding and 8-bit weights leave is below this multiple of it.
+_CUT_OFF = 4
 
 
 @dataclass(frozen=True)
