@@ -66,6 +66,8 @@ def export(source: Source, plan: Plan, say: Callable[[object], object] = print) 
     if plan.logits:
         signature = dataclasses.replace(source.signature, output=LOGITS)
         source = dataclasses.replace(source, signature=signature)
+    for path in filter(None, (plan.tflite, plan.onnx)):
+        _check_labels(path, labels(source.signature))
     images = check.images(source.signature, source.data, plan.check_images)
     outputs = {
         TFLITE: (plan.tflite, _write_tflite),
@@ -81,7 +83,7 @@ def export(source: Source, plan: Plan, say: Callable[[object], object] = print) 
             notes = write(source, plan, temporary) or ()
             found = _checked(temporary, expected, images, plan, backend, source)
             if backend != SAVED_MODEL:
-                _write_labels(path, source)
+                files.write_text(path.with_name(LABELS_FILE), labels(source.signature))
             done.append(Exported(path, backend, _size(temporary), found))
         say(done[-1])
         for note in notes:
@@ -163,20 +165,19 @@ def _license(source: Source) -> str:
     return entry.license
 
 
-def _write_labels(path: Path, source: Source) -> None:
-    """Writes the class names next to a file.
+def _check_labels(path: Path, text: str) -> None:
+    """Checks that the class names can be written next to a file.
 
     Raises:
         DataError: There are those of another network, whose file is there, too.
     """
-    file, text = path.with_name(LABELS_FILE), labels(source.signature)
+    file = path.with_name(LABELS_FILE)
     if file.exists() and file.read_text(encoding="utf-8", errors="replace") != text:
         others = {*path.parent.glob("*.tflite"), *path.parent.glob("*.onnx")} - {path}
         if others:
             raise DataError(
                 f"{file} names other classes, those of {min(others)}: write to another directory"
             )
-    files.write_text(file, text)
 
 
 @contextlib.contextmanager

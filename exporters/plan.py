@@ -14,7 +14,7 @@ FLOAT32, FLOAT16, DYNAMIC, INT8 = "none", "float16", "dynamic", "int8"
 QUANTIZATIONS = (FLOAT32, FLOAT16, DYNAMIC, INT8)
 TYPES = ("uint8", "int8", "float32")
 DEFAULT_CALIBRATION_IMAGES = 500
-_TFLITE_SUFFIX, _ONNX_SUFFIX = ".tflite", ".onnx"
+_TFLITE_SUFFIX, _ONNX_SUFFIX, _REPORT_SUFFIX = ".tflite", ".onnx", ".csv"
 _FOR_TFLITE = ("ai_edge_litert",)
 _FOR_ONNX = ("tf2onnx", "onnx", "onnxruntime")
 _FILE_SUFFIXES = (_TFLITE_SUFFIX, _ONNX_SUFFIX, ".pb", ".h5", ".keras")
@@ -67,6 +67,7 @@ class Plan:
             )
         _check_file("--output_tflite", self.tflite, _TFLITE_SUFFIX)
         _check_file("--output_onnx", self.onnx, _ONNX_SUFFIX)
+        _check_file("--report", self.report, _REPORT_SUFFIX)
         if self.saved_model_dir is not None:
             _check_directory(self.saved_model_dir)
         _check_libraries(_FOR_TFLITE if self.tflite else (), _FOR_ONNX if self.onnx else ())

@@ -267,8 +267,15 @@ def _samples(dataset: Any, split: str, records: Any, labels: Sequence[int]) -> I
 
 
 def _labels_of(signature: Signature, names: Sequence[str]) -> list[int]:
-    """Returns the network's class for each class of a data set, by its name; -1 without one."""
-    known = {name: label for label, name in enumerate(signature.class_names)}
+    """Returns the network's class for each class of a data set, by its name; -1 if unknown.
+
+    A name may also be a WordNet id. ImageNet has two classes each of the names crane and maillot:
+    in a part of it they stand for neither.
+    """
+    if tuple(names) == signature.class_names:
+        return list(range(len(names)))
+    counts = Counter(signature.class_names)
+    known = {name: k for k, name in enumerate(signature.class_names) if counts[name] == 1}
     known |= {wnid: label for label, wnid in enumerate(signature.wordnet_ids)}
     return [known.get(name, -1) for name in names]
 
@@ -278,11 +285,15 @@ def _of_folder(signature: Signature, directory: Path, num_images: int, seed: int
     top, _ = scan(directory)
     if top.full_folders:
         source = folder_source(directory)
-        splits, names = source.splits, source.class_names
+        splits, names = source.splits, list(source.class_names)
+        # A folder named by a WordNet id, where its words may be those of two classes.
+        for image in itertools.chain(*splits.values()):
+            if image.synset in signature.wordnet_ids:
+                names[image.label - 1] = image.synset
         if VALIDATION not in splits or TRAIN not in splits:
             splits = hold_out(next(iter(splits.values())), DEFAULT_VALIDATION_FRACTION)
     elif top.images:
-        names = ("",)
+        names = [""]
         images = [SourceImage(Path(file.path).name, 1, "", "", file) for file in top.images]
         splits = hold_out(images, DEFAULT_VALIDATION_FRACTION)
     else:

@@ -12,8 +12,10 @@ from PIL import Image
 
 from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError, UsageError
+from download_and_convert_imagenet.sources.synsets import synsets
 from exporters.int8 import calibration
 from exporters.int8.calibration import Sample, choose, stratified
+from inference.class_names import imagenet
 from inference.signature import Signature
 from inference.view import View
 from preprocessing.registry import open_dataset
@@ -142,6 +144,19 @@ def test_class_folders_hold_out_what_the_converter_holds_out(tmp_path: Path):
     assert Counter(chosen.measured.labels.tolist()) == {0: 2, 3: 2, -1: 2}
     all_of_them = choose(SIGNATURE, DataParams(), tmp_path, 500)
     assert (len(all_of_them.calibration), len(all_of_them.measured)) == (54, 6)
+
+
+def test_classes_of_imagenet_are_known_by_their_wordnet_ids(tmp_path: Path):
+    """The bird and the machine are both called crane."""
+    names, wnids = tuple(imagenet()), tuple(synset.wnid for synset in synsets())
+    signature = replace(SIGNATURE, class_names=names, wordnet_ids=wnids)
+    assert names.count("crane") == 2
+    for wnid in ("n02012849", "n03126707", "n01440764"):
+        for image in range(10):
+            _save(tmp_path / wnid / f"{image}.png", image)
+    chosen = choose(signature, DataParams(), tmp_path, 500)
+    expected = {wnids.index(wnid): 9 for wnid in ("n02012849", "n03126707", "n01440764")}
+    assert Counter(chosen.calibration.labels.tolist()) == expected
 
 
 def test_folders_of_splits_are_kept_apart(tmp_path: Path):

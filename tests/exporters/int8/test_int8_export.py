@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from exporters.int8.layer_errors import ROUNDING
 from exporters.plan import INT8, Plan
 from inference.artifacts import open_artifact
 from models.pretrained import published
+from tests.conftest import ROOT
 from tests.inference import photographs
 
 pytest.importorskip("skimage", reason="the photographs are scikit-image's")
@@ -81,6 +84,21 @@ def test_mediapipe_gives_the_same_names_and_scores(lite0, files):
                 best = classifier.classify(mp_image).classifications[0].categories[0]
                 assert best.category_name == name
                 assert best.score == pytest.approx(row.max(), abs=tolerance)
+
+
+def test_the_python_lines_of_the_page_classify_photos(files, tmp_path, monkeypatch, capsys):
+    """MediaPipe resizes the whole photo by its own kernel, which changes no class here."""
+    pytest.importorskip("mediapipe")
+    page = (ROOT / "docs" / "on_device.md").read_text()
+    (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    plain, int8, _ = files
+    for path in (plain, int8):
+        shutil.copy(path, tmp_path / "lite0.tflite")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["lines.py", str(photographs.file("coffee"))])
+        Path("lines.py").write_text(lines)
+        runpy.run_path("lines.py")
+        assert re.search(r"coffee\.png: espresso 0\.9\d\d\n", capsys.readouterr().out)
 
 
 def test_pixels_and_probabilities_are_bytes_as_they_are(files):
