@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from common.errors import DataError
 from exporters import exporting
 from exporters import onnx as onnx_files
-from exporters.frozen import Frozen
+from exporters.frozen import Frozen, freeze
 from exporters.plan import Plan
 from inference import signature as signatures
 from inference.artifacts import open_artifact
@@ -171,6 +172,18 @@ def test_logits_and_a_fixed_batch(lenet, tmp_path):
     assert session.get_inputs()[0].shape == [2, 28, 28, 3]
 
 
+def test_class_0_is_left_out_where_it_is_the_background(lenet):
+    """It takes part in the softmax: the rest does not add up to 1."""
+    images = np.random.default_rng(1).uniform(0, 255, [2, 28, 28, 3]).astype(np.float32)
+    all_classes = lenet.classifier.probabilities(images)
+    classifier = copy.copy(lenet.classifier)
+    classifier.network = dataclasses.replace(classifier.network, background_class=True)
+    found = freeze(classifier, lenet.signature).function(tf.constant(images))[0].numpy()
+    assert found.shape == (2, 9)
+    np.testing.assert_allclose(found, all_classes[:, 1:], rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
 def test_a_background_class_is_left_out(random_source, tmp_path):
     """Inception's softmax is over 11 outputs here, of which the file returns 10."""
     source = random_source("inception_v1", 64)
