@@ -52,11 +52,13 @@ class Sample(NamedTuple):
         load: Returns the encoded image.
         group: Its class in its data set: the choice is stratified by it.
         label: Its class in the network; -1 if unknown.
+        name: Of the image, in messages.
     """
 
     load: Callable[[], bytes]
     group: int
     label: int
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,20 @@ class ImageSet:
 
         Resampling may exceed this range, which a camera does not: it would stretch the input's
         scale.
+
+        Raises:
+            DataError: One cannot be read or decoded.
         """
+        import tensorflow as tf
+
         make = _view_maker(self.signature.view, self.signature.image_size)
         for sample in self.samples:
-            yield np.clip(make(sample.load()), 0, 255)
+            encoded = sample.load()
+            try:
+                image = make(encoded)
+            except tf.errors.InvalidArgumentError as error:
+                raise DataError(f"{sample.name} cannot be decoded") from error
+            yield np.clip(image, 0, 255)
 
     def representative(self, batch_size: int) -> Iterator[list[np.ndarray]]:
         """Yields batches as TensorFlow's converter takes them: lists of one [B, S, S, 3].
@@ -249,21 +261,22 @@ def _samples(dataset: Any, split: str, records: Any, labels: Sequence[int]) -> I
     """Yields the images of `PlacedRecord`s; raises DataError for a damaged one."""
     from preprocessing.records.examples import parse_example
 
-    def encoded_and_label(placed: Any) -> tuple[Any, Any]:
+    def parsed(placed: Any) -> tuple[Any, ...]:
         example = parse_example(placed.record, dataset.num_classes)
-        return example.encoded, example.label
+        return example.encoded, example.label, placed.record.file, placed.record.index
 
     # Stand-ins of damaged records, in a data set that tolerates them, are no images.
     records = records.filter(lambda placed: placed.record.is_real)
-    examples = records.map(encoded_and_label).as_numpy_iterator()
+    examples = records.map(parsed).as_numpy_iterator()
     while True:
         try:
-            encoded, label = next(examples)
+            encoded, label, file, index = next(examples)
         except StopIteration:
             return
         except Exception as error:
             raise dataset.explain(error, split) from error
-        yield Sample(functools.partial(bytes, encoded), int(label), labels[int(label)])
+        name = f"{file.decode()}: record {index}: the image"
+        yield Sample(functools.partial(bytes, encoded), int(label), labels[int(label)], name)
 
 
 def _labels_of(signature: Signature, names: Sequence[str]) -> list[int]:
@@ -316,7 +329,7 @@ def _sample_of_file(image: SourceImage, label: int) -> Sample:
     from preprocessing.images import photos
 
     path = cast("Any", image.location).path
-    return Sample(functools.partial(photos.load, path), image.label, label)
+    return Sample(functools.partial(photos.load, path), image.label, label, path)
 
 
 def _position(image: SourceImage, seed: int) -> bytes:

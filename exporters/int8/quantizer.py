@@ -85,7 +85,7 @@ def layers_matching(calibrated: bytes, pattern: str) -> tuple[str, ...]:
     if not any(matches):
         raise UsageError(
             f"--float_layers={pattern} matches no layer; their names are like "
-            f"{names[-1].split(';')[0]} (--report=FILE lists them)"
+            f"{names[0].split(';')[0]} (--report=FILE lists them)"
         )
     pairs = list(zip(graph.operators, matches, strict=True))
     values = {place for operator, matches in pairs if matches for place in operator.outputs}

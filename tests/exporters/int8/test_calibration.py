@@ -19,7 +19,7 @@ from inference.class_names import imagenet
 from inference.signature import Signature
 from inference.view import View
 from preprocessing.registry import open_dataset
-from tests.preprocessing.image_shards import encode, example, write_split
+from tests.preprocessing.image_shards import damaged_within, encode, example, write_split
 
 CLASSES = 5
 NAMES = tuple(f"class {number}" for number in range(CLASSES))
@@ -202,6 +202,21 @@ def test_a_damaged_record_is_named(tmp_path: Path):
     write_split(tmp_path, "train", [example(encode(_pixels(0)), 1), example(b"no image", 1)], 1)
     with pytest.raises(DataError, match=r"train-00000-of-00001: record 1"):
         choose(SIGNATURE, DataParams(), tmp_path, 5)
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path):
+    """Its headers are good, and nothing but decoding shows the damage."""
+    damaged = damaged_within(encode(_pixels(0), "PNG"))
+    good = [example(encode(_pixels(seed), "PNG"), 1) for seed in range(9)]
+    records, photos = tmp_path / "records", tmp_path / "photos"
+    write_split(records, "train", [*good, example(damaged, 1)], 1)
+    photos.mkdir()
+    (photos / "damaged.png").write_bytes(damaged)
+    images = choose(SIGNATURE, DataParams(), records, 9)
+    with pytest.raises(DataError, match=r"train-00000-of-00001: record 9: the image cannot be dec"):
+        [*images.calibration.pixels(), *images.measured.pixels()]
+    with pytest.raises(DataError, match=r"damaged\.png"):
+        list(choose(SIGNATURE, DataParams(), photos, 9).calibration.pixels())
 
 
 def test_no_more_is_read_than_needed():
