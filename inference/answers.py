@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common import process
 from common.errors import DataError
 from common.paths import one_line
 from download_and_convert_imagenet.sources.folders.tree import counted
@@ -69,6 +70,8 @@ def _classify_batch(
     network: Network, files: Sequence[Path], top: int, tta: str | None
 ) -> list[dict[str, Any]]:
     import numpy as np
+
+    process.start_tensorflow()  # LiteRT and ONNX Runtime have not done so
     import tensorflow as tf
 
     from inference.predictions.tta import views

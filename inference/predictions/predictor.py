@@ -168,10 +168,10 @@ class Predictor:
 
 def _view_maker(task: Task, network: Network) -> Callable[[bytes, int], np.ndarray]:
     """Returns a function from the bytes of an image and its position to float32 [V, S, S, 3]."""
-    with process.quiet_startup():
-        import tensorflow as tf
+    process.start_tensorflow()  # LiteRT and ONNX Runtime have not done so
+    import tensorflow as tf
 
-        from inference.predictions.tta import views
+    from inference.predictions.tta import views
 
     function = tf.function(
         views(task.tta, network.classifier.image_size, network.signature.view),

@@ -61,15 +61,17 @@ def answers(
     )
     try:
         yield from _distribute(pool, parts, num_processes, on_images)
-    except BrokenProcessPool as error:
-        raise RunError(
-            "a worker process was killed (by the system, if memory ran out: use fewer "
-            "--num_processes)"
-        ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    except BaseException as error:
         for worker in multiprocessing.active_children():
-            worker.terminate()
+            worker.kill()  # what it still computes is not wanted
+        if isinstance(error, BrokenProcessPool):
+            raise RunError(
+                "a worker process was killed (by the system, if memory ran out: use fewer "
+                "--num_processes)"
+            ) from error
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _distribute(
