@@ -140,6 +140,7 @@ def write(model: str, kind: str, path: Path, image_size: int | None = None) -> N
     spec = registry.get(model)
     size = image_size or spec.image_size
     network = spec.build(num_classes=1000, image_size=size)
+    _randomize(network.variables)
     # An export asks its classifier for the network alone.
     holder = cast(Classifier, argparse.Namespace(network=network))
     names = tuple(f"class {number}" for number in range(1000))
@@ -160,6 +161,18 @@ def write(model: str, kind: str, path: Path, image_size: int | None = None) -> N
         content = converter.convert()
     with files.atomic_file(path) as file:
         file.write(content)
+
+
+def _randomize(variables: Mapping[str, Any]) -> None:
+    """Replaces initial zeros and ones: a network that multiplies by zero becomes a smaller file."""
+    import numpy as np
+
+    random = np.random.default_rng(2)
+    for name, variable in variables.items():
+        if len(variable.shape) == 1:
+            is_scale = name.endswith(("gamma", "variance"))
+            low, high = (0.5, 1.5) if is_scale else (-0.1, 0.1)
+            variable.assign(random.uniform(low, high, variable.shape))
 
 
 def table(
