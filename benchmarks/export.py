@@ -43,6 +43,7 @@ FORMATS = {
     ],
     "ONNX": ["--output_onnx={to}/float32.onnx"],
 }
+_FOLDERS = ("n01440764", "n01443537")  # WordNet's ids of two of ImageNet's classes
 _NEEDED = ("TFLite float32", "ONNX")
 ONE_BY_ONE, KERAS = "one by one", "keras predict"
 
@@ -83,7 +84,7 @@ def write_photos(directory: Path, number: int, num_bytes: int) -> None:
         random = np.random.default_rng(index)
         size = photo_set.SIZES[index % len(photo_set.SIZES)]
         image = photo_set.random_part(sources[index % len(sources)], size, random)
-        path = directory / f"class_{index % 2}" / f"photo_{index:06d}.jpg"
+        path = directory / _FOLDERS[index % 2] / f"photo_{index:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(photo_set.encode_to_size(image, num_bytes))
 
