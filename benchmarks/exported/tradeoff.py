@@ -233,7 +233,10 @@ def _draw(
                 axes.annotate(
                     name, (at_x, at_y), (4, above), textcoords="offset points", fontsize=8
                 )
-    axes.set_xscale("log")
+    axes.set_xscale("log", subs=(1, 2, 5))
+    for axis_formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis_formatter("{x:g}")
+    axes.margins(x=0.12)
     axes.set_xlabel(label)
     axes.set_ylabel("published top-1 on ImageNet, %")
     axes.grid(alpha=0.3, which="both")
