@@ -6,8 +6,12 @@ one class to the weights and another to the images.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import tensorflow as tf
 
 from benchmark_cnn.interfaces import Dataset
 from benchmark_cnn.params.params import Params, read_parameters, recorded
@@ -20,6 +24,39 @@ from common.errors import DataError
 
 # Flags of these concerns decide what is trained; the others, where it is saved and what is printed.
 _CONCERNS = ("network", "data", "hardware", "run", "learning_rate", "optimization")
+
+# What each worker of a cluster may set for itself; the other flags have to agree.
+_FLAGS_OF_A_WORKER = frozenset(
+    (
+        "worker_hosts", "task_index", "data_dir", "train_dir", "init_checkpoint", "trace_file",
+        "gpu_indices", "num_data_threads", "num_intra_threads", "num_inter_threads", "debug",
+        "fresh", "keep_checkpoints",
+    )
+)  # fmt: skip
+_CODE_OF_A_STEP = ("common", "checkpoints", "models", "benchmark_cnn", "preprocessing")
+
+
+def of_worker(params: Params, dataset: Dataset) -> dict[str, Any]:
+    """Returns what all workers of a cluster must have in common: name in messages -> value."""
+    about = dataset.describe()
+    flags = {
+        f"--{name}": value
+        for name, value in params.to_dict().items()
+        if name not in _FLAGS_OF_A_WORKER
+    }
+    return flags | {
+        "the data": f"{about.title}, manifest {about.manifest_sha256}",
+        "the code": _hash_of_code(),
+        "TensorFlow": tf.__version__,
+    }
+
+
+def _hash_of_code() -> str:
+    root, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for room in _CODE_OF_A_STEP:
+        for path in sorted((root / room).rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def of_start(run: TrainingRun) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def train(
     with contextlib.ExitStack() as stack:
         directory = earlier = None
         workers = cluster.of(params.hardware)
-        is_chief = workers is None or _is_chief(workers, stack)
+        is_chief = workers is None or _is_chief(workers, identity.of_worker(params, dataset), stack)
         if params.checkpoint.train_dir is not None and is_chief:
             directory = stack.enter_context(
                 run_directory.open_for_training(
@@ -110,9 +110,10 @@ def train(
         return reporter.finish()
 
 
-def _is_chief(workers: cluster.Cluster, stack: contextlib.ExitStack) -> bool:
+def _is_chief(workers: cluster.Cluster, facts: dict, stack: contextlib.ExitStack) -> bool:
     """Prepares a worker of a cluster: the others than the chief print errors only."""
     stack.enter_context(workers.errors_in_one_line())
+    stack.enter_context(workers.roll_call(facts))
     console.log(console.worker_line(workers.index, workers.workers))
     if not workers.is_chief:
         stack.enter_context(console.routed_through(lambda line: None))

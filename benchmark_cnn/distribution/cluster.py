@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from benchmark_cnn.distribution.roll_call import RollCall
 from benchmark_cnn.params.values import AllReduceSpec, parse_hosts
 from common import process
 from common.errors import ClusterError, UsageError
@@ -42,6 +43,7 @@ class Cluster:
     workers: tuple[str, ...]
     index: int
     _num_exchanges: int = 0
+    _roll_call: RollCall | None = None
 
     @property
     def is_chief(self) -> bool:
@@ -57,6 +59,16 @@ class Cluster:
         """The prefix of the names of this worker's devices."""
         return f"/job:worker/replica:0/task:{self.index}"
 
+    @contextlib.contextmanager
+    def roll_call(self, facts: Mapping[str, Any]) -> Iterator[None]:
+        """Listens for the other workers, which `strategy` waits for; see roll_call.RollCall.
+
+        Args:
+            facts: what has to be the same on every worker.
+        """
+        with RollCall(self.workers, self.index, facts) as self._roll_call:
+            yield
+
     def strategy(self, devices: Sequence[str], spec: AllReduceSpec) -> tf.distribute.Strategy:
         """Joins the cluster; waits for the other workers. Before TensorFlow's first operation.
 
@@ -65,7 +77,10 @@ class Cluster:
 
         Raises:
             ClusterError: A worker did not appear, or its address cannot be used.
+            UsageError: A worker was started in another way.
         """
+        if self._roll_call is not None:
+            self._roll_call.complete()
         import tensorflow as tf
 
         from benchmark_cnn.distribution.collective_strategy import CollectiveStrategy
@@ -151,6 +166,7 @@ def of(hardware: Any) -> Cluster | None:
         UsageError: See `find`.
     """
     if hardware.variable_update != "collective_all_reduce":
+        _refuse_to_train_alone(hardware.variable_update, os.environ)
         return None
     return find(hardware.worker_hosts, hardware.task_index, os.environ)
 
@@ -181,34 +197,93 @@ def find(worker_hosts: str, task_index: int | None, environment: Mapping[str, st
     )
 
 
-def _of_tf_config(text: str) -> Cluster:
+def check_tf_config(environment: Mapping[str, str]) -> None:
+    """Raises UsageError for a TF_CONFIG that TensorFlow, which reads it anyway, cannot read."""
+    if "TF_CONFIG" in environment:
+        _jobs(environment["TF_CONFIG"])
+
+
+def _refuse_to_train_alone(variable_update: str, environment: Mapping[str, str]) -> None:
+    """Every worker of a cluster would train a network of its own, and none would say so."""
+    config = _jobs(environment.get("TF_CONFIG", "{}"))[1]
+    where, count = "TF_CONFIG", sum(map(len, config.values()))
+    tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
+    if count < 2 and "SLURM_PROCID" in environment and tasks.isdigit():
+        where, count = "Slurm's job step", int(tasks)
+    if count > 1:
+        raise UsageError(
+            f"{where} has {count} workers, and with --variable_update={variable_update} each of "
+            "them would train alone: give --variable_update=collective_all_reduce, or unset "
+            f"{'TF_CONFIG' if where == 'TF_CONFIG' else 'SLURM_PROCID'}"
+        )
+
+
+def _jobs(text: str) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """Returns the object that TF_CONFIG holds, and the addresses of its jobs that train."""
     try:
         config = json.loads(text)
-        cluster, task = config["cluster"], config["task"]
-        kind, index = task["type"], int(task["index"])
-        jobs = {job: list(cluster.get(job, ())) for job in _JOBS}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"TF_CONFIG in the environment is not a cluster: {error}") from error
+        jobs = {job: config.get("cluster", {}).get(job, ()) for job in _JOBS}
+        return config, {
+            job: parse_hosts(",".join(hosts.values() if isinstance(hosts, dict) else hosts))
+            for job, hosts in jobs.items()
+        }
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"TF_CONFIG in the environment is not a cluster: {error}; correct it, or unset it"
+        ) from error
+
+
+def _of_tf_config(text: str) -> Cluster:
+    config, jobs = _jobs(text)
+    try:
+        kind, index = config["task"]["type"], int(config["task"]["index"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            "TF_CONFIG in the environment does not say which task this process is: it needs "
+            '"task": {"type": "worker", "index": 0}'
+        ) from error
     if kind not in _JOBS:
         raise UsageError(f"TF_CONFIG gives this process the task {kind!r}, which does not train")
     hosts = tuple(host for job in _JOBS for host in jobs[job])
+    if not 0 <= index < len(jobs[kind]):
+        raise UsageError(f"TF_CONFIG has no {kind} {index}: it names {len(jobs[kind])}, from 0")
     before = len(jobs["chief"]) if kind == "worker" else 0
     return _checked("TF_CONFIG", hosts, before + index)
 
 
 def _of_slurm(environment: Mapping[str, str]) -> Cluster:
-    """Returns one worker per task of the job step, on consecutive ports of each node."""
-    import tensorflow as tf
+    """Returns one worker per task of the job step, on consecutive ports of each node.
 
-    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-        port_base=int(environment.get("PORT_BASE", _DEFAULT_PORT)), auto_set_gpu=False
-    )
+    TensorFlow's resolver sorts the nodes by name, so that n10 comes before n9 and its ranks are not
+    Slurm's. Of it, this takes what reads the lists.
+    """
+    from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver
+
     try:
-        hosts = tuple(resolver.cluster_spec().as_dict()["worker"])
-        _, index = resolver.get_task_info()
-    except (RuntimeError, KeyError, ValueError, OSError) as error:
-        raise UsageError(f"Slurm's environment describes no job step: {error}; use srun") from error
-    return _checked("the Slurm job", hosts, index)
+        nodes = slurm_cluster_resolver.expand_hostlist(environment["SLURM_STEP_NODELIST"])
+        counts = slurm_cluster_resolver.expand_tasks_per_node(
+            environment["SLURM_STEP_TASKS_PER_NODE"]
+        )
+        index = int(environment["SLURM_PROCID"])
+        port = int(environment.get("PORT_BASE", _DEFAULT_PORT))
+        node = int(environment.get("SLURM_NODEID", -1))
+    except (KeyError, ValueError) as error:
+        problem = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+        raise UsageError(
+            f"Slurm's environment describes no job step: {problem}; use srun"
+        ) from error
+    places = [
+        (place, f"{name}:{port + task}")
+        for place, (name, count) in enumerate(zip(nodes, counts, strict=False))
+        for task in range(count)
+    ]
+    found = _checked("the Slurm job", tuple(host for _, host in places), index)
+    if node not in (-1, places[index][0]):
+        raise UsageError(
+            f"task {index} of the Slurm job runs on node {node} of the step, where the tasks in "
+            f"blocks would have it on node {places[index][0]}: use srun --distribution=block"
+        )
+    return found
 
 
 def _checked(where: str, hosts: tuple[str, ...], index: int) -> Cluster:

@@ -14,10 +14,9 @@ from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2 as conf
 from tensorflow.python.distribute import collective_all_reduce_strategy
 from tensorflow.python.eager import context
 
+from benchmark_cnn.distribution.roll_call import JOIN_SECS
 from benchmark_cnn.params.values import AllReduceSpec
 
-# Workers that are started by hand may follow each other after minutes.
-_JOIN_SECS = 300
 # A worker that sends no heartbeat for so long is lost; it sends them in a thread of its own.
 _SILENCE_SECS = 30
 _LEAVE_SECS = 30
@@ -48,7 +47,7 @@ class _Extended(collective_all_reduce_strategy.CollectiveAllReduceExtended):
         runtime.configure_coordination_service(
             service_type="standalone",
             service_leader="/job:worker/replica:0/task:0",
-            cluster_register_timeout_in_ms=_JOIN_SECS * 1000,
+            cluster_register_timeout_in_ms=JOIN_SECS * 1000,
             heartbeat_timeout_in_ms=_SILENCE_SECS * 1000,
             shutdown_barrier_timeout_in_ms=_LEAVE_SECS * 1000,
             coordinated_jobs=[_job(name="worker", num_tasks=num_workers)],

@@ -22,11 +22,12 @@ into buffers of at most that size, so that small tensors are reduced together.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from benchmark_cnn.distribution.cluster import Cluster
+from benchmark_cnn.distribution.cluster import Cluster, check_tf_config
 from benchmark_cnn.params.values import AllReduceSpec
 from common.errors import RunError
 
@@ -189,6 +190,7 @@ def make(
             pack_bytes=spec.pack_bytes,
             cluster=cluster,
         )
+    check_tf_config(os.environ)
     if kind == "parameter_server":
         strategy = tf.distribute.experimental.CentralStorageStrategy(
             compute_devices=list(devices), parameter_device=parameter_device

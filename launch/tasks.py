@@ -1,0 +1,110 @@
+"""What each worker of a cluster runs, and in which environment. Every launcher asks here.
+
+A worker runs the user's command with the flags of its place in the cluster after it. The launcher
+decides them, so the command must not hold them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from common.errors import UsageError
+
+_DECIDED_HERE = ("variable_update", "worker_hosts", "task_index", "num_gpus", "gpu_indices")
+_VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A process to start.
+
+    Attributes:
+        index: of the worker; 0 is the chief.
+        command: program and arguments.
+        environment: variables to set besides those that are set already.
+    """
+
+    index: int
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def workers(
+    command: Sequence[str],
+    hosts: Sequence[str],
+    gpus_per_worker: int,
+    *,
+    python: str = sys.executable,
+) -> list[Task]:
+    """Returns a task for each of `hosts`.
+
+    Args:
+        command: what the user typed after `--`; a Python file runs under `python`.
+        hosts: "host:port" of each worker, the chief's first. A single one is no cluster.
+
+    Raises:
+        UsageError: the command is missing, or has a flag that a launcher decides.
+    """
+    check_command(command)
+    program = [python, *command] if command[0].endswith(".py") or command[0] == "-m" else command
+    tasks = []
+    for index in range(len(hosts)):
+        flags = [f"--num_gpus={gpus_per_worker}"]
+        if len(hosts) > 1:
+            flags += [
+                "--variable_update=collective_all_reduce",
+                f"--worker_hosts={','.join(hosts)}",
+                f"--task_index={index}",
+            ]
+        tasks.append(Task(index, (*program, *flags), {}))
+    return tasks
+
+
+def check_command(command: Sequence[str]) -> None:
+    """Checks what the user typed after `--`; raises UsageError."""
+    if not command:
+        raise UsageError("there is no command to start: add -- train.py and its flags")
+    for argument in command:
+        name = argument.lstrip("-").partition("=")[0]
+        if argument.startswith("-") and name in _DECIDED_HERE:
+            raise UsageError(
+                f"leave --{name} out of the command: the launcher sets it for each worker "
+                "(--workers, --gpus_per_worker)"
+            )
+
+
+def on_one_machine(
+    tasks: Sequence[Task], gpus_per_worker: int, environment: Mapping[str, str]
+) -> list[Task]:
+    """Returns the tasks with the GPUs of one machine dealt out, `gpus_per_worker` to each.
+
+    Args:
+        environment: the launcher's; its CUDA_VISIBLE_DEVICES names the GPUs to deal out.
+
+    Raises:
+        UsageError: it names too few.
+    """
+    needed = gpus_per_worker * len(tasks)
+    gpus = [str(number) for number in range(needed)]
+    if environment.get(_VISIBLE_GPUS):
+        gpus = environment[_VISIBLE_GPUS].split(",")
+        if len(gpus) < needed:
+            raise UsageError(
+                f"{len(tasks)} workers with {gpus_per_worker} GPUs each need {needed}, and "
+                f"{_VISIBLE_GPUS}={environment[_VISIBLE_GPUS]} names {len(gpus)}"
+            )
+    return [
+        Task(
+            task.index,
+            task.command,
+            {
+                **task.environment,
+                _VISIBLE_GPUS: ",".join(
+                    gpus[task.index * gpus_per_worker : (task.index + 1) * gpus_per_worker]
+                ),
+            },
+        )
+        for task in tasks
+    ]
