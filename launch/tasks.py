@@ -62,17 +62,40 @@ def workers(
     return tasks
 
 
-def check_command(command: Sequence[str]) -> None:
-    """Checks what the user typed after `--`; raises UsageError."""
+def check_command(command: Sequence[str], flags: str = "--workers, --gpus_per_worker") -> None:
+    """Checks what the user typed after `--`; raises UsageError.
+
+    Args:
+        flags: those of the launcher that decide what the command must not hold.
+    """
     if not command:
         raise UsageError("there is no command to start: add -- train.py and its flags")
     for argument in command:
         name = argument.lstrip("-").partition("=")[0]
         if argument.startswith("-") and name in _DECIDED_HERE:
             raise UsageError(
-                f"leave --{name} out of the command: the launcher sets it for each worker "
-                "(--workers, --gpus_per_worker)"
+                f"leave --{name} out of the command: the launcher sets it for each worker ({flags})"
             )
+
+
+def value_of(command: Sequence[str], flag: str) -> str | None:
+    """Returns the value of a flag in a command, the last one; None without it."""
+    value = None
+    for index, word in enumerate(command):
+        name, equals, text = word.lstrip("-").partition("=")
+        if word.startswith("-") and name == flag:
+            value = text if equals else next(iter(command[index + 1 :]), "")
+    return value
+
+
+def without(command: Sequence[str], flag: str) -> tuple[str, ...]:
+    """Returns a command without a flag and its value."""
+    words = list(command)
+    for index in reversed(range(len(words))):
+        name, equals, _ = words[index].lstrip("-").partition("=")
+        if words[index].startswith("-") and name == flag:
+            del words[index : index + (1 if equals else 2)]
+    return tuple(words)
 
 
 def on_one_machine(
