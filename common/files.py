@@ -16,6 +16,7 @@ from typing import IO
 from common.errors import DataError, RunError
 
 _BUFFER_BYTES = 1 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
 
 
@@ -94,13 +95,19 @@ def why_no_directory(path: Path) -> str:
 @contextlib.contextmanager
 def write_errors(
     what: str | os.PathLike[str],
-    advice: str = "make room, and run the same command again",
+    advice: str | None = None,
     kind: type[RunError] = DataError,
 ) -> Iterator[None]:
-    """Turns an OSError of the block into one line: what cannot be written, why, and what to do."""
+    """Turns an OSError of the block into one line: what cannot be written, why, and what to do.
+
+    Without `advice`, the reason decides: only a full disk needs room.
+    """
     try:
         yield
     except OSError as error:
+        if advice is None:
+            first = "make room" if error.errno in _NO_ROOM else "mend that or write elsewhere"
+            advice = f"{first}, and run the same command again"
         raise kind(f"cannot write {what}: {error.strerror}; {advice}") from error
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import models.registry
 from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import PARAMETERS_FILE, Params, read_parameters
-from common.errors import UsageError
+from common.errors import DataError, UsageError
 from inference import class_names
 from inference.signature import PUBLISHED, Signature, versions
 from inference.view import View, view_of
@@ -92,13 +92,19 @@ def load(request: Request) -> Source:
         view, directory = view_of(run.data, *typed), prefix.parent
     from inference.classifier import Classifier
 
-    classifier = Classifier(
-        model,
-        prefix,
-        image_size=request.image_size or run.network.image_size,
-        weights=request.weights,
-        num_classes=request.num_classes,
-    )
+    try:
+        classifier = Classifier(
+            model,
+            prefix,
+            image_size=request.image_size or run.network.image_size,
+            weights=request.weights,
+            num_classes=request.num_classes,
+        )
+    except DataError as error:
+        trained = run.network.model
+        if directory is None or not (directory / PARAMETERS_FILE).exists() or model == trained:
+            raise
+        raise DataError(f"the run trained {trained}: leave --model out; {error}") from error
     names = class_names.class_names(
         classifier.num_classes, request.labels_map_file, run.data, directory
     )

@@ -110,9 +110,13 @@ def _refuse_view_flags(name: str, data: DataParams) -> None:
     for flag in VIEW_FLAGS:
         value = getattr(data, flag)
         if value != FLAGS[flag].default:
+            default = FLAGS[flag].default
+            advice = "leave it out"
+            if default is not None:
+                advice += f", or give --{flag}={default} if a run or an exported file says it"
             raise UsageError(
                 f"--{flag}={value} has no effect on {name}, which has its own crop and resize: "
-                "leave it out"
+                f"{advice}"
             )
 
 

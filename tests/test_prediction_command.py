@@ -230,6 +230,11 @@ def test_tiny_and_huge(checkpoint, tmp_path, size, capsys):
             "--resize_method has no effect with --eval_method=whole",
         ),
         (["--train_dir={checkpoint}", "--model=trivial"], 3, "does not fit the network"),
+        (
+            ["--train_dir={run}", "--model=trivial"],
+            3,
+            "the run trained lenet: leave --model out; {run}/model.ckpt-",
+        ),
         (["--train_dir={checkpoint}", "--model=lenet", "--image_size=3"], 2, "at least 4 x 4"),
     ],
 )
@@ -240,7 +245,7 @@ def test_mistakes_are_one_line(argv, exit_code, message, checkpoint, photo, tmp_
     assert prediction.main([str(photo), *argv]) == exit_code
     error = capsys.readouterr().err
     assert re.fullmatch(r"error: [^\n]+\n", error)
-    assert message in error
+    assert message.format(run=tmp_path) in error
 
 
 def test_an_abbreviated_debug_shows_the_traceback(photo, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 
 import pytest
 import tensorflow as tf
@@ -130,6 +131,23 @@ def test_an_export_of_ours_says_its_range_and_its_view(trained, tmp_path, capsys
     # What is typed wins: fed as TF Hub's modules are, the network sees black images.
     evaluate(capsys, *argv, "--saved_model_mean_std=0,255", f"--eval_dir={tmp_path}/hub")
     assert json.loads((tmp_path / "hub/eval.json").read_text())["top_1"] < expected["top_1"]
+
+
+def test_a_recorded_view_that_has_no_effect_is_replaced_as_the_line_says(
+    trained, tmp_path, capsys, caplog
+):
+    exported = tmp_path / "lenet"
+    argv = [f"--train_dir={trained[0]}/run", f"--output_saved_model_dir={exported}"]
+    assert export.main([*argv, "--eval_method=efficientnet"]) == 0
+    argv = [f"--saved_model={exported}", f"--data_dir={trained[0]}/data"]
+    _, errors = evaluate(capsys, *argv, code=2)
+    (typed,) = re.findall(r"leave it out, or give (\S+) if a run or an exported", errors[-1])
+    tf.get_logger().addHandler(caplog.handler)
+    try:
+        evaluate(capsys, *argv, typed)
+    finally:
+        tf.get_logger().removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 MISTAKES = {

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,21 @@ def test_write_errors_are_one_line():
         files.write_errors("to here", "move", UsageError),
     ):
         raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("/dev/full", "No space left on device; make room, and run"),
+        ("{tmp}/file/a", "Not a directory; mend that or write elsewhere, and run"),
+        ("{tmp}/absent/a", "No such file or directory; mend that or write elsewhere, and run"),
+    ],
+)
+def test_only_a_full_disk_needs_room(tmp_path, place, line):
+    (tmp_path / "file").touch()
+    path = Path(place.format(tmp=tmp_path))
+    with pytest.raises(DataError, match=line), files.write_errors(path):
+        path.write_text("x")
 
 
 class TestLock:

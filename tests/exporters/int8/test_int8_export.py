@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from PIL import ExifTags, Image
 
 from common.errors import UsageError
 from exporters import exporting
@@ -87,18 +88,27 @@ def test_mediapipe_gives_the_same_names_and_scores(lite0, files):
 
 
 def test_the_python_lines_of_the_page_classify_photos(files, tmp_path, monkeypatch, capsys):
-    """MediaPipe resizes the whole photo by its own kernel, which changes no class here."""
+    """Also gray and sideways photos, and one whose first class is another without the crop."""
     pytest.importorskip("mediapipe")
     page = (ROOT / "docs" / "on_device.md").read_text()
     (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("lines.py").write_text(lines)
+    coffee = Image.open(photographs.file("coffee"))
+    coffee.convert("L").save("gray.png")
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    coffee.transpose(Image.Transpose.ROTATE_90).save("turned.png", exif=turned)
+    photos = [str(photographs.file("coffee")), "gray.png", "turned.png"]
+    monkeypatch.setattr("sys.argv", ["lines.py", *photos, str(photographs.file("rocket"))])
     plain, int8, _ = files
     for path in (plain, int8):
-        shutil.copy(path, tmp_path / "lite0.tflite")
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("sys.argv", ["lines.py", str(photographs.file("coffee"))])
-        Path("lines.py").write_text(lines)
+        shutil.copy(path, "lite0.tflite")
         runpy.run_path("lines.py")
-        assert re.search(r"coffee\.png: espresso 0\.9\d\d\n", capsys.readouterr().out)
+        answers = [line.rpartition(": ")[2] for line in capsys.readouterr().out.splitlines()]
+        assert [answer.split()[0] for answer in answers] == 3 * ["espresso"] + ["missile"]
+        assert float(answers[0].split()[1]) > 0.9
+        assert answers[2] == answers[0]
 
 
 def test_pixels_and_probabilities_are_bytes_as_they_are(files):
