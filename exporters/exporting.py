@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import gc
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from common import files
 from common.errors import DataError
-from exporters import check, onnx, saved_model, tflite
+from exporters import check, onnx, saved_model, staging, tflite
 from exporters.check import CheckImages, Comparison
 from exporters.frozen import Frozen, freeze
 from exporters.int8.quantized import quantize
@@ -66,8 +67,6 @@ def export(source: Source, plan: Plan, say: Callable[[object], object] = print) 
     if plan.logits:
         signature = dataclasses.replace(source.signature, output=LOGITS)
         source = dataclasses.replace(source, signature=signature)
-    for path in filter(None, (plan.tflite, plan.onnx)):
-        _check_labels(path, labels(source.signature))
     images = check.images(source.signature, source.data, plan.check_images)
     outputs = {
         TFLITE: (plan.tflite, _write_tflite),
@@ -79,12 +78,13 @@ def export(source: Source, plan: Plan, say: Callable[[object], object] = print) 
     for backend, (path, write) in outputs.items():
         if path is None:
             continue
-        with _errors(path), _staged(path) as temporary:
+        with _errors(path), staging.staged(path) as temporary:
             notes = write(source, plan, temporary) or ()
             found = _checked(temporary, expected, images, plan, backend, source)
             if backend != SAVED_MODEL:
-                files.write_text(path.with_name(LABELS_FILE), labels(source.signature))
+                notes = [*notes, *_write_labels(path, labels(source.signature))]
             done.append(Exported(path, backend, _size(temporary), found))
+        gc.collect()  # graphs refer to each other, and each holds all weights
         say(done[-1])
         for note in notes:
             say(note)
@@ -165,34 +165,29 @@ def _license(source: Source) -> str:
     return entry.license
 
 
-def _check_labels(path: Path, text: str) -> None:
-    """Checks that the class names can be written next to a file.
+def _write_labels(path: Path, text: str) -> list[str]:
+    """Writes the class names next to the file; returns a line if their name is not labels.txt."""
+    file = _labels_file(path, text)
+    files.write_text(file, text)
+    return [] if file.name == LABELS_FILE else [f"class names written to {file}"]
 
-    Raises:
-        DataError: There are those of another network, whose file is there, too.
+
+def _labels_file(path: Path, text: str) -> Path:
+    """Returns where the class names of the file at `path` are written.
+
+    It is labels.txt, and NAME_labels.txt if labels.txt names the classes of another file there.
     """
-    file = path.with_name(LABELS_FILE)
-    if file.exists() and file.read_text(encoding="utf-8", errors="replace") != text:
-        others = {*path.parent.glob("*.tflite"), *path.parent.glob("*.onnx")} - {path}
-        if others:
-            raise DataError(
-                f"{file} names other classes, those of {min(others)}: write to another directory"
-            )
+    shared, own = path.with_name(LABELS_FILE), _own_labels(path)
+    if own.exists():
+        return own
+    if not shared.exists() or shared.read_text(encoding="utf-8", errors="replace") == text:
+        return shared
+    others = {*path.parent.glob("*.tflite"), *path.parent.glob("*.onnx")} - {path}
+    return own if any(not _own_labels(other).exists() for other in others) else shared
 
 
-@contextlib.contextmanager
-def _staged(path: Path) -> Iterator[Path]:
-    """Gives the name of a file or directory to write, which replaces `path` when the block ends.
-
-    After an error what was at `path` is still there.
-    """
-    files.make_writable(path.parent)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".exporting-") as folder:
-        temporary = Path(folder, path.name)
-        yield temporary
-        if path.is_dir():  # a directory is not replaced by renaming another
-            path.rename(Path(folder, "old"))
-        temporary.rename(path)
+def _own_labels(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_{LABELS_FILE}")
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ layer, no gradient. Converters then fold batch norm into the convolutions.
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,4 +66,6 @@ def freeze(classifier: Classifier, signature: Signature, batch_size: int | None 
 
     spec = Frozen(None, signature, batch_size).input_spec()
     function: Any = tf.function(outputs, autograph=False).get_concrete_function(spec)
-    return Frozen(convert_variables_to_constants_v2(function), signature, batch_size)
+    frozen = Frozen(convert_variables_to_constants_v2(function), signature, batch_size)
+    gc.collect()  # the conversion leaves graphs that refer to each other, with all weights
+    return frozen

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import accuracy
+from common.files import sha256_of
 from inference.predictions.sources import opening
 from tests.inference.accuracy.artifacts import random_predictions, without, write
 from tests.inference.accuracy.pages import Page
@@ -202,6 +203,37 @@ def test_the_directories_of_the_ailia_tool(artifact, tmp_path, capsys, monkeypat
     assert errors[0].endswith(
         "write them with python prediction.py --model=lenet --data='my photos'"
     )
+
+
+def test_the_predictions_of_an_exported_file(tmp_path, capsys, monkeypatch):
+    """They lie under the network's name; prediction.py's --model finds them."""
+    monkeypatch.chdir(tmp_path)
+    file = Path("lite0.tflite")
+    file.write_bytes(b"TFL3")
+    made = {"file": file.name, "sha256": sha256_of(file)}
+    home = Path("evaluation/efficientnet_lite0")
+    for name in ("photos__lite0_tflite", "photos__lite0_tflite_1-crop", "pets__lite0_tflite_flip"):
+        data = {"name": name.split("__")[0], "directory": "/nowhere", "subset": "validation"}
+        write(home / name, random_predictions(**made, data=data))
+    for data in ("photos", "photos__lite0_tflite_1-crop", "pets"):
+        run(capsys, "-m", file, "-d", data, "--worst=0")
+    written = sorted(path.parent.name for path in home.glob("*/accuracy.json"))
+    assert written == sorted(path.name for path in home.iterdir())
+    _, errors = run(capsys, "-m", file, code=3)
+    assert errors == [
+        "error: no predictions of lite0.tflite and imagenet: give the directory, one of "
+        + ", ".join(str(path) for path in sorted(home.iterdir()))
+    ]
+    shutil.rmtree(home / "photos__lite0_tflite")
+    write(home / "photos__lite0_tflite_flip", random_predictions(**made))
+    _, errors = run(capsys, "-m", file, "-d", "photos", code=3)
+    assert errors[0].startswith("error: several predictions of lite0.tflite and photos: give the")
+    file.write_bytes(b"TFL3, another network")
+    _, errors = run(capsys, "-m", file, code=3)
+    assert errors == [
+        "error: there are no predictions of lite0.tflite in evaluation/: write them with python "
+        "prediction.py --model=lite0.tflite --data=imagenet"
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,10 @@ from pathlib import Path
 from common import commands, paths
 from common.commands import at_least
 from common.errors import DataError, UsageError
+from common.files import sha256_of
 from inference.accuracy import report
 from inference.accuracy.page import PAGE_FILE
+from inference.predictions import table
 from inference.predictions.sources.opening import DEFAULT_DATA
 from inference.predictions.table import CLASSES, HOME, MANIFEST_FILE
 
@@ -43,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         type=paths.argument,
         help="directories that prediction.py has written; several are compared",
     )
-    add("-m", "--model", help=f"for {HOME}/MODEL/DATA instead of DIR")
+    add("-m", "--model", help=f"for {HOME}/MODEL/DATA instead of DIR, or an exported file")
     add("-d", "--data", help=f"with --model; default: {DEFAULT_DATA}. Or the directory itself")
     add(
         "--classes",
@@ -100,11 +102,58 @@ def _artifact(model: str | None, data: str | None) -> Path:
         return Path(data)
     if model is None:
         raise UsageError("give --model=MODEL, or directories that prediction.py has written")
-    name = (data or DEFAULT_DATA).replace("=", "_").replace(".", "_")
-    directory = HOME / model / name
+    directory = HOME / model / _folder(data or DEFAULT_DATA)
+    if not directory.is_dir() and _is_file(model):
+        return _of_file(Path(model), data or DEFAULT_DATA)
     if not directory.is_dir():
         raise DataError(f"there are no predictions in {directory}: {_advice(model, data)}")
     return directory
+
+
+def _folder(name: str) -> str:
+    return name.replace("=", "_").replace(".", "_")
+
+
+def _is_file(model: str) -> bool:
+    """Whether --model names an exported file, as it may for prediction.py."""
+    return os.sep in model or Path(model).suffix in (".tflite", ".onnx") or Path(model).exists()
+
+
+def _of_file(file: Path, data: str) -> Path:
+    """Returns the predictions of an exported file, which lie under its network's name.
+
+    Raises:
+        DataError: There are none, or several, of that data set.
+    """
+    found: dict[Path, str] = {}
+    name = os.path.basename(os.path.abspath(file))
+    for path in sorted(HOME.glob(f"*/*/{MANIFEST_FILE}")):
+        manifest = table.read_manifest(path.parent)
+        if manifest.get("file") == name and _is_same(file, manifest.get("sha256")):
+            found[path.parent] = manifest["data"]["name"]
+    plain = _folder(f"{data}__{name}")
+    matching = [
+        directory
+        for directory, data_name in found.items()
+        if directory.name in (plain, _folder(data)) or data_name == data
+    ]
+    matching = [path for path in matching if path.name == plain] or matching
+    if len(matching) == 1:
+        return matching[0]
+    quoted = paths.quoted(str(file))
+    if not found:
+        raise DataError(
+            f"there are no predictions of {file} in {HOME}/: write them with python prediction.py "
+            f"--model={quoted} --data={paths.quoted(data)}"
+        )
+    directories = ", ".join(str(path) for path in matching or found)
+    reason = "several predictions" if matching else "no predictions"
+    raise DataError(f"{reason} of {file} and {data}: give the directory, one of {directories}")
+
+
+def _is_same(file: Path, sha256: str | None) -> bool:
+    """Whether predictions are of this file, and not of an earlier one of its name."""
+    return not file.is_file() or sha256 in (None, sha256_of(file))
 
 
 def _advice(model: str, data: str | None) -> str:

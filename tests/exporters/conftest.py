@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from checkpoints import bundle
 from inference import source
-from inference.source import Request
+from inference.source import Request, Source
 from models import registry
 from models.pretrained import importing
 
@@ -23,17 +25,7 @@ def random_source(tmp_path_factory):
     """Makes a network with random weights whose outputs are neither equal nor extreme."""
 
     def make(model: str, image_size: int, num_classes: int = 10):
-        spec = registry.get(model)
-        network = spec.build(num_classes=num_classes, image_size=image_size)
-        random = np.random.default_rng(0)
-        tensors = {}
-        for name, shape in importing.variable_shapes(network).items():
-            tensors[name] = random_values(random, name, shape)
-        prefix = tmp_path_factory.mktemp(model) / "model.ckpt-1"
-        bundle.write(prefix, tensors)
-        # Only a run's checkpoint may hold a background class.
-        (prefix.parent / "parameters.json").write_text("{}")
-        return source.load(Request(model=model, train_dir=prefix, image_size=image_size))
+        return random_network(tmp_path_factory.mktemp(model), model, image_size, num_classes)
 
     return make
 
@@ -42,6 +34,21 @@ def random_source(tmp_path_factory):
 def lenet(random_source):
     """LeNet with random weights, for tests in which numbers matter less than files."""
     return random_source("lenet", 28)
+
+
+def random_network(directory: Path, model: str, image_size: int, num_classes: int = 10) -> Source:
+    """Returns a network of a checkpoint with random weights, which it writes."""
+    network = registry.get(model).build(num_classes=num_classes, image_size=image_size)
+    random = np.random.default_rng(0)
+    tensors = {
+        name: random_values(random, name, shape)
+        for name, shape in importing.variable_shapes(network).items()
+    }
+    prefix = directory / "model.ckpt-1"
+    bundle.write(prefix, tensors)
+    # Only a run's checkpoint may hold a background class.
+    (directory / "parameters.json").write_text("{}")
+    return source.load(Request(model=model, train_dir=prefix, image_size=image_size))
 
 
 def random_values(random, name: str, shape) -> np.ndarray:

@@ -7,7 +7,6 @@ import dataclasses
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -242,18 +241,6 @@ def test_a_saved_model_is_replaced_whole(lenet, directory, tmp_path):
     assert names == {path.relative_to(new) for path in new.rglob("*")}
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert open_artifact(target).signature == lenet.signature
-
-
-def test_labels_of_another_network_are_not_replaced(lenet, tmp_path):
-    (tmp_path / "lite0.tflite").touch()
-    (tmp_path / "labels.txt").write_text("tench\n")
-    with pytest.raises(DataError, match=r"names other classes, those of .*lite0.tflite"):
-        exporting.export(lenet, Plan(tflite=tmp_path / "lenet.tflite"))
-    assert (tmp_path / "labels.txt").read_text() == "tench\n"
-    (tmp_path / "lite0.tflite").unlink()
-    exporting.export(lenet, Plan(tflite=tmp_path / "lenet.tflite"), lambda line: None)
-    assert (tmp_path / "labels.txt").read_text().splitlines()[0] == "class 0"
-    assert sorted(path.name for path in Path(tmp_path).iterdir()) == ["labels.txt", "lenet.tflite"]
 
 
 def test_onnx_of_what_keras_compiles_itself():

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import accuracy
 import export
 import prediction
 from inference.predictions import table
@@ -56,6 +57,9 @@ def test_every_backend_gives_the_answers_of_the_checkpoint(
             for answers, answer in zip((found, expected), dense, strict=True):
                 answer[answers.classes[row]] = answers.probabilities[row]
             np.testing.assert_allclose(dense[0], dense[1], rtol=0, atol=1e-5)
+        # accuracy.py finds them by the file, too.
+        assert accuracy.main(["-m", str(file), "--worst=0"]) == 0
+        assert Path("evaluation/lenet", name, "accuracy.json").exists()
 
 
 def test_photos_are_answered_by_exported_files(predict, files, kaggle, capsys):
