@@ -114,9 +114,10 @@ def evaluate(
             if folder not in summaries:
                 summaries[folder] = stack.enter_context(EvaluationSummaries(folder))
             about = _provenance(params, spec, settings, weights.kind)
-            result = _evaluate_one(evaluator, weights, params, stop, about, names)
+            path = folder / RESULT_FILE
+            result = _evaluate_one(evaluator, weights, params, stop, about, names, path)
             summaries[folder].write(weights.step, result)
-            _write_json(folder / RESULT_FILE, result)
+            _write_json(path, result)
     if stop.requested:
         raise Stopped(f"stopped by {stop.requested}; finished evaluations are in {directory}")
     if not result:
@@ -213,12 +214,14 @@ def _evaluate_one(
     stop: StopSignal,
     about: dict,
     class_names: Sequence[str],
+    path: Path,
 ) -> dict:
     examples = evaluator.dataset.num_examples(evaluator.subset)
     console.log(
         *console.evaluating_lines(
             weights.source, weights.kind, {about["subset"]: examples}, len(class_names)
         ),
+        console.result_line(path),
         console.running_evaluation_line(weights.step),
     )
 

@@ -92,7 +92,7 @@ def exported_file(model: str | None) -> Path | None:
         return path
     if path.exists() or path.suffix in _SUFFIXES or os.sep in model:
         reason = "is no SavedModel, TFLite or ONNX file" if path.exists() else "does not exist"
-        raise DataError(f"--model={model}: {path} {reason}")
+        raise DataError(f"--model={model} {reason}")
     return None
 
 

@@ -90,6 +90,7 @@ def test_the_averages_are_evaluated_as_training_evaluated_them(run, trained, cap
     accuracy = f"Accuracy @ 1 = {top_1:.4f} Accuracy @ 5 = {top_5:.4f} [{NUM_VALIDATION} examples]"
     assert accuracy in lines
     assert "Mode:        evaluation" in lines
+    assert f"Result:      {run}/eval/eval.json" in lines
     assert "Running evaluation at global_step 24" in lines
     assert lines[-1] == accuracy  # the console report of the classes comes before it
     check_classes(trained, result, lines)
@@ -143,7 +144,8 @@ def test_an_evaluation_says_of_what_and_each_kind_has_its_own_place(run, capsys)
         "ones), 359 validation images"
     )
     start = default.index(about)
-    assert default[start + 1] == "Running evaluation at global_step 24"
+    assert default[start + 1] == f"Result:      {run}/eval/eval.json"
+    assert default[start + 2] == "Running evaluation at global_step 24"
     averaged = result_of(run / "eval")
     assert (averaged["top_1"], averaged["weights"]) == (top_1, "moving average")
     points = read_with_slow_loader(run / "eval")["eval/Accuracy@1"]
@@ -364,9 +366,14 @@ MISTAKES = {
         "--pretrained and --train_dir exclude each other",
     ),
     "published weights of a model without": (
-        ["--model=lenet", "--pretrained"],
+        ["--model=lenet", "--pretrained", "--data_name=digits"],
         3,
         "no pretrained weights of lenet are known",
+    ),
+    "published weights of no model": (
+        ["--pretrained", "--data_name=digits"],
+        2,
+        "--pretrained needs --model=NAME, for example --model=efficientnet_lite0",
     ),
     "no such run": (
         ["--train_dir={tmp}/none"],

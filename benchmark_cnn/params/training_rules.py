@@ -228,7 +228,13 @@ def no_run_directory(given: ExplicitFlags) -> list[str]:
 
 
 def first_weights(given: ExplicitFlags) -> list[str]:
-    return given.exclusive_errors("pretrained", "init_checkpoint")
+    return [*given.exclusive_errors("pretrained", "init_checkpoint"), *_model_of_weights(given)]
+
+
+def _model_of_weights(given: ExplicitFlags) -> list[str]:
+    if not given.params.checkpoint.pretrained or "model" in given.explicit:
+        return []
+    return ["--pretrained needs --model=NAME, for example --model=efficientnet_lite0"]
 
 
 def checkpoint_to_evaluate(given: ExplicitFlags) -> list[str]:
@@ -236,7 +242,10 @@ def checkpoint_to_evaluate(given: ExplicitFlags) -> list[str]:
     if not any(given.value(name) for name in sources):
         return ["--train_dir is missing: the run directory, or a checkpoint, to evaluate"]
     pairs = itertools.combinations(sources, 2)
-    return [line for pair in pairs for line in given.exclusive_errors(*pair)]
+    lines = [line for pair in pairs for line in given.exclusive_errors(*pair)]
+    if not lines and given.params.checkpoint.train_dir is None:  # no run says it later
+        lines = [*_model_of_weights(given), *images_to_evaluate(given)]
+    return lines
 
 
 def saved_model(given: ExplicitFlags) -> list[str]:

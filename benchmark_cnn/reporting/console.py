@@ -236,6 +236,11 @@ def evaluating_lines(
     return lines
 
 
+def result_line(path: str | os.PathLike[str]) -> str:
+    """Returns where an evaluation writes its result."""
+    return f"Result:      {paths.one_line(os.fspath(path))}"
+
+
 def waiting_line(train_dir: str | os.PathLike[str], step: int | None, outcome: str | None) -> str:
     """Returns what a watching evaluation waits for.
 

@@ -531,7 +531,23 @@ def test_an_unknown_all_reduce_is_reported_once():
 
 # Evaluation
 
+PUBLISHED = "--pretrained --model=efficientnet_lite0 --data_dir=data"
 EVALUATIONS = [
+    (
+        "--pretrained --data_dir=data",
+        "--pretrained needs --model=NAME, for example --model=efficientnet_lite0",
+        PUBLISHED,
+    ),
+    (
+        "--pretrained --model=efficientnet_lite0",
+        "--data_dir is missing: the images to evaluate the published weights on",
+        PUBLISHED,
+    ),
+    (
+        "--saved_model=exported",
+        "--data_dir is missing: the images to evaluate the SavedModel on",
+        "--saved_model=exported --data_name=digits",
+    ),
     (
         "--moving_average_decay=0.999",
         "--train_dir is missing: the run directory, or a checkpoint, to evaluate",
@@ -544,12 +560,12 @@ EVALUATIONS = [
         "--train_dir=run --all_checkpoints --eval_interval_secs=0",
     ),
     (
-        "--pretrained --eval_interval_secs=60",
+        f"{PUBLISHED} --eval_interval_secs=60",
         "--eval_interval_secs has no effect with --pretrained, which is one checkpoint",
-        "--pretrained",
+        PUBLISHED,
     ),
     (
-        "--pretrained --all_checkpoints",
+        f"{PUBLISHED} --all_checkpoints",
         "--all_checkpoints has no effect with --pretrained, which is one checkpoint",
         "--train_dir=run --all_checkpoints",
     ),
