@@ -14,10 +14,12 @@ import tensorflow as tf
 from PIL import Image
 
 import export
+import train
 from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import write_parameters
 from benchmark_cnn.params.validation import make_params
 from checkpoints import bundle
+from download_and_convert_imagenet import digits
 from inference.artifacts import open_artifact
 from models import registry
 from models.pretrained import importing
@@ -44,13 +46,13 @@ def run(tmp_path_factory):
     return directory
 
 
-def answers(directory: Path, averages: bool) -> np.ndarray:
+def answers(directory: Path, averages: bool, step: int = 7) -> np.ndarray:
     """What the weights of the checkpoint answer, by a network that is filled here."""
     network = registry.get("lenet").build(num_classes=10, image_size=28)
     names = {
         name: f"{name}/ExponentialMovingAverage" if averages else name for name in network.variables
     }
-    values = bundle.read(directory / "model.ckpt-7", list(names.values()))
+    values = bundle.read(directory / f"model.ckpt-{step}", list(names.values()))
     for name, variable in network.variables.items():
         variable.assign(values[names[name]])
     logits = network(IMAGES, training=False).logits.numpy()
@@ -77,6 +79,30 @@ def test_a_run_is_exported_with_its_averages_or_raw(run, tmp_path, capsys):
         r"most \d\.\de-\d\d, with the same first class on \d of \d photographs",
         line,
     )
+
+
+def test_a_run_of_train_py_is_exported_with_its_averages(tmp_path, capsys):
+    pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
+    directory = tmp_path / "run"
+    argv = [
+        "--model=lenet", "--device=cpu", "--batch_size=32", "--num_batches=10",
+        "--learning_rate=0.05", "--moving_average_decay=0.9", "--data_name=digits",
+        f"--data_dir={tmp_path}/data", f"--train_dir={directory}",
+    ]  # fmt: skip
+    assert train.main(argv) == 0
+    wanted, raw = (answers(directory, averages, step=10) for averages in (True, False))
+    assert np.abs(wanted - raw).max() > 1e-3
+    capsys.readouterr()
+    paths = [tmp_path / "lenet.tflite", tmp_path / "lenet.onnx"]
+    flags = [f"--output_{path.suffix[1:]}={path}" for path in paths]
+    assert export.main([f"--train_dir={directory}", *flags]) == 0
+    assert capsys.readouterr().out.count("on 8 of 8 validation images") == 2
+    for path in paths:
+        artifact = open_artifact(path)
+        assert np.abs(artifact.probabilities(IMAGES) - wanted).max() < 1e-5
+        assert artifact.signature is not None
+        assert artifact.signature.weights == "ema"
+        assert artifact.signature.class_names == digits.CLASS_NAMES
 
 
 def test_the_commands_of_the_official_program(tmp_path, monkeypatch, capsys):
