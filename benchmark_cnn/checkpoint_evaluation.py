@@ -85,7 +85,7 @@ def evaluate(
         Stopped: a signal (`StopSignal`).
     """
     run_devices, manager = training_setup.make_manager(params, check_device)
-    settings = resolve_settings(params, spec, dataset, default_subset="validation")
+    settings = resolve_settings(params, spec, dataset, "validation", run_devices.kind)
     plan = _plan(settings, manager.num_towers, dataset.num_examples(settings.subset))
     console.log(
         *console.header_lines(params, spec, dataset, run_devices, plan, mode="evaluation"),

@@ -219,6 +219,19 @@ class Dataset(Protocol):
         """
         ...
 
+    def records_of(
+        self, *, start_example: int, count: int, seed: int, subset: str = "train"
+    ) -> Sequence[tuple[str, int]]:
+        """Names the examples of a part of `train_batches`, without reading their images.
+
+        Args:
+            start_example: number of examples before the first one.
+
+        Returns:
+            (path of a file, number of the record in it, from 0) of each; empty if it is not known.
+        """
+        ...
+
     def explain(self, error: tf.errors.OpError, subset: str) -> DataError:
         """Explains in one line, naming the file, an error of an iterator over `subset`."""
         ...

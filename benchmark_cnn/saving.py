@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,17 @@ from benchmark_cnn.run_directory import RunDirectory
 from benchmark_cnn.step import train_state
 from benchmark_cnn.step.train_state import TrainState
 from checkpoints import best, restore_plan, store
+from checkpoints.background import BackgroundSaver
 from checkpoints.tensor_roles import AVERAGE, SLOT, WEIGHT, role
 from common.errors import DataError
 
 
-class Saver:
-    """Saves `state` to `directory` by steps and by time; does nothing without a directory."""
+class Saver(contextlib.AbstractContextManager):
+    """Saves `state` to `directory` by steps and by time; does nothing without a directory.
+
+    Training continues meanwhile: the files are written and verified in a thread. The context ends
+    when the last of them are on the disk.
+    """
 
     def __init__(self, state: TrainState, directory: RunDirectory | None, params: Params):
         checkpoint = params.checkpoint
@@ -29,30 +35,47 @@ class Saver:
         self._params = params
         self._every_steps = checkpoint.save_model_steps
         self._every_secs = checkpoint.save_model_secs
-        self._keep = checkpoint.keep_checkpoints
         self._saved_at = time.monotonic()
         self._saved_step: int | None = None
         self._prefix: str | None = None
+        self._saves: BackgroundSaver | None = None
+        if directory is not None:
+            self._saves = BackgroundSaver(directory.path, keep=checkpoint.keep_checkpoints)
+
+    def __exit__(self, *error) -> None:
+        if self._saves is not None:
+            self._saves.__exit__(*error)
 
     def due(self, previous: int, step: int) -> bool:
-        """Returns whether the steps in (previous, step] end with a checkpoint."""
-        if self._directory is None:
+        """Returns whether the steps in (previous, step] end with a checkpoint.
+
+        Raises:
+            DataError: a save that has begun earlier has failed.
+        """
+        if self._saves is None:
             return False
+        self._saves.check()
         by_time = self._every_secs and time.monotonic() - self._saved_at >= self._every_secs
         return bool(by_time) or crosses(previous, step, self._every_steps)
 
-    def save(self, step: int) -> None:
-        """Saves the state after `step` steps, once."""
-        if self._directory is None or step == self._saved_step:
+    def save(
+        self, step: int, values: Mapping[str, np.ndarray], before: Callable[[], None] = lambda: None
+    ) -> None:
+        """Begins to save the state after `step` steps, once; `before` runs in the thread first."""
+        if self._saves is None or step == self._saved_step:
             return
-        self._prefix = store.save(
-            self._directory.path, step, self._state.tensors(), keep=self._keep
-        )
+        self._prefix = self._saves.save(step, values, before)
         self._saved_step, self._saved_at = step, time.monotonic()
+
+    def wait(self) -> None:
+        """Waits until all that was saved is on the disk."""
+        if self._saves is not None:
+            self._saves.wait()
 
     def keep_if_best(self, metrics: Mapping[str, Any]) -> None:
         """Copies the checkpoint just saved to `best/` if it is the best so far."""
         if self._prefix is not None and self._directory is not None:
+            self.wait()
             companions = [self._directory.parameters, self._directory.run_info]
             best.save_best(self._directory.path, self._prefix, metrics, companions)
 
@@ -81,6 +104,18 @@ class Saver:
         self._prefix, self._saved_step = prefix, step
         console.log(console.resuming_line(prefix, step))
         return step
+
+    def restore_last(self) -> None:
+        """Restores the newest complete checkpoint of this run, whatever was done since."""
+        self.wait()
+        if self._directory is None:
+            return  # another worker than the chief
+        prefix = self._directory.checkpoint_to_resume()
+        if prefix is None:
+            raise DataError(f"{self._directory.path} has no checkpoint to roll back to")
+        names = self._state.named_variables()
+        self._state.restore(store.read_variables(prefix, {name: name for name in names}))
+        self._prefix, self._saved_step = prefix, store.global_step(prefix)
 
     def _check_that_all_is_kept(
         self, prefix: str, wanted: Collection[str], available: Collection[str], earlier: Params

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 from absl import logging
@@ -30,12 +30,19 @@ from benchmark_cnn.run import TrainingRun, crosses
 from benchmark_cnn.saving import Saver
 from benchmark_cnn.step.step_loop import make_step_loop
 from benchmark_cnn.step.training_step import REPORT
+from benchmark_cnn.survival import non_finite
+from benchmark_cnn.survival.watchdog import Watchdog
 from common import stop_requests
-from common.errors import NonFiniteError, Stopped, UsageError
+from common.errors import Stopped, UsageError
 from common.process import StopSignal
 
-# Dynamic loss scaling falls from its highest scale to its lowest in 24 skipped steps.
-_MOST_SKIPPED_IN_A_ROW = 100
+
+class _Guards(NamedTuple):
+    """What may end a training early, or say why it does not get on."""
+
+    stop: StopSignal
+    finite: non_finite.Guard
+    watchdog: Watchdog
 
 
 def train(
@@ -65,26 +72,19 @@ def train(
     """
     before_training.open_validation(params, dataset)
     with contextlib.ExitStack() as stack:
-        directory = earlier = None
         workers = cluster.of(params.hardware)
         is_chief = workers is None or _is_chief(workers, identity.of_worker(params, dataset), stack)
+        directory = earlier = None
         if params.checkpoint.train_dir is not None and is_chief:
-            directory = stack.enter_context(
-                run_directory.open_for_training(
-                    params.checkpoint.train_dir, params.checkpoint.fresh
-                )
-            )
             params = _with_data_name(params, dataset)
-            earlier = identity.earlier_start(directory)
-            if earlier is not None:
-                identity.check_data(directory, dataset, earlier)
+            directory, earlier = _open_directory(params, dataset, stack)
         run = training_setup.set_up(
             params, spec, dataset, check_device=check_device, cluster=workers, loss=loss
         )
         about = identity.of_start(run)
         if not dataset.synthetic:
             console.log(*console.about_lines(about, params.learning_rate.schedule))
-        saver = Saver(run.state, directory, params)
+        saver = stack.enter_context(Saver(run.state, directory, params))
         start_step = saver.resume(earlier)
         if directory is not None and earlier is not None:
             _log_changes(run, start_step, directory, earlier)
@@ -106,7 +106,13 @@ def train(
                 start_step,
             )
         )
-        _train(run, start_step, saver, reporter, profiler, stop)
+        if start_step == 0 and params.run.on_nonfinite == "rollback":
+            saver.save(0, run.state.host_values())  # to have something to return to
+        guard = non_finite.Guard(run, directory, start_step)
+        watchdog = stack.enter_context(
+            Watchdog(params.run.hang_minutes, directory, run.step.markers)
+        )
+        _train(run, start_step, saver, reporter, profiler, _Guards(stop, guard, watchdog))
         return reporter.finish()
 
 
@@ -133,6 +139,20 @@ def _stop_signal(params: Params, stack: contextlib.ExitStack) -> StopSignal:
     return stop
 
 
+def _open_directory(
+    params: Params, dataset: Dataset, stack: contextlib.ExitStack
+) -> tuple[run_directory.RunDirectory, Params | None]:
+    """Opens --train_dir; returns it and the parameters of the run that will be resumed."""
+    train_dir = params.checkpoint.train_dir or "."
+    directory = stack.enter_context(
+        run_directory.open_for_training(train_dir, params.checkpoint.fresh)
+    )
+    earlier = identity.earlier_start(directory)
+    if earlier is not None:
+        identity.check_data(directory, dataset, earlier)
+    return directory, earlier
+
+
 def _initialize(run: TrainingRun) -> None:
     if run.params.checkpoint.init_checkpoint is not None:
         saving.initialize(
@@ -157,7 +177,7 @@ def _train(
     saver: Saver,
     reporter: Reporter,
     profiler: Profiler,
-    stop: StopSignal,
+    guards: _Guards,
 ) -> None:
     """Runs from `step` to the end of the plan, or until --stop_at_top_1_accuracy is reached."""
     plan, params = run.plan, run.params.run
@@ -172,6 +192,7 @@ def _train(
     )
     step_function = dataclasses.replace(run.step, **reporter.hooks())
     run_steps = make_step_loop(step_function, batches, plan.micro_batches)
+    stop, guard, watchdog = guards
     _settle_last_evaluation(run, step, saver, reporter, stop)
     if run.manager.any_worker(bool(stop.requested)):
         # The pending evaluation belongs to this step: run none before it.
@@ -182,23 +203,54 @@ def _train(
         saves = saves or evaluates or step == plan.total_steps
         report = saves or reporter.due(previous, step)
         compiles, started = run_steps.compiles(step - previous), time.perf_counter()
-        with _errors_in_one_line(run), profiler.steps(previous, step):
+        watched = watchdog.steps(previous, step, compiles)
+        with _errors_in_one_line(run), profiler.steps(previous, step), watched:
             values, waited = run_steps(step - previous, report, reporter.logs(previous, step))
             values = dict(zip(REPORT, values.numpy().tolist(), strict=True)) if report else None
         seconds = time.perf_counter() - started
         reporter.on_steps(previous, step, seconds, float(waited), values, compiled=compiles)
-        if values is not None:
-            _check_finite(run, step, values)
         stops = run.manager.any_worker(bool(stop.requested))
-        if saves or stops:
-            _check_weights(run, step)
-            reporter.sync()
-            saver.save(step)
+        try:
+            if values is not None:
+                guard.check(step, values)
+            if saves or stops:
+                state = run.state.host_values()
+                guard.check_weights(step, state)
+                saver.save(step, state, reporter.sync)
+        except non_finite.Found as error:
+            step, evaluates = _roll_back(run, error, guard, saver, reporter), False
         if evaluates and not stops:
             _evaluate(run, step, saver, reporter, stop)
             stops = run.manager.any_worker(bool(stop.requested))
         if stops:
+            saver.wait()
             raise Stopped(_stop_line(run, step, stop))
+    saver.wait()
+
+
+def _roll_back(
+    run: TrainingRun,
+    error: non_finite.Found,
+    guard: non_finite.Guard,
+    saver: Saver,
+    reporter: Reporter,
+) -> int:
+    """Returns to the last checkpoint, but not to its place in the data; returns its step.
+
+    Raises:
+        NonFiniteError: `error`, without --on_nonfinite=rollback or after too many rollbacks.
+    """
+    if run.params.run.on_nonfinite != "rollback":
+        raise error
+    seen = int(run.state.examples_seen)
+    saver.restore_last()
+    run.state.take_from_chief()
+    run.state.examples_seen.assign(seen)
+    step = int(run.state.global_step)
+    line = guard.count_rollback(step, error)
+    reporter.rewind(step)
+    console.log(line)
+    return step
 
 
 def _log_changes(
@@ -279,43 +331,6 @@ class _Abandoned(Exception):
 def _raise_if(requested) -> None:
     if requested:
         raise _Abandoned
-
-
-def _check_finite(run: TrainingRun, step: int, values: dict) -> None:
-    if run.params.run.forward_only:
-        return
-    if run.step.skip_nonfinite:
-        _check_skipped(run, step, values)
-        return
-    broken = [n for n in ("total_loss", "gradient_norm") if not math.isfinite(values[n])]
-    if broken:
-        raise NonFiniteError(
-            f"{' and '.join(broken)} not finite at step {step} (learning rate "
-            f"{values['learning_rate']:g}); lower --learning_rate, set --gradient_clip, or "
-            "--on_nonfinite=skip. This step was not saved"
-        )
-
-
-def _check_skipped(run: TrainingRun, step: int, values: dict) -> None:
-    skipped = int(run.state.skipped_in_a_row)
-    if skipped >= _MOST_SKIPPED_IN_A_ROW:
-        raise NonFiniteError(
-            f"the last {skipped} steps, up to step {step}, were skipped: none had finite gradients "
-            f"(learning rate {values['learning_rate']:g}, loss scale {values['loss_scale']:g}). "
-            f"The weights are those of step {step - skipped}; start again with a lower "
-            "--learning_rate or with --gradient_clip"
-        )
-
-
-def _check_weights(run: TrainingRun, step: int) -> None:
-    """Checks the weights before a save, since finite gradients can overflow them."""
-    broken = run.state.non_finite_weights()
-    if broken:
-        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
-        raise NonFiniteError(
-            f"{', '.join(broken[:3])}{more} not finite after step {step}; lower --learning_rate or "
-            "set --gradient_clip. This step was not saved"
-        )
 
 
 @contextlib.contextmanager

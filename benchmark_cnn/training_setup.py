@@ -18,7 +18,7 @@ from benchmark_cnn.params import validation, values
 from benchmark_cnn.params.params import ExplicitFlags, Params
 from benchmark_cnn.reporting import console
 from benchmark_cnn.run import RunPlan, RunSettings, TrainingRun, make_plan, resolve_settings
-from benchmark_cnn.step import learning_rate, losses, optimizers, train_state
+from benchmark_cnn.step import learning_rate, losses, markers, optimizers, train_state
 from benchmark_cnn.step.tower import Tower
 from benchmark_cnn.step.training_step import TrainingStep
 from common.errors import UsageError
@@ -41,7 +41,7 @@ def set_up(
             classification loss.
     """
     run_devices, manager = make_manager(params, check_device, cluster)
-    settings = resolve_settings(params, spec, dataset, default_subset="train")
+    settings = resolve_settings(params, spec, dataset, "train", run_devices.kind)
     plan = make_plan(
         params.run,
         batch_per_tower=settings.batch_size,
@@ -81,6 +81,7 @@ def set_up(
         global_batch=plan.global_batch,
         seed=params.hardware.tf_random_seed,
         skip_nonfinite=settings.is_float16 or run.on_nonfinite == "skip",
+        markers=markers.create(manager.num_local_towers) if run.hang_minutes else None,
     )
     evaluator = Evaluator(
         manager,
@@ -161,10 +162,17 @@ def _mode(params: Params, settings: RunSettings) -> str:
     return "training + evaluation" if settings.evaluates else "training"
 
 
+def _default_rate(params: Params, spec: NetworkSpec, plan: RunPlan) -> float:
+    """Returns the model's learning rate, in proportion where a CPU has a smaller default batch."""
+    if params.data.batch_size is not None:
+        return spec.learning_rate
+    return spec.learning_rate * plan.batch_per_tower / spec.batch_size
+
+
 def _schedule(params: Params, spec: NetworkSpec, plan: RunPlan) -> learning_rate.Schedule:
     return learning_rate.make_schedule(
         params.learning_rate,
-        default_learning_rate=spec.learning_rate,
+        default_learning_rate=_default_rate(params, spec, plan),
         global_batch=plan.global_batch,
         examples_per_epoch=plan.examples_per_epoch,
         total_steps=plan.total_steps,

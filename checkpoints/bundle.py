@@ -65,6 +65,26 @@ def write(prefix: str | os.PathLike[str], tensors: Tensors) -> None:
         raise OSError(None, f"{written_bytes} of {expected_bytes} bytes were written")
 
 
+def check(prefix: str | os.PathLike[str], tensors: Tensors) -> None:
+    """Reads a bundle and compares every byte with what `write` was given.
+
+    Raises:
+        OSError: It differs, or cannot be read; `strerror` says which tensor.
+    """
+    try:
+        with open_reader(prefix) as reader:
+            for name, value in tensors.items():
+                got, expected = _as_array(reader.get_tensor(name)), np.asarray(value)
+                if got.dtype == object:
+                    is_equal = got.tolist() == expected.tolist()
+                else:
+                    is_equal = got.shape == expected.shape and got.tobytes() == expected.tobytes()
+                if not is_equal:
+                    raise OSError(None, f"the disk returns another {name} than was written")
+    except READ_ERRORS as error:
+        raise OSError(None, first_line(error)) from error
+
+
 def shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
     """Returns name -> shape of every tensor, sorted by name.
 

@@ -109,6 +109,18 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def flush_uncached(folder: Path) -> None:
+    """Flushes the files of `folder`, so that they are read from the disk and not from memory."""
+    for path in folder.iterdir():
+        flush(path)
+        if hasattr(os, "posix_fadvise"):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
+
+
 def _move_into_place(committed: Path) -> None:
     directory, name = committed.parent, committed.name.removeprefix(_COMMITTED)
     flush(directory)

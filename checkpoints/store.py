@@ -29,6 +29,8 @@ _BASENAME = "model.ckpt"
 def save(directory: str | os.PathLike[str], step: int, tensors: Tensors, *, keep: int = 5) -> str:
     """Writes `model.ckpt-<step>`, all of it or nothing, and drops the oldest beyond `keep`.
 
+    It is read back from the disk and compared before it counts and before any other is deleted.
+
     Args:
         directory: Created when missing. The caller holds its lock
             (`run_directory.open_for_training`).
@@ -42,23 +44,31 @@ def save(directory: str | os.PathLike[str], step: int, tensors: Tensors, *, keep
         The prefix, `<directory>/model.ckpt-<step>`.
 
     Raises:
-        DataError: The disk is full or the directory unwritable. Earlier checkpoints are unchanged.
+        DataError: The disk is full or the directory unwritable, or reads back other values than
+            were written. Earlier checkpoints are unchanged.
     """
     tensors = {GLOBAL_STEP: np.asarray(step, np.int64), **tensors}
     if int(np.asarray(tensors[GLOBAL_STEP])) != step:
         raise ValueError(f"tensors say global_step {tensors[GLOBAL_STEP]}, the file name {step}")
-    directory = Path(directory)
-    prefix = directory / f"{_BASENAME}-{step}"
+    prefix = Path(prefix_of(directory, step))
+    directory = prefix.parent
     with commit.staged(directory, prefix.name) as folder:
         earlier = _own_checkpoints_before(directory, step)
         surplus = earlier[: max(0, len(earlier) + 1 - keep)] if keep else []
         kept = [name for name in earlier if name not in surplus]
         bundle.write(folder / prefix.name, tensors)
+        commit.flush_uncached(folder)
+        bundle.check(folder / prefix.name, tensors)
         checksums.write(folder / prefix.name, step)
         write_state(folder, [*kept, prefix.name])
     for name in surplus:
         commit.remove(directory, name)
     return str(prefix)
+
+
+def prefix_of(directory: str | os.PathLike[str], step: int) -> str:
+    """Returns the prefix that `save` gives the checkpoint of `step`."""
+    return str(Path(directory) / f"{_BASENAME}-{step}")
 
 
 def write_state(directory: Path, names: list[str]) -> None:

@@ -27,6 +27,7 @@ from preprocessing.records.stream import (
     PlacedRecord,
     Record,
     ShardReader,
+    counting_reader,
     plain_reader,
     records_in_order,
     shuffled_records,
@@ -144,6 +145,26 @@ class RecordDataset:
         if self.data.datasets_repeat_cached_sample:
             records = records.take(_NUM_CACHED_EXAMPLES).cache().repeat()
         return records
+
+    def records_of(
+        self, *, start_example: int, count: int, seed: int, subset: str = "train"
+    ) -> list[tuple[str, int]]:
+        """Names the examples of a part of the stream; see `Dataset.records_of`."""
+        shards = self._shards(subset)
+        if shards.tolerant or self.data.datasets_repeat_cached_sample:
+            return []
+        counts = examples_per_shard(shards, shards.paths)
+        epoch, position = divmod(start_example, sum(counts))
+        records = shuffled_records(
+            counting_reader(shards.paths, counts),
+            shards.paths,
+            seed=seed,
+            shuffle_buffer=self.data.shuffle_buffer,
+            start_epoch=epoch,
+            start_position=position,
+        ).take(count)
+        places = ((placed.record.file, placed.record.index) for placed in records)
+        return [(file.numpy().decode(), int(index)) for file, index in places]
 
     def eval_records(self, subset: str = "validation") -> tf.data.Dataset:
         """Returns the `Record`s of `eval_batches`, not yet decoded."""

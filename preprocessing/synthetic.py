@@ -88,6 +88,10 @@ class SyntheticDataset:
         full = batch(batch_size).repeat(num_full)
         return full.concatenate(batch(num_rest)) if num_rest else full
 
+    def records_of(self, **_) -> list[tuple[str, int]]:
+        """Returns nothing: the images are in no file."""
+        return []
+
     def explain(self, error: tf.errors.OpError, subset: str) -> DataError:
         """Returns the first line of the error: no file is read that it could name."""
         return DataError(f"synthetic images: {(error.message or str(error)).splitlines()[0]}")

@@ -84,7 +84,7 @@ class DataParams:
     batch_size: int | None = flag(
         None,
         "Images per step PER TOWER (per GPU). The global batch is batch_size x num_gpus x "
-        "gradient_accumulation_steps.",
+        "gradient_accumulation_steps. The default is at most 32 on a CPU.",
         lower=1,
         when_none="the model's",
         eval=True,

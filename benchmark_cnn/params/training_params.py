@@ -54,8 +54,15 @@ class RunParams:
     )
     on_nonfinite: str = flag(
         "stop",
-        "Reaction to a gradient that is not finite: stop the run, or skip that update.",
-        choices=("stop", "skip"),
+        "Reaction to a gradient that is not finite: stop the run, skip that update, or return to "
+        "the last checkpoint and train on with the data that follow.",
+        choices=("stop", "skip", "rollback"),
+    )
+    hang_minutes: float = flag(
+        5.0,
+        "Minutes after which a step that also takes 10 times as long as usual counts as hanging: "
+        "the stacks of all threads are printed and kept in train_dir. 0 watches nothing.",
+        lower=0,
     )
     max_run_minutes: float | None = flag(
         None,

@@ -224,6 +224,8 @@ _FLAGS_OF_CHECKPOINTS = (
 def no_run_directory(given: ExplicitFlags) -> list[str]:
     if given.params.checkpoint.train_dir is not None:
         return []
+    if given.params.run.on_nonfinite == "rollback":
+        return ["--on_nonfinite=rollback needs --train_dir, with the checkpoints to return to"]
     return given.unused_flag_errors(_FLAGS_OF_DIRECTORY, "without --train_dir: nothing is saved")
 
 

@@ -61,6 +61,8 @@ def header_lines(
         _fact("Batch size", f"{plan.global_batch} global"),
         _more(f"{plan.batch_per_tower} per device"),
     ]
+    if params.data.batch_size is None and plan.batch_per_tower < spec.batch_size:
+        lines.append(_more(f"the default on a CPU; {spec.name}'s is {spec.batch_size}"))
     if plan.micro_batches > 1:
         lines.append(_more(f"{plan.micro_batches} batches accumulated per update"))
     num_workers = plan.num_towers // len(devices.towers)

@@ -12,6 +12,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from absl import logging
+
 from common import files
 from common.errors import DataError
 
@@ -61,6 +63,10 @@ class MetricsLog(contextlib.AbstractContextManager):
         unknown = set(values) - set(COLUMNS)
         if unknown:
             raise ValueError(f"{self.path.name} has no column {', '.join(sorted(unknown))}")
+        if not self.path.exists():
+            logging.warning("%s was deleted: its rows continue at step %d", self.path, global_step)
+            self.close()
+            self._rewrite([])
         if global_step == self._last_step:
             self.close()
             *rows, last = _whole_rows(self.path)
@@ -79,9 +85,16 @@ class MetricsLog(contextlib.AbstractContextManager):
         self._rewrite([row for row in rows if _step_of(row) <= global_step])
 
     def sync(self) -> None:
-        """Flushes the rows to the disk; call it before a checkpoint, in case of a power cut."""
-        with files.write_errors(self.path):
-            os.fsync(self._file.fileno())
+        """Flushes the rows to the disk; call it before a checkpoint, in case of a power cut.
+
+        Any thread may call it: it opens the file that has the name now.
+        """
+        with files.write_errors(self.path), contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(self.path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def close(self) -> None:
         # Closing writes the buffer again that a full disk has rejected.
@@ -91,6 +104,7 @@ class MetricsLog(contextlib.AbstractContextManager):
     def _rewrite(self, rows: Sequence[str]) -> None:
         """Replaces the file atomically and continues at its end."""
         with files.write_errors(self.path):
+            files.make_directory(self.path.parent)
             files.write_text(self.path, "".join(f"{line}\n" for line in (_HEADER, *rows)))
             self._file = open(self.path, "a", encoding="ascii", newline="\n")  # noqa: SIM115
         self._last_step = _step_of(rows[-1]) if rows else None

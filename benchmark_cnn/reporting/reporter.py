@@ -182,6 +182,13 @@ class Reporter:
         if self._log is not None:
             self._log.sync()
 
+    def rewind(self, step: int) -> None:
+        """Takes back what was logged after `step`, to which the run has rolled back."""
+        if self._log is not None:
+            self._log.rewind(step)
+        self._summaries.rewind(step)
+        self._evaluation, self._last_step = self.logged_evaluation(), step
+
     def finish(self) -> dict:
         """Closes the run: totals, curves, run.json."""
         speed = self._speed.report()

@@ -136,6 +136,14 @@ class Summaries(contextlib.AbstractContextManager):
             tf.summary.image("train_images", shown, max_outputs=_MAX_IMAGES)
         self._writer.flush()
 
+    def rewind(self, global_step: int) -> None:
+        """Has the events from now on replace those after `global_step`."""
+        if self._writer is not None:
+            _write_start(self._writer, global_step + 1)
+        if self._evaluations is not None:
+            self._evaluations.close()
+            self._evaluations, self._start_step = None, global_step
+
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()

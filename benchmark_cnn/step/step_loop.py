@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from benchmark_cnn.step.markers import mark
 from benchmark_cnn.step.training_step import REPORT, TrainingStep
 
 # TensorFlow rejects more than 32 calls of `next` in all graphs together, and there are
@@ -67,6 +68,8 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
         arrived = [step.manager.local_results(part) for part in tf.nest.flatten(batch)]
         with tf.control_dependencies(tf.nest.flatten(arrived)):
             waited = tf.timestamp() - asked
+        if step.markers is not None:
+            mark(step.markers.batches, [waited])
         return step(batch, report, summarize), waited
 
     def body(count, num_steps, report, summarize, _values, waited):

@@ -70,13 +70,9 @@ class TrainState:
         """Returns checkpoint name -> value to save."""
         return {name: self.manager.read(v) for name, v in self.named_variables().items()}
 
-    def non_finite_weights(self) -> list[str]:
-        """Returns the names of weights and moving statistics that hold a NaN or an infinity."""
-        return [
-            name
-            for name, variable in self.variables.items()
-            if not tf.reduce_all(tf.math.is_finite(self.manager.read(variable)))
-        ]
+    def host_values(self) -> dict[str, np.ndarray]:
+        """Returns copies of `tensors` in the host's memory, which later steps do not change."""
+        return {name: tensor.numpy() for name, tensor in self.tensors().items()}
 
     def restore(self, values: Mapping[str, np.ndarray]) -> None:
         """Assigns `values` (checkpoint name -> array) to every copy of the named variables."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.params.training_params import OptimizationParams
 from benchmark_cnn.step import gradients, losses, optimizers, train_state
+from benchmark_cnn.step.markers import Markers, mark
 from benchmark_cnn.step.tower import SCALARS, Tower
 from benchmark_cnn.step.train_state import TrainState
 
@@ -32,6 +33,7 @@ class TrainingStep:
     Attributes:
         decayed: checkpoint names of the variables that weight decay applies to.
         skip_nonfinite: skip the update when a gradient is not finite.
+        markers: counters that say how far a step is; None counts nothing.
         on_gradients, on_images: called in summarized steps, inside the graph, with the number of
             the finished step and the gradients by name, or the first tower's images.
     """
@@ -46,6 +48,7 @@ class TrainingStep:
     global_batch: int
     seed: int
     skip_nonfinite: bool
+    markers: Markers | None = None
     on_gradients: Callable | None = None
     on_images: Callable | None = None
 
@@ -80,6 +83,10 @@ class TrainingStep:
 
     def _tower(self, micro_batches, report, summarize, step, learning_rate, scale):
         result = self.tower.run(micro_batches, seed=self.seed, step=step, loss_scale=scale)
+        if self.markers is not None:
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            tower = int(tf.get_static_value(number)) % self.manager.num_local_towers
+            mark(self.markers.towers[tower], [result.scalars, *result.gradients])
         result = gradients.aggregate(self.manager, result)
         nothing = tf.constant(float("nan"))
         if self.tower.forward_only:

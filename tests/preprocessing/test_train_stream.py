@@ -207,3 +207,22 @@ def test_shapes_and_types(photo_dir):
     assert images.dtype == tf.uint8
     assert labels.shape == (6,)
     assert labels.dtype == tf.int32
+
+
+@pytest.mark.parametrize("start", [0, 37, NUM_EXAMPLES + 120])
+def test_records_are_named_without_being_read(numbered_dir, start):
+    """Over a border of epochs, too: each record named holds the image that the stream has there."""
+    count = 60
+    numbers = read_numbers(numbered_dir, count, start_example=start, shuffle_buffer=20)
+    dataset = open_imagenet(numbered_dir, shuffle_buffer=20)
+    named = dataset.records_of(start_example=start, count=count, seed=1)
+    labels = {
+        path: [
+            tf.train.Example.FromString(record.numpy())
+            .features.feature["image/class/label"]
+            .int64_list.value[0]
+            for record in tf.data.TFRecordDataset(path)
+        ]
+        for path in {path for path, _ in named}
+    }
+    assert [labels[path][index] - 1 for path, index in named] == list(numbers)

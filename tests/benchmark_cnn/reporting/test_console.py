@@ -19,12 +19,14 @@ ROOT = Path(__file__).resolve().parents[3]
 SPEED = SpeedReport(146.64, 0.349, 0.6, 0.02)
 
 
-def header(mode="training", *, synthetic=True, gpus=True, accumulation=1, steps=100, **flags):
+def header(
+    mode="training", *, synthetic=True, gpus=True, accumulation=1, steps=100, batch_size=64, **flags
+):
     flags = {"optimizer": "sgd", "all_reduce_spec": "nccl", **flags}
     kind = "GPU" if gpus else "CPU"
     return console.header_lines(
         make_params(data_format="NCHW", num_gpus=2, **flags),
-        SimpleNamespace(name="resnet50"),
+        SimpleNamespace(name="resnet50", batch_size=batch_size),
         SimpleNamespace(name="imagenet", synthetic=synthetic),
         Devices(kind.lower(), (f"/device:{kind}:0", f"/device:{kind}:1"), "/device:CPU:0"),
         RunPlan(64, 2, accumulation, 1281167, warmup_steps=10, total_steps=10 + steps),
@@ -64,6 +66,11 @@ class TestHeader:
     def test_no_all_reduce_where_nothing_is_reduced(self, variables):
         lines = header(variable_update=variables, all_reduce_spec=None)
         assert not [line for line in lines if "AllReduce" in line]
+
+    def test_a_smaller_default_on_a_cpu_is_said(self):
+        lines = header(gpus=False, batch_size=128)
+        after = lines[lines.index("             64 per device") + 1]
+        assert after == "             the default on a CPU; resnet50's is 128"
 
     def test_accumulation_counts_in_the_global_batch(self):
         lines = header(accumulation=3)

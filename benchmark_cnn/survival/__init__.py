@@ -1,0 +1,1 @@
+"""What a run does about values that are not finite and about steps that hang."""
