@@ -16,6 +16,12 @@ from common.errors import RunError
 
 # The thread gives way to training where all cores are busy, and still gets a share of them.
 _NICENESS = 10
+_THREAD = "checkpoint"
+
+
+def is_saving() -> bool:
+    """Returns whether a checkpoint is being saved in this process."""
+    return any(thread.name == _THREAD for thread in threading.enumerate())
 
 
 class BackgroundSaver(contextlib.AbstractContextManager):
@@ -45,7 +51,8 @@ class BackgroundSaver(contextlib.AbstractContextManager):
             before: called in the thread first, as for a file that must not lag behind.
         """
         self.wait()
-        self._thread = threading.Thread(target=self._save, args=(step, tensors, before))
+        arguments = (step, tensors, before)
+        self._thread = threading.Thread(target=self._save, args=arguments, name=_THREAD)
         self._thread.start()
         return store.prefix_of(self._directory, step)
 
