@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -33,8 +35,10 @@ from benchmark_cnn.step.training_step import REPORT
 from benchmark_cnn.survival import non_finite
 from benchmark_cnn.survival.watchdog import Watchdog
 from common import stop_requests
-from common.errors import Stopped, UsageError
+from common.errors import DataError, Stopped, UsageError
 from common.process import StopSignal
+
+_FULL_DISK = os.strerror(errno.ENOSPC)
 
 
 class _Guards(NamedTuple):
@@ -338,6 +342,11 @@ def _errors_in_one_line(run: TrainingRun):
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
+        if _FULL_DISK in str(error):  # histograms and images are written inside of a step
+            raise DataError(
+                f"cannot write events to {run.params.checkpoint.train_dir}: {_FULL_DISK}; make "
+                "room, and run the same command again"
+            ) from error
         raise UsageError(
             f"out of memory with --batch_size={run.plan.batch_per_tower}: lower it, and raise "
             "--gradient_accumulation_steps to keep the global batch"

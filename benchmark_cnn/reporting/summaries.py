@@ -12,13 +12,16 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
+from checkpoints.bundle import first_line
 from common import files
+from common.errors import DataError
 
 TAGS = {
     "cross_entropy": "losses/cross_entropy",
@@ -60,6 +63,7 @@ class Summaries(contextlib.AbstractContextManager):
         self.verbosity = verbosity if train_dir is not None else 0
         self._train_dir = train_dir
         self._start_step = start_step
+        self._has_warned = False
         self._writer: Any = None
         self._evaluations: EvaluationSummaries | None = None
         if train_dir is not None and verbosity > 0:
@@ -79,16 +83,18 @@ class Summaries(contextlib.AbstractContextManager):
             raise ValueError(f"no TensorBoard tag for {', '.join(sorted(unknown))}")
         if self.verbosity >= 1:
             shown = {n: v for n, v in values.items() if n not in _MEASURED or _is_number(v)}
-            _write_scalars(self._writer, TAGS, shown, global_step)
+            with self._or_warned():
+                _write_scalars(self._writer, TAGS, shown, global_step)
 
     def parameters(self, values: Mapping[str, object]) -> None:
         """Writes the parameters of this start as a table, which TensorBoard shows under Text."""
         if self.verbosity < 1:
             return
         rows = "".join(f"| {name} | {value} |\n" for name, value in values.items())
-        with self._writer.as_default(step=self._start_step):
-            tf.summary.text("parameters", f"| parameter | value |\n|---|---|\n{rows}")
-        self._writer.flush()
+        with self._or_warned():
+            with self._writer.as_default(step=self._start_step):
+                tf.summary.text("parameters", f"| parameter | value |\n|---|---|\n{rows}")
+            self._writer.flush()
 
     def evaluation(self, global_step: int, result: Mapping[str, float]) -> None:
         """Writes an evaluation made by the training itself to `train_dir`/eval.
@@ -97,10 +103,11 @@ class Summaries(contextlib.AbstractContextManager):
         """
         if self._train_dir is None or self.verbosity < 1:
             return
-        if self._evaluations is None:
-            directory = Path(self._train_dir) / _EVALUATION_DIRECTORY
-            self._evaluations = EvaluationSummaries(directory, self._start_step)
-        self._evaluations.write(global_step, result)
+        with self._or_warned():
+            if self._evaluations is None:
+                directory = Path(self._train_dir) / _EVALUATION_DIRECTORY
+                self._evaluations = EvaluationSummaries(directory, self._start_step)
+            self._evaluations.write(global_step, result)
 
     def gradients(self, global_step: int, gradients: Mapping[str, tf.Tensor]) -> None:
         """Writes histograms of the gradients, given by variable name.
@@ -121,10 +128,11 @@ class Summaries(contextlib.AbstractContextManager):
         """Writes a histogram of each variable, from verbosity 3."""
         if self.verbosity < 3:
             return
-        with self._writer.as_default(step=global_step):
-            for name, value in variables.items():
-                tf.summary.histogram(name, value)
-        self._writer.flush()
+        with self._or_warned():
+            with self._writer.as_default(step=global_step):
+                for name, value in variables.items():
+                    tf.summary.histogram(name, value)
+            self._writer.flush()
 
     def images(self, global_step: int, images: tf.Tensor) -> None:
         """Writes the first images of a batch [B, H, W, 3], 0..255, from verbosity 3."""
@@ -138,17 +146,30 @@ class Summaries(contextlib.AbstractContextManager):
 
     def rewind(self, global_step: int) -> None:
         """Has the events from now on replace those after `global_step`."""
-        if self._writer is not None:
-            _write_start(self._writer, global_step + 1)
-        if self._evaluations is not None:
-            self._evaluations.close()
-            self._evaluations, self._start_step = None, global_step
+        with self._or_warned():
+            if self._writer is not None:
+                _write_start(self._writer, global_step + 1)
+        with self._or_warned():
+            if self._evaluations is not None:
+                self._evaluations.close()
+        self._evaluations, self._start_step = None, global_step
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        if self._evaluations is not None:
-            self._evaluations.close()
+        for writer in (self._writer, self._evaluations):
+            with self._or_warned():
+                if writer is not None:
+                    writer.close()
+
+    @contextlib.contextmanager
+    def _or_warned(self) -> Iterator[None]:
+        """Warns, once, of events that cannot be written: a run needs none of them."""
+        try:
+            with _write_errors(self._train_dir):
+                yield
+        except DataError as error:
+            if not self._has_warned:
+                logging.warning("%s; training continues, and TensorBoard lacks what follows", error)
+            self._has_warned = True
 
 
 class EvaluationSummaries(contextlib.AbstractContextManager):
@@ -162,6 +183,7 @@ class EvaluationSummaries(contextlib.AbstractContextManager):
 
     def __init__(self, eval_dir: str | os.PathLike[str] | None, start_step: int | None = None):
         self._writer: Any = None
+        self._directory = eval_dir
         if eval_dir is not None:
             self._writer = open_writer(eval_dir, start_step)
 
@@ -172,12 +194,23 @@ class EvaluationSummaries(contextlib.AbstractContextManager):
         """Writes `top_1` and `top_5` (fractions) and `loss` (nats) of a result."""
         if self._writer is not None:
             values = {name: result[name] for name in _EVALUATION_TAGS}
-            for tags in (_EVALUATION_TAGS, _SHARED_TAGS):
-                _write_scalars(self._writer, tags, values, global_step)
+            with _write_errors(self._directory):
+                for tags in (_EVALUATION_TAGS, _SHARED_TAGS):
+                    _write_scalars(self._writer, tags, values, global_step)
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with _write_errors(self._directory):
+                self._writer.close()
+
+
+@contextlib.contextmanager
+def _write_errors(directory: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Turns TensorFlow's error, as on a full disk, into one line."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise DataError(f"cannot write events to {directory}: {first_line(error)}") from error
 
 
 def _own_tags() -> contextlib.AbstractContextManager:
