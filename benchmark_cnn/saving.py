@@ -59,12 +59,17 @@ class Saver(contextlib.AbstractContextManager):
         return bool(by_time) or crosses(previous, step, self._every_steps)
 
     def save(
-        self, step: int, values: Mapping[str, np.ndarray], before: Callable[[], None] = lambda: None
+        self,
+        step: int,
+        values: Mapping[str, np.ndarray],
+        before: Callable[[], None] = lambda: None,
+        *,
+        waits: bool = False,
     ) -> None:
-        """Begins to save the state after `step` steps, once; `before` runs in the thread first."""
+        """Saves the state after `step` steps, once; see `BackgroundSaver.save`."""
         if self._saves is None or step == self._saved_step:
             return
-        self._prefix = self._saves.save(step, values, before)
+        self._prefix = self._saves.save(step, values, before, waits=waits)
         self._saved_step, self._saved_at = step, time.monotonic()
 
     def wait(self) -> None:

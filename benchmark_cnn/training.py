@@ -220,7 +220,8 @@ def _train(
             if saves or stops:
                 state = run.state.host_values()
                 guard.check_weights(step, state)
-                saver.save(step, state, reporter.sync)
+                ends = stops or step == plan.total_steps
+                saver.save(step, state, reporter.sync, waits=ends)
         except non_finite.Found as error:
             step, evaluates = _roll_back(run, error, guard, saver, reporter), False
         if evaluates and not stops:

@@ -43,14 +43,20 @@ class BackgroundSaver(contextlib.AbstractContextManager):
         step: int,
         tensors: Mapping[str, np.ndarray],
         before: Callable[[], None] = lambda: None,
+        *,
+        waits: bool = False,
     ) -> str:
         """Begins to save once the save before is done; returns the prefix.
 
         Args:
             tensors: checkpoint key -> value. The arrays must not change any more.
             before: called in the thread first, as for a file that must not lag behind.
+            waits: saves in the caller's thread, with its priority, instead.
         """
         self.wait()
+        if waits:
+            before()
+            return store.save(self._directory, step, tensors, keep=self._keep)
         arguments = (step, tensors, before)
         self._thread = threading.Thread(target=self._save, args=arguments, name=_THREAD)
         self._thread.start()
