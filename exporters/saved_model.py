@@ -10,13 +10,12 @@ import tensorflow as tf
 
 from exporters.frozen import Frozen
 from exporters.tflite import quiet
-from inference.signature import FILE_NAME
+from inference.signature import EXTRAS, FILE_NAME
 from preprocessing.images.photos import encoded_view
 
 SERVING = "serving_default"
 IMAGE_BYTES = "image_bytes"
 CLASSES = "classes"
-EXTRAS = "assets.extra"
 
 
 def write(frozen: Frozen, directory: Path, labels: Path) -> None:

@@ -17,7 +17,6 @@ from inference.signature import LOGITS, Signature
 
 SAVED_MODEL, TFLITE, ONNX = "saved_model", "tflite", "onnx"
 BACKENDS = (SAVED_MODEL, TFLITE, ONNX)
-EXTRAS = "assets.extra"
 _TFLITE_MAGIC = b"TFL3"
 
 
@@ -196,7 +195,7 @@ def _saved_model(path: Path, num_threads: int | None) -> Artifact:
     (name, spec), *more = serve.structured_input_signature[1].items()
     if more:
         raise DataError(f"{path} has {1 + len(more)} inputs; a classifier has one, the image")
-    extra = path / EXTRAS / signatures.FILE_NAME
+    extra = path / signatures.EXTRAS / signatures.FILE_NAME
     signature = signatures.from_json(extra.read_bytes(), str(path)) if extra.exists() else None
     output = "output" if signature is None else signature.output
 

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import Params
 from benchmark_cnn.params.values import parse_mean_std
 from common.errors import DataError, UsageError
 from inference import signature
-from inference.artifacts import EXTRAS
 from inference.signature import Signature
 from inference.view import WHOLE
 
@@ -94,6 +91,7 @@ class SavedModelSpec:
             DataError: It cannot be loaded or run, or has another number of classes.
         """
         del dtype, data_format, sync_batch_norm
+        import numpy as np
         import tensorflow as tf
 
         from models.network import Network
@@ -212,7 +210,7 @@ def read_interface(directory: Path) -> Interface:
 
 
 def _own_signature(directory: Path) -> Signature | None:
-    path = directory / EXTRAS / signature.FILE_NAME
+    path = directory / signature.EXTRAS / signature.FILE_NAME
     return signature.from_json(path.read_bytes(), str(directory)) if path.exists() else None
 
 
@@ -266,6 +264,7 @@ def _log(probabilities: tf.Tensor) -> tf.Tensor:
 
     A probability of 0 becomes the smallest float32. NaN stays.
     """
+    import numpy as np
     import tensorflow as tf
 
     tiny = tf.constant(np.finfo(np.float32).smallest_subnormal, tf.float64)

@@ -18,6 +18,7 @@ from inference.view import View
 
 # Of the file in a TFLite file or a SavedModel's assets.extra, and of the property in an ONNX file.
 FILE_NAME, PROPERTY = "signature.json", "signature"
+EXTRAS = "assets.extra"  # in a SavedModel
 PROBABILITIES, LOGITS = "probabilities", "logits"
 PUBLISHED, AVERAGES, RAW = "published", "ema", "raw"
 
