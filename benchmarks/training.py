@@ -15,6 +15,8 @@ import numpy as np
 if TYPE_CHECKING:
     import keras
 
+    from benchmark_cnn.distribution.cluster import Cluster
+    from benchmark_cnn.run import TrainingRun
     from benchmarks.rounds import Run
 
 BATCH_SIZE = 32
@@ -78,11 +80,28 @@ def engine(
     batch_size: int = BATCH_SIZE,
 ) -> Run:
     """Runs what train.py runs, from the parameters to the step loop."""
+    setup = set_up_engine(model, num_towers, image_size=image_size, batch_size=batch_size)
+    return steps_of(setup, steps)
+
+
+def set_up_engine(
+    model: str,
+    num_towers: int = 1,
+    *,
+    image_size: int,
+    batch_size: int,
+    cluster: Cluster | None = None,
+) -> TrainingRun:
+    """Sets the engine up on the CPU.
+
+    Args:
+        num_towers: of this process.
+        batch_size: of the towers of this process together.
+        cluster: the workers of which this process is one; None trains alone.
+    """
     from benchmark_cnn import training_setup
-    from benchmark_cnn.distribution.batches import training_batches
     from benchmark_cnn.params.data_params import DataParams
     from benchmark_cnn.params.validation import make_params
-    from benchmark_cnn.step.step_loop import make_step_loop
     from models import registry
     from preprocessing.registry import open_dataset
 
@@ -91,16 +110,25 @@ def engine(
         model=model,
         device="cpu",
         num_gpus=num_towers,
+        variable_update="replicated" if cluster is None else "collective_all_reduce",
         batch_size=batch_size // num_towers,
         image_size=image_size,
         learning_rate=LEARNING_RATE,
     )
-    setup = training_setup.set_up(params, registry.get(model), open_dataset(DataParams()))
+    data = open_dataset(DataParams())
+    return training_setup.set_up(params, registry.get(model), data, cluster=cluster)
+
+
+def steps_of(setup: TrainingRun, steps: int) -> Run:
+    """Returns a call that takes `steps` steps of the engine."""
+    from benchmark_cnn.distribution.batches import training_batches
+    from benchmark_cnn.step.step_loop import make_step_loop
+
     batches = training_batches(
         setup.manager,
         setup.dataset,
         batch_size=setup.plan.batch_per_tower,
-        image_size=image_size,
+        image_size=setup.settings.image_size,
         seed=1,
     )
     loop = make_step_loop(setup.step, batches, micro_batches=1)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -248,6 +249,13 @@ def available_memory_bytes() -> int | None:
 def _number_in(path: str) -> int:
     with open(path, encoding="ascii") as file:
         return int(file.read())
+
+
+def free_ports(count: int) -> list[int]:
+    """Returns different ports of this machine that nothing listens at."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("", 0))) for _ in range(count)]
+        return [listener.getsockname()[1] for listener in sockets]
 
 
 def num_cores() -> int:

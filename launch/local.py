@@ -14,7 +14,6 @@ import contextlib
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -64,7 +63,7 @@ def launch(options: argparse.Namespace) -> int:
     tasks.check_command(options.command)
     with process.StopSignal() as stop:
         for restart in range(options.max_restarts + 1):
-            hosts = [f"127.0.0.1:{port}" for port in free_ports(options.workers)]
+            hosts = [f"127.0.0.1:{port}" for port in process.free_ports(options.workers)]
             started = tasks.on_one_machine(
                 tasks.workers(options.command, hosts, options.gpus_per_worker),
                 options.gpus_per_worker,
@@ -75,13 +74,6 @@ def launch(options: argparse.Namespace) -> int:
                 return exit_code
             _say(f"starting all workers again ({restart + 1} of {options.max_restarts})")
     return exit_code
-
-
-def free_ports(count: int) -> list[int]:
-    """Returns ports that nothing listens at now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("", 0))) for _ in range(count)]
-        return [listener.getsockname()[1] for listener in sockets]
 
 
 class _Workers:

@@ -48,6 +48,18 @@ def test_every_example_once_in_the_order_of_the_files(numbered_dir, batch_size):
     assert dataset.num_examples("validation") == NUM_EXAMPLES
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_shares_of_workers_are_disjoint_and_complete(numbered_dir, count):
+    dataset, shares = open_imagenet(numbered_dir), []
+    for index in range(count):
+        batches = dataset.eval_batches(batch_size=100, image_size=4, shard=(index, count))
+        real = [numbers_of(images.numpy()[mask.numpy()]) for images, _, mask in batches]
+        shares.append([number for numbers in real for number in numbers])
+    # No share is longer than the one that the number of steps is taken from.
+    assert max(map(len, shares)) == -(-NUM_EXAMPLES // count)
+    assert sorted(number for share in shares for number in share) == list(range(NUM_EXAMPLES))
+
+
 def test_training_files_can_be_evaluated(tmp_path):
     write_numbered_split(tmp_path, "train", 10, num_shards=2)
     batches = open_imagenet(tmp_path).eval_batches(batch_size=10, image_size=4, subset="train")

@@ -13,7 +13,7 @@ import pytest
 from benchmark_cnn.distribution import roll_call
 from benchmark_cnn.distribution.roll_call import RollCall
 from common.errors import ClusterError, DataError, UsageError
-from launch.local import free_ports
+from common.process import free_ports
 
 FACTS = {"--batch_size": 4, "the code": "abc"}
 

@@ -1,0 +1,1 @@
+"""What the exchange between workers costs: `python -m benchmarks.cluster`."""
