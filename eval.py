@@ -22,6 +22,7 @@ from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import ExplicitFlags, Params
 from inference import class_names, saved_model_spec
 from models.pretrained import ensure
+from preprocessing import object_storage
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,7 +43,7 @@ def evaluate(argv: Sequence[str]) -> None:
         choices={"model": models.registry.names(), "data_name": preprocessing.registry.names()},
         answers={"model": models.registry.answers()},
     )
-    spec, reference = None, None
+    spec, reference, url = None, None, flags.params.checkpoint.train_dir
     if flags.params.evaluation.saved_model is not None:
         with process.quiet_startup():
             spec, run = saved_model_spec.open_spec(flags.params)
@@ -51,8 +52,10 @@ def evaluate(argv: Sequence[str]) -> None:
         flags, run = _published(flags)
         reference = run
     else:
+        flags = dataclasses.replace(flags, params=object_storage.for_evaluation(flags.params))
         run = waiting.load_run_params(flags.params, wait="model" not in flags.explicit)
     params = validation.inherit(flags, run or flags.params)
+    params = object_storage.with_local_data(params, [params.data.data_subset or "validation"])
     with process.quiet_startup():
         dataset = preprocessing.registry.open_dataset(params.data, default_subset="validation")
         from benchmark_cnn import checkpoint_evaluation
@@ -69,6 +72,8 @@ def evaluate(argv: Sequence[str]) -> None:
         check_device=functools.partial(validation.check_device, flags),
         reference=reference,
     )
+    if params.evaluation.eval_dir is None:
+        object_storage.upload_evaluation(url, params)
 
 
 def _published(flags: ExplicitFlags) -> tuple[ExplicitFlags, Params]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import sys
@@ -20,19 +21,20 @@ from benchmark_cnn.flags import command_line
 from benchmark_cnn.params import validation
 from benchmark_cnn.params.params import Params
 from models.pretrained import ensure
+from preprocessing import object_storage
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command line `argv` (without the program's name) and returns the exit code."""
 
     def run() -> None:
-        with process.StopSignal(raises=True):
-            train(argv)
+        with process.StopSignal(raises=True) as stop, contextlib.ExitStack() as stack:
+            train(argv, stop, stack)
 
     return commands.run(run, debug=command_line.asks_for_debug(argv))
 
 
-def train(argv: Sequence[str]) -> None:
+def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitStack) -> None:
     """Reads the flags, opens the data and trains. TensorFlow is imported after the flags."""
     flags = command_line.parse(
         "train.py",
@@ -40,7 +42,7 @@ def train(argv: Sequence[str]) -> None:
         choices={"model": models.registry.names(), "data_name": preprocessing.registry.names()},
         answers={"model": models.registry.answers()},
     )
-    params = flags.params
+    params = object_storage.for_training(flags.params, stack, stop.request)
     with process.quiet_startup():
         dataset = preprocessing.registry.open_dataset(params.data, default_subset="train")
     if dataset.synthetic:

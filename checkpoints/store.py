@@ -5,7 +5,8 @@ what is written here, and theirs are read here, also in the one-file format befo
 names the network gives its variables, whatever mode or number of towers wrote them. Nothing in a
 directory holds an absolute path, so it may be moved or copied.
 
-Local file systems only: object stores have neither rename nor hard links.
+Local file systems only: object stores have neither rename nor hard links. `remote_run.py` uploads
+from one.
 """
 
 from __future__ import annotations

@@ -17,6 +17,10 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # Control characters (tab, line feed, escape), separators of lines and paragraphs.
 _BREAKING = frozenset(("Cc", "Zl", "Zp"))
 _CACHE = "tensorflow_imagenet"
+_COPIES = "object_storage"
+# What object_store.py opens.
+_OBJECT_STORES = ("s3", "gs")
+_HALF_A_SCHEME = re.compile(r"(s3|gs):(?!//)")
 
 
 def local(text: str) -> str:
@@ -42,6 +46,34 @@ def local(text: str) -> str:
     return path
 
 
+def is_remote(text: str) -> bool:
+    """Returns whether a text is a URL of an object store: `s3://...` or `gs://...`."""
+    scheme = _SCHEME.match(text)
+    return scheme is not None and scheme[1] in _OBJECT_STORES
+
+
+def local_or_remote(text: str) -> str:
+    """Returns a path as `local` does, or a URL of an object store without a slash at its end.
+
+    Raises:
+        ValueError: it is neither; see `local`.
+    """
+    if half := _HALF_A_SCHEME.match(text):
+        raise ValueError(f"is no URL: write {half[1]}://BUCKET/NAME (./{text} is a local name)")
+    if not is_remote(text):
+        return local(text)
+    if not text.partition("://")[2].strip("/"):
+        raise ValueError("names no bucket")
+    return text.rstrip("/")
+
+
+def copy_of(url: str, purpose: str) -> Path:
+    """Returns where this machine keeps its copy of what a URL holds, for a purpose: "data"."""
+    scheme, _, place = url.partition("://")
+    parts = [part for part in place.split("/") if part not in ("", ".", "..")]
+    return home_of(_COPIES, marker=purpose).joinpath(purpose, scheme, *parts)
+
+
 def argument(text: str) -> Path:
     """Returns the path that `text` stands for: an argparse type."""
     if not text:
@@ -52,9 +84,27 @@ def argument(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{text} {error}") from None
 
 
+def argument_or_url(text: str) -> Path | str:
+    """Returns a path, or a URL of an object store as it is: an argparse type."""
+    try:
+        return text.rstrip("/") if is_remote(local_or_remote(text)) else argument(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} {error}") from None
+
+
 def absolute(path: str) -> str:
-    """Returns a path that means the same from every working directory; links stay as they are."""
-    return os.path.abspath(local(path))
+    """Returns a path that means the same from every working directory; links stay as they are.
+
+    Of a copy of what an object store holds it is the URL, which means the same on every machine.
+    """
+    if is_remote(path):
+        return path
+    path = os.path.abspath(local(path))
+    parts = Path(path).parts
+    for index, part in enumerate(parts[:-3]):
+        if part == _COPIES and parts[index + 2] in _OBJECT_STORES:
+            return f"{parts[index + 2]}://{'/'.join(parts[index + 3 :])}"
+    return path
 
 
 def quoted(path: str | os.PathLike[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from inference import class_names
 from inference.signature import PUBLISHED, Signature, versions
 from inference.view import View, view_of
 from models.pretrained import ensure
+from preprocessing import object_storage
 
 if TYPE_CHECKING:
     from inference.classifier import Classifier
@@ -27,7 +29,7 @@ class Request:
 
     Attributes:
         model: A name in models.registry; None for the run's, or DEFAULT_MODEL if pretrained.
-        train_dir: A run or one checkpoint; None for the published weights.
+        train_dir: A run or one checkpoint, or its URL; None for the published weights.
         weights: "raw", "ema", or None for the averages if there are any.
         weights_dir: Where published weights are kept; None for their home.
         image_size: In pixels; None for the run's or the model's.
@@ -38,7 +40,7 @@ class Request:
     """
 
     model: str | None = None
-    train_dir: Path | None = None
+    train_dir: Path | str | None = None
     weights: str | None = None
     weights_dir: Path | None = None
     image_size: int | None = None
@@ -120,11 +122,11 @@ def load(request: Request) -> Source:
     return Source(classifier, signature, prefix, run)
 
 
-def _run(train_dir: Path, model: str | None) -> tuple[Path, str, Params]:
+def _run(train_dir: Path | str, model: str | None) -> tuple[Path, str, Params]:
     """Returns the checkpoint of a run, its network, and its parameters (defaults if foreign)."""
     from checkpoints import store
 
-    prefix = Path(store.resolve(train_dir))
+    prefix = Path(store.resolve(object_storage.run_to_read(os.fspath(train_dir))))
     run = Params()
     if (prefix.parent / PARAMETERS_FILE).exists():
         run = read_parameters(prefix.parent)

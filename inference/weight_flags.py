@@ -24,7 +24,7 @@ def add(add_argument: Callable[..., Any], *other_names: str) -> None:
     add_argument(
         *("--train_dir", *other_names),
         metavar="DIR",
-        type=paths.argument,
+        type=paths.argument_or_url,
         help="a run of train.py, or one checkpoint, also of TensorFlow 1",
     )
     add_argument(

@@ -62,10 +62,12 @@ class DataParams:
 
     data_dir: str | None = flag(
         None,
-        "Directory of the data set's files.",
+        "Directory of the data set's files. From s3://BUCKET/NAME and gs://BUCKET/NAME they are "
+        "copied to this machine first.",
         when_none="synthetic images, except for digits, which has a default directory",
         inherited=True,
         is_path=True,
+        may_be_remote=True,
     )
     data_name: str | None = flag(
         None,

@@ -32,7 +32,8 @@ class Flag:
     `lower` and `upper` are inclusive bounds, `above` and `below` exclusive ones. `when_none`
     describes a default of None. `answers` holds a sentence for each refused value that users know
     from other programs. `syntax` parses a value; its ValueError completes the error message.
-    On the command line, a value that `is_path` has its `~` expanded, and may be no URL. An
+    On the command line, a value that `is_path` has its `~` expanded, and may be no URL unless it
+    `may_be_remote`. An
     evaluation takes `inherited` flags from the run that it evaluates. `eval` flags belong to
     eval.py, too; inherited flags need not declare it.
     """
@@ -52,6 +53,7 @@ class Flag:
     below: float | None = None
     syntax: Callable[[str], object] | None = None
     is_path: bool = False
+    may_be_remote: bool = False
     inherited: bool = False
     eval: bool = False
 
@@ -70,6 +72,8 @@ class Flag:
             return boolean(text)
         if self.kind is str:
             value = self.checked(self._chosen(text))
+            if self.may_be_remote:
+                return paths.local_or_remote(text)
             return paths.local(text) if self.is_path else value
         noun = "an integer" if self.kind is int else "a number"
         try:

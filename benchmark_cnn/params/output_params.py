@@ -15,10 +15,12 @@ class CheckpointParams:
 
     train_dir: str | None = flag(
         None,
-        "Directory of the run, with checkpoints, logs and parameters. An existing run is resumed.",
+        "Directory of the run, with checkpoints, logs and parameters. An existing run is resumed. "
+        "May be on S3 or Google Cloud Storage: s3://BUCKET/NAME, gs://BUCKET/NAME.",
         when_none="nothing is saved",
         eval=True,
         is_path=True,
+        may_be_remote=True,
     )
     save_model_secs: float = flag(
         600.0, "Seconds between checkpoints; 0 turns saving by time off.", lower=0

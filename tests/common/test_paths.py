@@ -24,7 +24,41 @@ def test_home_is_expanded_and_a_url_refused_by_every_path_flag(monkeypatch):
     with pytest.raises(UsageError) as refused:
         command_line.parse("train.py", [f"--{flag}=gs://b/x" for flag in flags])
     lines = str(refused.value).splitlines()
-    assert [line.partition(" is a URL")[0] for line in lines] == [f"--{f}=gs://b/x" for f in flags]
+    local = ["init_checkpoint", "trace_file"]  # the others may be on an object store
+    assert [line.partition(" is a URL")[0] for line in lines] == [f"--{f}=gs://b/x" for f in local]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("s3://b/run/", "s3://b/run"),
+        ("gs://b", "gs://b"),
+        ("~/x", "/home/me/x"),
+        ("s3:/b/run", "is no URL: write s3://BUCKET/NAME"),
+        ("s3:b", "is no URL: write s3://BUCKET/NAME"),
+        ("./s3:b", "./s3:b"),
+        ("gs://", "names no bucket"),
+        ("hdfs://b/run", "is a URL: only local"),
+    ],
+)
+def test_a_url_of_an_object_store_is_told_from_a_path(monkeypatch, text, answer):
+    monkeypatch.setenv("HOME", "/home/me")
+    try:
+        found = paths.local_or_remote(text)
+    except ValueError as error:
+        found = str(error)
+    assert found.startswith(answer)
+
+
+def test_a_copy_of_a_url_is_recorded_as_the_url(tmp_path, monkeypatch):
+    """Then parameters.json means the same on another machine, whose copy is elsewhere."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    copy = paths.copy_of("s3://bucket/runs/lite0", "runs")
+    assert copy.is_relative_to(tmp_path)
+    assert paths.absolute(str(copy)) == "s3://bucket/runs/lite0"
+    assert paths.absolute("gs://bucket/x") == "gs://bucket/x"
+    assert paths.absolute("runs/x") == str(tmp_path / "runs/x")
 
 
 @pytest.mark.parametrize(

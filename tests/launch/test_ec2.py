@@ -15,8 +15,8 @@ import pytest
 
 from launch.ec2 import __main__ as ec2
 from launch.ec2 import api, instance_types, logs
+from tests import loopback_aws
 from tests.conftest import ROOT
-from tests.launch import loopback_aws
 
 COMMAND = ["--", "train.py", "--model=efficientnet_lite0", "--num_gpus=8"]
 RUN = [
@@ -35,8 +35,8 @@ def quiet():
 @pytest.fixture
 def aws(monkeypatch):
     """The clients of an account that holds a bucket and a profile."""
-    with loopback_aws.moto_server() as url:
-        for name, value in loopback_aws.environment(url).items():
+    with loopback_aws.moto_server() as server:
+        for name, value in loopback_aws.environment(server.url).items():
             monkeypatch.setenv(name, value)
         monkeypatch.delenv("AWS_PROFILE", raising=False)
         import boto3

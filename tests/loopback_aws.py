@@ -29,7 +29,8 @@ def environment(url):
 
 @contextlib.contextmanager
 def moto_server():
-    """Yields the address of a server with an empty account; it has placement groups, too."""
+    """Yields a server with an empty account; it has placement groups, and may refuse requests."""
+    import s3fs
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -39,9 +40,10 @@ def moto_server():
     reset = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
     urllib.request.urlopen(reset).close()
     front = PlacementGroups(port)
+    s3fs.S3FileSystem.clear_instance_cache()  # of another server
     threading.Thread(target=front.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{front.server_address[1]}"
+        yield front
     finally:
         front.shutdown()
         front.server_close()
@@ -55,6 +57,12 @@ class PlacementGroups(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), PassingOn)
         self.port = port
         self.groups = {}
+        self.requests = []  # (method, path)
+        self.refuses = lambda method, path: False  # closes the connection without an answer
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
 
 
 class PassingOn(http.server.BaseHTTPRequestHandler):
@@ -96,6 +104,11 @@ class PassingOn(http.server.BaseHTTPRequestHandler):
         self.pass_on(self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
     def pass_on(self, body):
+        path = urllib.parse.unquote(self.path.partition("?")[0])
+        if self.server.refuses(self.command, path):
+            self.close_connection = True
+            return
+        self.server.requests.append((self.command, path))
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port)
         connection.request(self.command, self.path, body, dict(self.headers))
         reply = connection.getresponse()
