@@ -203,7 +203,9 @@ def _train(
         raise Stopped(_stop_line(run, step, stop))
     while step < plan.total_steps and not reporter.reached(params.stop_at_top_1_accuracy):
         previous, step = step, profiler.end_of_call(step, _end_of_call(run, step))
-        evaluates, saves = _evaluation_due(run, previous, step), saver.due(previous, step)
+        evaluates = _evaluation_due(run, previous, step)
+        # The chief alone saves by time; the others have to look at the same values.
+        saves = run.manager.any_worker(saver.due(previous, step))
         saves = saves or evaluates or step == plan.total_steps
         report = saves or reporter.due(previous, step)
         compiles, started = run_steps.compiles(step - previous), time.perf_counter()

@@ -25,8 +25,8 @@ NETWORK = {"batch_norm": "sync", "dropout": 0.3}
 SAME_AT_ANY_NUMBER = {"batch_norm": "sync"}
 
 
-def run_cluster(directory, *, workers, network=NETWORK, **flags):
-    """Trains with real processes; worker i sees only directory/i."""
+def run_cluster(directory, *, workers, network=NETWORK, exit_code=0, **flags):
+    """Trains with real processes; worker i sees only directory/i. All end with `exit_code`."""
     hosts = ",".join(f"127.0.0.1:{port}" for port in free_ports(workers))
     started = []
     for index in range(workers):
@@ -51,7 +51,7 @@ def run_cluster(directory, *, workers, network=NETWORK, **flags):
     finally:
         for process in started:
             process.kill()
-    assert [process.returncode for process in started] == [0] * workers, outputs
+    assert [process.returncode for process in started] == [exit_code] * workers, outputs
     return [out for out, _ in outputs]
 
 
@@ -121,3 +121,14 @@ def test_a_run_resumes_on_another_number_of_workers(tmp_path):
             tensors[name], value, rtol=1e-5, atol=1e-5 * float(scale), err_msg=name
         )
     assert not (tmp_path / "1").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_nonfinite", ["stop", "rollback"])
+def test_all_workers_find_a_value_that_is_not_finite(tmp_path, on_nonfinite):
+    """No line and no save by steps is due at that step: the chief saves by time."""
+    run_cluster(
+        tmp_path, workers=2, exit_code=4, on_nonfinite=on_nonfinite, learning_rate=1e38,
+        gradient_clip=None, display_every=1000, eval_every_steps=None, save_model_steps=None,
+        save_model_secs=1e-3, num_batches=1000,
+    )  # fmt: skip
