@@ -7,6 +7,7 @@ python -m benchmark_cnn.reporting.curves runs/lite0 runs/lite1 --output=compared
 from __future__ import annotations
 
 import functools
+import gc
 import itertools
 import math
 import os
@@ -60,6 +61,9 @@ def draw(train_dir: str | os.PathLike[str]) -> bool:
     except Exception as error:
         logging.warning("no curves of %s were drawn: %s", directory, error)
         return False
+    finally:
+        # A figure is a cycle of references that holds megabytes of pixels; a long run draws many.
+        gc.collect()
     return True
 
 
