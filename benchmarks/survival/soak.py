@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from common import commands
+from common import commands, process
 
 _ROOT = Path(__file__).resolve().parents[2]
 # Of the time at which a signal comes: that many mean times, at most.
@@ -73,12 +73,12 @@ def _start(arguments, train_dir: Path, **streams) -> subprocess.Popen:
 def _unbroken(arguments, train_dir: Path) -> list[tuple[float, int]]:
     """Runs without signals; returns (seconds, resident bytes), once a second."""
     memory, started = [], time.monotonic()
-    with _start(arguments, train_dir, stdout=subprocess.DEVNULL) as process:
-        while process.poll() is None:
+    with _start(arguments, train_dir, stdout=subprocess.DEVNULL) as running:
+        while running.poll() is None:
             time.sleep(1)
-            memory.append((time.monotonic() - started, _resident_bytes(process.pid)))
-    if process.returncode:
-        raise SystemExit(f"the unbroken run ended with {process.returncode}")
+            memory.append((time.monotonic() - started, _resident_bytes(running.pid)))
+    if running.returncode:
+        raise SystemExit(f"the unbroken run ended with {running.returncode}")
     return [(seconds, size) for seconds, size in memory if size]
 
 
@@ -112,12 +112,12 @@ def _broken(arguments, train_dir: Path) -> collections.Counter[str]:
     while True:
         wait = min(chance.expovariate(1 / arguments.seconds), _LONGEST * arguments.seconds)
         number = chance.choice(_SIGNALS)
-        with _start(arguments, train_dir, **quiet) as process:
+        with _start(arguments, train_dir, **quiet) as running:
             try:
-                code = process.wait(wait)
+                code = running.wait(wait)
             except subprocess.TimeoutExpired:
-                process.send_signal(number)
-                code = process.wait()
+                running.send_signal(number)
+                code = running.wait()
         if code == 0:
             return counts
         if code not in (75, -signal.SIGKILL):
@@ -129,7 +129,8 @@ def _differences(whole: Path, broken: Path) -> list[str]:
     """Returns what differs: tensors, and metrics.csv."""
     import numpy as np
 
-    from checkpoints import store
+    with process.quiet_startup():
+        from checkpoints import store
 
     got, expected = store.read(broken), store.read(whole)
     names = sorted(got.keys() | expected.keys())
