@@ -51,8 +51,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _print(options: argparse.Namespace) -> None:
-    """Prints the manifests as JSON documents, which kubectl reads as it reads YAML."""
-    print("\n---\n".join(json.dumps(each, indent=2) for each in manifests(options)))
+    """Prints one JSON document, which kubectl reads as it reads YAML."""
+    objects = manifests(options)
+    listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+    print(json.dumps(listed if len(objects) > 1 else objects[0], indent=2))
 
 
 def manifests(options: argparse.Namespace) -> list[dict[str, Any]]:

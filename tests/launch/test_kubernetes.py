@@ -40,7 +40,8 @@ TFJOB = {
 
 def printed(capsys, *flags, code=0):
     assert kubernetes.main([IMAGE, *flags, *COMMAND]) == code
-    return [json.loads(text) for text in capsys.readouterr().out.split("\n---\n")]
+    document = json.loads(capsys.readouterr().out)
+    return document["items"] if document["kind"] == "List" else [document]
 
 
 def flags_of(container, index):
