@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,16 @@ from inference.signature import LOGITS, Signature
 SAVED_MODEL, TFLITE, ONNX = "saved_model", "tflite", "onnx"
 BACKENDS = (SAVED_MODEL, TFLITE, ONNX)
 _TFLITE_MAGIC = b"TFL3"
+_OUTPUTS_RANK = 2
+# Of several outputs of a foreign file, the one with such a name is the classifier's.
+_PROBABILITIES = ("probabilities", "probability", "predictions", "softmax", "prob")
+_SLACK = 1e-2  # of a probability in 8 bits
+_ONNX_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+}
 
 
 class Artifact:
@@ -44,9 +55,17 @@ class Artifact:
         self.path, self.backend, self.signature = path, backend, signature
         self.batch_size, self.image_size = shape
         self._run = run
-        self.num_classes = self.outputs(
-            np.zeros([1, self.image_size, self.image_size, 3], np.float32)
-        ).shape[1]
+        try:
+            found = self.outputs(np.zeros([1, self.image_size, self.image_size, 3], np.float32))
+        # Each runtime has its own errors, some of which derive from Exception alone.
+        except Exception as error:
+            raise _damaged(path, error, "run") from error
+        if found.ndim != _OUTPUTS_RANK:
+            raise DataError(
+                f"{path} returns values of shape {list(found.shape)} for one image; a classifier "
+                "returns [1, classes]"
+            )
+        self.num_classes = found.shape[1]
 
     def outputs(self, images: np.ndarray) -> np.ndarray:
         """Returns what the file computes, float32 [B, K], for images [B, S, S, 3] in 0..255."""
@@ -61,8 +80,14 @@ class Artifact:
         return np.concatenate(rows)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Returns probabilities, float32 [B, K], for images [B, S, S, 3], RGB in 0..255."""
+        """Returns probabilities, float32 [B, K], for images [B, S, S, 3], RGB in 0..255.
+
+        Raises:
+            DataError: A foreign file returns something else. Values that are not finite stay.
+        """
         outputs = self.outputs(images)
+        if self.signature is None:
+            _check_probabilities(outputs, self.path)
         if self.signature is None or self.signature.output != LOGITS:
             return outputs
         powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
@@ -110,9 +135,9 @@ def _tflite(path: Path, num_threads: int | None) -> Artifact:
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise _damaged(path, error) from error
-    (given, *more), (result, *_) = interpreter.get_input_details(), interpreter.get_output_details()
-    if more:
-        raise DataError(f"{path} has {1 + len(more)} inputs; a classifier has one, the image")
+    given = _only_input(path, interpreter.get_input_details())
+    results = {details["name"]: details for details in interpreter.get_output_details()}
+    result = results[_output(path, list(results))]
 
     def run(images: np.ndarray) -> np.ndarray:
         if tuple(interpreter.get_input_details()[0]["shape"]) != images.shape:
@@ -129,28 +154,43 @@ def _tflite(path: Path, num_threads: int | None) -> Artifact:
 
 def _quantized(images: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     """Returns images as the input's type: value = scale * (quantized - zero_point)."""
-    dtype = np.dtype(details["dtype"])
-    if dtype == np.float32:
-        return images.astype(np.float32)
     scale, zero_point = details["quantization"]
+    # Without quantization the scale is 0, and the values stand for themselves.
+    return _cast(images / (scale or 1.0) + zero_point, details["dtype"])
+
+
+def _cast(values: np.ndarray, dtype: Any) -> np.ndarray:
+    """Returns values as another type; integers are rounded and clipped."""
+    if np.issubdtype(dtype, np.floating):
+        return values.astype(dtype)
     limits = np.iinfo(dtype)
-    return np.clip(np.rint(images / scale + zero_point), limits.min, limits.max).astype(dtype)
+    return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
 
 
 def _dequantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    if values.dtype == np.float32:
-        return values
     scale, zero_point = details["quantization"]
-    return (values.astype(np.float32) - zero_point) * np.float32(scale)
+    return (values.astype(np.float32) - zero_point) * np.float32(scale or 1.0)
 
 
 def _signature_in_zip(path: Path) -> Signature | None:
-    """Returns the signature in a TFLite file, whose associated files are a zip at its end."""
+    """Returns the signature in a TFLite file, whose associated files are a zip at its end.
+
+    Raises:
+        DataError: There was one, and it cannot be read: how to see an image is not known.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             return signatures.from_json(archive.read(signatures.FILE_NAME), str(path))
-    except (zipfile.BadZipFile, KeyError):
+    except KeyError:
         return None
+    # Damage of a zip has many errors; names of the files in it are in the metadata, too.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+        if signatures.FILE_NAME.encode() not in path.read_bytes():
+            return None
+        raise DataError(
+            f"{path} is damaged: its {signatures.FILE_NAME} cannot be read ({error}): copy or "
+            "export it again"
+        ) from error
 
 
 def _onnx(path: Path, num_threads: int | None) -> Artifact:
@@ -166,15 +206,17 @@ def _onnx(path: Path, num_threads: int | None) -> Artifact:
     # Its exceptions derive from Exception alone.
     except Exception as error:
         raise _damaged(path, error) from error
-    (given, *more) = session.get_inputs()
-    if more:
-        raise DataError(f"{path} has {1 + len(more)} inputs; a classifier has one, the image")
+    given = _only_input(path, session.get_inputs())
+    dtype = _ONNX_TYPES.get(given.type)
+    if dtype is None:
+        raise DataError(f"{path} takes {given.type}, no image")
+    output = _output(path, [result.name for result in session.get_outputs()])
     properties = session.get_modelmeta().custom_metadata_map
     text = properties.get(signatures.PROPERTY)
     signature = None if text is None else signatures.from_json(text, str(path))
 
     def run(images: np.ndarray) -> np.ndarray:
-        return session.run(None, {given.name: images.astype(np.float32)})[0]
+        return session.run([output], {given.name: _cast(images, dtype)})[0].astype(np.float32)
 
     batch_size = given.shape[0] if isinstance(given.shape[0], int) else None
     return Artifact(path, ONNX, signature, run, (batch_size, _side(path, given.shape)))
@@ -192,20 +234,46 @@ def _saved_model(path: Path, num_threads: int | None) -> Artifact:
     serve = model.signatures.get("serving_default")
     if serve is None:
         raise DataError(f"{path} has no signature serving_default")
-    (name, spec), *more = serve.structured_input_signature[1].items()
-    if more:
-        raise DataError(f"{path} has {1 + len(more)} inputs; a classifier has one, the image")
+    name, spec = _only_input(path, list(serve.structured_input_signature[1].items()))
+    side = _side(path, spec.shape)
     extra = path / signatures.EXTRAS / signatures.FILE_NAME
     signature = signatures.from_json(extra.read_bytes(), str(path)) if extra.exists() else None
-    output = "output" if signature is None else signature.output
+    output = _output(path, list(serve.structured_outputs))
 
     def run(images: np.ndarray) -> np.ndarray:
-        results = serve(**{name: tf.constant(images, tf.float32)})
-        return (results.get(output) if output in results else next(iter(results.values()))).numpy()
+        results = serve(**{name: tf.constant(_cast(images, spec.dtype.as_numpy_dtype))})
+        return results[output].numpy().astype(np.float32)
 
     # `serve` belongs to the model, which must live as long as it.
     run.model = model  # pyright: ignore[reportFunctionMemberAccess]
-    return Artifact(path, SAVED_MODEL, signature, run, (spec.shape[0], _side(path, spec.shape)))
+    return Artifact(path, SAVED_MODEL, signature, run, (spec.shape[0], side))
+
+
+def _only_input(path: Path, inputs: Sequence[Any]) -> Any:
+    if len(inputs) != 1:
+        raise DataError(f"{path} has {len(inputs)} inputs; a classifier has one, the image")
+    return inputs[0]
+
+
+def _output(path: Path, names: Sequence[str]) -> str:
+    """Returns the name of the only output, or of the one that has probabilities by its name."""
+    likely = [name for name in names if name.lower() in _PROBABILITIES]
+    if len(names) == 1 or len(likely) == 1:
+        return (likely or names)[0]
+    raise DataError(
+        f"{path} has {len(names)} outputs ({', '.join(names)}); a classifier has one, or one of "
+        "them has the name probabilities"
+    )
+
+
+def _check_probabilities(outputs: np.ndarray, path: Path) -> None:
+    finite = outputs[np.isfinite(outputs)]
+    wrong = finite[(finite < -_SLACK) | (finite > 1 + _SLACK)]
+    if wrong.size:
+        raise DataError(
+            f"{path} returns no probabilities, but values like {wrong[0]:.4g}: write it with a "
+            "softmax at its end"
+        )
 
 
 def _side(path: Path, shape) -> int:
@@ -229,6 +297,6 @@ def runtime(module: str, package: str) -> Any:
         ) from error
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
+def _damaged(path: Path, error: Exception, what: str = "opened") -> DataError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return DataError(f"{path} cannot be opened: {reason}")
+    return DataError(f"{path} cannot be {what}: {reason}")

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmark_cnn.params.params import FLAGS
 from common.errors import DataError
 from common.version import __version__, installed
-from inference.view import View
+from inference.view import WHOLE, View
 
 # Of the file in a TFLite file or a SavedModel's assets.extra, and of the property in an ONNX file.
 FILE_NAME, PROPERTY = "signature.json", "signature"
@@ -68,10 +69,39 @@ def from_json(text: str | bytes, where: str) -> Signature:
     try:
         fields = json.loads(text)
         view = View(**_known(fields["view"], View))
-        lists = {name: tuple(fields.get(name, ())) for name in ("class_names", "wordnet_ids")}
-        return Signature(**{**_known(fields, Signature), "view": view, **lists})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        lists = {name: _strings(fields, name) for name in ("class_names", "wordnet_ids")}
+        signature = Signature(**{**_known(fields, Signature), "view": view, **lists})
+        _check(signature)
+        return signature
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{where}: its {FILE_NAME} is not one of export.py's: {error}") from error
+
+
+def _strings(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    values = fields.get(name, [])
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{name} is no list of names")
+    return tuple(values)
+
+
+def _check(signature: Signature) -> None:
+    """Raises ValueError for a value that would be used otherwise than it was meant."""
+    view, name = signature.view, signature.model
+    fraction = view.eval_crop_fraction
+    is_good = {
+        "model": isinstance(name, str) and name not in ("", "..") and "/" not in name,
+        "output": signature.output in (PROBABILITIES, LOGITS),
+        "weights": isinstance(signature.weights, str),
+        "eval_method": view.eval_method in (*FLAGS["eval_method"].choices, WHOLE),
+        "resize_method": view.resize_method in FLAGS["resize_method"].choices,
+        "resize_kernels": view.resize_kernels in FLAGS["resize_kernels"].choices,
+        "eval_crop_fraction": fraction is None
+        or (isinstance(fraction, int | float) and 0 < fraction <= 1),
+    }
+    wrong = [field for field, good in is_good.items() if not good]
+    if wrong:
+        found = getattr(view, wrong[0], None) or getattr(signature, wrong[0], None)
+        raise ValueError(f"{wrong[0]} is {found!r}")
 
 
 def versions() -> dict[str, str]:

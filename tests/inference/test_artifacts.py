@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 
 import numpy as np
@@ -93,3 +94,82 @@ def test_a_signature_survives_json_and_ignores_later_fields():
     assert signature.from_json(text[:-1] + ', "later": 1}', "file") == SIGNATURE
     with pytest.raises(DataError, match=r"file: its signature\.json"):
         signature.from_json("{}", "file")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("class_names", "abç"),
+        ("class_names", [["a"], ["b"], ["c"]]),
+        ("output", "logit"),
+        ("model", "../elsewhere"),
+        ("resize_method", "cubic"),
+        ("eval_crop_fraction", 875),
+    ],
+)
+def test_a_signature_with_another_meaning_is_refused(field, value):
+    """Each would be used: as three names, as probabilities, as a path, as another view."""
+    fields = json.loads(SIGNATURE.to_json())
+    (fields["view"] if field in fields["view"] else fields)[field] = value
+    with pytest.raises(DataError, match=f"not one of export.py's: {field} is "):
+        signature.from_json(json.dumps(fields), "file")
+
+
+def foreign(path, outputs, dtype="FLOAT", inputs=1):
+    """Writes an ONNX file of another program, which returns mean colors: their sum is 1 or not."""
+    onnx = pytest.importorskip("onnx")
+    make, types = onnx.helper, onnx.TensorProto
+    names = [f"in{number}" for number in range(inputs)]
+    nodes = [make.make_node("Constant", [], ["scale"], value_float=0.01)]
+    if names:
+        nodes += [
+            make.make_node("Cast", [names[0]], ["pixels"], to=types.FLOAT),
+            make.make_node("ReduceMean", ["pixels"], ["colors"], axes=[1, 2], keepdims=0),
+            make.make_node("Mul", ["colors", "scale"], ["logits"]),
+            make.make_node("Softmax", ["logits"], ["Probabilities"]),
+        ]
+    shape = ["batch", SIZE, SIZE, 3]
+    given = [make.make_tensor_value_info(n, getattr(types, dtype), shape) for n in names]
+    results = [make.make_tensor_value_info(name, types.FLOAT, None) for name in outputs]
+    graph = make.make_graph(nodes, "foreign", given, results)
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=9)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["FLOAT", "FLOAT16", "UINT8"])
+def test_a_foreign_file_takes_its_own_type_and_answers_with_its_probabilities(tmp_path, dtype):
+    """Pixels are whole numbers below 2048, which every type holds exactly."""
+    artifact = open_artifact(foreign(tmp_path / "f.onnx", ["colors", "Probabilities"], dtype))
+    images = np.random.default_rng(2).integers(0, 256, [2, SIZE, SIZE, 3]).astype(np.float32)
+    logits = images.astype(np.float64).mean(axis=(1, 2)) / 100
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(artifact.probabilities(images), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"outputs": ["colors", "logits"]}, r"has 2 outputs \(colors, logits\)"),
+        ({"outputs": ["pixels"]}, r"returns values of shape \[1, 8, 8, 3\] for one image"),
+        ({"outputs": ["logits"], "dtype": "INT64"}, r"takes tensor\(int64\), no image"),
+        ({"outputs": ["scale"], "inputs": 0}, "has 0 inputs; a classifier has one"),
+    ],
+)
+def test_a_foreign_file_that_is_no_classifier_is_refused(tmp_path, arguments, message):
+    with pytest.raises(DataError, match=message):
+        open_artifact(foreign(tmp_path / "f.onnx", **arguments))
+
+
+def test_logits_of_a_foreign_file_are_no_probabilities(tmp_path):
+    artifact = open_artifact(foreign(tmp_path / "f.onnx", ["colors"]))
+    with pytest.raises(DataError, match="returns no probabilities, but values like 200: write it"):
+        artifact.probabilities(np.full([1, SIZE, SIZE, 3], 200, np.float32))
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-10], lambda b: b.replace(b'"view"', b'"wiev"')])
+def test_a_damaged_signature_does_not_make_a_foreign_file(files, tmp_path, damage):
+    """Without its signature the classes and the view of the file would be guessed."""
+    (tmp_path / "net.tflite").write_bytes(damage((files / "net.tflite").read_bytes()))
+    with pytest.raises(DataError, match=r"is damaged: its signature\.json cannot be read"):
+        open_artifact(tmp_path / "net.tflite")
