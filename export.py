@@ -13,7 +13,13 @@ from exporters import export_flags
 def main(argv: Sequence[str]) -> int:
     """Runs the command line `argv` (without the program's name). Returns the exit code."""
     arguments = export_flags.parser().parse_args(argv)
-    return commands.run(lambda: export(arguments), debug=arguments.debug)
+
+    def run() -> None:
+        # A signal ends the export as an error does: nothing hidden is left between the files.
+        with process.StopSignal(raises=True):
+            export(arguments)
+
+    return commands.run(run, debug=arguments.debug)
 
 
 def export(arguments: argparse.Namespace) -> None:

@@ -57,7 +57,7 @@ def run(
         discard_stdout()
         return broken_pipe_code
     except (Exception, KeyboardInterrupt) as error:
-        return _report(error, debug, interrupted)
+        return _report(_of_stdout(error) or error, debug, interrupted)
 
 
 def write_line(line: str) -> None:
@@ -154,6 +154,21 @@ def above_zero(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a finite number above 0")
     return value
+
+
+def _of_stdout(error: BaseException) -> DataError | None:
+    """Returns the error of a `print` that could not write, as on a full disk; None for others.
+
+    The stream still holds the text that it could not write, so that flushing fails again.
+    """
+    if not isinstance(error, OSError) or error.filename is not None:
+        return None
+    try:
+        with stdout_errors():
+            sys.stdout.flush()
+    except (DataError, BrokenPipeError) as again:
+        return again if isinstance(again, DataError) else None
+    return None
 
 
 def _report(error: BaseException, debug: bool | None, interrupted: str) -> int:

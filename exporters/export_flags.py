@@ -169,6 +169,11 @@ def plan(arguments: argparse.Namespace) -> Plan:
             "--endpoint_name: only the network's own output is exported; --logits exports it "
             "before the softmax"
         )
+    if arguments.float_layers == "":
+        raise UsageError(
+            "--float_layers is empty, which every name contains: give a part of the names of "
+            "layers (--report=FILE lists them)"
+        )
     made = Plan(
         saved_model_dir=arguments.output_saved_model_dir,
         tflite=arguments.output_tflite,

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from common import files
+from common import commands, files
 from common.errors import DataError
+from common.paths import one_line
 from exporters import check, onnx, saved_model, staging, tflite
 from exporters.check import CheckImages, Comparison
 from exporters.frozen import Frozen, freeze
@@ -51,10 +52,13 @@ class Exported:
 
     def __str__(self) -> str:
         size = f"{self.num_bytes / 1e6:.1f} MB"
-        return f"{_TITLES[self.backend]} written to {self.path} ({size}); it {self.comparison}"
+        path = one_line(str(self.path))
+        return f"{_TITLES[self.backend]} written to {path} ({size}); it {self.comparison}"
 
 
-def export(source: Source, plan: Plan, say: Callable[[object], object] = print) -> list[Exported]:
+def export(
+    source: Source, plan: Plan, say: Callable[[object], object] = commands.write_line
+) -> list[Exported]:
     """Writes the files of `plan`, each under its name only after it was checked.
 
     Args:
@@ -78,7 +82,7 @@ def export(source: Source, plan: Plan, say: Callable[[object], object] = print) 
     for backend, (path, write) in outputs.items():
         if path is None:
             continue
-        with _errors(path), staging.staged(path) as temporary:
+        with _errors(path), staging.staged(path) as temporary, _named(temporary, path):
             notes = write(source, plan, temporary) or ()
             found = _checked(temporary, expected, images, plan, backend, source)
             if backend != SAVED_MODEL:
@@ -198,6 +202,15 @@ def _errors(path: Path) -> Iterator[None]:
             yield
         except tf.errors.OpError as error:
             raise DataError(f"cannot write {path}: {error.message.splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def _named(temporary: Path, path: Path) -> Iterator[None]:
+    """Makes errors about the file that is written name the one that was asked for."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(str(error).replace(str(temporary), str(path))) from error
 
 
 def _size(path: Path) -> int:

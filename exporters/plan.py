@@ -9,6 +9,7 @@ from importlib import util
 from pathlib import Path
 
 from common.errors import UsageError
+from common.files import why_no_directory
 
 FLOAT32, FLOAT16, DYNAMIC, INT8 = "none", "float16", "dynamic", "int8"
 QUANTIZATIONS = (FLOAT32, FLOAT16, DYNAMIC, INT8)
@@ -70,6 +71,9 @@ class Plan:
         _check_file("--report", self.report, _REPORT_SUFFIX)
         if self.saved_model_dir is not None:
             _check_directory(self.saved_model_dir)
+            files = {"output_tflite": self.tflite, "output_onnx": self.onnx, "report": self.report}
+            for flag, path in files.items():
+                _check_outside(f"--{flag}={path}", path, self.saved_model_dir)
         _check_libraries(_FOR_TFLITE if self.tflite else (), _FOR_ONNX if self.onnx else ())
 
 
@@ -93,12 +97,23 @@ def _check_file(flag: str, path: Path | None, suffix: str) -> None:
         raise UsageError(f"{flag}={path} is a directory: give a file")
 
 
+def _check_outside(flag: str, path: Path | None, directory: Path) -> None:
+    """Refuses a file that the SavedModel, which replaces its directory, would remove."""
+    if path is not None and Path(os.path.realpath(directory)) in path.resolve().parents:
+        raise UsageError(
+            f"{flag} is in --output_saved_model_dir={directory}, which holds nothing but the "
+            "SavedModel: give another directory"
+        )
+
+
 def _check_directory(path: Path) -> None:
     """Refuses a directory that holds anything but a SavedModel, which would be replaced."""
     flag = f"--output_saved_model_dir={path}"
     if path.suffix in _FILE_SUFFIXES:
         raise UsageError(f"{flag}: a SavedModel is a directory; a name without a suffix is needed")
     if not path.exists():
+        if path.is_symlink():
+            raise UsageError(f"{flag} {why_no_directory(path)}: give a directory, or remove it")
         return
     if not path.is_dir():
         raise UsageError(f"{flag} is a file: give a directory")

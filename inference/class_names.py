@@ -110,7 +110,7 @@ def read_map(path: str | os.PathLike[str], num_classes: int) -> dict[int, str]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"labels {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"labels {path}: not valid JSON: {error}") from error
     if isinstance(content, list):
         if len(content) != num_classes:

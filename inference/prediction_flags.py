@@ -131,6 +131,9 @@ def predicts_data(arguments: argparse.Namespace) -> bool:
     Raises:
         UsageError: There are neither photos nor a data set, or both, or a flag of the other.
     """
+    for flag in ("model", "data"):
+        if getattr(arguments, flag) == "":
+            raise UsageError(f"--{flag} is empty")
     if arguments.data is None and not arguments.images:
         if arguments.model is None:
             raise UsageError("give photos, or a data set with --data=DIR")
@@ -183,9 +186,11 @@ def _check(arguments: argparse.Namespace, file: Path | None) -> None:
     """Checks the flags against each other, before those of a run are known."""
     backend = network.CHECKPOINT if file is None else artifacts.backend_of(file)
     if arguments.backend not in (None, backend):
-        what = "a network with a checkpoint" if file is None else f"for --backend={backend}"
+        what = f"{file} is for --backend={backend}"
+        if file is None:
+            what = "a network with a checkpoint is meant"
         raise UsageError(
-            f"--backend={arguments.backend}: --model={arguments.model} is {what}; leave the flag "
+            f"--backend={arguments.backend}: {what}; leave the flag "
             "out, or give a file that export.py wrote for it"
         )
     if file is not None:

@@ -317,6 +317,11 @@ MISTAKES = {
     "two ways": (["{artifact}", "-m", "lenet"], 2, "give directories of predictions, or --model"),
     "one twice": (["{artifact}", "{artifact}/../pets"], 2, "is given twice"),
     "a page of several": (["{artifact}", "{tmp}", "--worst=5"], 2, "--worst has no effect with"),
+    "a model that is not asked": (
+        ["-m", "vgg_16", "-d", "{artifact}"],
+        2,
+        "--data={artifact} holds predictions of ",
+    ),
     "no predictions": (["{tmp}"], 3, "{tmp} holds no predictions (no manifest.json)"),
     "labels of ImageNet": (["{artifact}", "--real_labels={tmp}/r"], 3, "{tmp}/r cannot be read"),
     "a directory that is a file": (

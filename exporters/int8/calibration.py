@@ -32,6 +32,7 @@ from download_and_convert_imagenet.sources.image_source import TRAIN, VALIDATION
 from inference.signature import Signature
 from inference.view import View
 from preprocessing import registry
+from preprocessing.records.counts import SKIPPING
 from preprocessing.records.shards import is_present
 
 NUM_MEASURED = 500
@@ -274,7 +275,9 @@ def _samples(dataset: Any, split: str, records: Any, labels: Sequence[int]) -> I
         except StopIteration:
             return
         except Exception as error:
-            raise dataset.explain(error, split) from error
+            # Training skips damaged records; a choice of images has no reason to.
+            line = str(dataset.explain(error, split))
+            raise DataError(line.removesuffix(SKIPPING)) from error
         name = f"{file.decode()}: record {index}: the image"
         yield Sample(functools.partial(bytes, encoded), int(label), labels[int(label)], name)
 

@@ -15,7 +15,7 @@ from inference.accuracy import report
 from inference.accuracy.page import PAGE_FILE
 from inference.predictions import table
 from inference.predictions.sources.opening import DEFAULT_DATA
-from inference.predictions.table import CLASSES, HOME, MANIFEST_FILE
+from inference.predictions.table import CLASSES, HOME, MANIFEST_FILE, read_manifest
 
 DEFAULT_WORST = 100
 _EXAMPLES = f"""\
@@ -99,6 +99,9 @@ def names_of(directories: Sequence[Path]) -> list[str]:
 
 def _artifact(model: str | None, data: str | None) -> Path:
     if data is not None and (Path(data) / MANIFEST_FILE).exists():
+        found = read_manifest(Path(data))["model"]
+        if model not in (None, found, Path(data).absolute().parent.name):
+            raise UsageError(f"--data={data} holds predictions of {found}, not of --model={model}")
         return Path(data)
     if model is None:
         raise UsageError("give --model=MODEL, or directories that prediction.py has written")

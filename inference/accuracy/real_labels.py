@@ -31,7 +31,7 @@ def read(path: Path) -> list[list[int]]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {error}") from error
     number, classes = len(validation_labels()), range(len(synsets()))
     if not isinstance(content, list) or len(content) != number:

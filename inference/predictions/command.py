@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from common import process
-from common.errors import DataError
+from common.errors import DataError, UsageError
 from common.paths import quoted
 from common.version import installed
 from inference import signature as signatures
@@ -47,6 +48,7 @@ def predict_data(arguments: argparse.Namespace, choice: Choice) -> int:
     num_competing = network.classifier.num_classes if competing is None else len(competing)
     task = Task(choice, arguments.tta, min(arguments.top, num_competing), competing, data.rule)
     directory = arguments.output_dir or _default_directory(arguments, choice, network, data)
+    _check_outside(directory, data)
     found = predict(
         task,
         network,
@@ -56,6 +58,21 @@ def predict_data(arguments: argparse.Namespace, choice: Choice) -> int:
         Output(directory, arguments.per_image_files, arguments.num_processes),
     )
     return _report(found, directory)
+
+
+def _check_outside(directory: Path, data: DataSet) -> None:
+    """Refuses to write among folders of classes, where the next reading would find one more."""
+    if data.images_directory is None:
+        return
+    # One more folder in DIR may be a class, or a split as in DIR/val/CLASS; Kaggle's lie deeper.
+    is_near = data.images_directory.parent in (data.directory, data.directory.parent)
+    images = data.directory if is_near else data.images_directory
+    place, top = (Path(os.path.realpath(path)) for path in (directory, images))
+    if place == top or top in place.parents:
+        raise UsageError(
+            f"the predictions would be written to {directory}, among the images of "
+            f"{data.directory}, whose folders are classes: give another --output_dir"
+        )
 
 
 def _report(found: Predictions, directory: Path) -> int:

@@ -56,8 +56,12 @@ def _file_names(predictions: Predictions) -> dict[int, str]:
     numbers = [number for number, missing in enumerate(predictions.missing) if not missing]
     names = {number: _below(str(predictions.images[number])) for number in numbers}
     stems = {number: os.path.splitext(name)[0] for number, name in names.items()}
-    count = Counter(stems.values())
-    return {n: f"{stem if count[stem] == 1 else names[n]}.txt" for n, stem in stems.items()}
+    count, whole = Counter(stems.values()), {*names.values()}
+    # a.jpg.png must not become a.jpg.txt if there is a.jpg, whose suffix may be needed.
+    return {
+        number: f"{stem if count[stem] == 1 and stem not in whole else names[number]}.txt"
+        for number, stem in stems.items()
+    }
 
 
 def _below(name: str) -> str:

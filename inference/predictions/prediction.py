@@ -223,8 +223,10 @@ def _begin(
             raise DataError(f"{directory} holds other files: {_ADVICE}")
         table.begin(directory, manifest, images, labels)
         return
-    there, *_ = table.read_expected(directory)
+    there, expected, true = table.read_expected(directory)
     difference = _difference(_identity(there), _identity(manifest))
+    if not difference and not (np.array_equal(expected, images) and np.array_equal(true, labels)):
+        difference = f"its {table.IMAGES_FILE} has other images or labels"
     if difference:
         raise DataError(f"{directory} holds another prediction: {difference}; {_ADVICE}")
 

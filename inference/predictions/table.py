@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,26 @@ CLASSES = (ALL, SUBSET) = ("all", "subset")
 MANIFEST_FILE = "manifest.json"
 IMAGES_FILE = "images.parquet"
 UNKNOWN_CLASS = -1
-_REQUIRED = ("model", "expected", "top", "class_names", "format")
+_MOST_IN_AN_ANSWER = 1 << 20
+# What reading needs of a manifest: each entry with the rule for its value.
+_REQUIRED: dict[str, Callable[[Any], bool]] = {
+    "model": lambda value: isinstance(value, str),
+    "expected": lambda value: type(value) is int and value >= 0,
+    "top": lambda value: type(value) is int and 0 < value <= _MOST_IN_AN_ANSWER,
+    "class_names": lambda value: (
+        isinstance(value, list) and all(isinstance(name, str) for name in value)
+    ),
+    "format": lambda value: isinstance(value, str) and value in FORMATS,
+}
+_OPTIONAL: dict[str, Callable[[Any], bool]] = {
+    "data": lambda value: (
+        isinstance(value, dict)
+        and isinstance(value.get("directory", ""), str)
+        and all(type(number) is int for number in value.get("classes", ()))
+    ),
+    "classes": lambda value: value in CLASSES,
+    "wordnet_ids": lambda value: isinstance(value, list),
+}
 _SLACK = 1e-3  # a dequantized probability may exceed 1 by a step
 
 
@@ -160,11 +179,17 @@ def read_manifest(directory: Path) -> dict[str, Any]:
             f"{directory} holds no predictions (no {MANIFEST_FILE}): prediction.py --data=... "
             "writes them"
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    missing = [key for key in _REQUIRED if not isinstance(manifest, dict) or key not in manifest]
-    if missing or manifest["format"] not in FORMATS:
-        raise DataError(f"{path} is not a manifest of predictions: {(missing or ['format'])[0]}")
+    entries = manifest if isinstance(manifest, dict) else {}
+    wrong = [key for key, is_good in _REQUIRED.items() if not is_good(entries.get(key))]
+    wrong += [
+        key for key, is_good in _OPTIONAL.items() if key in entries and not is_good(entries[key])
+    ]
+    if wrong:
+        raise DataError(f"{path} is not a manifest of predictions: {wrong[0]}")
     return manifest
 
 
@@ -211,12 +236,13 @@ def read_rows(path: Path, top: int, num_classes: int) -> Rows:
     is_class = (rows.classes >= 0) & (rows.classes < num_classes)
     is_probability = (rows.probabilities >= 0) & (rows.probabilities <= 1 + _SLACK)
     is_sorted = (np.diff(rows.probabilities, axis=1) <= 0).all(axis=1)
-    good = is_class.all(axis=1) & is_probability.all(axis=1) & is_sorted
+    is_once = (np.diff(np.sort(rows.classes, axis=1), axis=1) > 0).all(axis=1)
+    good = is_class.all(axis=1) & is_probability.all(axis=1) & is_sorted & is_once
     if not good.all():
         image = rows.images[int(np.argmin(good))]
         raise DataError(
-            f"{path}: the row of {image} has no classes from 0 to {num_classes - 1} with "
-            "probabilities, best first: the file is damaged"
+            f"{path}: the row of {image} has no classes from 0 to {num_classes - 1}, each once, "
+            "with probabilities, best first: the file is damaged"
         )
     return rows
 
@@ -241,7 +267,7 @@ def places_of(rows: Rows, images: np.ndarray, path: Path) -> np.ndarray:
 def _refuse_duplicates(images: Iterable[str], path: Path) -> None:
     twice = [image for image, number in Counter(images).items() if number > 1]
     if twice:
-        raise DataError(f"{path} lists {twice[0]} twice: each image has one row")
+        raise DataError(f"{path} lists {twice[0]} twice: each image has one row, remove the other")
 
 
 def _strings(column: pyarrow.ChunkedArray) -> np.ndarray:
@@ -281,7 +307,7 @@ def _read(path: Path, kinds: Mapping[str, str]) -> pyarrow.Table:
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise DataError(f"{path} cannot be read: {reason}") from error
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
     empty = [name for name in kinds if table[name].null_count]
     if empty:

@@ -19,6 +19,9 @@ _NUM_SCAN_THREADS = 16  # a scan waits for the disk, not for the processor
 _Damage = tuple[int, int, str]
 """A damaged record: its number in the file, its offset in bytes, its problem."""
 
+# Advice for training and evaluation, at the end of an error.
+SKIPPING = ", or skip damaged records with --max_corrupt_records"
+
 
 def num_examples(shards: ShardSet) -> int:
     """Returns the number of examples of a split.
@@ -107,7 +110,5 @@ def damage_error(path: Path, index: int, offset: int, problem: str) -> DataError
     """Returns the error about a damaged record, with what to do about it."""
     if offset == 0 and (line := foreign_file(path)):
         return DataError(line)
-    return DataError(
-        f"{describe_damage(path, index, offset, problem)}; convert or copy the shard again, "
-        "or skip damaged records with --max_corrupt_records"
-    )
+    damage = describe_damage(path, index, offset, problem)
+    return DataError(f"{damage}; convert or copy the shard again{SKIPPING}")

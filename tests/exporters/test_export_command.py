@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from benchmark_cnn.params.params import write_parameters
 from benchmark_cnn.params.validation import make_params
 from checkpoints import bundle
 from download_and_convert_imagenet import digits
+from exporters import exporting
 from inference.artifacts import open_artifact
 from models import registry
 from models.pretrained import importing
@@ -144,6 +148,15 @@ def test_the_commands_of_the_official_program(tmp_path, monkeypatch, capsys):
         ("--pretrained --output_saved_model_dir=full", "holds other files than a SavedModel"),
         ("--pretrained --output_saved_model_dir=file", "is a file: give a directory"),
         ("--pretrained --output_saved_model_dir=.", "is the working directory"),
+        ("--pretrained --output_saved_model_dir=dangling", "is a link to nowhere, which does not"),
+        ("--pretrained --output_saved_model_dir=s --output_tflite=s/a.tflite", "a.tflite is in --"),
+        ("--pretrained --output_saved_model_dir=s --output_onnx=d/../s/b/a.onnx", "is in --outp"),
+        (
+            "--pretrained --output_saved_model_dir=s --output_tflite=a.tflite --quantize=int8 "
+            "--report=s/a.csv",
+            "--report=s/a.csv is in --output_saved_model_dir=s, which holds nothing but the Saved",
+        ),
+        ("--pretrained --output_tflite=a.tflite --quantize=int8 --float_layers=", "is empty"),
         ("--pretrained --output_onnx=a.onnx --quantize=int8", "--quantize has no effect without"),
         ("--pretrained --output_onnx=a.onnx --report=r", "--report has no effect without --output"),
         (
@@ -170,6 +183,7 @@ def test_a_wrong_command_line_is_answered_in_one_line(
     Path("full").mkdir()
     Path("full/precious").touch()
     Path("file").touch()
+    Path("dangling").symlink_to("nowhere")
     before = sorted(Path().rglob("*"))
     try:
         code = export.main(flags.split())
@@ -190,6 +204,49 @@ def test_missing_weights_and_unwritable_places(run, tmp_path, capsys):
     errors = capsys.readouterr().err
     assert f"cannot write {path}: " in errors
     assert not list(tmp_path.glob("*.tflite"))
+
+
+def test_class_names_that_cannot_be_written_are_one_line(run, tmp_path, capsys):
+    (tmp_path / "labels.txt").mkdir()
+    assert export.main([f"--train_dir={run}", f"--output_tflite={tmp_path}/a.tflite"]) == 3
+    errors = capsys.readouterr().err
+    assert f"cannot write {tmp_path}/a.tflite: Is a directory; mend that or write else" in errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.txt"]
+
+
+def test_a_file_that_its_runtime_refuses_is_named_by_its_own_name(
+    run, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(exporting, "with_metadata", lambda content, *_: content[:100])
+    assert export.main([f"--train_dir={run}", f"--output_tflite={tmp_path}/a.tflite"]) == 3
+    assert f"error: {tmp_path}/a.tflite cannot be opened: " in capsys.readouterr().err
+
+
+def test_half_characters_and_lines_of_names_are_escaped(run, tmp_path, capsys):
+    """Python's JSON reads a lone surrogate, which no file of UTF-8 holds."""
+    names = tmp_path / "names.json"
+    names.write_text(json.dumps(["\ud800", "two\nlines", *"abcdefgh"]))
+    path = tmp_path / "line\nbreak" / "a.tflite"
+    flags = [f"--output_tflite={path}", f"--labels_map_file={names}"]
+    assert export.main([f"--train_dir={run}", *flags]) == 0
+    assert path.with_name("labels.txt").read_text().split()[:2] == [r"\ud800", r"two\nlines"]
+    assert capsys.readouterr().out.count("\n") == 1
+    names.write_text("[" * 9999)
+    assert export.main([f"--train_dir={run}", *flags]) == 3
+    assert "not valid JSON: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_export_leaves_nothing(run, tmp_path, number):
+    command = [sys.executable, "export.py", f"--train_dir={run}"]
+    flags = [f"--output_saved_model_dir={tmp_path}/s", f"--output_tflite={tmp_path}/a.tflite"]
+    process = subprocess.Popen([*command, *flags], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not any(tmp_path.iterdir()):
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == {signal.SIGTERM: 75, signal.SIGINT: 130}[number], errors
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_leaves_nothing(run, tmp_path):

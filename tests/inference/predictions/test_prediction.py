@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 import time
 
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
 from pyarrow import csv, parquet
@@ -21,7 +23,7 @@ from common.errors import Stopped
 from common.process import StopSignal
 from download_and_convert_imagenet.sources.synsets import validation_labels
 from inference.classifier import Classifier
-from inference.predictions import table
+from inference.predictions import per_image, table
 from preprocessing.images import photos
 from tests.conftest import ROOT
 from tests.inference.predictions.conftest import NUM_IMAGES, checkpoint
@@ -231,6 +233,45 @@ def test_a_file_for_each_image_in_the_ailia_form(predict, kaggle, whole, tmp_pat
             assert label == found.manifest["class_names"][k].replace(" ", "_")
             assert int(number) == k
             assert written == f"{probability:.6f}"
+
+
+def test_images_of_equal_names_have_a_file_each(whole, tmp_path):
+    """a.jpg and a.png keep their suffixes; a.jpg.png then must not have the name of a.jpg's."""
+    found = table.read(whole)
+    names = ["a.jpg.png", "a.jpg", "a.png", "b/a.png", "b", "c"]
+    some = dataclasses.replace(
+        found,
+        images=np.array(names),
+        classes=found.classes[: len(names)],
+        probabilities=found.probabilities[: len(names)],
+    )
+    per_image.write(some, tmp_path)
+    written = sorted(str(p.relative_to(tmp_path / "predictions")) for p in tmp_path.rglob("*.txt"))
+    assert written == ["a.jpg.png.txt", "a.jpg.txt", "a.png.txt", "b.txt", "b/a.txt", "c.txt"]
+
+
+def test_edited_labels_are_another_prediction(predict, kaggle, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    listed = parquet.read_table(tmp_path / "images.parquet")
+    same = pyarrow.array([3] * len(listed), pyarrow.int32())
+    parquet.write_table(listed.set_column(1, "label", same), tmp_path / "images.parquet")
+    assert predict("-d", kaggle, f"--output_dir={tmp_path}") == 3
+    assert "its images.parquet has other images or labels; give" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("inner", ["", "val/"])
+def test_predictions_are_not_written_among_folders_of_classes(
+    predict, kaggle, tmp_path, monkeypatch, capsys, inner
+):
+    """The folder `evaluation` would be a class, or a split, to the next reading."""
+    photo = next(kaggle.rglob("*.JPEG"))
+    (tmp_path / inner / "n01440764").mkdir(parents=True)
+    shutil.copy(photo, tmp_path / inner / "n01440764")
+    monkeypatch.chdir(tmp_path)
+    assert predict("-d", ".") == 2
+    assert "among the images of ., whose folders are classes: give" in capsys.readouterr().err
+    assert predict("-d", kaggle, f"--output_dir={kaggle}/ILSVRC/Data/CLS-LOC/val/out") == 2
+    assert not (tmp_path / "evaluation").exists()
 
 
 def test_an_unreadable_image_is_named_and_the_others_are_answered(

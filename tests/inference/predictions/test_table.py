@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -90,6 +91,14 @@ def _change(name, change):
     return apply
 
 
+def _manifest(**entries):
+    def apply(directory):
+        path = directory / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | entries))
+
+    return apply
+
+
 def _set(column, row, value):
     return lambda content: content[column].__setitem__(row, value)
 
@@ -108,11 +117,21 @@ _TABLE = "predictions.parquet"
         (lambda d: (d / "manifest.json").unlink(), "holds no predictions (no manifest.json)"),
         (lambda d: (d / "manifest.json").write_text("{"), "manifest.json cannot be read"),
         (lambda d: (d / "manifest.json").write_text("[]"), "not a manifest of predictions: model"),
+        (_manifest(top="3"), "not a manifest of predictions: top"),
+        (_manifest(top=10**12), "not a manifest of predictions: top"),
+        (_manifest(expected=None), "not a manifest of predictions: expected"),
+        (_manifest(class_names=[1, 2, 3, 4]), "not a manifest of predictions: class_names"),
+        (_manifest(format=["csv"]), "not a manifest of predictions: format"),
+        (_manifest(data=["x"]), "not a manifest of predictions: data"),
+        (_manifest(data={"directory": 5}), "not a manifest of predictions: data"),
+        (_manifest(classes="some"), "not a manifest of predictions: classes"),
+        (lambda d: (d / "manifest.json").write_text("[" * 9999), "manifest.json cannot be read"),
         (lambda d: (d / _TABLE).unlink(), "is not finished (predictions.parquet is missing)"),
         (lambda d: (d / _TABLE).write_bytes(b"PAR1"), "predictions.parquet is damaged"),
         (lambda d: (d / "images.parquet").unlink(), "images.parquet cannot be read: No such file"),
         (_change(_TABLE, _set("image", 0, "x.jpg")), "a row of x.jpg, which images.parquet does"),
         (_change(_TABLE, _repeat), "lists tulip/"),
+        (_change(_TABLE, lambda c: c.update(class_1=c["class_0"])), "to 3, each once"),
         (_change(_TABLE, _set("class_1", 1, 4)), "no classes from 0 to 3"),
         (_change(_TABLE, _set("class_1", 1, -1)), "no classes from 0 to 3"),
         (_change(_TABLE, _set("probability_1", 1, 2.0)), "no classes from 0 to 3"),
@@ -133,6 +152,14 @@ def test_damage_is_one_line(tmp_path, damage, message):
     assert message in str(raised.value)
     assert str(tmp_path) in str(raised.value)
     assert len(re.sub("line\nbreak", "", str(raised.value)).splitlines()) == 1
+
+
+def test_bytes_that_are_no_text_are_one_line(tmp_path):
+    table.write(tmp_path, predictions("csv"))
+    content = (tmp_path / "predictions.csv").read_bytes()
+    (tmp_path / "predictions.csv").write_bytes(b"\xc8\xff" + content)
+    with pytest.raises(DataError, match=r"predictions\.csv is damaged: "):
+        table.read(tmp_path)
 
 
 def test_an_image_that_is_listed_twice_is_refused_before_anything_is_written(tmp_path):
