@@ -14,9 +14,8 @@ from pathlib import Path
 
 # As TensorFlow tells a URL from a path, with a letter first and two slashes.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# Control characters (tab, line feed, escape), separators of lines and paragraphs, and halves of a
-# character, which no file of text may hold.
-_BREAKING = frozenset(("Cc", "Zl", "Zp", "Cs"))
+# Control characters (tab, line feed, escape), separators of lines and paragraphs.
+_BREAKING = frozenset(("Cc", "Zl", "Zp"))
 _CACHE = "tensorflow_imagenet"
 _COPIES = "object_storage"
 # What object_store.py opens.

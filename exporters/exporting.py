@@ -57,7 +57,7 @@ class Exported:
 
 
 def export(
-    source: Source, plan: Plan, say: Callable[[object], object] = commands.write_line
+    source: Source, plan: Plan, say: Callable[[str], object] = commands.write_line
 ) -> list[Exported]:
     """Writes the files of `plan`, each under its name only after it was checked.
 
@@ -89,7 +89,7 @@ def export(
                 notes = [*notes, *_write_labels(path, labels(source.signature))]
             done.append(Exported(path, backend, _size(temporary), found))
         gc.collect()  # graphs refer to each other, and each holds all weights
-        say(done[-1])
+        say(str(done[-1]))
         for note in notes:
             say(note)
     return done

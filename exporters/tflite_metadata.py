@@ -63,7 +63,8 @@ def with_metadata(model: bytes, signature: Signature, license_text: str) -> byte
 
 def labels(signature: Signature) -> str:
     """Returns the class names, one a line, class 0 first."""
-    return "".join(f"{' '.join(name.split())}\n" for name in signature.class_names)
+    text = "".join(f"{' '.join(name.split())}\n" for name in signature.class_names)
+    return text.encode("utf-8", "backslashreplace").decode()  # of names that are no text
 
 
 class _AligningBuilder(flatbuffers.Builder):

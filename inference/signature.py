@@ -54,7 +54,9 @@ class Signature:
 
     def to_json(self) -> str:
         """Returns all fields as JSON, in one line."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+        text = json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+        # Half a character, of a name that is no text, becomes the escape that JSON has for it.
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def from_json(text: str | bytes, where: str) -> Signature:
