@@ -123,7 +123,13 @@ def test_the_unbroken_run_has_something_to_lose(unbroken, mode):
 @pytest.mark.parametrize(
     "mode", [*list(MODES)[:2], pytest.param("2 towers, float16", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(stop, marks=pytest.mark.slow) if stop == "at the end of an epoch" else stop
+        for stop in STOPS
+    ],
+)
 def test_stopped_and_resumed_equals_unbroken(unbroken, tmp_path, stop, mode):
     with pytest.raises(Stopped, match=r"stopped by SIGTERM at step [35] of 12") as stopped:
         train(tmp_path, on_line=stop_at(STOPS[stop]), **MODES[mode])

@@ -109,6 +109,7 @@ def test_a_run_of_train_py_is_exported_with_its_averages(tmp_path, capsys):
         assert artifact.signature.class_names == digits.CLASS_NAMES
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_official_program(tmp_path, monkeypatch, capsys):
     """Its model name, directory of a TF1 checkpoint with averages, and switches, word for word."""
     monkeypatch.chdir(tmp_path)

@@ -152,6 +152,7 @@ def test_smaller_weights(lite0, directory, pixels, wanted, tmp_path, quantize, l
     assert (found.argmax(1) == wanted.argmax(1)).sum() >= NUM_PHOTOS - 1
 
 
+@pytest.mark.slow
 def test_logits_and_a_fixed_batch(lenet, tmp_path):
     images = np.random.default_rng(1).uniform(0, 255, [3, 28, 28, 3]).astype(np.float32)
     wanted = lenet.classifier.probabilities(images)

@@ -14,6 +14,7 @@ from exporters.plan import Plan
 pytest.importorskip("onnx")
 
 
+@pytest.mark.slow
 def test_networks_with_other_classes_in_one_directory(lenet, tmp_path):
     """Each file has its class names next to it; those of a single file are replaced."""
     tench = "tench\n"

@@ -196,6 +196,7 @@ def test_types_of_inputs_and_outputs_change_no_answer(calibrated, kinds, tmp_pat
     np.testing.assert_allclose(answers_of(*kinds), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_several_images_at_a_time(source, data, answers, tmp_path: Path):
     one, four = tmp_path / "one" / "a.tflite", tmp_path / "four" / "a.tflite"
     for path, batch_size in ((one, 1), (four, 4)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from common.errors import DataError
 from download_and_convert_imagenet.records.image_repair import prepare_image
 from download_and_convert_imagenet.sources.image_source import ImageSource, SourceImage
 from inference.answers import classify
+from inference.network import CHECKPOINT, Network
+from inference.signature import Signature
 from inference.view import View
 from preprocessing import registry
 from preprocessing.images import photos
@@ -94,8 +97,8 @@ def test_evaluation_and_prediction_see_the_same(converted, folder):
     evaluated = [images.numpy()[0] for images, _, is_real in batches if is_real.numpy()[0]]
     seen = []
 
-    class Network:
-        image_size = SIZE
+    class Answering:
+        image_size, num_classes = SIZE, 2
 
         def probabilities(self, images):
             seen.extend(images)
@@ -103,7 +106,9 @@ def test_evaluation_and_prediction_see_the_same(converted, folder):
 
     view = View(**{f.name: getattr(data, f.name) for f in dataclasses.fields(View)})
     paths = [str(folder / name) for name in stored]
-    assert all("error" not in answer for answer in classify(Network(), paths, view, "ab", 1))
+    signature = Signature("lenet", SIZE, ("a", "b"), view)
+    network = Network(Answering(), signature, CHECKPOINT, Path("none"))
+    assert all("error" not in answer for answer in classify(network, paths, 1))
     np.testing.assert_array_equal(np.stack(seen), np.stack(evaluated))
 
 
