@@ -11,6 +11,17 @@ from benchmark_cnn.step.step_loop import make_step_loop
 from benchmark_cnn.step.training_step import REPORT
 from tests.benchmark_cnn.networks import Spec
 
+# What an update can be made of: towers and workers are compared with all of it on.
+EVERYTHING = {
+    "optimizer": "momentum",
+    "learning_rate": 0.2,
+    "weight_decay": 0.01,
+    "gradient_clip": 0.5,
+    "moving_average_decay": 0.9,
+    "label_smoothing": 0.1,
+    "gradient_accumulation_steps": 2,
+}
+
 
 def run_steps(build_network, dataset, *, steps, global_batch, loss=None, prepare=None, **flags):
     """Train `steps` steps; the global batch is divided over towers and micro-batches.

@@ -15,6 +15,7 @@ import tensorflow as tf
 from exporters import check, exporting
 from exporters.plan import Plan
 from inference.artifacts import open_artifact
+from inference.classifier import Classifier
 from models.network import Network
 from tests.exporters.conftest import random_network
 
@@ -47,16 +48,24 @@ FAMILIES = {
     "keras_xception": 71,
 }
 GIBIBYTE = 2**30
+# With random weights it answers up to 2.7e-5 otherwise after a change of their last places alone:
+# no two correct programs agree within 1e-5. Its limit is twice that change, measured with it.
+SENSITIVE = frozenset({"keras_efficientnetv2b0"})
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Probabilities [4, classes] of the network and of both files; the memory it took, in bytes."""
+    """Probabilities [4, classes] of the network and of both files; the memory it took, in bytes.
+
+    `rounding` is the largest change of the network's when weights change in their last places; 0
+    where it was not measured.
+    """
 
     network: np.ndarray
     tflite: np.ndarray
     onnx: np.ndarray
     peak_memory: int
+    rounding: float = 0.0
 
 
 @pytest.mark.slow
@@ -72,8 +81,10 @@ def test_a_network_of_each_family_answers_the_same(model, tmp_path, monkeypatch)
     # Answers that are all alike, or certain, would hide a wrong network.
     assert np.ptp(found.network, axis=0).max() > 1e-3
     assert found.network.max() < 0.999
-    assert np.abs(found.tflite - found.network).max() <= 1e-5
-    assert np.abs(found.onnx - found.network).max() <= 1e-5
+    limit = 2 * found.rounding if model in SENSITIVE else 1e-5
+    assert limit <= 1e-4
+    assert np.abs(found.tflite - found.network).max() <= limit
+    assert np.abs(found.onnx - found.network).max() <= limit
     print(f"{model}: {found.peak_memory / GIBIBYTE:.1f} GiB")
 
 
@@ -87,7 +98,22 @@ def answers(model: str, image_size: int, directory: Path) -> Answers:
     exporting.export(source, plan)
     tflite, onnx = (open_artifact(path).probabilities(images) for path in (plan.tflite, plan.onnx))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Answers(wanted, tflite, onnx, peak)
+    rounding = change_by_last_places(source.classifier, images) if model in SENSITIVE else 0.0
+    return Answers(wanted, tflite, onnx, peak, rounding)
+
+
+def change_by_last_places(classifier: Classifier, images: np.ndarray, draws: int = 5) -> float:
+    """Returns the largest change of an answer when every weight becomes one of its neighbors."""
+    random, wanted = np.random.default_rng(0), classifier.probabilities(images)
+    kept = {name: variable.numpy() for name, variable in classifier.network.variables.items()}
+    changes = []
+    for _ in range(draws):
+        for name, value in kept.items():
+            towards = np.where(random.random(value.shape) < 0.5, -np.inf, np.inf)
+            neighbors = np.nextafter(value, towards.astype(value.dtype))
+            classifier.network.variables[name].assign(neighbors)
+        changes.append(np.abs(classifier.probabilities(images) - wanted).max())
+    return float(max(changes))
 
 
 def scale_logits(network: Network, images: np.ndarray) -> None:

@@ -13,19 +13,14 @@ import sys
 from benchmark_cnn import training
 from benchmark_cnn.params.validation import make_params
 from common import commands
+from tests.benchmark_cnn import engine
 from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, Spec, random_examples
 
 EXAMPLES = 50  # no multiple of a number of towers: an evaluation has padding
 GLOBAL_BATCH = 24
 STEPS = 6
 EVERYTHING = {
-    "optimizer": "momentum",
-    "learning_rate": 0.2,
-    "weight_decay": 0.01,
-    "gradient_clip": 0.5,
-    "moving_average_decay": 0.9,
-    "label_smoothing": 0.1,
-    "gradient_accumulation_steps": 2,
+    **engine.EVERYTHING,
     "eval_every_steps": 4,
     "save_model_steps": 2,
     "display_every": 1,

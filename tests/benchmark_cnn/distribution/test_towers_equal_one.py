@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.benchmark_cnn.engine import run_steps
+from tests.benchmark_cnn.engine import EVERYTHING, run_steps
 from tests.benchmark_cnn.networks import (
     ArrayData,
     ConvNetwork,
@@ -24,15 +24,6 @@ MODES = [
     {"num_gpus": 2, "xla_compile": True},
     {"num_gpus": 2, "steps_per_loop": 2},
 ]
-EVERYTHING = {
-    "optimizer": "momentum",
-    "learning_rate": 0.2,
-    "weight_decay": 0.01,
-    "gradient_clip": 0.5,
-    "moving_average_decay": 0.9,
-    "label_smoothing": 0.1,
-    "gradient_accumulation_steps": 2,
-}
 STEPS = 6
 BATCH = 16
 
