@@ -74,7 +74,7 @@ bench: setup  ## the engine next to a bare loop and Keras fit
 lock:  ## resolve the dependencies again (needs uv)
 	for gpu in "" "--extra gpu"; do \
 	  uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
-	    --no-annotate --no-emit-index-url --extra demo --extra weights --extra export --extra aws --extra test $$gpu pyproject.toml \
+	    --no-annotate --no-emit-index-url --extra demo --extra weights --extra export --extra aws --extra loggers --extra test $$gpu pyproject.toml \
 	    -o requirements$${gpu:+-gpu}.lock; done
 
 clean:  ## remove .venv and what the demo wrote
