@@ -23,6 +23,7 @@ from benchmark_cnn import (
 )
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
+from benchmark_cnn.objective.losses import of_flags
 from benchmark_cnn.params.flag import Value
 from benchmark_cnn.params.params import FLAGS, PARAMETERS_FILE, Params, read_parameters
 from benchmark_cnn.reporting import console
@@ -101,6 +102,7 @@ def evaluate(
         image_size=settings.image_size,
         subset=settings.subset,
         max_skipped=params.data.max_corrupt_records,
+        loss=of_flags(params.optimization),
     )
     directory = evaluation_directory(params)
     if params.evaluation.eval_dir is not None:
@@ -113,7 +115,7 @@ def evaluate(
             folder = directory / "-".join([*([] if weights.is_default else ["raw"]), *differences])
             if folder not in summaries:
                 summaries[folder] = stack.enter_context(EvaluationSummaries(folder))
-            about = _provenance(params, spec, settings, weights.kind)
+            about = _provenance(params, spec, settings, weights.kind, evaluator)
             path = folder / RESULT_FILE
             result = _evaluate_one(evaluator, weights, params, stop, about, names, path)
             summaries[folder].write(weights.step, result)
@@ -239,13 +241,16 @@ def _evaluate_one(
     return {**result, "global_step": weights.step, "checkpoint": name, **about, **classes}
 
 
-def _provenance(params: Params, spec: NetworkSpec, settings: RunSettings, weights: str) -> dict:
+def _provenance(
+    params: Params, spec: NetworkSpec, settings: RunSettings, weights: str, evaluator: Evaluator
+) -> dict:
     """Returns the entries of eval.json that say what was evaluated, and how."""
     return {
         "model": spec.name,
         "weights": weights,
         "subset": settings.subset,
         "image_size": settings.image_size,
+        "loss_is": str(evaluator.loss),
         **{name: _value(params, name) for name in _SWITCHES},
     }
 

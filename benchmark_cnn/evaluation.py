@@ -14,6 +14,7 @@ from benchmark_cnn.class_report import NO_CLASS, Confusion
 from benchmark_cnn.distribution.batches import evaluation_batches
 from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.interfaces import Dataset, Network
+from benchmark_cnn.objective.losses import CROSS_ENTROPY, Loss
 from benchmark_cnn.step import metrics
 from common.errors import DataError, UsageError
 
@@ -33,6 +34,7 @@ class Evaluator:
     Args:
         batch_size: examples per tower and step; any number gives the same result.
         max_skipped: damaged records that may be skipped (`--max_corrupt_records`).
+        loss: of the training; reported without its weights and label smoothing.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Evaluator:
         image_size: int,
         subset: str = "validation",
         max_skipped: int = 0,
+        loss: Loss = CROSS_ENTROPY,
     ):
         self.manager = manager
         self.network = network
@@ -53,6 +56,7 @@ class Evaluator:
         self.image_size = image_size
         self.subset = subset
         self.max_skipped = max_skipped
+        self.loss = loss.unweighted()
         self._step = tf.function(self._evaluate_step, autograph=False)
 
     def run(
@@ -70,7 +74,7 @@ class Evaluator:
                 result, and the host keeps 16 bytes an example.
 
         Returns:
-            `top_1` and `top_5` as fractions, the mean cross entropy `loss`, and `examples`; with
+            `top_1` and `top_5` as fractions, the mean `loss`, and `examples`; with
             `num_classes` also a Confusion, `confusion`.
 
         Raises:
@@ -129,7 +133,7 @@ class Evaluator:
     def _tower(self, counts_classes, images, labels, is_real):
         background = int(self.network.background_class)
         logits = self.network(images, training=False).logits
-        counts = metrics.count(logits, labels + background, is_real)
+        counts = metrics.count(logits, labels + background, is_real, self.loss)
         if not counts_classes:
             return counts, None
         true = tf.cast(tf.where(is_real, labels, -1), tf.int64)

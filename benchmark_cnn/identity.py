@@ -85,6 +85,7 @@ def _of_run(run: TrainingRun) -> dict[str, Any]:
         "steps_per_epoch": plan.examples_per_epoch / plan.global_batch,
         "total_steps": plan.total_steps,
         "weights": run.settings.weights,
+        "loss": str(run.step.tower.loss),
         "checkpoint_bytes": sum(
             variable.shape.num_elements() * variable.dtype.size
             for variable in run.state.named_variables().values()

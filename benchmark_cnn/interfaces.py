@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from common.errors import DataError
@@ -165,6 +166,14 @@ class Dataset(Protocol):
 
         Raises:
             DataError: the subset is missing, incomplete or damaged.
+        """
+        ...
+
+    def class_counts(self, subset: str) -> np.ndarray:
+        """Counts the examples of each class: int64 [num_classes].
+
+        Raises:
+            DataError: the subset is missing or damaged, or a label is out of range.
         """
         ...
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -14,6 +16,8 @@ from benchmark_cnn.distribution.devices import Devices
 from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
+from benchmark_cnn.objective.class_weights import NONE, class_weights
+from benchmark_cnn.objective.losses import Loss, of_flags
 from benchmark_cnn.params import validation, values
 from benchmark_cnn.params.params import ExplicitFlags, Params
 from benchmark_cnn.reporting import console
@@ -38,7 +42,7 @@ def set_up(
     Args:
         check_device, cluster: see `make_manager`.
         loss: (ForwardResult, labels) -> (cross entropy, auxiliary cross entropy); None for the
-            classification loss.
+            loss of the flags.
     """
     run_devices, manager = make_manager(params, check_device, cluster)
     settings = resolve_settings(params, spec, dataset, "train", run_devices.kind)
@@ -65,7 +69,7 @@ def set_up(
     )
     tower = Tower(
         network,
-        loss or losses.classification_loss(optimization.label_smoothing),
+        loss or make_loss(params, dataset, network, settings.subset),
         augment=None if run.forward_only else dataset.batch_augmentation,
         xla_compile=params.hardware.xla_compile,
         forward_only=run.forward_only,
@@ -90,6 +94,7 @@ def set_up(
         batch_size=settings.batch_size,
         image_size=settings.image_size,
         max_skipped=params.data.max_corrupt_records,
+        loss=of_flags(optimization),
     )
     parts = (run_devices, manager, plan, state, step, evaluator)
     return TrainingRun(params, spec, settings, dataset, *parts)
@@ -154,6 +159,19 @@ def build_network(
             data_format=params.network.data_format,
             sync_batch_norm=params.network.sync_batch_norm,
         )
+
+
+def make_loss(params: Params, dataset: Dataset, network: Network, subset: str) -> Loss:
+    """Returns the loss of the flags, with the weights of the classes in `subset`."""
+    flags = params.optimization
+    loss = of_flags(flags)
+    if flags.class_weights == NONE:
+        return loss
+    names = dataset.describe().class_names or [str(n) for n in range(dataset.num_classes)]
+    weights = class_weights(flags.class_weights, names, dataset.class_counts(subset))
+    background = [1.0] * int(network.background_class)  # an output that no label uses
+    values = np.array([*background, *weights.values], np.float32)
+    return dataclasses.replace(loss, weights=values, about_weights=weights.description)
 
 
 def _mode(params: Params, settings: RunSettings) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from benchmark_cnn.distribution.batches import without_autotune
@@ -21,6 +22,7 @@ from preprocessing.integrity.skip_damaged import skipping_reader
 from preprocessing.randomness import example_seed
 from preprocessing.records.counts import examples_per_shard, num_examples
 from preprocessing.records.examples import Example, parse_example
+from preprocessing.records.labels import Labels, labels_of
 from preprocessing.records.shards import ShardSet, find_shards
 from preprocessing.records.split_check import check_first_records
 from preprocessing.records.stream import (
@@ -73,6 +75,11 @@ class RecordDataset:
     def num_examples(self, subset: str) -> int:
         """Returns the number of examples of a subset; see `Dataset.num_examples`."""
         return num_examples(self._shards(subset))
+
+    def class_counts(self, subset: str) -> np.ndarray:
+        """Counts the examples of each class; see `Dataset.class_counts`."""
+        labels = self._labels(subset)
+        return np.bincount(labels.values, minlength=self.num_classes)
 
     def train_batches(
         self,
@@ -178,6 +185,12 @@ class RecordDataset:
 
     def _shards(self, subset: str) -> ShardSet:
         return find_shards(self.data_dir, subset, max_corrupt_records=self.data.max_corrupt_records)
+
+    def _labels(self, subset: str) -> Labels:
+        try:
+            return labels_of(self._shards(subset), self.num_classes)
+        except tf.errors.OpError as error:
+            raise self.explain(error, subset) from error
 
     def _reader(self, shards: ShardSet) -> ShardReader:
         return skipping_reader(shards, self.num_classes) if shards.tolerant else plain_reader

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from benchmark_cnn.interfaces import DataDescription
-from common.errors import DataError
+from common.errors import DataError, UsageError
 from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 
 # The pixel statistics of tf_cnn_benchmarks since 2017.
@@ -49,6 +50,14 @@ class SyntheticDataset:
     def num_examples(self, subset: str) -> int:
         """Returns the number of examples of the data set with this name."""
         return self.sizes[subset]
+
+    def class_counts(self, subset: str) -> np.ndarray:
+        """Refuses to count random labels.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"the {subset} images are synthetic: there are no classes to count")
 
     def train_batches(
         self,

@@ -14,6 +14,7 @@ _FLAGS_OF_FILES = (
     "num_data_threads",
     "shuffle_buffer",
     "max_corrupt_records",
+    "class_weights",
 )
 
 

@@ -33,7 +33,7 @@ class Flag:
     describes a default of None. `answers` holds a sentence for each refused value that users know
     from other programs. `syntax` parses a value; its ValueError completes the error message.
     On the command line, a value that `is_path` has its `~` expanded, and may be no URL unless it
-    `may_be_remote`. An
+    `may_be_remote`; `words` are values of a path's flag that are no path. An
     evaluation takes `inherited` flags from the run that it evaluates. `eval` flags belong to
     eval.py, too; inherited flags need not declare it.
     """
@@ -54,6 +54,7 @@ class Flag:
     syntax: Callable[[str], object] | None = None
     is_path: bool = False
     may_be_remote: bool = False
+    words: tuple[str, ...] = ()
     inherited: bool = False
     eval: bool = False
 
@@ -74,7 +75,7 @@ class Flag:
             value = self.checked(self._chosen(text))
             if self.may_be_remote:
                 return paths.local_or_remote(text)
-            return paths.local(text) if self.is_path else value
+            return paths.local(text) if self.names_a_path(text) else value
         noun = "an integer" if self.kind is int else "a number"
         try:
             number = self.kind(text)
@@ -95,6 +96,10 @@ class Flag:
         elif isinstance(value, int | float) and self.kind is not bool:
             self._check_number(value)
         return value
+
+    def names_a_path(self, value: Value) -> bool:
+        """Returns whether a value of this flag is the path of a file or a directory."""
+        return self.is_path and isinstance(value, str) and value not in self.words
 
     def _chosen(self, text: str) -> str:
         """Returns the choice that `text` names in any case, such as tf_cnn_benchmarks' `GPU`."""

@@ -148,7 +148,7 @@ def write_parameters(params: Params, train_dir: str | os.PathLike[str]) -> None:
 def recorded(params: Params) -> dict[str, Value]:
     """Returns flag name -> value as parameters.json holds it: paths are absolute."""
     return {
-        name: paths.absolute(value) if FLAGS[name].is_path and isinstance(value, str) else value
+        name: paths.absolute(str(value)) if FLAGS[name].names_a_path(value) else value
         for name, value in params.to_dict().items()
     }
 

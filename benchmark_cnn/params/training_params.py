@@ -186,6 +186,28 @@ class OptimizationParams:
         "tf_cnn_benchmarks does).",
         choices=("norm", "value"),
     )
+    loss: str = flag(
+        "softmax",
+        "Loss: softmax cross entropy, binary cross entropy of one sigmoid a class (the mean over "
+        "the classes), or focal loss. Images of several labels need bce or focal.",
+        choices=("softmax", "bce", "focal"),
+        inherited=True,
+    )
+    focal_gamma: float = flag(
+        2.0,
+        "Exponent of loss=focal: the loss of an example is multiplied by (1 - p)^gamma, p the "
+        "probability of its label.",
+        lower=0,
+        inherited=True,
+    )
+    class_weights: str = flag(
+        "none",
+        "Weight of each class in the loss: balanced (in inverse proportion to its number of "
+        "training images), or a JSON or CSV file of names and weights. They are scaled to a mean "
+        "of 1 over the images.",
+        is_path=True,
+        words=("none", "balanced"),
+    )
     label_smoothing: float = flag(
         0.0, "Share of the target that is spread uniformly over all classes.", lower=0, below=1
     )

@@ -195,6 +195,10 @@ def gradient_clip(given: ExplicitFlags) -> list[str]:
     )
 
 
+def loss_flags(given: ExplicitFlags) -> list[str]:
+    return given.errors_unless("loss", "focal", ["focal_gamma"])
+
+
 def loss_scale(given: ExplicitFlags) -> list[str]:
     names = ("fp16_loss_scale", "fp16_inc_loss_scale_every_n")
     return given.errors_unless("dtype", "float16", names)

@@ -104,6 +104,7 @@ def about_lines(about: Mapping[str, Any], schedule: str) -> list[str]:
             f"{run['global_batch']:,} images",
         ),
         _fact("End", f"at step {run['total_steps']:,}, after {epochs:,.2f} epochs"),
+        _fact("Loss", run["loss"]),
         _fact("Rate", f"learning rate {run['learning_rate']:g} at first, {schedule}"),
         _fact("Checkpoint", f"{run['checkpoint_bytes'] / 1e6:,.1f} MB"),
     ]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from benchmark_cnn.objective.losses import CROSS_ENTROPY, Loss
 from common.errors import DataError
 
 # An example's loss is rounded to a multiple of 2^-26 (1.5e-8). Sums below 2^27 are then exact in
@@ -54,8 +55,13 @@ def zero() -> Counts:
     return Counts(nothing, nothing, tf.zeros([], tf.float64), nothing)
 
 
-def count(logits: tf.Tensor, labels: tf.Tensor, is_real: tf.Tensor | None = None) -> Counts:
-    """Counts the real examples of a batch. Their loss is cross entropy without label smoothing.
+def count(
+    logits: tf.Tensor,
+    labels: tf.Tensor,
+    is_real: tf.Tensor | None = None,
+    loss: Loss = CROSS_ENTROPY,
+) -> Counts:
+    """Counts the real examples of a batch.
 
     An example is correct in the top k if fewer than k classes rank before its label; among equal
     logits the lower class ranks first, as in `tf.math.argmax` and `tf.math.top_k`.
@@ -67,6 +73,7 @@ def count(logits: tf.Tensor, labels: tf.Tensor, is_real: tf.Tensor | None = None
         logits: [B, C], any float type; compared as they are, the loss is computed in float64.
         labels: integers [B] in 0..C-1; those of padding are ignored.
         is_real: bool [B], False for padding; None if every row is real.
+        loss: without weights and label smoothing.
     """
     if is_real is None:
         is_real = tf.ones_like(labels, tf.bool)
@@ -75,7 +82,7 @@ def count(logits: tf.Tensor, labels: tf.Tensor, is_real: tf.Tensor | None = None
     return Counts(
         top_1=_number(tf.logical_and(is_real, before < 1)),
         top_5=_number(tf.logical_and(is_real, before < 5)),
-        loss_sum=tf.reduce_sum(tf.where(is_real, _losses(logits, labels), 0.0)),
+        loss_sum=tf.reduce_sum(tf.where(is_real, _losses(loss, logits, labels), 0.0)),
         examples=_number(is_real),
     )
 
@@ -101,11 +108,9 @@ def predicted(logits: tf.Tensor) -> tf.Tensor:
     return tf.where(is_finite, first, tf.constant(-1, tf.int64))
 
 
-def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Returns the cross entropy of each example, float64 [B]."""
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=labels, logits=tf.cast(logits, tf.float64)
-    )
+def _losses(loss: Loss, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns the loss of each example, float64 [B]."""
+    losses = loss.of_each_example(logits, labels, tf.float64)
     return tf.round(losses * _LOSS_RESOLUTION) / _LOSS_RESOLUTION
 
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from benchmark_cnn.interfaces import BatchAugmentation, MixedLabels, Network
-from benchmark_cnn.step import losses, metrics
+from benchmark_cnn.objective.losses import AUXILIARY_WEIGHT
+from benchmark_cnn.step import metrics
 
 SCALARS = ("cross_entropy", "aux_cross_entropy", "top_1", "top_5")
 # Folded into the tower's key for its batch augmentation, so that no layer draws the same numbers.
@@ -92,7 +93,7 @@ class Tower:
         with tf.GradientTape() as tape:
             output = self.network(images, training=not self.forward_only, seed=key)
             cross_entropy, aux_cross_entropy = self.loss(output, labels)
-            loss = cross_entropy + losses.AUXILIARY_WEIGHT * aux_cross_entropy
+            loss = cross_entropy + AUXILIARY_WEIGHT * aux_cross_entropy
         # The backward pass starts from the value of the loss. Where a gradient needs only the shape
         # of a weight's output, TensorFlow's graph optimizer drops the edge that orders the forward
         # pass before the weight's update, and the loss is sometimes that of the new weight.

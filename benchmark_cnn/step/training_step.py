@@ -8,6 +8,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from benchmark_cnn.distribution.variable_mgr import VariableManager
+from benchmark_cnn.objective.losses import AUXILIARY_WEIGHT
 from benchmark_cnn.params.training_params import OptimizationParams
 from benchmark_cnn.step import gradients, losses, optimizers, train_state
 from benchmark_cnn.step.markers import Markers, mark
@@ -75,7 +76,7 @@ class TrainingStep:
         *scalars, decay_loss = tf.unstack(self._shared(results))
         self._count(norm)
         norm = self._shared(norm)
-        total_loss = scalars[0] + losses.AUXILIARY_WEIGHT * scalars[1] + decay_loss
+        total_loss = scalars[0] + AUXILIARY_WEIGHT * scalars[1] + decay_loss
         if self.tower.forward_only:
             total_loss = tf.zeros([])
         used_scale = tf.ones([]) if scale is None else scale

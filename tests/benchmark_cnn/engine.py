@@ -23,7 +23,9 @@ EVERYTHING = {
 }
 
 
-def run_steps(build_network, dataset, *, steps, global_batch, loss=None, prepare=None, **flags):
+def run_steps(
+    build_network, dataset, *, steps, global_batch, loss_function=None, prepare=None, **flags
+):
     """Train `steps` steps; the global batch is divided over towers and micro-batches.
 
     Returns:
@@ -32,7 +34,7 @@ def run_steps(build_network, dataset, *, steps, global_batch, loss=None, prepare
     towers = flags.get("num_gpus", 1)
     micro_batches = flags.get("gradient_accumulation_steps", 1)
     params = make_params(device="cpu", batch_size=global_batch // towers // micro_batches, **flags)
-    run = training_setup.set_up(params, Spec(build_network), dataset, loss=loss)
+    run = training_setup.set_up(params, Spec(build_network), dataset, loss=loss_function)
     if prepare:
         prepare(run)
     batches = training_batches(

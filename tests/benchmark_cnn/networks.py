@@ -134,6 +134,9 @@ class ArrayData:
     def describe(self):
         return DataDescription(self.name)
 
+    def class_counts(self, subset):
+        return np.bincount(self.labels, minlength=self.num_classes)
+
     def num_examples(self, subset):
         return len(self.labels)
 

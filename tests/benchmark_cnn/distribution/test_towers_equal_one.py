@@ -101,7 +101,7 @@ def test_product_model_gives_the_published_losses(mode):
         ArrayData(x, np.zeros(16)),
         steps=4,
         global_batch=4,
-        loss=ProductNetwork.loss,
+        loss_function=ProductNetwork.loss,
         **{**PRODUCT, **mode},
     )
     losses = [report["total_loss"] for report in reports]
@@ -117,7 +117,7 @@ def test_product_model_with_nesterov_momentum():
         ArrayData(x, np.zeros(16)),
         steps=4,
         global_batch=4,
-        loss=ProductNetwork.loss,
+        loss_function=ProductNetwork.loss,
         num_gpus=2,
         **{**PRODUCT, "optimizer": "momentum"},
     )
@@ -133,7 +133,7 @@ def test_independent_towers_differ_from_one():
         ArrayData(x, np.zeros(16)),
         steps=4,
         global_batch=4,
-        loss=ProductNetwork.loss,
+        loss_function=ProductNetwork.loss,
         num_gpus=2,
         variable_update="independent",
         **PRODUCT,

@@ -89,7 +89,13 @@ def test_reads_and_updates_keep_their_order(build_network, loss, flags, num_gpus
     try:
         data = ArrayData(images, labels)
         run_steps(
-            build_network, data, steps=1, global_batch=8, loss=loss, num_gpus=num_gpus, **flags
+            build_network,
+            data,
+            steps=1,
+            global_batch=8,
+            loss_function=loss,
+            num_gpus=num_gpus,
+            **flags,
         )
         graphs = runtime.export_run_metadata().function_graphs
     finally:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmark_cnn.objective.losses import cross_entropy
 from benchmark_cnn.step import losses
 
 
@@ -34,7 +35,7 @@ def test_cross_entropy_and_its_gradient_equal_the_definition(batch, smoothing):
     tensor = tf.constant(logits, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(tensor)
-        loss = losses.cross_entropy(tensor, tf.constant(labels, tf.int32), smoothing)
+        loss = cross_entropy(tensor, tf.constant(labels, tf.int32), smoothing)
 
     assert loss.dtype == tf.float32
     assert loss.shape == []
@@ -44,7 +45,7 @@ def test_cross_entropy_and_its_gradient_equal_the_definition(batch, smoothing):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_equal_logits_cost_the_logarithm_of_the_number_of_classes(smoothing):
-    loss = losses.cross_entropy(tf.zeros([4, 1001]), tf.constant([0, 1, 500, 1000]), smoothing)
+    loss = cross_entropy(tf.zeros([4, 1001]), tf.constant([0, 1, 500, 1000]), smoothing)
     np.testing.assert_allclose(loss, np.log(1001), rtol=1e-6)
 
 
@@ -52,13 +53,13 @@ def test_half_precision_logits_are_computed_in_float32():
     # In float16 the log softmax, -20 + log(1 + e^-20), has steps of 1/64.
     logits = tf.constant([[10.0, -10.0, 10.02]], tf.float16)
     exact = np.array([[10.0, -10.0, np.float64(np.float16(10.02))]])
-    loss = losses.cross_entropy(logits, tf.constant([1]), 0.0)
+    loss = cross_entropy(logits, tf.constant([1]), 0.0)
     np.testing.assert_allclose(loss, -np.log(softmax(exact))[0, 1], rtol=1e-6)
 
 
 def test_logits_far_from_zero_do_not_overflow():
     logits = tf.constant([[1000.0, 0.0], [-1000.0, 0.0]])
-    loss = losses.cross_entropy(logits, tf.constant([1, 1]), 0.2)
+    loss = cross_entropy(logits, tf.constant([1, 1]), 0.2)
     # Rows: .9*1000 + .1*0 and .1*1000, their mean 500.
     np.testing.assert_allclose(loss, 500.0, rtol=1e-6)
 
@@ -66,7 +67,7 @@ def test_logits_far_from_zero_do_not_overflow():
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_no_one_hot_target_is_built(smoothing):
     """The graph holds no OneHot; the label enters through the sparse kernel."""
-    graph = tf.function(lambda x, y: losses.cross_entropy(x, y, smoothing)).get_concrete_function(
+    graph = tf.function(lambda x, y: cross_entropy(x, y, smoothing)).get_concrete_function(
         tf.TensorSpec([8, 1000], tf.float32), tf.TensorSpec([8], tf.int32)
     )
     kinds = {operation.type for operation in graph.graph.get_operations()}

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from benchmark_cnn.interfaces import MixedLabels
+from benchmark_cnn.objective import losses
 from benchmark_cnn.params.data_params import DataParams
-from benchmark_cnn.step import losses
 from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 from tests.benchmark_cnn.engine import run_steps
 from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, Output, random_examples
@@ -52,7 +52,7 @@ def test_cross_entropy_and_its_gradient_are_those_of_soft_targets(mixture, smoot
     targets = soft_targets(*labels, smoothing)
     softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     tensor = tf.constant(logits, tf.float32)
-    loss_of = losses.classification_loss(smoothing)
+    loss_of = losses.Loss(smoothing=smoothing)
     with tf.GradientTape() as tape:
         tape.watch(tensor)
         output = Output(tensor, tf.constant(aux_logits, tf.float32), {})
@@ -217,7 +217,7 @@ def kinds_of_operations(augmentation):
         kinds.update(operation.type for operation in operations)
         return losses.cross_entropy(output.logits, labels), tf.zeros([])
 
-    train(augmentation, steps=1, loss=loss)
+    train(augmentation, steps=1, loss_function=loss)
     return kinds, seen[0]
 
 

@@ -55,7 +55,7 @@ def run_gradients(gradients, *, towers, **flags):
         ArrayData(images, np.zeros(len(images))),
         steps=1,
         global_batch=len(images),
-        loss=GradientNetwork.loss,
+        loss_function=GradientNetwork.loss,
         num_gpus=towers,
         **{"optimizer": "sgd", "learning_rate": 1.0, "weight_decay": 0.0, **flags},
     )
@@ -479,7 +479,7 @@ def masks_of(steps, **mode):
     images = np.arange(4).astype(np.float32).reshape(4, 1, 1, 1)
     _, tensors = run_steps(
         MaskNetwork, ArrayData(images, np.zeros(4)), steps=steps, global_batch=4,
-        loss=MaskNetwork.loss, optimizer="sgd", learning_rate=1.0, **mode,
+        loss_function=MaskNetwork.loss, optimizer="sgd", learning_rate=1.0, **mode,
     )  # fmt: skip
     return -4 * tensors["w"]
 

@@ -1,0 +1,1 @@
+"""What a training minimizes: the losses by name, and how much the examples of a class weigh."""
