@@ -22,6 +22,7 @@ from benchmark_cnn.params import validation
 from benchmark_cnn.params.params import Params
 from models.pretrained import ensure
 from preprocessing import object_storage
+from preprocessing.augmentation import mirrored_classes
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,6 +48,9 @@ def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitS
         dataset = preprocessing.registry.open_dataset(params.data, default_subset="train")
     if dataset.synthetic:
         validation.check_synthetic_data(flags)
+    mirrors = mirrored_classes.note(dataset, params.data)
+    if mirrors is not None:
+        commands.write_line(mirrors)
     if params.checkpoint.pretrained:
         params = _from_published_weights(params)
     with process.quiet_startup():

@@ -130,10 +130,12 @@ def _candidates(
     candidates = {
         name: stream_candidate(iter(stream), batch_size) for name, stream in streams.items()
     }
-    if parts.has_imagenet_views(dataset) and dataset.data.augment == "none":
+    data = dataset.data
+    changes = (data.rotation_degrees, data.random_grayscale, data.random_blur)
+    if parts.has_imagenet_views(dataset) and data.augment == "none" and not any(changes):
         from benchmarks.pipelines.pillow_loader import Workers, in_files
 
-        views = parts.baseline_views(dataset.data, sample, image_size, evaluate=evaluate)
+        views = parts.baseline_views(data, sample, image_size, evaluate=evaluate)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for name, source in (("PIL", views), ("PIL, files", in_files(views, directory))):
             workers = Workers(source, image_size, batch_size, num_cores())

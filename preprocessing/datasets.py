@@ -57,7 +57,7 @@ def open_cifar10(directory: Path, data: DataParams) -> RecordDataset:
         DataError: the manifest in the directory has another number of classes.
     """
     _refuse_view_flags("cifar10", data)
-    return _of_small_images("cifar10", _CIFAR10_CLASSES, directory, data, cifar_train_image)
+    return _of_small_images("cifar10", _CIFAR10_CLASSES, directory, data)
 
 
 def open_digits(directory: Path, data: DataParams) -> RecordDataset:
@@ -71,7 +71,13 @@ def open_digits(directory: Path, data: DataParams) -> RecordDataset:
     _refuse_view_flags("digits", data)
     if not (directory / FILE_NAME).exists():
         _convert_digits(directory)
-    return _of_small_images("digits", len(CLASS_NAMES), directory, data, digit_train_image)
+    return _of_small_images("digits", len(CLASS_NAMES), directory, data)
+
+
+def train_view(name: str, data: DataParams) -> TrainImage:
+    """Returns how training draws the view of an example of the data set with this name."""
+    views = {"cifar10": cifar_train_image, "digits": digit_train_image}
+    return functools.partial(views.get(name, train_image), data)
 
 
 def _with_imagenet_views(
@@ -81,21 +87,21 @@ def _with_imagenet_views(
         name=name,
         num_classes=num_classes,
         data_dir=directory,
-        train_image=functools.partial(train_image, data),
+        train_image=train_view(name, data),
         eval_image=functools.partial(eval_image, data),
         data=data,
     )
 
 
 def _of_small_images(
-    name: str, num_classes: int, directory: Path, data: DataParams, view: TrainImage
+    name: str, num_classes: int, directory: Path, data: DataParams
 ) -> RecordDataset:
     check_manifest(directory, name, num_classes)
     return RecordDataset(
         name=name,
         num_classes=num_classes,
         data_dir=directory,
-        train_image=view,
+        train_image=train_view(name, data),
         eval_image=whole_eval_image,
         data=data,
     )

@@ -29,8 +29,8 @@ _PLACEHOLDERS = {int: "INT", float: "NUMBER", str: "TEXT"}
 _USAGE = """\
 usage: {program} [--flag=value ...]
 
-A switch is written --name or --noname. --name=None resets a flag that has no default value. If a
-flag is given twice, the last value counts.
+A switch is written --name or --noname, or --name=on, --name=off. --name=None resets a flag that has
+no default value. If a flag is given twice, the last value counts.
 """
 _GENERAL = """\
 general
@@ -115,8 +115,9 @@ _HEAD = """\
 Every flag of `train.py` (T) and `eval.py` (E), with its default. This page is written by
 `python -m benchmark_cnn.flags.help` from the declarations in `benchmark_cnn/params/*_params.py`.
 
-Flags are written `--name=value` or `--name value`, switches `--name` or `--noname`. `--name=None`
-resets a flag that has no default value. If a flag is given twice, the last value counts.
+Flags are written `--name=value` or `--name value`, switches `--name` or `--noname`, or with
+`=on` and `=off`. `--name=None` resets a flag that has no default value. If a flag is given twice,
+the last value counts.
 
 `--flagfile=FILE` reads flags from a file, one per line; `#` at the start of a line or after a blank
 begins a comment. A flag after a flag file overrides the file. `--help=NAME` describes one flag, or

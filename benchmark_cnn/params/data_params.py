@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmark_cnn.params.flag import flag
+from benchmark_cnn.params.values import parse_area, parse_range
 
 # Data flags that affect only ImageNet's views, not those of CIFAR-10 and digits.
 VIEW_FLAGS = (
     "train_crop",
+    "crop_area",
+    "crop_ratio",
     "eval_method",
     "resize_method",
     "resize_kernels",
@@ -16,7 +19,12 @@ VIEW_FLAGS = (
     "augment",
     "randaugment_num_layers",
     "randaugment_magnitude",
+    "rotation_degrees",
+    "random_grayscale",
+    "random_blur",
 )
+# Data flags that change training views of files, of every data set.
+FLIP_FLAGS = ("horizontal_flip", "vertical_flip")
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,19 @@ class DataParams:
         "Random crop of training images.",
         choices=("inception", "efficientnet"),
     )
+    crop_area: str | None = flag(
+        None,
+        "Smallest and largest part of the image's area that a training crop has, for example "
+        '"0.25,1"; "1,1" takes the whole image.',
+        when_none="0.05,1 for inception, 0.08,1 for efficientnet, in effect from 0.1",
+        syntax=parse_area,
+    )
+    crop_ratio: str | None = flag(
+        None,
+        'Smallest and largest width over height of a training crop, for example "1,1".',
+        when_none="0.75,1.33",
+        syntax=parse_range,
+    )
     eval_method: str = flag(
         "vgg",
         "Resize and crop of evaluation images.",
@@ -127,17 +148,41 @@ class DataParams:
         when_none="size / (size + 32) of image_size, the published rule",
         inherited=True,
     )
+    horizontal_flip: bool | None = flag(
+        None,
+        "Mirror every other training image, left to right. Off where left and right differ: "
+        "letters, signs, hands.",
+        when_none="on, but for digits",
+    )
+    vertical_flip: bool = flag(
+        False, "Turn every other training image upside down, for photos without an up and down."
+    )
+    rotation_degrees: float = flag(
+        0.0,
+        "Rotate training images by up to this many degrees, in either direction.",
+        lower=0,
+        upper=180,
+    )
     augment: str = flag(
         "none",
-        "Augmentation of training images after crop and flip; color changes brightness, "
-        "saturation, hue and contrast.",
-        choices=("none", "color", "autoaugment", "randaugment"),
+        "Augmentation of training images after crop, flips and rotation; color changes "
+        "brightness, saturation, hue and contrast.",
+        choices=("none", "color", "autoaugment", "randaugment", "trivialaugment", "augmix"),
     )
     randaugment_num_layers: int = flag(
         2, "Operations per image of augment=randaugment, applied in sequence.", lower=1
     )
     randaugment_magnitude: int = flag(
         10, "Magnitude of the operations of augment=randaugment.", lower=0, upper=30
+    )
+    random_grayscale: float = flag(
+        0.0, "Probability that a training image loses its colors.", lower=0, upper=1
+    )
+    random_blur: float = flag(
+        0.0,
+        "Probability that a training image is blurred, by a Gaussian of 0.1 to 2 pixels.",
+        lower=0,
+        upper=1,
     )
     random_erasing: float = flag(
         0.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark_cnn.params.data_params import VIEW_FLAGS
+from benchmark_cnn.params.data_params import FLIP_FLAGS, VIEW_FLAGS
 from benchmark_cnn.params.params import ExplicitFlags
 from benchmark_cnn.params.values import parse_all_reduce_spec, parse_gpu_indices
 
@@ -10,6 +10,7 @@ _MIXING = ("mixup_alpha", "cutmix_alpha")
 _FLAGS_OF_FILES = (
     "data_subset",
     *VIEW_FLAGS,
+    *FLIP_FLAGS,
     "datasets_repeat_cached_sample",
     "num_data_threads",
     "shuffle_buffer",

@@ -19,8 +19,8 @@ TRAIN, EVAL = "train.py", "eval.py"
 
 Value = bool | int | float | str | None
 
-_TRUE = frozenset({"true", "t", "1"})
-_FALSE = frozenset({"false", "f", "0"})
+_TRUE = frozenset({"true", "t", "1", "on"})
+_FALSE = frozenset({"false", "f", "0", "off"})
 _METADATA_KEY = "flag"
 _MOST_LISTED = 12  # longer lists hide what is wrong
 
@@ -168,7 +168,7 @@ def _flag_of(concern: str, field: dataclasses.Field[Any], hint: Any) -> Flag:
 
 
 def boolean(text: str) -> bool:
-    """Returns the value of a switch as absl reads it; ValueError for other words."""
+    """Returns the value of a switch: absl's words, and on and off; ValueError for others."""
     if text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
     raise ValueError("is not true or false")

@@ -48,6 +48,27 @@ def parse_mean_std(text: str) -> tuple[float, float]:
     return mean, std
 
 
+def parse_range(text: str) -> tuple[float, float]:
+    """Parses `"0.75,1.33"`: (0.75, 1.33)."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise ValueError('is not "smallest,largest", for example 0.75,1.33') from None
+    if not 0 < low <= high < math.inf:
+        raise ValueError("needs finite numbers above 0, the smaller one first")
+    return low, high
+
+
+def parse_area(text: str) -> tuple[float, float]:
+    """Parses `"0.08,1"`, parts of an area: (0.08, 1.0)."""
+    low, high = parse_range(text)
+    if high > 1:
+        raise ValueError("needs parts of the image's area, of which 1 is the whole")
+    if low == high < 1:
+        raise ValueError("needs room to draw from, or 1,1 for the whole image")
+    return low, high
+
+
 def parse_gpu_indices(text: str) -> tuple[int, ...]:
     """Parses `"0,2,1,3"`: (0, 2, 1, 3); `""`: ()."""
     if not text:

@@ -1,11 +1,11 @@
-"""The image operations of AutoAugment and RandAugment, on uint8 images [height, width, 3].
+"""The image operations of `--augment` and the other switches, on uint8 images [height, width, 3].
 
 Each operation gives exactly the result of Pillow's operation of the same name, except where the
 released code of AutoAugment (Cubuk et al. 2019, arXiv:1805.09501) and RandAugment
 (arXiv:1909.13719) deviates, on purpose or by mistake: the published accuracies were reached with
 that code. Each such place says so.
 
-Geometric operations use the nearest pixel; pixels from outside the image are gray.
+Geometric operations of policies use the nearest pixel; pixels from outside the image are gray.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 GRAY_FILL = 128
+# Three times the largest sigma of a blur.
+BLUR_RADIUS = 6
 # Luma of ITU-R 601-2 in 16-bit fixed point, as Pillow has it.
 _LUMA_WEIGHTS = (19595, 38470, 7471)
 _LUMA_BITS = 16
@@ -84,11 +86,22 @@ def solarize_add(image: tf.Tensor, addition: tf.Tensor) -> tf.Tensor:
 
 def color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """Blends between gray (factor 0), the image (1) and stronger colors."""
+    gray = tf.cast(_luma(image), tf.float32)
+    return _by_channel(lambda channel: _blend(gray, channel, factor), image)
+
+
+def grayscale(image: tf.Tensor) -> tf.Tensor:
+    """Takes the colors away: all channels have the luma."""
+    gray = tf.cast(_luma(image), tf.uint8)
+    return tf.stack([gray, gray, gray], -1)
+
+
+def _luma(image: tf.Tensor) -> tf.Tensor:
+    """Returns int32 [height, width] in 0..255, rounded as by Pillow."""
     red, green, blue = tf.unstack(tf.cast(image, tf.int32), axis=-1)
     weights = _LUMA_WEIGHTS
     gray = red * weights[0] + green * weights[1] + blue * weights[2] + (1 << (_LUMA_BITS - 1))
-    gray = tf.cast(tf.bitwise.right_shift(gray, _LUMA_BITS), tf.float32)
-    return _by_channel(lambda channel: _blend(gray, channel, factor), image)
+    return tf.bitwise.right_shift(gray, _LUMA_BITS)
 
 
 def contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
@@ -100,6 +113,12 @@ def contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     num_pixels = tf.size(image) // 3
     gray = tf.cast(tf.minimum(num_pixels // 256, 255), tf.float32)
     return _blend(gray, image, factor)
+
+
+def mean_contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Blends between the gray of the mean luma (factor 0), the image (1) and more, as Pillow."""
+    mean = tf.reduce_mean(tf.cast(_luma(image), tf.float64))
+    return _blend(tf.cast(tf.floor(mean + 0.5), tf.float32), image, factor)
 
 
 def brightness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
@@ -166,16 +185,47 @@ def translate_y(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
 
 def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
     """Rotates the image about its center, counter-clockwise if `degrees` is positive."""
+    return _transform(image, *_rotation(image, degrees))
+
+
+def _rotation(image: tf.Tensor, degrees: tf.Tensor) -> tuple[tuple, tuple]:
+    """Returns where the pixels of a rotated image come from, as the rows of `_transform`."""
     radians = degrees * (3.141592653589793 / 180)
     cosine, sine = tf.cos(radians), tf.sin(radians)
     center_y, center_x = (
         (tf.cast(side, tf.float32) - 1) / 2 for side in tf.unstack(tf.shape(image)[:2])
     )
-    return _transform(
-        image,
+    return (
         (cosine, -sine, center_x - cosine * center_x + sine * center_y),
         (sine, cosine, center_y - sine * center_x - cosine * center_y),
     )
+
+
+def rotate_smoothly(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
+    """Rotates as `rotate`, between pixels bilinearly, and with the image's reflection around it."""
+    source = tf.cast(image, tf.float32)
+    turned = _transform(source, *_rotation(image, degrees), "BILINEAR", "REFLECT")
+    return tf.cast(tf.round(turned), tf.uint8)
+
+
+def blur(image: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
+    """Smooths by a Gaussian; the outermost pixels continue beyond the image.
+
+    Args:
+        sigma: float32 scalar, its standard deviation in pixels, at most `BLUR_RADIUS` / 3.
+    """
+    offsets = tf.range(-BLUR_RADIUS, BLUR_RADIUS + 1)
+    weights = tf.exp(-0.5 * tf.square(tf.cast(offsets, tf.float32) / sigma))
+    kernel = (weights / tf.reduce_sum(weights))[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    kernel = tf.tile(kernel, [1, 1, 3, 1])
+    values = tf.cast(image, tf.float32)
+    for axis in (0, 1):
+        length = tf.shape(values)[axis]
+        places = tf.range(-BLUR_RADIUS, length + BLUR_RADIUS)
+        padded = tf.gather(values, tf.clip_by_value(places, 0, length - 1), axis=axis)
+        along = kernel if axis == 0 else tf.transpose(kernel, [1, 0, 2, 3])
+        values = tf.nn.depthwise_conv2d(padded[tf.newaxis], along, [1, 1, 1, 1], "VALID")[0]
+    return tf.ensure_shape(tf.cast(tf.round(values), tf.uint8), image.shape)
 
 
 def _by_channel(change: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
@@ -195,15 +245,21 @@ def _blend(other: tf.Tensor, image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(blended, 0.0, 255.0), tf.uint8)
 
 
-def _transform(image: tf.Tensor, x_row: tuple, y_row: tuple) -> tf.Tensor:
-    """Sets pixel (x, y) to the input's nearest to (x_row, y_row) . (x, y, 1)."""
+def _transform(
+    image: tf.Tensor,
+    x_row: tuple,
+    y_row: tuple,
+    interpolation: str = "NEAREST",
+    fill_mode: str = "CONSTANT",
+) -> tf.Tensor:
+    """Sets pixel (x, y) to the input's at (x_row, y_row) . (x, y, 1)."""
     matrix = [tf.cast(entry, tf.float32) for entry in (*x_row, *y_row, 0, 0)]
     transformed = tf.raw_ops.ImageProjectiveTransformV3(
         images=image[tf.newaxis],
         transforms=tf.stack(matrix)[tf.newaxis],
         output_shape=tf.shape(image)[:2],
-        interpolation="NEAREST",
-        fill_mode="CONSTANT",
+        interpolation=interpolation,
+        fill_mode=fill_mode,
         fill_value=float(GRAY_FILL),
     )
     return tf.ensure_shape(transformed[0], image.shape)

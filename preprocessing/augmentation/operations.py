@@ -1,4 +1,4 @@
-"""The operations of AutoAugment and RandAugment by name, and the meaning of their levels.
+"""The operations of the policies by name, and what the levels of AutoAugment and RandAugment mean.
 
 Source: the released code of EfficientNet, which trains with both (Cubuk et al. 2019,
 arXiv:1805.09501 table 6 for the operations; its levels are not the paper's).
@@ -61,6 +61,7 @@ _CHANGES: dict[str, Change] = {
     "TranslateY": _in_either_direction(image_ops.translate_y),
     "Cutout": _cutout,
     "SolarizeAdd": _with_integer(image_ops.solarize_add),
+    "MeanContrast": _with_float(image_ops.mean_contrast),
 }
 NAMES = tuple(_CHANGES)
 

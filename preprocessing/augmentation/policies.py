@@ -47,7 +47,7 @@ POLICY_V0 = (
     (("Color", 0.8, 6), ("Rotate", 0.4, 5)),
 )
 # RandAugment draws from these.
-OPERATIONS = tuple(name for name in NAMES if name != IDENTITY)
+OPERATIONS = tuple(name for name in NAMES if name not in (IDENTITY, "MeanContrast"))
 # Pixels that the translations shift by at level 10.
 _AUTO_AUGMENT_TRANSLATION, _RAND_AUGMENT_TRANSLATION = 250, 100
 MAX_BRIGHTNESS_CHANGE = 32 / 255

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
+
+from benchmark_cnn.params.data_params import DataParams
+from benchmark_cnn.params.values import parse_range
 
 EFFICIENTNET_PADDING = 32
 INCEPTION_CENTRAL_FRACTION = 0.875
@@ -21,15 +25,56 @@ TrainCrop = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 """From height, width, boxes [num_boxes, 4] and a seed [2] to a window."""
 
 
-def train_crop(name: str, image_size: int) -> TrainCrop:
-    """Returns the random crop of a training recipe by its name, a value of --train_crop."""
-    if name == "inception":
-        return inception_train_window
-    return functools.partial(efficientnet_train_window, image_size=image_size)
+class CropLimits(NamedTuple):
+    """What a random crop may be.
+
+    Attributes:
+        area: smallest and largest part of the image's area.
+        ratio: smallest and largest width over height.
+        covered: the least part of a labeled box, or of the image without boxes, that is seen.
+    """
+
+    area: tuple[float, float]
+    ratio: tuple[float, float]
+    covered: float = 0.1
+
+
+INCEPTION_LIMITS = CropLimits((0.05, 1.0), (0.75, 1.33))
+EFFICIENTNET_LIMITS = CropLimits((0.08, 1.0), (3 / 4, 4 / 3))
+
+
+def train_crop(data: DataParams, image_size: int) -> TrainCrop:
+    """Returns the random crop of --train_crop, within --crop_area and --crop_ratio."""
+    is_inception = data.train_crop == "inception"
+    limits = INCEPTION_LIMITS if is_inception else EFFICIENTNET_LIMITS
+    if data.crop_ratio is not None:
+        limits = limits._replace(ratio=parse_range(data.crop_ratio))
+    if data.crop_area is not None:
+        area = parse_range(data.crop_area)
+        if area == (1, 1):
+            return whole_window
+        # The published limits never reach below 10%, whatever they say.
+        limits = limits._replace(area=area, covered=min(limits.covered, area[0]))
+    if is_inception:
+        return functools.partial(inception_train_window, limits=limits)
+    return functools.partial(efficientnet_train_window, image_size=image_size, limits=limits)
+
+
+def whole_window(
+    height: tf.Tensor, width: tf.Tensor, boxes: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    """Returns the whole image."""
+    del boxes, seed
+    return tf.stack([0, 0, height, width])
 
 
 def inception_train_window(
-    height: tf.Tensor, width: tf.Tensor, boxes: tf.Tensor, seed: tf.Tensor
+    height: tf.Tensor,
+    width: tf.Tensor,
+    boxes: tf.Tensor,
+    seed: tf.Tensor,
+    *,
+    limits: CropLimits = INCEPTION_LIMITS,
 ) -> tf.Tensor:
     """Draws a part of 5% to 100% of the area that shows at least a tenth of some labeled box.
 
@@ -40,14 +85,19 @@ def inception_train_window(
         height, width: int32 scalars, in pixels.
         boxes: float32 [num_boxes, 4] of ymin, xmin, ymax, xmax in 0..1.
         seed: int64 [2].
+        limits: other limits than the published ones.
     """
-    return _sample_window(
-        height, width, boxes, seed, aspect_ratio=(0.75, 1.33), area=(0.05, 1.0), max_attempts=100
-    )
+    return _sample_window(height, width, boxes, seed, limits=limits, max_attempts=100)
 
 
 def efficientnet_train_window(
-    height: tf.Tensor, width: tf.Tensor, boxes: tf.Tensor, seed: tf.Tensor, *, image_size: int
+    height: tf.Tensor,
+    width: tf.Tensor,
+    boxes: tf.Tensor,
+    seed: tf.Tensor,
+    *,
+    image_size: int,
+    limits: CropLimits = EFFICIENTNET_LIMITS,
 ) -> tf.Tensor:
     """Draws a part of 8% to 100% of the area; falls back on the evaluation crop after ten draws.
 
@@ -55,15 +105,7 @@ def efficientnet_train_window(
     is then the object of which a tenth must be seen, so the smallest part is in effect 10%.
     """
     del boxes
-    window = _sample_window(
-        height,
-        width,
-        tf.zeros([0, 4]),
-        seed,
-        aspect_ratio=(3 / 4, 4 / 3),
-        area=(0.08, 1.0),
-        max_attempts=10,
-    )
+    window = _sample_window(height, width, tf.zeros([0, 4]), seed, limits=limits, max_attempts=10)
     # The sampler returns the whole image when it fails.
     failed = tf.reduce_all(window[2:] == tf.stack([height, width]))
     return tf.where(failed, padded_center_window(height, width, image_size), window)
@@ -75,17 +117,16 @@ def _sample_window(
     boxes: tf.Tensor,
     seed: tf.Tensor,
     *,
-    aspect_ratio: tuple[float, float],
-    area: tuple[float, float],
+    limits: CropLimits,
     max_attempts: int,
 ) -> tf.Tensor:
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
         image_size=tf.stack([height, width, 3]),
         bounding_boxes=boxes[tf.newaxis],
         seed=seed,
-        min_object_covered=0.1,
-        aspect_ratio_range=aspect_ratio,
-        area_range=area,
+        min_object_covered=limits.covered,
+        aspect_ratio_range=limits.ratio,
+        area_range=limits.area,
         max_attempts=max_attempts,
         use_image_if_no_bounding_boxes=True,
     )

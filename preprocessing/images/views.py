@@ -5,10 +5,15 @@ ImageNet's views come first. Small images are only shifted and scaled a little.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from benchmark_cnn.params.data_params import DataParams
+from preprocessing.augmentation.augmix import augmix
+from preprocessing.augmentation.image_ops import blur, grayscale, rotate_smoothly
 from preprocessing.augmentation.policies import auto_augment, distort_color, rand_augment
+from preprocessing.augmentation.trivial_augment import trivial_augment
 from preprocessing.images.crops import eval_window, train_crop, vgg_resized_shape
 from preprocessing.images.decoding import WindowChooser, decode_window, whole_image
 from preprocessing.images.resize import OVERSHOOTING_METHODS, resize
@@ -17,10 +22,14 @@ from preprocessing.records.examples import Example
 
 # Draw numbers of randomness.fold_in: ImageNet's views, then those of small images.
 _CROP, _FLIP = 1, 2
+_ROTATION, _GRAYSCALE, _BLUR, _BLUR_SIGMA = 3, 4, 5, 6
 _SIDE, _SHIFT, _SMALL_FLIP = 32, 33, 34
+_VERTICAL_FLIP = 35
 # Digits: the window's side and its shift from the center, in fractions of the image's side.
 _MIN_SIDE, _MAX_SIDE = 0.9, 1.2
 _MAX_SHIFT = 0.06
+# Pixels. Chen et al. 2020, arXiv:2002.05709, appendix A.
+_BLUR_SIGMAS = (0.1, 2.0)
 # CIFAR: zeros around the image before a window of the image's own size is cropped (He et al. 2016).
 _CIFAR_PADDING = 4
 
@@ -39,7 +48,35 @@ def train_image(
     if data.augment == "color":
         image = distort_color(image, seed, position)
     # Flip after casting to uint8: a quarter of the memory traffic.
-    image = tf.image.stateless_random_flip_left_right(to_bytes(image), fold_in(seed, _FLIP))
+    image = flipped(data, to_bytes(image), seed, _FLIP)
+    if data.rotation_degrees:
+        limit = data.rotation_degrees
+        degrees = tf.random.stateless_uniform([], fold_in(seed, _ROTATION), -limit, limit)
+        image = rotate_smoothly(image, degrees)
+    image = _augmented(data, image, seed)
+    image = _sometimes(data.random_grayscale, _GRAYSCALE, seed, image, grayscale)
+    sigma = tf.random.stateless_uniform([], fold_in(seed, _BLUR_SIGMA), *_BLUR_SIGMAS)
+    return _sometimes(data.random_blur, _BLUR, seed, image, lambda image: blur(image, sigma))
+
+
+def flipped(
+    data: DataParams, image: tf.Tensor, seed: tf.Tensor, draw: int, *, by_default: bool = True
+) -> tf.Tensor:
+    """Mirrors an image at random as --horizontal_flip and --vertical_flip ask for.
+
+    Args:
+        draw: the number of the horizontal flip's draw.
+        by_default: whether a data set is mirrored without --horizontal_flip.
+    """
+    if by_default if data.horizontal_flip is None else data.horizontal_flip:
+        image = tf.image.stateless_random_flip_left_right(image, fold_in(seed, draw))
+    if data.vertical_flip:
+        image = tf.image.stateless_random_flip_up_down(image, fold_in(seed, _VERTICAL_FLIP))
+    return image
+
+
+def _augmented(data: DataParams, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Applies the policy of --augment to a uint8 image."""
     if data.augment == "autoaugment":
         return auto_augment(image, seed)
     if data.augment == "randaugment":
@@ -49,7 +86,25 @@ def train_image(
             num_layers=data.randaugment_num_layers,
             magnitude=data.randaugment_magnitude,
         )
+    if data.augment == "trivialaugment":
+        return trivial_augment(image, seed)
+    if data.augment == "augmix":
+        return augmix(image, seed)
     return image
+
+
+def _sometimes(
+    probability: float,
+    draw: int,
+    seed: tf.Tensor,
+    image: tf.Tensor,
+    change: Callable[[tf.Tensor], tf.Tensor],
+) -> tf.Tensor:
+    """Changes an image with a probability, drawn by the number `draw`."""
+    if not probability:
+        return image
+    coin = tf.random.stateless_uniform([], fold_in(seed, draw))
+    return tf.cond(coin < probability, lambda: change(image), lambda: image)
 
 
 def random_view(
@@ -87,12 +142,12 @@ def eval_image(
 
 
 def digit_train_image(
-    example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
+    data: DataParams, example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
 ) -> tf.Tensor:
     """Scales and shifts a digit a little: uint8 [image_size, image_size, 3].
 
-    It is never mirrored, because a mirrored 2 is not a digit. Pixels outside the image are black
-    like the background.
+    It is mirrored on demand only, because a mirrored 2 is not a digit. Pixels outside the image are
+    black like the background.
     """
     del position
     image = decode_window(example.encoded, whole_image)
@@ -100,11 +155,12 @@ def digit_train_image(
     shift = tf.random.stateless_uniform([2], fold_in(seed, _SHIFT), -_MAX_SHIFT, _MAX_SHIFT)
     begin = 0.5 + shift - side / 2
     box = tf.concat([begin, begin + side], 0)
-    return to_bytes(_sample_box(tf.cast(image, tf.float32), box, image_size))
+    view = to_bytes(_sample_box(tf.cast(image, tf.float32), box, image_size))
+    return flipped(data, view, seed, _SMALL_FLIP, by_default=False)
 
 
 def cifar_train_image(
-    example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
+    data: DataParams, example: Example, image_size: int, seed: tf.Tensor, position: tf.Tensor
 ) -> tf.Tensor:
     """Pads by four black pixels, crops and mirrors at random: uint8 [image_size, image_size, 3]."""
     del position
@@ -115,7 +171,7 @@ def cifar_train_image(
         [2], fold_in(seed, _SHIFT), 0, 2 * _CIFAR_PADDING + 1, tf.int32
     )
     view = tf.slice(tf.pad(image, margins), tf.concat([offsets, [0]], 0), shape)
-    view = tf.image.stateless_random_flip_left_right(view, fold_in(seed, _SMALL_FLIP))
+    view = flipped(data, view, seed, _SMALL_FLIP)
     return to_bytes(_resized_whole(view, image_size))
 
 
@@ -129,7 +185,7 @@ def train_window(
     data: DataParams, boxes: tf.Tensor, image_size: int, seed: tf.Tensor
 ) -> WindowChooser:
     """Returns how an example with this seed chooses the part of its image to decode."""
-    choose = train_crop(data.train_crop, image_size)
+    choose = train_crop(data, image_size)
     return lambda height, width: choose(height, width, boxes, fold_in(seed, _CROP))
 
 

@@ -108,6 +108,22 @@ def test_an_integer_serves_where_a_number_is_expected():
         ({"label_smoothing": 1.0}, "--label_smoothing=1.0 must be at least 0 and below 1"),
         ({"momentum": 1}, "--momentum=1 must be at least 0 and below 1"),
         ({"xla_compile": 1}, "--xla_compile=1 is not true or false"),
+        (
+            {"crop_area": "0.5,2"},
+            "--crop_area=0.5,2 needs parts of the image's area, of which 1 is the whole",
+        ),
+        (
+            {"crop_area": "0.5,0.5"},
+            "--crop_area=0.5,0.5 needs room to draw from, or 1,1 for the whole image",
+        ),
+        (
+            {"crop_ratio": "2,1"},
+            "--crop_ratio=2,1 needs finite numbers above 0, the smaller one first",
+        ),
+        (
+            {"crop_ratio": "1"},
+            '--crop_ratio=1 is not "smallest,largest", for example 0.75,1.33',
+        ),
         ({"model": ""}, "--model= is empty; give a value or leave the flag out"),
         ({"model": 7}, "--model=7 is not a string"),
         ({"lerning_rate": 1}, "unknown parameter lerning_rate; did you mean learning_rate?"),

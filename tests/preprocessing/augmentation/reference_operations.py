@@ -78,6 +78,7 @@ OPERATIONS = {
     "Brightness": with_pillow(lambda image, factor: ImageEnhance.Brightness(image).enhance(factor)),
     "Sharpness": with_pillow(lambda image, factor: ImageEnhance.Sharpness(image).enhance(factor)),
     "Contrast": contrast,
+    "MeanContrast": with_pillow(lambda image, factor: ImageEnhance.Contrast(image).enhance(factor)),
     "Posterize": posterize,
     "Solarize": solarize,
     "SolarizeAdd": solarize_add,

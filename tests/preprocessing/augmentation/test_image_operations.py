@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
+from scipy import ndimage
 
 from preprocessing.augmentation import image_ops
 from tests.preprocessing.augmentation import reference_operations as reference
@@ -34,6 +35,7 @@ CASES = [
     ("Invert", [None]), ("AutoContrast", [None]), ("Equalize", [None]),
     ("Posterize", [0, 1, 2, 4, 8, 11]), ("Solarize", [0, 1, 76, 128, 255, 256, 716]),
     ("SolarizeAdd", [0, 33, 77, 110, 308]), ("Color", FACTORS), ("Contrast", FACTORS),
+    ("MeanContrast", (0.01, *FACTORS)),
     ("Brightness", FACTORS), ("Sharpness", FACTORS),
 ]  # fmt: skip
 FUNCTIONS = {
@@ -45,6 +47,7 @@ FUNCTIONS = {
     "SolarizeAdd": image_ops.solarize_add,
     "Color": image_ops.color,
     "Contrast": image_ops.contrast,
+    "MeanContrast": image_ops.mean_contrast,
     "Brightness": image_ops.brightness,
     "Sharpness": image_ops.sharpness,
     "Rotate": image_ops.rotate,
@@ -131,6 +134,39 @@ def test_rotation_turns_as_pillow_does():
         pillow = Image.fromarray(pixels).rotate(degrees, fillcolor=(128,) * 3)
         same = (changed("Rotate", pixels, float(degrees)) == np.asarray(pillow)).all(-1)
         assert same.mean() > 0.97
+
+
+@pytest.mark.parametrize("image", ["photo", "noise", "four pixels"])
+def test_smooth_rotation_interpolates_and_reflects(image):
+    pixels = IMAGES[image]
+    for degrees in (-170.0, -31.0, 0.0, 8.5, 90.0):
+        x, y = reference.rotation(pixels.shape, degrees)
+        # SciPy's "reflect" repeats the outermost pixel, as TensorFlow's does.
+        expected = [
+            ndimage.map_coordinates(channel, [y, x], order=1, mode="reflect")
+            for channel in pixels.astype(float).transpose(2, 0, 1)
+        ]
+        result = image_ops.rotate_smoothly(tf.constant(pixels), tf.constant(degrees)).numpy()
+        assert result.dtype == np.uint8
+        assert np.abs(result - np.stack(expected, -1)).max() <= 0.51, degrees
+
+
+@pytest.mark.parametrize("image", ["photo", "noise", "four pixels"])
+def test_blur_is_a_gaussian(image):
+    pixels = IMAGES[image]
+    for sigma in (0.1, 0.6, 1.3, 2.0):
+        expected = ndimage.gaussian_filter(
+            pixels.astype(float), (sigma, sigma, 0), mode="nearest", radius=(6, 6, 0)
+        )
+        result = image_ops.blur(tf.constant(pixels), tf.constant(sigma)).numpy()
+        assert result.dtype == np.uint8
+        assert np.abs(result - expected).max() <= 0.501, sigma
+
+
+def test_grayscale_is_pillows():
+    pixels = IMAGES["noise"]
+    expected = np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
+    np.testing.assert_array_equal(image_ops.grayscale(tf.constant(pixels)), expected)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from benchmark_cnn.params.data_params import DataParams
 from preprocessing.images import views as small_images
 from preprocessing.images.views import cifar_train_image, digit_train_image, whole_eval_image
 from preprocessing.records.examples import Example
 from tests.preprocessing.image_shards import encode
 
 POSITION = np.int64(0)
+DATA = DataParams()
 
 
 def example(pixels):
@@ -25,9 +27,9 @@ def test_a_digit_that_is_not_moved_is_the_resized_image(monkeypatch):
     monkeypatch.setattr(small_images, "_MAX_SIDE", 1.0 + 1e-7)
     monkeypatch.setattr(small_images, "_MAX_SHIFT", 1e-7)
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3))
-    same_size = digit_train_image(example(pixels), 8, seed(0), POSITION).numpy()
+    same_size = digit_train_image(DATA, example(pixels), 8, seed(0), POSITION).numpy()
     np.testing.assert_array_equal(same_size, pixels)
-    half = digit_train_image(example(pixels), 4, seed(0), POSITION).numpy()
+    half = digit_train_image(DATA, example(pixels), 4, seed(0), POSITION).numpy()
     blocks = pixels.reshape(4, 2, 4, 2, 3).mean((1, 3))  # samples lie between four pixels
     assert np.abs(half - blocks).max() <= 0.51
 
@@ -41,7 +43,9 @@ def center_of_mass(image):
 def test_digits_move_within_their_limits_and_change_size():
     pixels = np.zeros((40, 40, 3))
     pixels[16:24, 16:24] = 255  # a square of 8 in the center
-    views = [digit_train_image(example(pixels), 40, seed(n), POSITION).numpy() for n in range(200)]
+    views = [
+        digit_train_image(DATA, example(pixels), 40, seed(n), POSITION).numpy() for n in range(200)
+    ]
     offsets = np.array([center_of_mass(view) - 20 for view in views])
     # A shift of 6% of 40 pixels, seen through a window of at least 0.9 of the image.
     assert np.abs(offsets).max() <= 0.06 * 40 / 0.9 + 0.1
@@ -59,7 +63,7 @@ def test_digits_are_never_mirrored():
     pixels[6:26, 10:14] = 255
     pixels[22:26, 10:24] = 255
     for number in range(50):
-        view = digit_train_image(example(pixels), 32, seed(number), POSITION).numpy()
+        view = digit_train_image(DATA, example(pixels), 32, seed(number), POSITION).numpy()
         foot, top = view[20:].astype(float).sum((0, 2)), view[:16].astype(float).sum((0, 2))
         columns = np.arange(32)
         assert (foot * columns).sum() / foot.sum() > (top * columns).sum() / top.sum() + 2
@@ -76,7 +80,7 @@ def test_cifar_views_are_windows_of_the_padded_image():
     }
     found = set()
     for number in range(60):
-        view = cifar_train_image(example(pixels), 32, seed(number), POSITION).numpy()
+        view = cifar_train_image(DATA, example(pixels), 32, seed(number), POSITION).numpy()
         matches = [key for key, window in windows.items() if np.array_equal(view, window)]
         assert len(matches) == 1
         found.add(matches[0])
