@@ -63,7 +63,9 @@ def of_start(run: TrainingRun) -> dict[str, Any]:
     """Returns the names of the classes, and what identifies the data and the decided values."""
     return {
         "class_names": list(run.dataset.describe().class_names),
-        "data": of_data(run.dataset, {run.settings.subset: run.plan.examples_per_epoch}),
+        "data": of_data(
+            run.dataset, {run.settings.subset: run.dataset.num_examples(run.settings.subset)}
+        ),
         "run": _of_run(run),
     }
 
@@ -86,6 +88,7 @@ def _of_run(run: TrainingRun) -> dict[str, Any]:
         "total_steps": plan.total_steps,
         "weights": run.settings.weights,
         "loss": str(run.step.tower.loss),
+        "balanced_sampling": run.params.data.balanced_sampling,
         "checkpoint_bytes": sum(
             variable.shape.num_elements() * variable.dtype.size
             for variable in run.state.named_variables().values()

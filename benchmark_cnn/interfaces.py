@@ -169,6 +169,14 @@ class Dataset(Protocol):
         """
         ...
 
+    def examples_per_epoch(self, subset: str) -> int:
+        """Counts the examples of an epoch of `train_batches`; a balanced one may have others.
+
+        Raises:
+            DataError: as `num_examples`.
+        """
+        ...
+
     def class_counts(self, subset: str) -> np.ndarray:
         """Counts the examples of each class: int64 [num_classes].
 

@@ -50,7 +50,7 @@ def set_up(
         params.run,
         batch_per_tower=settings.batch_size,
         num_towers=manager.num_towers,
-        examples_per_epoch=dataset.num_examples(settings.subset),
+        examples_per_epoch=dataset.examples_per_epoch(settings.subset),
         synthetic=dataset.synthetic,
         is_kept=params.checkpoint.train_dir is not None,
     )
@@ -168,7 +168,12 @@ def make_loss(params: Params, dataset: Dataset, network: Network, subset: str) -
     if flags.class_weights == NONE:
         return loss
     names = dataset.describe().class_names or [str(n) for n in range(dataset.num_classes)]
-    weights = class_weights(flags.class_weights, names, dataset.class_counts(subset))
+    weights = class_weights(
+        flags.class_weights,
+        names,
+        dataset.class_counts(subset),
+        drawn_equally=params.data.balanced_sampling,
+    )
     background = [1.0] * int(network.background_class)  # an output that no label uses
     values = np.array([*background, *weights.values], np.float32)
     return dataclasses.replace(loss, weights=values, about_weights=weights.description)

@@ -20,6 +20,7 @@ from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 from preprocessing.integrity.diagnosis import explain
 from preprocessing.integrity.skip_damaged import skipping_reader
 from preprocessing.randomness import example_seed
+from preprocessing.records.balance import Balance, size_of_epoch
 from preprocessing.records.counts import examples_per_shard, num_examples
 from preprocessing.records.examples import Example, parse_example
 from preprocessing.records.labels import Labels, labels_of
@@ -75,6 +76,12 @@ class RecordDataset:
     def num_examples(self, subset: str) -> int:
         """Returns the number of examples of a subset; see `Dataset.num_examples`."""
         return num_examples(self._shards(subset))
+
+    def examples_per_epoch(self, subset: str) -> int:
+        """Returns the length of an epoch of training; see `Dataset.examples_per_epoch`."""
+        if not self.data.balanced_sampling:
+            return self.num_examples(subset)
+        return size_of_epoch(self.class_counts(subset))[1]
 
     def class_counts(self, subset: str) -> np.ndarray:
         """Counts the examples of each class; see `Dataset.class_counts`."""
@@ -137,8 +144,11 @@ class RecordDataset:
         shards = self._shards(subset)
         paths = _share_of(shards, shard)
         check_first_records(shards, paths)
+        balance = self._balance(shards, seed)
         epoch, position = 0, 0
-        if start_example:
+        if balance is not None:
+            epoch, position = balance.place(paths, start_example)
+        elif start_example:
             counts = examples_per_shard(shards, paths)
             epoch, position = divmod(start_example, sum(counts))
         records = shuffled_records(
@@ -148,6 +158,7 @@ class RecordDataset:
             shuffle_buffer=self.data.shuffle_buffer,
             start_epoch=epoch,
             start_position=position,
+            drawing=balance,
         )
         if self.data.datasets_repeat_cached_sample:
             records = records.take(_NUM_CACHED_EXAMPLES).cache().repeat()
@@ -161,7 +172,9 @@ class RecordDataset:
         if shards.tolerant or self.data.datasets_repeat_cached_sample:
             return []
         counts = examples_per_shard(shards, shards.paths)
-        epoch, position = divmod(start_example, sum(counts))
+        balance = self._balance(shards, seed)
+        epoch_size = sum(counts) if balance is None else balance.epoch_size
+        epoch, position = divmod(start_example, epoch_size)
         records = shuffled_records(
             counting_reader(shards.paths, counts),
             shards.paths,
@@ -169,6 +182,7 @@ class RecordDataset:
             shuffle_buffer=self.data.shuffle_buffer,
             start_epoch=epoch,
             start_position=position,
+            drawing=balance,
         ).take(count)
         places = ((placed.record.file, placed.record.index) for placed in records)
         return [(file.numpy().decode(), int(index)) for file, index in places]
@@ -185,6 +199,11 @@ class RecordDataset:
 
     def _shards(self, subset: str) -> ShardSet:
         return find_shards(self.data_dir, subset, max_corrupt_records=self.data.max_corrupt_records)
+
+    def _balance(self, shards: ShardSet, seed: int) -> Balance | None:
+        if not self.data.balanced_sampling:
+            return None
+        return Balance.of(shards.paths, self._labels(shards.subset), seed)
 
     def _labels(self, subset: str) -> Labels:
         try:

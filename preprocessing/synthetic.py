@@ -51,6 +51,10 @@ class SyntheticDataset:
         """Returns the number of examples of the data set with this name."""
         return self.sizes[subset]
 
+    def examples_per_epoch(self, subset: str) -> int:
+        """Returns the number of examples."""
+        return self.num_examples(subset)
+
     def class_counts(self, subset: str) -> np.ndarray:
         """Refuses to count random labels.
 

@@ -132,12 +132,13 @@ def test_the_first_lines_say_what_is_trained(trained):
     """After tf_cnn_benchmarks' block, whose lines other programs read."""
     lines = (trained["run"].parent / "printed").read_text().splitlines()
     start = lines.index("Generating training model") + 1
-    assert lines[start : start + 7] == [
+    assert lines[start : start + 8] == [
         "Images:      digits: 1,438 train and 359 validation images",
         "Classes:     10: zero, one, two, three, four, ...",
         "Parameters:  1,664,970",
         "Epoch:       all training images once: 179.8 steps of 8 images",
         "End:         at step 2, after 0.01 epochs",
+        "Loss:        softmax cross entropy",
         "Rate:        learning rate 0.005 at first, constant",
         "Checkpoint:  20.0 MB",
     ]
@@ -155,6 +156,7 @@ def test_the_run_directory_says_what_the_run_is(trained, tmp_path):
         "parameters": 1_664_970, "classes": 10, "image_size": 28, "batch_per_tower": 8,
         "global_batch": 8, "learning_rate": 0.005, "steps_per_epoch": 1438 / 8, "total_steps": 2,
         "weights": "moving average", "checkpoint_bytes": 3 * 4 * 1_664_970 + 4 * 8,
+        "loss": "softmax cross entropy", "balanced_sampling": False,
     }  # fmt: skip
     assert start["result"]["weights"] == "moving average"
     table = tensor(trained["run"], "parameters").item().decode()

@@ -212,6 +212,11 @@ class DataParams:
         eval=True,
     )
     shuffle_buffer: int = flag(10000, "Size of the shuffle buffer, in encoded examples.", lower=1)
+    balanced_sampling: bool = flag(
+        False,
+        "Draw equally many training images of each class in every epoch: those of rare classes "
+        "several times, those of frequent ones in turn.",
+    )
     max_corrupt_records: int = flag(
         0,
         "Damaged records to skip before the run stops: a bad checksum, a truncated record or "

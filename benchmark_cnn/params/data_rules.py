@@ -16,6 +16,7 @@ _FLAGS_OF_FILES = (
     "shuffle_buffer",
     "max_corrupt_records",
     "class_weights",
+    "balanced_sampling",
 )
 
 
@@ -52,10 +53,32 @@ def repeated_sample(given: ExplicitFlags) -> list[str]:
     if not given.params.data.datasets_repeat_cached_sample:
         return []
     return given.unused_flag_errors(
-        ("shuffle_buffer", "max_corrupt_records"),
+        ("shuffle_buffer", "max_corrupt_records", "balanced_sampling"),
         "with --datasets_repeat_cached_sample, which reads 1,024 records",
         because_of=["datasets_repeat_cached_sample"],
     )
+
+
+def class_balance(given: ExplicitFlags) -> list[str]:
+    params = given.params
+    uses = {
+        f"--class_weights={params.optimization.class_weights}": (
+            params.optimization.class_weights != "none"
+        ),
+        "--balanced_sampling": params.data.balanced_sampling,
+    }
+    lines = [
+        f"{flag} cannot be used with --max_corrupt_records, which skips records: the images of a "
+        "class cannot be counted"
+        for flag, is_on in uses.items()
+        if is_on and params.data.max_corrupt_records
+    ]
+    if params.optimization.class_weights == "balanced" and params.data.balanced_sampling:
+        lines.append(
+            "--class_weights=balanced and --balanced_sampling exclude each other: both balance "
+            "the classes, and together they would favor the rare ones; give one of them"
+        )
+    return lines
 
 
 def image_preparation(given: ExplicitFlags) -> list[str]:

@@ -22,6 +22,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
     data_rules.synchronized_batch_norm,
     data_rules.no_data,
     data_rules.repeated_sample,
+    data_rules.class_balance,
     data_rules.image_preparation,
     data_rules.augmentation,
     data_rules.variable_placement,

@@ -94,14 +94,16 @@ def about_lines(about: Mapping[str, Any], schedule: str) -> list[str]:
     """
     run, data = about["run"], about["data"]
     epochs = run["total_steps"] / run["steps_per_epoch"]
+    which = "all training images once"
+    if run["balanced_sampling"]:
+        which = "training images of each class equally often"
     lines = [
         _fact("Images", f"{data['title']}: {images(data['examples'])}"),
         _fact("Classes", classes(run["classes"], about["class_names"]).replace(" classes", "", 1)),
         _fact("Parameters", f"{run['parameters']:,}"),
         _fact(
             "Epoch",
-            f"all training images once: {run['steps_per_epoch']:,.1f} steps of "
-            f"{run['global_batch']:,} images",
+            f"{which}: {run['steps_per_epoch']:,.1f} steps of {run['global_batch']:,} images",
         ),
         _fact("End", f"at step {run['total_steps']:,}, after {epochs:,.2f} epochs"),
         _fact("Loss", run["loss"]),

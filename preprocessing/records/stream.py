@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -36,6 +36,14 @@ ShardReader = Callable[[tf.Tensor], tf.data.Dataset]
 """From the path of a shard, a string scalar, to the dataset of its `Record`s."""
 
 
+class Drawing(Protocol):
+    """How often each epoch draws each record."""
+
+    def reader(self, read: ShardReader, epoch: tf.Tensor) -> ShardReader:
+        """Returns a reader that yields each `Record` of `read` as often as `epoch` draws it."""
+        ...
+
+
 def shuffled_records(
     read: ShardReader,
     paths: Sequence[Path],
@@ -44,18 +52,22 @@ def shuffled_records(
     shuffle_buffer: int,
     start_epoch: int = 0,
     start_position: int = 0,
+    drawing: Drawing | None = None,
 ) -> tf.data.Dataset:
     """Reads the endless stream of `PlacedRecord`s, every epoch in its own order.
 
     Records before `start_position` are read, because the shuffle buffer needs them, and dropped.
+
+    Args:
+        drawing: how often an epoch draws each record; None for once.
     """
-    names = _names(paths)
+    names = names_of(paths)
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         keys = tf.random.stateless_uniform([len(paths)], tf.stack([seed, epoch]), alg="philox")
         files = tf.data.Dataset.from_tensor_slices(tf.gather(names, tf.argsort(keys, stable=True)))
         records = files.interleave(
-            read,
+            read if drawing is None else drawing.reader(read, epoch),
             cycle_length=_NUM_FILES_AT_ONCE,
             block_length=_RECORDS_PER_TURN,
             num_parallel_calls=_NUM_FILES_AT_ONCE,
@@ -72,7 +84,7 @@ def shuffled_records(
 
 def records_in_order(read: ShardReader, paths: Sequence[Path]) -> tf.data.Dataset:
     """Reads every `Record` once, file by file: the order of an evaluation."""
-    return tf.data.Dataset.from_tensor_slices(_names(paths)).flat_map(read)
+    return tf.data.Dataset.from_tensor_slices(names_of(paths)).flat_map(read)
 
 
 def plain_reader(path: tf.Tensor) -> tf.data.Dataset:
@@ -90,7 +102,7 @@ def counting_reader(paths: Sequence[Path], counts: Sequence[int]) -> ShardReader
     Args:
         counts: number of records of each of `paths`.
     """
-    names = _names(paths)
+    names = names_of(paths)
 
     def read(path: tf.Tensor) -> tf.data.Dataset:
         count = tf.reduce_sum(tf.where(names == path, tf.constant(counts, tf.int64), 0))
@@ -106,7 +118,7 @@ def printable(path: tf.Tensor) -> tf.Tensor:
     return tf.strings.unicode_transcode(path, "UTF-8", "UTF-8", errors="replace")
 
 
-def _names(paths: Sequence[Path]) -> tf.Tensor:
+def names_of(paths: Sequence[Path]) -> tf.Tensor:
     return tf.constant([os.fsencode(path) for path in paths], tf.string)
 
 

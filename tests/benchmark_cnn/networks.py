@@ -134,6 +134,9 @@ class ArrayData:
     def describe(self):
         return DataDescription(self.name)
 
+    def examples_per_epoch(self, subset):
+        return self.num_examples(subset)
+
     def class_counts(self, subset):
         return np.bincount(self.labels, minlength=self.num_classes)
 

@@ -210,13 +210,15 @@ def test_what_a_newcomer_reads_after_the_block_explains_itself():
         "data": {"title": "photos", "examples": {"train": 48, "validation": 4}},
         "run": {
             "classes": 2, "parameters": 1000, "steps_per_epoch": 3.0, "global_batch": 16,
-            "total_steps": 7, "learning_rate": 0.01, "checkpoint_bytes": 8000,
+            "total_steps": 7, "learning_rate": 0.01, "checkpoint_bytes": 8000, "loss": "focal",
+            "balanced_sampling": False,
         },
     }  # fmt: skip
-    assert console.about_lines(about, "cosine")[1:6] == [
+    assert console.about_lines(about, "cosine")[1:7] == [
         "Classes:     2: cat, dog",
         "             top-5 and accuracy @ 5 say nothing: they need more than 5 classes",
         "Parameters:  1,000",
         "Epoch:       all training images once: 3.0 steps of 16 images",
         "End:         at step 7, after 2.33 epochs",
+        "Loss:        focal",
     ]
