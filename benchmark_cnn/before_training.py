@@ -78,6 +78,8 @@ def _check_memory(run: TrainingRun, image_bytes: ImageBytes) -> None:
     images = run.settings.batch_size * towers
     if run.devices.kind == "gpu" or run.params.run.forward_only or available is None:
         return
+    if run.step.tower.frozen:  # it keeps no activations, and the count is of all
+        return
     if images * size * size * _MOST_BYTES_PER_PIXEL < available:
         return
     per_image = image_bytes(run.step.tower.network, size)

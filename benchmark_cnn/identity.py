@@ -23,7 +23,7 @@ from common import paths
 from common.errors import DataError
 
 # Flags of these concerns decide what is trained; the others, where it is saved and what is printed.
-_CONCERNS = ("network", "data", "hardware", "run", "learning_rate", "optimization")
+_CONCERNS = ("network", "data", "hardware", "run", "learning_rate", "optimization", "fine_tuning")
 
 # What each worker of a cluster may set for itself; the other flags have to agree.
 _FLAGS_OF_A_WORKER = frozenset(

@@ -36,6 +36,7 @@ class Network(Protocol):
         variables: checkpoint name -> variable.
         trainable: names of the variables that gradients update; the rest are moving statistics.
         decayed: names of those that weight decay shrinks (conv, depthwise and dense kernels).
+        groups: names of `trainable` by depth; the last group is the classifier.
         background_class: whether output 0 is an unused class, so that label k is output k + 1.
     """
 
@@ -49,10 +50,18 @@ class Network(Protocol):
     def decayed(self) -> frozenset[str]: ...
 
     @property
+    def groups(self) -> tuple[tuple[str, ...], ...]: ...
+
+    @property
     def background_class(self) -> bool: ...
 
     def __call__(
-        self, images: tf.Tensor, *, training: bool, seed: tf.Tensor | None = None
+        self,
+        images: tf.Tensor,
+        *,
+        training: bool,
+        seed: tf.Tensor | None = None,
+        frozen: frozenset[str] = frozenset(),
     ) -> ForwardResult:
         """Runs the network on a batch.
 
@@ -60,6 +69,8 @@ class Network(Protocol):
             images: [B, H, W, 3] uint8 or float32, RGB, 0..255; the network normalizes them.
             training: whether batch norm and dropout behave as in training.
             seed: int32 [2], the key of all randomness of this call.
+            frozen: names of variables that are not trained: a batch norm normalizes with those of
+                its statistics that are among them, and reports no others for them.
         """
         ...
 

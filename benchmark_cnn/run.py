@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 
 from benchmark_cnn.distribution.devices import Devices
@@ -25,7 +26,11 @@ MOST_IMAGES_BY_DEFAULT_ON_A_CPU = 32
 
 @dataclasses.dataclass(frozen=True)
 class TrainingRun:
-    """Everything the training loop works with."""
+    """Everything the training loop works with.
+
+    Attributes:
+        phases: number of a step -> how it and the following ones are made.
+    """
 
     params: Params
     spec: NetworkSpec
@@ -35,8 +40,13 @@ class TrainingRun:
     manager: VariableManager
     plan: RunPlan
     state: TrainState
-    step: TrainingStep
+    phases: Mapping[int, TrainingStep]
     evaluator: Evaluator
+
+    @property
+    def step(self) -> TrainingStep:
+        """The step of the last phase."""
+        return self.phases[max(self.phases)]
 
 
 @dataclasses.dataclass(frozen=True)

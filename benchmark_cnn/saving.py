@@ -134,8 +134,16 @@ class Saver(contextlib.AbstractContextManager):
             console.log(f"Warning: the moving averages of {prefix} are dropped, as asked")
             averages = []
         decay = earlier.optimization.moving_average_decay
+        before, now = earlier.fine_tuning, self._params.fine_tuning
+        unfrozen = []
+        if (before.freeze, before.freeze_epochs) != (now.freeze, now.freeze_epochs):
+            unfrozen, averages, slots = [*averages, *slots], [], []
         answers = {
             f"{len(weights)} weights": (weights, "give the --model it was trained with"),
+            f"{len(unfrozen)} slots and averages": (
+                unfrozen,
+                f"give --freeze={before.freeze} --freeze_epochs={before.freeze_epochs} as before",
+            ),
             f"the moving averages of {len(averages)} variables": (
                 averages,
                 f"give --moving_average_decay={f'{decay:g}' if decay else 'DECAY'} as before, or "

@@ -194,8 +194,11 @@ def _train(
         start_example=int(run.state.examples_seen),
         subset=run.settings.subset,
     )
-    step_function = dataclasses.replace(run.step, **reporter.hooks())
-    run_steps = make_step_loop(step_function, batches, plan.micro_batches)
+    hooks = reporter.hooks()
+    loops = {
+        first: make_step_loop(dataclasses.replace(phase, **hooks), batches, plan.micro_batches)
+        for first, phase in run.phases.items()
+    }
     stop, guard, watchdog = guards
     _settle_last_evaluation(run, step, saver, reporter, stop)
     if run.manager.any_worker(bool(stop.requested)):
@@ -208,6 +211,7 @@ def _train(
         saves = run.manager.any_worker(saver.due(previous, step))
         saves = saves or evaluates or step == plan.total_steps
         report = saves or reporter.due(previous, step)
+        run_steps = loops[max(first for first in loops if first <= previous)]
         compiles, started = run_steps.compiles(step - previous), time.perf_counter()
         watched = watchdog.steps(previous, step, compiles)
         with _errors_in_one_line(run), profiler.steps(previous, step), watched:
@@ -277,9 +281,12 @@ def _log_changes(
 
 
 def _end_of_call(run: TrainingRun, step: int) -> int:
-    """Returns the last step of the next call, which ends at the warm-up's end and at the run's."""
-    end = run.plan.warmup_steps if step < run.plan.warmup_steps else run.plan.total_steps
-    return min(step + run.params.run.steps_per_loop, end)
+    """Returns the last step of the next call, which ends where a phase or the warm-up does."""
+    per_call, plan = run.params.run.steps_per_loop, run.plan
+    ends = (plan.total_steps, plan.warmup_steps, *run.phases)
+    # After a phase of any length, calls end at multiples again, where reports are due.
+    whole = step + per_call - (step % per_call if len(run.phases) > 1 else 0)
+    return min(whole, *(end for end in ends if end > step))
 
 
 def _evaluation_due(run: TrainingRun, previous: int, step: int) -> bool:

@@ -15,6 +15,8 @@ from benchmark_cnn.distribution.cluster import Cluster
 from benchmark_cnn.distribution.devices import Devices
 from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.evaluation import Evaluator
+from benchmark_cnn.fine_tuning.plan import FineTuning
+from benchmark_cnn.fine_tuning.plan import make as make_fine_tuning
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
 from benchmark_cnn.objective.class_weights import NONE, class_weights
 from benchmark_cnn.objective.losses import Loss, of_flags
@@ -59,12 +61,14 @@ def set_up(
     console.log(console.GENERATING_TRAINING_MODEL)
     network = build_network(params, spec, dataset, manager, settings)
     run, optimization = params.run, params.optimization
+    fine_tuning = _fine_tuning(params, network, plan)
     optimizer = optimizers.make_optimizer(optimization)
     state = train_state.create(
         manager,
         network,
         slot_values={} if run.forward_only else optimizer.slots,
         with_averages=settings.averages,
+        never_trained=fine_tuning.never_trained,
         initial_loss_scale=optimization.fp16_loss_scale if settings.is_float16 else None,
     )
     tower = Tower(
@@ -85,19 +89,48 @@ def set_up(
         global_batch=plan.global_batch,
         seed=params.hardware.tf_random_seed,
         skip_nonfinite=settings.is_float16 or run.on_nonfinite == "skip",
+        fine_tuning=fine_tuning,
         markers=markers.create(manager.num_local_towers) if run.hang_minutes else None,
     )
-    evaluator = Evaluator(
+    evaluator = _evaluator(params, settings, manager, network, dataset)
+    parts = (run_devices, manager, plan, state, _phases(step), evaluator)
+    return TrainingRun(params, spec, settings, dataset, *parts)
+
+
+def _fine_tuning(params: Params, network: Network, plan: RunPlan) -> FineTuning:
+    steps_per_epoch = plan.steps_per(1)
+    flags, total_steps = params.fine_tuning, plan.total_steps
+    made = make_fine_tuning(
+        flags, network, steps_per_epoch=steps_per_epoch, total_steps=total_steps
+    )
+    console.log(*console.fine_tuning_lines(made, network))
+    return made
+
+
+def _phases(step: TrainingStep) -> dict[int, TrainingStep]:
+    """Returns the steps of a run: what is frozen differs, and all else is shared."""
+    return {
+        first: dataclasses.replace(step, tower=dataclasses.replace(step.tower, frozen=frozen))
+        for first, frozen in step.fine_tuning.phases.items()
+    }
+
+
+def _evaluator(
+    params: Params,
+    settings: RunSettings,
+    manager: VariableManager,
+    network: Network,
+    dataset: Dataset,
+) -> Evaluator:
+    return Evaluator(
         manager,
         network,
         dataset,
         batch_size=settings.batch_size,
         image_size=settings.image_size,
         max_skipped=params.data.max_corrupt_records,
-        loss=of_flags(optimization),
+        loss=of_flags(params.optimization),
     )
-    parts = (run_devices, manager, plan, state, step, evaluator)
-    return TrainingRun(params, spec, settings, dataset, *parts)
 
 
 def make_manager(

@@ -17,6 +17,7 @@ from checkpoints.tensor_roles import (
     SLOT,
     STATISTICS,
     WEIGHT,
+    frozen,
     role,
 )
 from common.errors import DataError, UsageError
@@ -79,7 +80,8 @@ def restore_plan(
         available: Key in the checkpoint -> shape (`store.shapes`).
         ckpt_scope: `old:new`, see `keys_to_try`.
         moving_average: Read `<key>/ExponentialMovingAverage`. A batch-norm statistic without an
-            average is read as it is, as TF1's `variables_to_restore` did.
+            average is read as it is, as TF1's `variables_to_restore` did, and so is a weight that
+            was frozen.
         ignore_missing: Leave out variables that the checkpoint lacks, with a warning, instead of
             raising.
         background_class: Whether the network has an output that no label uses.
@@ -99,8 +101,10 @@ def restore_plan(
             f"/{MOVING_AVERAGE}): leave out --moving_average_decay to use its raw weights"
         )
     plan, missing = {}, []
+    plain = frozen(available) if moving_average else frozenset()
     for name in wanted:
         keys = [*_candidates(name, ckpt_scope, moving_average)]
+        keys += [key for key in keys_to_try(name, ckpt_scope) if key in plain]
         key = next((key for key in keys if key in available), None)
         if key is None:
             missing.append(name)
@@ -242,8 +246,9 @@ def _missing_reason(
         return "it has no moving averages of them; read the raw weights: --moving_average_decay=0"
     if all(_is_slot(name, wanted) for name in missing):
         return (
-            "they are slots of the optimizer or moving averages; give the --optimizer and the "
-            "--moving_average_decay it was trained with, or start a run with --init_checkpoint"
+            "they are slots of the optimizer or moving averages; give the --optimizer, the "
+            "--moving_average_decay and the --freeze it was trained with, or start a run with "
+            "--init_checkpoint"
         )
     scope = _scope_that_fits(missing[0], wanted, available, moving_average)
     if scope:

@@ -26,6 +26,8 @@ _RUN_STATE = frozenset((
 # fmt: on
 # Slim's published VGG and ResNet v1 keep the mean that was subtracted from their pixels.
 _CONSTANTS = frozenset(("mean_rgb",))
+# This project's runs count their examples.
+_MARK_OF_A_RUN = "examples_seen"
 _NUM_LISTED = 5
 
 
@@ -46,13 +48,26 @@ def role(name: str, names: Collection[str]) -> str:
     return WEIGHT
 
 
+def frozen(names: Collection[str]) -> frozenset[str]:
+    """Returns the weights of a run's checkpoint that have no average because they never changed.
+
+    A run averages every weight that it trains. Other programs' checkpoints prove nothing.
+    """
+    names = set(names)
+    if _MARK_OF_A_RUN not in names:
+        return frozenset()
+    weights = {name for name in names if role(name, names) == WEIGHT}
+    averaged = {name for name in weights if f"{name}/{MOVING_AVERAGE}" in names}
+    return frozenset(weights - averaged) if averaged else frozenset()
+
+
 def choose(names: Collection[str], weights: str | None, prefix: str | Path) -> dict[str, str]:
     """Returns variable name -> name in the checkpoint, of raw weights or their moving averages.
 
     Args:
         names: All names in the checkpoint.
-        weights: "raw"; "ema", where batch-norm statistics without an average are read as they are;
-            None for the averages if there are any.
+        weights: "raw"; "ema", where batch-norm statistics without an average and weights that were
+            frozen are read as they are; None for the averages if there are any.
         prefix: The checkpoint, which error messages name.
 
     Raises:
@@ -74,7 +89,12 @@ def choose(names: Collection[str], weights: str | None, prefix: str | Path) -> d
             f"{prefix} has no moving averages (no name ends in /{MOVING_AVERAGE}): "
             "read its weights with --weights=raw"
         )
-    lacking = [name for name in raw if name not in averages and not name.endswith(STATISTICS)]
+    as_they_are = frozen(names)
+    lacking = [
+        name
+        for name in raw
+        if name not in averages and name not in as_they_are and not name.endswith(STATISTICS)
+    ]
     if lacking:
         raise DataError(
             f"{len(lacking)} weights in {prefix} have no moving average, e.g. "

@@ -22,10 +22,12 @@ class ForwardPass:
     """One call of a network on one tower.
 
     Attributes:
+        frozen: ids of the moving statistics and of the layers that act as in inference.
         statistics: id of a moving statistic -> its value after this batch.
     """
 
     seed: tf.Tensor | None
+    frozen: frozenset[int] = frozenset()
     statistics: dict[int, tf.Tensor] = field(default_factory=dict)
 
     def layer_seed(self, layer_name: str) -> tf.Tensor:
@@ -65,11 +67,19 @@ def current() -> ForwardPass | None:
     return getattr(_thread, "forward_pass", None)
 
 
+def is_frozen(part: Any) -> bool:
+    """Returns whether a moving statistic or a layer is in a part that this call does not train."""
+    current_pass = current()
+    return current_pass is not None and id(part) in current_pass.frozen
+
+
 @contextlib.contextmanager
-def forward_pass(seed: tf.Tensor | None) -> Iterator[ForwardPass]:
+def forward_pass(
+    seed: tf.Tensor | None, frozen: frozenset[int] = frozenset()
+) -> Iterator[ForwardPass]:
     """Makes a new forward pass the current one of this thread inside a `with` block."""
     outer = current()
-    _thread.forward_pass = ForwardPass(seed)
+    _thread.forward_pass = ForwardPass(seed, frozen)
     try:
         yield _thread.forward_pass
     finally:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from models import blocks
 from models.forward_pass import forward_pass
-
-_KERAS_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
-_SLIM_KERNELS = ("weights", "depthwise_weights", "pointwise_weights")
+from models.layers.dropout import StochasticDepth
 
 
 class ForwardResult(NamedTuple):
@@ -38,8 +37,11 @@ class Network:
         variables: trainable variables and moving statistics in the order of their creation.
         decayed: names of the variables that weight decay applies to.
         forward: called with (images, training); returns logits or a pair (logits, aux_logits).
+        groups: names of trainable variables by depth; the last group makes the logits (see
+            models/blocks.py).
         statistic_names: id of the object that batch norm reports to (see models/forward_pass.py)
             -> checkpoint name.
+        branches: id of a layer that drops a residual branch -> names of the branch's last layer.
         background_class: whether class 0 is one that no label uses.
         keras_model: the Keras model of the network, for summary(), save() or fine-tuning; None for
             TF-Slim.
@@ -50,13 +52,20 @@ class Network:
     trainable: tuple[str, ...]
     decayed: frozenset[str]
     forward: Callable[[tf.Tensor, bool], Any]
+    groups: tuple[tuple[str, ...], ...] = ()
     statistic_names: Mapping[int, str] = field(default_factory=dict)
+    branches: Mapping[int, frozenset[str]] = field(default_factory=dict)
     background_class: bool = False
     keras_model: Any = None
 
     @tf.autograph.experimental.do_not_convert
     def __call__(
-        self, images: tf.Tensor, *, training: bool, seed: tf.Tensor | None = None
+        self,
+        images: tf.Tensor,
+        *,
+        training: bool,
+        seed: tf.Tensor | None = None,
+        frozen: frozenset[str] = frozenset(),
     ) -> ForwardResult:
         """Runs the network.
 
@@ -64,20 +73,38 @@ class Network:
             images: [B, H, W, 3], RGB, uint8 or float32 in 0..255.
             seed: int32 [2], different for each step, tower and micro-batch; the same seed gives the
                 same masks. Only networks with random layers need it, in training.
+            frozen: names of variables that are not trained. A batch norm whose statistics are among
+                them normalizes with these and reports none; a branch whose last layer is among them
+                is never dropped. Dropout stays.
 
         Raises:
             ValueError: a random layer was called in training without a seed.
         """
-        with forward_pass(seed) as current:
+        with forward_pass(seed, self._frozen_parts(frozen)) as current:
             outputs = self.forward(images, training)
         has_two_heads = isinstance(outputs, (list, tuple))
         logits, aux_logits = outputs if has_two_heads else (outputs, None)
         statistics = {self.statistic_names[key]: value for key, value in current.statistics.items()}
         return ForwardResult(logits, aux_logits, statistics)
 
+    def _frozen_parts(self, names: frozenset[str]) -> frozenset[int]:
+        statistics = {key for key, name in self.statistic_names.items() if name in names}
+        branches = {key for key, branch in self.branches.items() if branch <= names}
+        return frozenset(statistics | branches)
 
-def make_network(variables: Mapping[str, keras.Variable | tf.Variable], **fields: Any) -> Network:
-    """Makes a Network of its variables; `fields` are those that do not follow from them."""
+
+def make_network(
+    variables: Mapping[str, keras.Variable | tf.Variable],
+    *,
+    classifier: Collection[str],
+    **fields: Any,
+) -> Network:
+    """Makes a Network of its variables.
+
+    Args:
+        classifier: names of the variables of the layers that make logits.
+        fields: those that do not follow from the variables.
+    """
     trainable = tuple(name for name, variable in variables.items() if variable.trainable)
     return Network(
         variables={
@@ -86,6 +113,7 @@ def make_network(variables: Mapping[str, keras.Variable | tf.Variable], **fields
         },
         trainable=trainable,
         decayed=kernels(trainable),
+        groups=blocks.groups(trainable, classifier),
         statistic_names={
             id(variable): name for name, variable in variables.items() if not variable.trainable
         },
@@ -95,8 +123,7 @@ def make_network(variables: Mapping[str, keras.Variable | tf.Variable], **fields
 
 def kernels(trainable: Sequence[str]) -> frozenset[str]:
     """Returns the names of kernels: weight decay spares biases and batch norm by default."""
-    endings = _KERAS_KERNELS + _SLIM_KERNELS
-    return frozenset(name for name in trainable if name.rsplit("/", 1)[-1] in endings)
+    return frozenset(name for name in trainable if name.rsplit("/", 1)[-1] in blocks.KERNELS)
 
 
 def keras_network(
@@ -108,16 +135,36 @@ def keras_network(
     "blocks_0.conv2d" is "<scope>/blocks_0/conv2d/kernel" in a checkpoint.
     """
     variables = {
-        f"{scope}/{layer.name.replace('.', '/')}/{variable.name}": variable
+        name: variable
         for layer in model.layers
-        for variable in layer.weights
+        for name, variable in _named_weights(scope, layer).items()
     }
     if len(variables) != len(model.weights):
         raise ValueError(f"model {name!r} has variables that share a name")
+    last_layers = [_layer_before(outputs) for outputs in model.outputs]
     return make_network(
         variables,
+        classifier={n for layer in last_layers for n in _named_weights(scope, layer)},
+        branches={
+            id(layer): frozenset(_named_weights(scope, _layer_before(layer.input)))
+            for layer in model.layers
+            if isinstance(layer, StochasticDepth)
+        },
         name=name,
         forward=lambda images, training: model(images, training=training),
         background_class=background_class,
         keras_model=model,
     )
+
+
+def _named_weights(scope: str, layer: Any) -> dict[str, keras.Variable]:
+    scope = f"{scope}/{layer.name.replace('.', '/')}"
+    return {f"{scope}/{variable.name}": variable for variable in layer.weights}
+
+
+def _layer_before(outputs: Any) -> Any:
+    """Returns the last layer with weights on the way to a Keras tensor of a chain of layers."""
+    layer = outputs._keras_history.operation
+    while not getattr(layer, "weights", None):
+        layer = layer.input._keras_history.operation
+    return layer

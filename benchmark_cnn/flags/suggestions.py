@@ -127,6 +127,13 @@ _SYNONYMS_OF = {
     "adam_beta2": "beta2",
     "weight_decay": "wd decay l2",
     "decoupled_weight_decay": "adamw",
+    "freeze": "freeze_layers frozen_layers frozen_stages freeze_at freeze_until freeze_pattern "
+    "trainable trainable_layers requires_grad",
+    "freeze=backbone": "freeze_backbone linear_probe linear_probing head_only train_head_only",
+    "freeze_epochs": "freeze_backbone_epochs head_epochs unfreeze_epoch unfreeze_after",
+    "backbone_learning_rate_multiplier": "lr_mult lr_multiplier backbone_lr backbone_lr_mult "
+    "backbone_lr_factor",
+    "layer_decay": "llrd layer_lr_decay layer_wise_lr_decay layerwise_lr_decay lr_layer_decay",
     "gradient_clip": "clip_grad global_clipnorm grad_clip_norm clipnorm clip_norm grad_clip "
     "max_grad_norm gradient_clip_norm gradient_clip_val",
     "gradient_clip_mode": "clip_mode",

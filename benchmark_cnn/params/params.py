@@ -4,7 +4,8 @@
     params.optimization.momentum
 
 The engine takes a `Params`, so it works without a command line. The fields are declared in
-data_params.py, hardware_params.py, training_params.py and output_params.py; validation.py checks
+data_params.py, hardware_params.py, training_params.py,
+fine_tuning_params.py and output_params.py; validation.py checks
 how they go together, and has `make_params`.
 """
 
@@ -20,6 +21,7 @@ from typing import Any
 from absl import logging
 
 from benchmark_cnn.params.data_params import DataParams, NetworkParams
+from benchmark_cnn.params.fine_tuning_params import FineTuningParams
 from benchmark_cnn.params.flag import Flag, Value, flags_of
 from benchmark_cnn.params.hardware_params import HardwareParams
 from benchmark_cnn.params.output_params import CheckpointParams, EvaluationParams, ReportParams
@@ -42,6 +44,7 @@ class Params:
     run: RunParams = dataclasses.field(default_factory=RunParams)
     learning_rate: LearningRateParams = dataclasses.field(default_factory=LearningRateParams)
     optimization: OptimizationParams = dataclasses.field(default_factory=OptimizationParams)
+    fine_tuning: FineTuningParams = dataclasses.field(default_factory=FineTuningParams)
     checkpoint: CheckpointParams = dataclasses.field(default_factory=CheckpointParams)
     report: ReportParams = dataclasses.field(default_factory=ReportParams)
     evaluation: EvaluationParams = dataclasses.field(default_factory=EvaluationParams)

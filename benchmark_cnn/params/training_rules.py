@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import os
 
+from benchmark_cnn.params.fine_tuning_params import BACKBONE
 from benchmark_cnn.params.params import ExplicitFlags
 
 _OPTIMIZERS_OF_FLAG = {
@@ -89,7 +90,7 @@ def forward_only(given: ExplicitFlags) -> list[str]:
     params = given.params
     if not params.run.forward_only:
         return []
-    trained = (params.learning_rate, params.optimization, params.checkpoint)
+    trained = (params.learning_rate, params.optimization, params.fine_tuning, params.checkpoint)
     names = [field.name for group in trained for field in dataclasses.fields(group)]
     return given.unused_flag_errors(
         (*names, *_OF_TRAINING_ONLY),
@@ -185,6 +186,17 @@ def weight_decay(given: ExplicitFlags) -> list[str]:
             "in its own way"
         )
     return lines
+
+
+def rates_of_backbone(given: ExplicitFlags) -> list[str]:
+    flags = given.params.fine_tuning
+    if flags.freeze != BACKBONE or flags.freeze_epochs is not None:
+        return []
+    return given.unused_flag_errors(
+        ["backbone_learning_rate_multiplier", "layer_decay"],
+        f"with --freeze={BACKBONE}, unless --freeze_epochs ends it",
+        because_of=["freeze", "freeze_epochs"],
+    )
 
 
 def gradient_clip(given: ExplicitFlags) -> list[str]:

@@ -35,6 +35,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
     training_rules.minimum_learning_rate,
     training_rules.optimizer_flags,
     training_rules.weight_decay,
+    training_rules.rates_of_backbone,
     training_rules.gradient_clip,
     training_rules.loss_flags,
     training_rules.loss_scale,

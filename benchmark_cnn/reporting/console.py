@@ -18,7 +18,8 @@ from common import commands, paths
 
 if TYPE_CHECKING:  # these import TensorFlow, which takes seconds
     from benchmark_cnn.distribution.devices import Devices
-    from benchmark_cnn.interfaces import Dataset, NetworkSpec
+    from benchmark_cnn.fine_tuning.plan import FineTuning
+    from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
     from benchmark_cnn.params.params import Params
     from benchmark_cnn.run import RunPlan
 
@@ -113,6 +114,25 @@ def about_lines(about: Mapping[str, Any], schedule: str) -> list[str]:
     if top_5_is_trivial(run["classes"]):
         lines.insert(2, _more(_TRIVIAL))
     return lines
+
+
+def fine_tuning_lines(fine_tuning: FineTuning, network: Network) -> list[str]:
+    """Returns how many of the parameters are trained, and at which rates; [] if as always."""
+    size = {name: network.variables[name].shape.num_elements() for name in network.trainable}
+    lines = []
+    if fine_tuning.frozen:
+        trained = sum(count for name, count in size.items() if name not in fine_tuning.frozen)
+        total = sum(size.values())
+        then = "" if fine_tuning.until is None else f" until step {fine_tuning.until:,}, then all"
+        lines.append(
+            f"{trained:,} of {total:,} parameters ({trained / total:.1%}) are trained{then}"
+        )
+    if fine_tuning.rates:
+        low, high = (choose(fine_tuning.rates.values()) for choose in (min, max))
+        spread = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+        lines.append(f"the backbone at {spread} of the learning rate")
+    first = [_fact("Fine-tuning", lines[0])] if lines else []
+    return first + [_more(line) for line in lines[1:]]
 
 
 def top_5_is_trivial(num_classes: int) -> bool:

@@ -22,7 +22,7 @@ class TowerResult(NamedTuple):
     """Means over the examples of a tower.
 
     Attributes:
-        gradients: one float32 tensor per trainable variable, multiplied by the loss scale.
+        gradients: one float32 tensor per trained variable, multiplied by the loss scale.
         statistics: the next value of each batch-norm moving statistic, float32.
         scalars: float32 [len(SCALARS)].
     """
@@ -40,23 +40,30 @@ class Tower:
         loss: (ForwardResult, labels) -> (cross entropy, auxiliary cross entropy), scalars. With
             `augment`, the labels are MixedLabels.
         augment: changes a batch before the forward pass, or None.
+        frozen: checkpoint names of the variables that are not trained.
     """
 
     network: Network
     loss: Callable
     augment: BatchAugmentation | None = None
+    frozen: frozenset[str] = frozenset()
     xla_compile: bool = False
     forward_only: bool = False
 
     @property
-    def trainable(self) -> list[tf.Variable]:
-        return [self.network.variables[name] for name in self.network.trainable]
+    def trained_names(self) -> list[str]:
+        """Checkpoint names of the variables that gradients update."""
+        return [name for name in self.network.trainable if name not in self.frozen]
+
+    @property
+    def trained(self) -> list[tf.Variable]:
+        return [self.network.variables[name] for name in self.trained_names]
 
     @property
     def statistics_names(self) -> list[str]:
-        """Checkpoint names of the moving statistics: all variables that are not trainable."""
-        trainable = set(self.network.trainable)
-        return [name for name in self.network.variables if name not in trainable]
+        """Checkpoint names of the moving statistics that move: those that are not trainable."""
+        others = self.frozen.union(self.network.trainable)
+        return [name for name in self.network.variables if name not in others]
 
     def run(self, micro_batches, *, seed: int, step, loss_scale) -> TowerResult:
         """Computes the gradients of this tower's mean loss. Called inside a tower.
@@ -90,8 +97,14 @@ class Tower:
         return total
 
     def _forward_backward(self, images, labels, key, loss_scale) -> TowerResult:
-        with tf.GradientTape() as tape:
-            output = self.network(images, training=not self.forward_only, seed=key)
+        # A tape that does not watch the frozen variables records nothing below the lowest trained
+        # layer: there is no backward pass.
+        with tf.GradientTape(watch_accessed_variables=not self.frozen) as tape:
+            if self.frozen:
+                tape.watch(self.trained)
+            output = self.network(
+                images, training=not self.forward_only, seed=key, frozen=self.frozen
+            )
             cross_entropy, aux_cross_entropy = self.loss(output, labels)
             loss = cross_entropy + AUXILIARY_WEIGHT * aux_cross_entropy
         # The backward pass starts from the value of the loss. Where a gradient needs only the shape
@@ -115,8 +128,8 @@ class Tower:
         return TowerResult(gradients, statistics, scalars)
 
     def _gradients(self, tape: tf.GradientTape, loss, start) -> list[tf.Tensor]:
-        gradients = tape.gradient(loss, self.trainable, output_gradients=start)
-        unused = [n for n, g in zip(self.network.trainable, gradients, strict=True) if g is None]
+        gradients = tape.gradient(loss, self.trained, output_gradients=start)
+        unused = [n for n, g in zip(self.trained_names, gradients, strict=True) if g is None]
         if unused:
             raise ValueError(f"trainable variables without a gradient: {', '.join(unused)}")
         return [tf.cast(tf.convert_to_tensor(g), tf.float32) for g in gradients]

@@ -9,7 +9,7 @@ early in training so that the initial values are forgotten quickly.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -30,7 +30,8 @@ class TrainState:
 
     Attributes:
         slots: checkpoint name of a weight -> slot name -> variable on the same device.
-        averages: checkpoint name -> average; empty without a moving average.
+        averages: checkpoint name -> average; empty without a moving average. A variable that is
+            never trained has neither slots nor an average.
         global_step: steps run, including skipped ones.
         skipped_steps: steps whose update was skipped because a gradient was not finite.
         skipped_in_a_row: skipped steps since the last update.
@@ -119,12 +120,14 @@ def create(
     *,
     slot_values: Mapping[str, float],
     with_averages: bool,
+    never_trained: Collection[str] = (),
     initial_loss_scale: float | None = None,
 ) -> TrainState:
     """Creates the state of a new run of `network`, whose variables exist already.
 
     Args:
         slot_values: name of each slot -> the value it is filled with.
+        never_trained: checkpoint names of the variables that get neither slots nor averages.
         initial_loss_scale: start of dynamic loss scaling; None for no scaling.
     """
     slots = {
@@ -139,6 +142,7 @@ def create(
             for slot, fill in slot_values.items()
         }
         for name in network.trainable
+        if name not in never_trained
     }
     averages = {}
     if with_averages:
@@ -147,6 +151,7 @@ def create(
                 variable, manager.read(variable), f"{name}/{MOVING_AVERAGE}"
             )
             for name, variable in network.variables.items()
+            if name not in never_trained
         }
     with tf.device("/device:CPU:0"):
         return TrainState(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from benchmark_cnn.distribution.variable_mgr import VariableManager
+from benchmark_cnn.fine_tuning.plan import EVERYTHING, FineTuning
 from benchmark_cnn.objective.losses import AUXILIARY_WEIGHT
 from benchmark_cnn.params.training_params import OptimizationParams
 from benchmark_cnn.step import gradients, losses, optimizers, train_state
@@ -27,12 +30,26 @@ REPORT = (
 )
 
 
+class _Terms(NamedTuple):
+    """What the update of a variable depends on, besides its gradient: scalar tensors.
+
+    Attributes:
+        updates: of this variable, before this one.
+        average_decay: of its moving average.
+    """
+
+    learning_rate: tf.Tensor
+    updates: tf.Tensor
+    average_decay: tf.Tensor
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingStep:
     """The arithmetic of a step.
 
     Attributes:
         decayed: checkpoint names of the variables that weight decay applies to.
+        fine_tuning: the rates of the variables, and when their training begins.
         skip_nonfinite: skip the update when a gradient is not finite.
         markers: counters that say how far a step is; None counts nothing.
         on_gradients, on_images: called in summarized steps, inside the graph, with the number of
@@ -49,6 +66,7 @@ class TrainingStep:
     global_batch: int
     seed: int
     skip_nonfinite: bool
+    fine_tuning: FineTuning = EVERYTHING
     markers: Markers | None = None
     on_gradients: Callable | None = None
     on_images: Callable | None = None
@@ -92,7 +110,7 @@ class TrainingStep:
         nothing = tf.constant(float("nan"))
         if self.tower.forward_only:
             return tf.concat([result.scalars, [0.0]], 0), nothing
-        variables = self.tower.trainable
+        variables = self.tower.trained
         finished = gradients.unscale(result.gradients, scale)
         if not self._decay_is_separate:
             finished = gradients.add_weight_decay(finished, variables, self._weight_decays)
@@ -124,13 +142,13 @@ class TrainingStep:
 
     @property
     def _weight_decays(self) -> list[float]:
-        names = self.tower.network.trainable
+        names = self.tower.trained_names
         return [self.optimization.weight_decay if name in self.decayed else 0.0 for name in names]
 
     def _decay_loss(self):
         if self._decay_is_separate:
             return tf.zeros([])
-        weights = zip(self.tower.trainable, self._weight_decays, strict=True)
+        weights = zip(self.tower.trained, self._weight_decays, strict=True)
         decayed = [variable for variable, decay in weights if decay]
         return losses.l2_penalty(decayed, self.optimization.weight_decay)
 
@@ -142,7 +160,7 @@ class TrainingStep:
         gradients = self.manager.computed_once(gradients)
         statistics = self.manager.computed_once(statistics)
         if self.on_gradients is not None:
-            named = zip(self.tower.network.trainable, map(self._shared, gradients), strict=True)
+            named = zip(self.tower.trained_names, map(self._shared, gradients), strict=True)
             self._hand_out(self.on_gradients, self._shared(summarize), step, dict(named))
         if not self.skip_nonfinite:
             self._update_all(gradients, statistics, step, learning_rate)
@@ -172,41 +190,57 @@ class TrainingStep:
         return self.manager.local_results(value)[0]
 
     def _update_all(self, gradients, statistics, step, learning_rate) -> None:
-        state, weight_decay = self.state, self.optimization.weight_decay
-        average_decay = train_state.decay_at(
-            step + 1, self.optimization.moving_average_decay or 0.0
-        )
-        for name, gradient in zip(self.tower.network.trainable, gradients, strict=True):
-
-            def update(variable, gradient, slots, average, decayed=name in self.decayed):
-                if decayed and self.optimization.decoupled_weight_decay:
-                    optimizers.decay_decoupled(
-                        variable, weight_decay=weight_decay, learning_rate=learning_rate
-                    )
-                self.optimizer.apply(
-                    variable,
-                    gradient,
-                    slots,
-                    learning_rate=learning_rate,
-                    step=step,
-                    decayed=decayed,
-                )
-                if average is not None:
-                    train_state.update(average, variable, average_decay)
-
-            self.manager.update(
-                state.variables[name],
-                update,
-                (gradient, state.slots[name], state.averages.get(name)),
-            )
+        terms = functools.cache(functools.partial(self._terms, step, learning_rate))
+        rate, first_step = self.fine_tuning.rate, self.fine_tuning.first_step
+        for name, gradient in zip(self.tower.trained_names, gradients, strict=True):
+            self._update_weight(name, gradient, terms(first_step(name), rate(name)))
         for name, value in zip(self.tower.statistics_names, statistics, strict=True):
+            self._assign_statistic(name, value, terms(first_step(name), 1.0).average_decay)
 
-            def assign(variable, value, average):
-                variable.assign(value)
-                if average is not None:
-                    train_state.update(average, value, average_decay)
+    def _terms(self, step, learning_rate, first_step: int, rate: float) -> _Terms:
+        updates = step - first_step if first_step else step
+        decay = self.optimization.moving_average_decay or 0.0
+        return _Terms(
+            learning_rate if rate == 1.0 else learning_rate * rate,
+            updates,
+            train_state.decay_at(updates + 1, decay),
+        )
 
-            self.manager.update(state.variables[name], assign, (value, state.averages.get(name)))
+    def _update_weight(self, name: str, gradient, terms: _Terms) -> None:
+        state, decayed = self.state, name in self.decayed
+
+        def update(variable, gradient, slots, average):
+            if decayed and self.optimization.decoupled_weight_decay:
+                optimizers.decay_decoupled(
+                    variable,
+                    weight_decay=self.optimization.weight_decay,
+                    learning_rate=terms.learning_rate,
+                )
+            self.optimizer.apply(
+                variable,
+                gradient,
+                slots,
+                learning_rate=terms.learning_rate,
+                step=terms.updates,
+                decayed=decayed,
+            )
+            if average is not None:
+                train_state.update(average, variable, terms.average_decay)
+
+        self.manager.update(
+            state.variables[name],
+            update,
+            (gradient, state.slots[name], state.averages.get(name)),
+        )
+
+    def _assign_statistic(self, name: str, value, average_decay) -> None:
+        def assign(variable, value, average):
+            variable.assign(value)
+            if average is not None:
+                train_state.update(average, value, average_decay)
+
+        average = self.state.averages.get(name)
+        self.manager.update(self.state.variables[name], assign, (value, average))
 
     def _count(self, norm) -> None:
         """Advances the counters and the loss scale."""

@@ -69,7 +69,7 @@ class FusedBatchNorm(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         # As in Keras, a frozen layer (trainable = False) normalizes with its moving statistics.
-        is_training = training and self.trainable
+        is_training = training and self.trainable and not forward_pass.is_frozen(self.moving_mean)
         outputs, mean, variance = fused_batch_norm(
             inputs,
             BatchNormVariables(self.gamma, self.beta, self.moving_mean, self.moving_variance),

@@ -44,7 +44,8 @@ class Dropout(keras.layers.Layer):
 class StochasticDepth(keras.layers.Layer):
     """Keeps an example's branch in training with a probability, divided by it, or zeroes it.
 
-    Huang et al., 2016. Its inputs [B, ...] are the residual branch before it is added.
+    Huang et al., 2016. Its inputs [B, ...] are the residual branch before it is added. A branch
+    that is not trained (see models/forward_pass.py) is kept, as in inference.
     """
 
     def __init__(self, keep_probability: float, **kwargs: Any) -> None:
@@ -56,7 +57,7 @@ class StochasticDepth(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        if not training or self.seed_generator is None:
+        if not training or self.seed_generator is None or forward_pass.is_frozen(self):
             return inputs
         shape = tf.concat([tf.shape(inputs)[:1], tf.ones([len(inputs.shape) - 1], tf.int32)], 0)
         uniform = layer_uniform(self.name, shape, self.seed_generator)

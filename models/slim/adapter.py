@@ -11,7 +11,7 @@ TensorFlow removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import tensorflow as tf
@@ -47,25 +47,33 @@ def slim_network(
             return tuple(_logits(output) for output in outputs)
         return _logits(outputs)
 
-    _trace(forward, config.image_size)
+    classifier = _trace(forward, config.image_size, kept)
     kept.complete()
     return make_network(
         kept.by_name,
+        classifier=classifier,
         name=config.name,
         forward=forward,
         background_class=config.background_class,
     )
 
 
-def _trace(forward: Callable[[tf.Tensor, bool], Any], image_size: int) -> None:
-    """Traces `forward`, so that it asks for its variables; nothing is computed."""
+def _trace(
+    forward: Callable[[tf.Tensor, bool], Any], image_size: int, kept: KeptVariables
+) -> set[str]:
+    """Traces `forward`, so that it asks for its variables; nothing is computed.
 
-    def traced(images: tf.Tensor) -> None:
+    Returns:
+        Names of the variables of the layers that make logits.
+    """
+
+    def traced(images: tf.Tensor) -> Any:
         with forward_pass(tf.zeros([2], tf.int32)):
-            forward(images, True)
+            return forward(images, True)
 
     images = tf.TensorSpec([1, image_size, image_size, 3], tf.uint8)
-    tf.function(traced, autograph=False).get_concrete_function(images)
+    graph = tf.function(traced, autograph=False).get_concrete_function(images).graph
+    return kept.read_by_last_layers(graph.outputs)
 
 
 def _logits(outputs: tf.Tensor) -> tf.Tensor:
@@ -81,6 +89,7 @@ class KeptVariables:
 
     def __init__(self) -> None:
         self.by_name: dict[str, tf.Variable] = {}
+        self._reads: dict[str, str] = {}
         self._strategy = tf.distribute.get_strategy()
         self._is_complete = False
 
@@ -111,7 +120,28 @@ class KeptVariables:
                 raise KeyError(f"the network was built without a variable {name!r}")
             self.by_name[name] = self._create(name, shape, initializer, trainable)
         variable = self.by_name[name]
+        if not self._is_complete:
+            read = tf.identity(tf.cast(variable, dtype))
+            self._reads[read.op.name] = name
+            return read
         return variable if dtype == variable.dtype else tf.cast(variable, dtype)
+
+    def read_by_last_layers(self, outputs: Collection[tf.Tensor]) -> set[str]:
+        """Returns the names of variables that the layers before `outputs` read, while tracing."""
+        found, seen, waiting = set(), set(), [tensor.op for tensor in outputs]
+        while waiting:
+            operation = waiting.pop()
+            if operation.name in seen:
+                continue
+            seen.add(operation.name)
+            if operation.name in self._reads:
+                found.add(self._reads[operation.name])
+                continue
+            # Of a layer's product, the second factor is its kernel, the first what comes before.
+            is_product = operation.type in ("Conv2D", "MatMul")
+            inputs = operation.inputs[1:] if is_product else operation.inputs
+            waiting += [tensor.op for tensor in inputs]
+        return found
 
     def _create(self, name: str, shape: Any, initializer: Any, trainable: bool) -> tf.Variable:
         shape = tf.TensorShape(shape).as_list()

@@ -73,6 +73,7 @@ def batch_norm(
         gamma = _vector("gamma", channels, 1.0) if scale else None
         moving_mean = _vector("moving_mean", channels, 0.0, trainable=False)
         moving_variance = _vector("moving_variance", channels, 1.0, trainable=False)
+        is_training = is_training and not forward_pass.is_frozen(moving_mean)
         outputs, mean, variance = fused_batch_norm(
             inputs,
             BatchNormVariables(gamma, beta, moving_mean, moving_variance),

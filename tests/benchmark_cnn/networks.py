@@ -26,8 +26,9 @@ class ProductNetwork:
         self.variables = {"A": tf.Variable(1.0, name="A"), "B": tf.Variable(2.0, name="B")}
         self.trainable = ("A", "B")
         self.decayed = frozenset(self.trainable)
+        self.groups = (("A",), ("B",))
 
-    def __call__(self, images, *, training, seed=None):
+    def __call__(self, images, *, training, seed=None, frozen=frozenset()):
         x = tf.reshape(tf.cast(images, tf.float32), [-1, 1])
         return Output(x * self.variables["A"] * self.variables["B"], None, {})
 
@@ -69,14 +70,18 @@ class ConvNetwork:
             }
         self.trainable = tuple(n for n in self.variables if "moving" not in n)
         self.decayed = frozenset(n for n in self.variables if n.endswith("kernel"))
+        layers = (("conv1", "bn"), ("conv2",), ("dense", "aux"))
+        self.groups = tuple(
+            tuple(n for n in self.trainable if n.split("/")[0] in names) for names in layers
+        )
 
-    def __call__(self, images, *, training, seed=None):
+    def __call__(self, images, *, training, seed=None, frozen=frozenset()):
         v = self.variables
         x = tf.cast(images, tf.float32) / 128.0 - 1.0
         x = tf.nn.conv2d(x, v["conv1/kernel"], 2, "SAME")
         statistics = {}
         if self.batch_norm:
-            x, statistics = self._normalize(x, training)
+            x, statistics = self._normalize(x, training and "bn/moving_mean" not in frozen)
         x = tf.nn.relu6(x)
         aux = None
         if self.auxiliary:

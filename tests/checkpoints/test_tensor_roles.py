@@ -43,6 +43,12 @@ def test_raw_statistics_are_read_where_they_have_no_average():
     }
 
 
+def test_a_frozen_weight_of_a_run_is_its_average():
+    names = ["w", "w/ExponentialMovingAverage", "frozen", "global_step", "examples_seen"]
+    chosen = {"w": "w/ExponentialMovingAverage", "frozen": "frozen"}
+    assert tensor_roles.choose(names, None, "m.ckpt") == chosen
+
+
 @pytest.mark.parametrize(
     ("names", "weights", "message"),
     [

@@ -38,7 +38,7 @@ class GradientNetwork:
     def __init__(self, size=2):
         self.variables = {"w": tf.Variable(tf.zeros([size]))}
 
-    def __call__(self, images, *, training, seed=None):
+    def __call__(self, images, *, training, seed=None, frozen=frozenset()):
         x = tf.reshape(tf.cast(images, tf.float32), [tf.shape(images)[0], -1])
         return Output(x * self.variables["w"], None, {})
 
@@ -123,7 +123,7 @@ class SoftmaxNetwork:
         self.variables["bn/moving_mean"] = tf.Variable(tf.zeros([FEATURES]), trainable=False)
         self.variables["bn/moving_variance"] = tf.Variable(tf.ones([FEATURES]), trainable=False)
 
-    def __call__(self, images, *, training, seed=None):
+    def __call__(self, images, *, training, seed=None, frozen=frozenset()):
         v = self.variables
         x = tf.reshape(tf.cast(images, tf.float32), [-1, FEATURES])
         mean, variance = tf.nn.moments(x, [0])
@@ -464,7 +464,7 @@ class MaskNetwork:
     def __init__(self):
         self.variables = {"w": tf.Variable(tf.zeros([4, UNITS]))}
 
-    def __call__(self, images, *, training, seed):
+    def __call__(self, images, *, training, seed, frozen=frozenset()):
         row = tf.one_hot(tf.cast(tf.reshape(images, [-1]), tf.int32), 4)
         mask = tf.cast(tf.random.stateless_uniform([1, UNITS], seed) >= 0.5, tf.float32)
         return Output((row @ self.variables["w"]) * mask, None, {})

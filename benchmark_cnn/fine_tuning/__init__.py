@@ -1,0 +1,1 @@
+"""Which variables a run trains, from which step on, and at which share of the learning rate."""
