@@ -20,6 +20,7 @@ import preprocessing.registry
 from benchmark_cnn.flags import command_line
 from benchmark_cnn.params import validation
 from benchmark_cnn.params.params import Params
+from inference import class_names
 from models.pretrained import ensure
 from preprocessing import object_storage
 from preprocessing.augmentation import mirrored_classes
@@ -64,6 +65,9 @@ def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitS
         command_line=["train.py", *argv],
         check_device=functools.partial(validation.check_device, flags),
         image_bytes=cost.activation_bytes,
+        class_names=class_names.class_names(
+            params.network.num_classes or dataset.num_classes, None, params.data
+        ),
     )
 
 

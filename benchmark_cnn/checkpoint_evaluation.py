@@ -21,12 +21,13 @@ from benchmark_cnn import (
     training_setup,
     waiting,
 )
+from benchmark_cnn.class_report import Confusion
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
 from benchmark_cnn.objective.losses import of_flags
 from benchmark_cnn.params.flag import Value
 from benchmark_cnn.params.params import FLAGS, PARAMETERS_FILE, Params, read_parameters
-from benchmark_cnn.reporting import console
+from benchmark_cnn.reporting import confusion, console
 from benchmark_cnn.reporting.summaries import EvaluationSummaries
 from benchmark_cnn.run import AVERAGED, RAW, RunPlan, RunSettings, crosses, resolve_settings
 from benchmark_cnn.run_directory import RunDirectory
@@ -117,9 +118,11 @@ def evaluate(
                 summaries[folder] = stack.enter_context(EvaluationSummaries(folder))
             about = _provenance(params, spec, settings, weights.kind, evaluator)
             path = folder / RESULT_FILE
-            result = _evaluate_one(evaluator, weights, params, stop, about, names, path)
+            result, counted = _evaluate_one(evaluator, weights, params, stop, about, names, path)
             summaries[folder].write(weights.step, result)
             _write_json(path, result)
+            about = f"{_name(weights)}  ·  {weights.kind} weights  ·  {settings.subset}"
+            confusion.draw(counted, names, folder / confusion.PICTURE, about)
     if stop.requested:
         raise Stopped(f"stopped by {stop.requested}; finished evaluations are in {directory}")
     if not result:
@@ -217,7 +220,7 @@ def _evaluate_one(
     about: dict,
     class_names: Sequence[str],
     path: Path,
-) -> dict:
+) -> tuple[dict, Confusion]:
     examples = evaluator.dataset.num_examples(evaluator.subset)
     console.log(
         *console.evaluating_lines(
@@ -234,11 +237,16 @@ def _evaluate_one(
             console.log(console.evaluation_step_line(number, examples_per_sec))
 
     result = evaluator.run(on_step, num_classes=len(class_names))
-    classes = class_report.entries(result.pop("confusion"), class_names)
+    counted = result.pop("confusion")
+    classes = class_report.entries(counted, class_names)
     console.log(*class_report.lines(classes, RESULT_FILE))
     console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
-    name = os.path.basename(os.path.abspath(weights.source))
-    return {**result, "global_step": weights.step, "checkpoint": name, **about, **classes}
+    about = {"global_step": weights.step, "checkpoint": _name(weights), **about}
+    return {**result, **about, **classes}, counted
+
+
+def _name(weights: _Weights) -> str:
+    return os.path.basename(os.path.abspath(weights.source))
 
 
 def _provenance(

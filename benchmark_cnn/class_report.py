@@ -110,19 +110,20 @@ def entries(confusion: Confusion, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def lines(entries: dict[str, Any], file: str) -> list[str]:
+def lines(entries: dict[str, Any], file: str, *, most: int = _CLASSES_IN_WORDS) -> list[str]:
     """Returns `entries` for the console: the worst classes, and the most confused pairs.
 
     Args:
         file: where a reader finds the classes that are left out.
+        most: classes that are listed.
     """
     classes, pairs = entries["classes"], entries["confused_pairs"][:PAIRS_IN_WORDS]
     found = [f"Top-1 of {'each class' if len(classes) > 1 else 'the class'}, worst first:"]
-    for entry in classes[:_CLASSES_IN_WORDS]:
+    for entry in classes[:most]:
         share = f"{entry['correct']:,} of {entry['examples']:,}"
         found.append(f"  {entry['top_1']:7.2%}  {share:>15}  {entry['name']}")
-    if len(classes) > _CLASSES_IN_WORDS:
-        found.append(f"  {len(classes) - _CLASSES_IN_WORDS:,} more classes are in {file}")
+    if len(classes) > most:
+        found.append(f"  {len(classes) - most:,} more classes are in {file}")
     found.append("Most confused:" if pairs else "Most confused: no class with another")
     for pair in pairs:
         share = f"{pair['count']:,} of {pair['examples']:,}"

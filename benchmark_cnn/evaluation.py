@@ -70,8 +70,8 @@ class Evaluator:
         Args:
             on_step: called after each step with its number and its examples per second.
             num_classes: if given, what each of these classes was predicted as is counted, too, over
-                the examples of this worker (eval.py is the only one). Each step then waits for its
-                result, and the host keeps 16 bytes an example.
+                the examples of this worker, which has to be the only one. The host keeps 16 bytes
+                an example.
 
         Returns:
             `top_1` and `top_5` as fractions, the mean `loss`, and `examples`; with
@@ -104,7 +104,7 @@ class Evaluator:
                 raise self.dataset.explain(error, self.subset) from error
             total += counts
             if classes is not None:
-                pairs.append(classes.numpy())
+                pairs.append(classes)
             elapsed = max(time.perf_counter() - started, 1e-9)
             on_step(step, self.batch_size * self.manager.num_towers / elapsed)
         result: dict = metrics.Counts(*self.manager.sum_over_workers(total)).result()
@@ -114,7 +114,7 @@ class Evaluator:
                 f"examples where {expected} were announced"
             )
         if num_classes is not None:
-            true, predicted = np.concatenate(pairs, axis=1)
+            true, predicted = np.concatenate([pair.numpy() for pair in pairs], axis=1)
             is_real = true >= 0
             result["confusion"] = Confusion.of(true[is_real], predicted[is_real], num_classes)
         return result

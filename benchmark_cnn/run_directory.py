@@ -5,6 +5,8 @@
     run.json         class names, data, decided values, versions, devices, git commit
     metrics.csv      one row per step that is reported or evaluated
     curves.png       a plot of metrics.csv
+    classes.json     top-1 of each class and the confused pairs of the last evaluation
+    confusion.png    a plot of it, of a finished run
     model.ckpt-*     checkpoints, and `checkpoint`, TensorFlow's pointer to the newest
     best/            the best checkpoint by evaluated top-1
     eval/            TensorBoard events of eval.py

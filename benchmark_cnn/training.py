@@ -58,6 +58,7 @@ def train(
     check_device: Callable[[str], None] | None = None,
     image_bytes: before_training.ImageBytes | None = None,
     loss: Callable | None = None,
+    class_names: Sequence[str] = (),
 ) -> dict:
     """Trains as `params` says; the same call on the same train_dir resumes.
 
@@ -66,6 +67,7 @@ def train(
         command_line: program and arguments, for run.json.
         check_device: see training_setup.make_manager.
         image_bytes: see before_training.check.
+        class_names: of the network's classes, where they are known better than by the data set.
 
     Returns:
         `global_step`, `images_per_sec`, and the last evaluation's `top_1`, `top_5` and `loss`.
@@ -101,15 +103,10 @@ def train(
             if directory is not None:
                 write_parameters(params, directory.path)
         stop = _stop_signal(params, stack)
-        reporter = stack.enter_context(Reporter(run, directory, start_step, command_line, about))
-        profiler = stack.enter_context(
-            Profiler(
-                params.report.profile_steps,
-                params.report.trace_file,
-                params.checkpoint.train_dir,
-                start_step,
-            )
+        reporter = stack.enter_context(
+            Reporter(run, directory, start_step, command_line, about, class_names=class_names)
         )
+        profiler = stack.enter_context(_profiler(params, start_step))
         if start_step == 0 and params.run.on_nonfinite == "rollback":
             saver.save(0, run.state.host_values())  # to have something to return to
         guard = non_finite.Guard(run, directory, start_step)
@@ -118,6 +115,12 @@ def train(
         )
         _train(run, start_step, saver, reporter, profiler, _Guards(stop, guard, watchdog))
         return reporter.finish()
+
+
+def _profiler(params: Params, start_step: int) -> Profiler:
+    report = params.report
+    train_dir = params.checkpoint.train_dir
+    return Profiler(report.profile_steps, report.trace_file, train_dir, start_step)
 
 
 def _is_chief(workers: cluster.Cluster, facts: dict, stack: contextlib.ExitStack) -> bool:
@@ -308,16 +311,19 @@ def _evaluate(
     """
     console.log(console.running_evaluation_line(step))
     run.state.swap_averages()
+    is_alone = run.manager.worker[1] == 1  # others would count their own examples
     try:
         result = run.evaluator.run(
-            on_step=lambda *_: _raise_if(run.manager.any_worker(bool(stop.requested)))
+            on_step=lambda *_: _raise_if(run.manager.any_worker(bool(stop.requested))),
+            num_classes=run.settings.num_classes if is_alone else None,
         )
     except _Abandoned:
         return
     finally:
         run.state.swap_averages()
     result["weights"] = run.settings.weights
-    reporter.on_evaluation(step, result)
+    confusion = result.pop("confusion", None)
+    reporter.on_evaluation(step, result, confusion)
     saver.keep_if_best(result)
 
 

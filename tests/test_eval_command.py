@@ -94,6 +94,11 @@ def test_the_averages_are_evaluated_as_training_evaluated_them(run, trained, cap
     assert "Running evaluation at global_step 24" in lines
     assert lines[-1] == accuracy  # the console report of the classes comes before it
     check_classes(trained, result, lines)
+    of_training = json.loads((run / "classes.json").read_text())
+    assert of_training == {name: result[name] for name in of_training}
+    assert set(of_training) == {"global_step", "macro_f1", "classes", "confused_pairs"}
+    assert (run / "confusion.png").exists()
+    assert (run / "eval" / "confusion.png").exists()
 
 
 def check_classes(run, result, lines):

@@ -183,11 +183,15 @@ def closing_lines(
     result: Mapping[str, Any],
     *,
     num_classes: int,
+    classes: Sequence[str] = (),
     synthetic: bool = False,
 ) -> list[str]:
-    """Returns the accuracy of a finished run, where its curves are, and the next command.
+    """Returns the accuracy of a finished run, where its pictures are, and the next commands.
 
-    A run on `synthetic` images names no data, so that its evaluation needs them.
+    Args:
+        result: of the last evaluation, with its `global_step`.
+        classes: lines on the classes, see class_report.py; there is then a picture of them.
+        synthetic: the run names no data, so that its evaluation needs them.
     """
     lines = [f"Trained to step {result['global_step']}: {paths.one_line(os.fspath(train_dir))}"]
     if "top_1" in result:
@@ -197,11 +201,28 @@ def closing_lines(
             f"Learned:    top-1 {result['top_1']:.2%}{top_5} on the {count}validation "
             f"images, with the {weights_in_words(result['weights'])}"
         )
-    run, curves = paths.quoted(train_dir), paths.quoted(os.path.join(train_dir, "curves.png"))
+    run = paths.quoted(train_dir)
+    curves, confusion = (
+        paths.quoted(os.path.join(train_dir, name)) for name in ("curves.png", "confusion.png")
+    )
+    following = [f"eval.py --train_dir={run}"]
+    if synthetic:
+        following = [f"eval.py --train_dir={run} --data_dir=DIR"]
+    elif "top_1" in result:
+        following = [
+            f"prediction.py --train_dir={run} PHOTO",
+            f"export.py --train_dir={run} --output_tflite=FILE",
+            *following,
+        ]
     return [
         *lines,
+        *classes,
         f"Curves:     {curves}, or tensorboard --logdir={run}",
-        f"Next:       python eval.py --train_dir={run}{' --data_dir=DIR' if synthetic else ''}",
+        *([f"Confusion:  {confusion}"] if classes else []),
+        *(
+            f"{'' if number else 'Next:':12}python {command}"
+            for number, command in enumerate(following)
+        ),
     ]
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from benchmark_cnn.class_report import Confusion
 from benchmark_cnn.reporting import console, curves, metrics_log, run_record
+from benchmark_cnn.reporting.confusion import ClassLog
 from benchmark_cnn.reporting.progress import ProgressBar
 from benchmark_cnn.reporting.speed import Speed, SpeedReport
 from benchmark_cnn.reporting.summaries import Summaries
@@ -27,6 +30,8 @@ class Reporter:
         start_step: int,
         command_line: Sequence[str] = (),
         about: Mapping[str, Any] | None = None,
+        *,
+        class_names: Sequence[str] = (),
     ):
         """Prepares the reports; `about` says in run.json what the run is (`identity.of_start`)."""
         self._run, self._directory = run, directory
@@ -41,6 +46,12 @@ class Reporter:
         self._stack = contextlib.ExitStack()
         self._log: metrics_log.MetricsLog | None = None
         self._evaluation: dict | None = None
+        names = class_names or self._about.get("class_names", ())
+        unnamed = range(len(names), run.settings.num_classes)
+        self._classes = ClassLog(
+            None if directory is None else directory.path,
+            [*names, *(f"class {number}" for number in unnamed)],
+        )
         self._record: run_record.RunRecord | None = None
 
     def __enter__(self) -> Reporter:
@@ -164,7 +175,8 @@ class Reporter:
         """Returns whether the last evaluation reached `--stop_at_top_1_accuracy`."""
         return top_1 is not None and bool(self._evaluation) and self._evaluation["top_1"] >= top_1
 
-    def on_evaluation(self, step: int, result: dict) -> None:
+    def on_evaluation(self, step: int, result: dict, confusion: Confusion | None = None) -> None:
+        """Reports an evaluation, with what was predicted as what where that was counted."""
         self._evaluation = {**result, "global_step": step}
         console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
         if step < self._run.plan.total_steps:
@@ -175,6 +187,8 @@ class Reporter:
         if self._log is not None:
             self._log.append(step, epoch=self._epoch(), **values)
         self._summaries.evaluation(step, result)
+        if confusion is not None:
+            self._classes.write(step, confusion)
         curves.draw(self._directory.path)
 
     def sync(self) -> None:
@@ -205,14 +219,19 @@ class Reporter:
             if self._record is not None:
                 self._record.finish(result)
             curves.draw(self._directory.path)
-            lines = console.closing_lines(
-                self._directory.path,
-                result,
-                num_classes=self._run.settings.num_classes,
-                synthetic=self._run.dataset.synthetic,
-            )
-            console.log(*lines)
+            console.log(*self._closing_lines(self._directory.path, result))
         return result
+
+    def _closing_lines(self, train_dir: Path, result: dict) -> list[str]:
+        step = -1 if self._evaluation is None else self._evaluation["global_step"]
+        self._classes.draw(f"{train_dir.name}  ·  step {step}")
+        return console.closing_lines(
+            train_dir,
+            result,
+            num_classes=self._run.settings.num_classes,
+            classes=self._classes.lines(step),
+            synthetic=self._run.dataset.synthetic,
+        )
 
     def _displays(self, previous: int, step: int) -> bool:
         warmup = self._run.plan.warmup_steps

@@ -170,7 +170,7 @@ def test_lines_go_to_a_destination_while_there_is_one(capsys):
 
 
 def test_it_needs_no_tensorflow():
-    modules = "console, speed, progress, metrics_log, run_record, curves"
+    modules = "console, speed, progress, metrics_log, run_record, curves, confusion"
     program = (
         f"import sys; from benchmark_cnn.reporting import {modules}\n"
         "print({'tensorflow', 'matplotlib', 'rich'} & set(sys.modules))"
@@ -189,6 +189,19 @@ def test_the_next_command_of_a_run_on_synthetic_images_asks_for_data():
     )
     line = console.closing_lines("run", result, num_classes=10, synthetic=True)[-1]
     assert line == "Next:       python eval.py --train_dir=run --data_dir=DIR"
+
+
+def test_the_end_of_an_evaluated_run_names_pictures_and_the_next_commands():
+    result = {"global_step": 3, "top_1": 0.5, "top_5": 1.0, "weights": "raw"}
+    lines = console.closing_lines("a run", result, num_classes=2, classes=["Top-1 of each class"])
+    assert lines[2:] == [
+        "Top-1 of each class",
+        "Curves:     'a run/curves.png', or tensorboard --logdir='a run'",
+        "Confusion:  'a run/confusion.png'",
+        "Next:       python prediction.py --train_dir='a run' PHOTO",
+        "            python export.py --train_dir='a run' --output_tflite=FILE",
+        "            python eval.py --train_dir='a run'",
+    ]
 
 
 def test_top_5_is_left_out_where_five_answers_are_all_there_are():
