@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import errno
 import os
-import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from benchmark_cnn.params.params import Params, write_parameters
 from benchmark_cnn.reporting import console, run_record
 from benchmark_cnn.reporting.profiling import Profiler
 from benchmark_cnn.reporting.reporter import Reporter
+from benchmark_cnn.reporting.speed import Stopwatch
 from benchmark_cnn.run import TrainingRun, crosses
 from benchmark_cnn.saving import Saver
 from benchmark_cnn.step.step_loop import make_step_loop
@@ -203,6 +203,7 @@ def _train(
         for first, phase in run.phases.items()
     }
     stop, guard, watchdog = guards
+    stopwatch, on_host = Stopwatch(), run.manager.shares_memory
     _settle_last_evaluation(run, step, saver, reporter, stop)
     if run.manager.any_worker(bool(stop.requested)):
         # The pending evaluation belongs to this step: run none before it.
@@ -215,13 +216,16 @@ def _train(
         saves = saves or evaluates or step == plan.total_steps
         report = saves or reporter.due(previous, step)
         run_steps = loops[max(first for first in loops if first <= previous)]
-        compiles, started = run_steps.compiles(step - previous), time.perf_counter()
+        compiles = run_steps.compiles(step - previous)
+        # A GPU has a queue of steps. It is waited for where its time or its values are wanted.
+        report = report or (not on_host and (compiles or step == plan.warmup_steps))
+        stopwatch.start(previous)
         watched = watchdog.steps(previous, step, compiles)
         with _errors_in_one_line(run), profiler.steps(previous, step), watched:
             values, waited = run_steps(step - previous, report, reporter.logs(previous, step))
             values = dict(zip(REPORT, values.numpy().tolist(), strict=True)) if report else None
-        seconds = time.perf_counter() - started
-        reporter.on_steps(previous, step, seconds, float(waited), values, compiled=compiles)
+        timing = stopwatch.stop(float(waited)) if on_host or report else None
+        reporter.on_steps(previous, step, timing, values, compiled=compiles)
         stops = run.manager.any_worker(bool(stop.requested))
         try:
             if values is not None:

@@ -90,7 +90,7 @@ def set_up(
         seed=params.hardware.tf_random_seed,
         skip_nonfinite=settings.is_float16 or run.on_nonfinite == "skip",
         fine_tuning=fine_tuning,
-        markers=markers.create(manager.num_local_towers) if run.hang_minutes else None,
+        markers=_markers(manager) if run.hang_minutes else None,
     )
     evaluator = _evaluator(params, settings, manager, network, dataset)
     parts = (run_devices, manager, plan, state, _phases(step), evaluator)
@@ -223,6 +223,11 @@ def _default_rate(params: Params, spec: NetworkSpec, plan: RunPlan) -> float:
     if params.data.batch_size is not None:
         return spec.learning_rate
     return spec.learning_rate * plan.batch_per_tower / spec.batch_size
+
+
+def _markers(manager: VariableManager) -> markers.Markers | None:
+    """Creates the counters of towers on the CPU; to count on the host is to wait for a GPU."""
+    return markers.create(manager.num_local_towers) if manager.shares_memory else None
 
 
 def _schedule(params: Params, spec: NetworkSpec, plan: RunPlan) -> learning_rate.Schedule:

@@ -111,13 +111,17 @@ class _SharedBatches:
 
 
 def _synthetic(manager, dataset, batch_size, image_size, seed) -> tuple:
+    devices = manager.strategy.extended.worker_devices
+
     def value(part: int):
         def on_tower(context: tf.distribute.ValueContext) -> tf.Tensor:
             shard = (context.replica_id_in_sync_group, context.num_replicas_in_sync)
             batches = dataset.train_batches(
                 batch_size=batch_size, image_size=image_size, seed=seed, shard=shard
             )
-            return next(iter(batches))[part]
+            # An eager iterator yields tensors on the host, which every step would copy again.
+            with tf.device(devices[context.replica_id_in_sync_group % len(devices)]):
+                return tf.identity(next(iter(batches))[part])
 
         return manager.strategy.experimental_distribute_values_from_function(on_tower)
 

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
+from pathlib import Path
 
 from common import process
 from common.errors import UsageError
+
+# TensorFlow reads them once, before the first operation; what a user sets stays. Without the first,
+# each batch norm in NHWC transposes its images twice in each direction; the others launch kernels
+# from threads of their own, apart from those that decode images; the last is the size of the
+# driver's cache, in bytes, into which all of TensorFlow's kernels fit.
+_GPU_ENVIRONMENT = {
+    "TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT": "1",
+    "TF_GPU_THREAD_MODE": "gpu_private",
+    "TF_GPU_THREAD_COUNT": "2",
+    "CUDA_CACHE_MAXSIZE": str(4 << 30),
+}
+# TensorFlow 2.21 holds binaries up to 8.9; for later GPUs the driver compiles its PTX.
+_FIRST_WITHOUT_BINARIES = (9, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +65,29 @@ def prepare(hardware) -> Devices:
 def _prepare_gpus(hardware, gpus) -> tuple[str, ...]:
     import tensorflow as tf
 
+    indices = _gpus_of_towers(hardware, gpus)
+    chosen = sorted(indices)
+    for name, value in _GPU_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        # Other GPUs stay untouched: TensorFlow would open a context on each, and take its memory.
+        tf.config.set_visible_devices([gpus[index] for index in chosen], "GPU")
+        for index in chosen:
+            tf.config.experimental.set_memory_growth(gpus[index], hardware.allow_memory_growth)
+    except RuntimeError as error:
+        raise UsageError(
+            "--device=gpu: TensorFlow is already running in this process, with other devices or "
+            f"another --allow_memory_growth ({error})"
+        ) from error
+    _announce_compilation(gpus[chosen[0]])
+    # TensorFlow numbers the visible GPUs in ascending order, whatever order it is given.
+    return tuple(f"/device:GPU:{chosen.index(index)}" for index in indices)
+
+
+def _gpus_of_towers(hardware, gpus) -> list[int]:
+    """Returns the number of each tower's GPU among all `gpus`."""
+    import tensorflow as tf
+
     if not gpus:
         built = "" if tf.test.is_built_with_cuda() else " (this TensorFlow has no GPU support)"
         raise UsageError(
@@ -70,31 +108,49 @@ def _prepare_gpus(hardware, gpus) -> tuple[str, ...]:
             f"{len(gpus)} (numbered from 0); lower it, or check CUDA_VISIBLE_DEVICES="
             f"{os.environ.get('CUDA_VISIBLE_DEVICES', '')!r}"
         )
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, hardware.allow_memory_growth)
-    return tuple(f"/device:GPU:{index}" for index in indices)
+    return indices
+
+
+def _announce_compilation(gpu) -> None:
+    """Says that the first start on a new GPU is slow, where no kernel is in the driver's cache."""
+    import tensorflow as tf
+
+    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability")
+    cache = Path(os.environ.get("CUDA_CACHE_PATH") or Path.home() / ".nv" / "ComputeCache")
+    if capability and capability >= _FIRST_WITHOUT_BINARIES and not any(cache.glob("*")):
+        logging.warning(
+            "TensorFlow has no compiled kernels for compute capability %d.%d: the driver compiles "
+            "them at the first use, which can take half an hour, and keeps them in %s",
+            *capability,
+            cache,
+        )
 
 
 def _split_cpu(hardware) -> tuple[str, ...]:
     import tensorflow as tf
 
     num_towers = hardware.num_gpus
-
     cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_visible_devices([cpu])
+    try:
+        if tf.config.get_visible_devices("GPU"):
+            tf.config.set_visible_devices([], "GPU")
+    except RuntimeError as error:
+        raise UsageError(
+            "--device=cpu: TensorFlow is already running on the GPUs of this machine"
+        ) from error
     configured = tf.config.get_logical_device_configuration(cpu) or []
     if len(configured) < num_towers:
         try:
             tf.config.set_logical_device_configuration(
                 cpu, [tf.config.LogicalDeviceConfiguration()] * num_towers
             )
-            if hardware.num_intra_threads is None and num_towers > (os.cpu_count() or 1):
-                # The towers alone keep the cores busy. Each has its own thread pool, and eight
-                # pools on two cores cost a tenth of the speed.
-                tf.config.threading.set_intra_op_parallelism_threads(1)
         except RuntimeError as error:
             raise UsageError(
                 f"--num_gpus={num_towers} on the CPU: TensorFlow is already running with "
                 f"{max(1, len(configured))} logical devices"
             ) from error
+        if hardware.num_intra_threads is None and num_towers > (os.cpu_count() or 1):
+            # The towers alone keep the cores busy. Each has its own thread pool, and eight
+            # pools on two cores cost a tenth of the speed.
+            tf.config.threading.set_intra_op_parallelism_threads(1)
     return tuple(f"/device:CPU:{index}" for index in range(num_towers))

@@ -11,7 +11,7 @@ from benchmark_cnn.class_report import Confusion
 from benchmark_cnn.reporting import console, curves, metrics_log, run_record
 from benchmark_cnn.reporting.confusion import ClassLog
 from benchmark_cnn.reporting.progress import ProgressBar
-from benchmark_cnn.reporting.speed import Speed, SpeedReport
+from benchmark_cnn.reporting.speed import Speed, SpeedReport, Timing
 from benchmark_cnn.reporting.summaries import Summaries
 from benchmark_cnn.run import TrainingRun, crosses
 from benchmark_cnn.run_directory import RunDirectory
@@ -124,26 +124,27 @@ class Reporter:
         self,
         previous: int,
         step: int,
-        seconds: float,
-        waited: float,
+        timing: Timing | None,
         values: dict | None,
         *,
         compiled: bool,
     ) -> None:
-        """Records a call: its steps, its seconds, and its values unless they were not requested.
+        """Records a call: its steps, and its values unless they were not requested.
 
-        A call that `compiled` its graph does not count in the speed.
+        Args:
+            timing: of all steps since the last call that had one; None for steps that may still
+                run on a GPU.
+            compiled: whether the call compiled its graph, and does not count in the speed.
         """
         warmup = self._run.plan.warmup_steps
         self._last_step = step
-        if previous >= warmup and not compiled:
-            self._speed.record(seconds, step - previous, waited)
+        if timing is not None and timing.first >= warmup and not compiled:
+            self._speed.record(timing.seconds, step - timing.first, timing.waited)
         recent = self._recent_speed()
         self._progress.update(step, recent.images_per_sec, recent.data_wait_share)
         if values is not None and self._displays(previous, step):
-            self._print(
-                step - warmup, values, None if self._speed.num_steps else (seconds, step - previous)
-            )
+            only_call = (timing.seconds, step - timing.first) if timing is not None else None
+            self._print(step - warmup, values, None if self._speed.num_steps else only_call)
         if values is not None and self.logs(previous, step):
             self._write(step, values)
         if step == warmup:

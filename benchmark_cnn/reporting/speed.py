@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from array import array
 from typing import NamedTuple
 
@@ -28,6 +29,39 @@ class SpeedReport(NamedTuple):
     uncertainty: float
     jitter: float
     data_wait_share: float
+
+
+class Timing(NamedTuple):
+    """The wall-clock time of consecutive steps.
+
+    Attributes:
+        first: the steps that were done before them.
+        seconds: from the start of the first one to the end of the last one.
+        waited: the part of it spent waiting for data; NaN if unknown.
+    """
+
+    first: int
+    seconds: float
+    waited: float
+
+
+class Stopwatch:
+    """Times the steps between two moments at which the device has finished all of them."""
+
+    def __init__(self):
+        self._started: tuple[int, float] | None = None
+
+    def start(self, steps_done: int) -> None:
+        """Starts, unless it runs already."""
+        if self._started is None:
+            self._started = steps_done, time.perf_counter()
+
+    def stop(self, waited: float) -> Timing:
+        """Returns the time since the start; `waited` seconds of it were spent waiting for data."""
+        assert self._started is not None
+        first, started = self._started
+        self._started = None
+        return Timing(first, time.perf_counter() - started, waited)
 
 
 class Speed:

@@ -12,6 +12,9 @@ from benchmark_cnn.step.training_step import REPORT, TrainingStep
 # TensorFlow rejects more than 32 calls of `next` in all graphs together, and there are
 # two graphs, or four in a run that trains the head first.
 _MAXIMUM_CALLS = 8
+# What decides or measures stays on the host: to read a value from a GPU is to wait for all work
+# that was queued there.
+_HOST = "/device:CPU:0"
 
 
 class StepLoop:
@@ -41,12 +44,14 @@ class StepLoop:
 
         Returns:
             The values, float32 [len(REPORT)], and the seconds that steps waited for their batches,
-            float64, measured inside the graph. Prefetched batches arrive at once.
+            float64, measured inside the graph: prefetched batches arrive at once. NaN on GPUs.
         """
         graph = self._graph(num_steps)
         self._compiled.add(graph)
-        sizes = [] if graph is self._single else [tf.constant(num_steps)]
-        return graph(*sizes, tf.constant(report), tf.constant(summarize))
+        sizes = [] if graph is self._single else [num_steps]
+        with tf.device(_HOST):
+            arguments = [tf.constant(value) for value in (*sizes, report, summarize)]
+        return graph(*arguments)
 
     def _graph(self, num_steps: int) -> Callable:
         return self._single if num_steps == 1 else self._several
@@ -61,21 +66,36 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
     if micro_batches > _MAXIMUM_CALLS:
         take = tf.function(take, autograph=False)
 
-    def one(report, summarize):
+    def fetch():
+        return tuple(take() for _ in range(micro_batches))
+
+    def timed_fetch():
         asked = tf.timestamp()
         with tf.control_dependencies([asked]):
-            batch = tuple(take() for _ in range(micro_batches))
+            batch = fetch()
         arrived = [step.manager.local_results(part) for part in tf.nest.flatten(batch)]
         with tf.control_dependencies(tf.nest.flatten(arrived)):
-            waited = tf.timestamp() - asked
+            return batch, tf.timestamp() - asked
+
+    def untimed_fetch():
+        # A time read after a GPU has its batch cannot tell a late batch from a busy GPU.
+        with tf.device(_HOST):
+            unknown = tf.constant(float("nan"), tf.float64)
+        return fetch(), unknown
+
+    def one(report, summarize):
+        batch, waited = timed_fetch() if step.manager.shares_memory else untimed_fetch()
         if step.markers is not None:
             mark(step.markers.batches, [waited])
         return step(batch, report, summarize), waited
 
     def body(count, num_steps, report, summarize, _values, waited):
-        is_last = count == num_steps - 1
-        values, more = one(tf.logical_and(report, is_last), tf.logical_and(summarize, is_last))
-        return count + 1, num_steps, report, summarize, values, waited + more
+        with tf.device(_HOST):
+            is_last = count == num_steps - 1
+            reports, summarizes = (tf.logical_and(flag, is_last) for flag in (report, summarize))
+        values, more = one(reports, summarizes)
+        with tf.device(_HOST):
+            return count + 1, num_steps, report, summarize, values, waited + more
 
     @tf.function(autograph=False)
     def single(report, summarize):
@@ -84,10 +104,12 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
     @tf.function(autograph=False)
     def several(num_steps, report, summarize):
         nothing = tf.fill([len(REPORT)], float("nan"))
+        with tf.device(_HOST):
+            first, no_time = tf.constant(0), tf.zeros([], tf.float64)
         *_, values, waited = tf.while_loop(
             lambda count, num_steps, *_: count < num_steps,
             body,
-            (tf.constant(0), num_steps, report, summarize, nothing, tf.zeros([], tf.float64)),
+            (first, num_steps, report, summarize, nothing, no_time),
             parallel_iterations=1,
         )
         return values, waited

@@ -35,7 +35,7 @@ from tf_slim.ops.arg_scope import add_arg_scope
 from models import forward_pass
 from models.layers.batch_norm import BatchNormVariables, fused_batch_norm
 from models.layers.depthwise_convolution import depthwise_convolution
-from models.layers.dropout import layer_uniform
+from models.layers.dropout import layer_uniform, representable
 
 LAYOUT = "NHWC"
 # The scopes of the layer that makes the logits, in networks of tf_slim.nets that have one.
@@ -165,6 +165,7 @@ def dropout(
         return inputs
     with tf.compat.v1.variable_scope(scope, "Dropout", [inputs]) as variable_scope:
         uniform = layer_uniform(variable_scope.name, tf.shape(inputs), None)
+    keep_prob = representable(keep_prob, inputs.dtype)
     kept = inputs / tf.cast(keep_prob, inputs.dtype)
     return tf.where(uniform < keep_prob, kept, tf.zeros([], inputs.dtype))
 

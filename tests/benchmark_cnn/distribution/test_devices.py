@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import tensorflow as tf
 
@@ -63,3 +65,51 @@ def test_a_gpu_index_that_is_not_there():
     hardware = make_params(device="gpu", num_gpus=2, gpu_indices="0,5").hardware
     message = problem(devices._prepare_gpus, hardware, gpus(4))
     assert "needs GPU 5, but TensorFlow sees 4" in message
+
+
+def test_only_the_gpus_of_the_towers_are_opened_and_towers_keep_the_users_order(monkeypatch):
+    opened, grown = [], []
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda *args: opened.append(args))
+    monkeypatch.setattr(
+        tf.config.experimental, "set_memory_growth", lambda gpu, on: grown.append((gpu.name, on))
+    )
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {})
+    for name in devices._GPU_ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TF_GPU_THREAD_COUNT", "5")
+    hardware = make_params(device="gpu", num_gpus=3, gpu_indices="6,1,3").hardware
+    # TensorFlow numbers what is visible, 1, 3 and 6, from 0.
+    expected = ("/device:GPU:2", "/device:GPU:0", "/device:GPU:1")
+    assert devices._prepare_gpus(hardware, gpus(8)) == expected
+    names = [f"/physical_device:GPU:{index}" for index in (1, 3, 6)]
+    [(visible, kind)] = opened
+    assert ([gpu.name for gpu in visible], kind) == (names, "GPU")
+    assert grown == [(name, True) for name in names]
+    assert os.environ["TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT"] == "1"
+    assert os.environ["TF_GPU_THREAD_COUNT"] == "5"
+
+
+def test_a_tensorflow_that_runs_cannot_open_other_gpus(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("Visible devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "set_visible_devices", fail)
+    for name in devices._GPU_ENVIRONMENT:
+        monkeypatch.setenv(name, "1")
+    message = problem(devices._prepare_gpus, make_params(device="gpu").hardware, gpus(2))
+    assert "already running" in message
+
+
+@pytest.mark.parametrize(("capability", "says"), [((8, 9), False), ((9, 0), True)])
+def test_a_gpu_without_compiled_kernels_is_announced(
+    monkeypatch, caplog, tmp_path, capability, says
+):
+    monkeypatch.setenv("CUDA_CACHE_PATH", str(tmp_path))
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
+    devices._announce_compilation(gpus(1)[0])
+    assert ("half an hour" in caplog.text) == says
+    caplog.clear()
+    (tmp_path / "0").mkdir()
+    devices._announce_compilation(gpus(1)[0])
+    assert not caplog.text

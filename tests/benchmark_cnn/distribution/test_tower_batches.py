@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from benchmark_cnn.distribution import variable_mgr
-from benchmark_cnn.distribution.batches import distribute
+from benchmark_cnn.distribution.batches import distribute, training_batches
 from benchmark_cnn.params import values
+from preprocessing.synthetic import SyntheticDataset
 from tests.benchmark_cnn.engine import run_steps
 from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, random_examples
 
@@ -63,3 +64,19 @@ def test_steps_of_40_batches_are_steps_of_one(flags, shares_memory):
     _, tensors = run_steps(ConvNetwork, data, prepare=prepare, **case, **flags)
     for name, value in expected.items():
         np.testing.assert_allclose(tensors[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["replicated", "parameter_server", "independent"])
+def test_synthetic_batches_lie_on_the_devices_of_their_towers(kind):
+    """Else every step would copy them there again."""
+    manager = manager_of(3, kind, shares_memory=False)
+    batches = training_batches(
+        manager,
+        SyntheticDataset("synthetic", 10, {"train": 100}),
+        batch_size=2,
+        image_size=8,
+        seed=1,
+    )
+    for part in next(batches):
+        devices = [tensor.device for tensor in manager.local_results(part)]
+        assert [device[-5:] for device in devices] == ["CPU:0", "CPU:1", "CPU:2"]

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from tensorflow.python.eager import context
 
+from benchmark_cnn.distribution import variable_mgr
+from benchmark_cnn.params import values
 from tests.benchmark_cnn.engine import run_steps
 from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, ProductNetwork, random_examples
 
@@ -71,6 +73,17 @@ def without_order(nodes):
     ]
 
 
+def graph_of_the_step(build_network, data, **options):
+    runtime = context.context()
+    runtime.enable_graph_collection()
+    try:
+        run_steps(build_network, data, steps=1, global_batch=8, **options)
+        graphs = runtime.export_run_metadata().function_graphs
+    finally:
+        runtime.disable_graph_collection()
+    return max(graphs, key=lambda graph: len(graph.post_optimization_graph.node))
+
+
 @pytest.mark.parametrize("num_gpus", [1, 4])
 @pytest.mark.parametrize(
     ("build_network", "loss", "flags"),
@@ -84,23 +97,46 @@ def test_reads_and_updates_keep_their_order(build_network, loss, flags, num_gpus
     images, labels = random_examples(16)
     if build_network is ProductNetwork:
         images, labels = np.arange(16, dtype=np.float32).reshape(16, 1, 1, 1), np.zeros(16)
-    runtime = context.context()
-    runtime.enable_graph_collection()
-    try:
-        data = ArrayData(images, labels)
-        run_steps(
-            build_network,
-            data,
-            steps=1,
-            global_batch=8,
-            loss_function=loss,
-            num_gpus=num_gpus,
-            **flags,
-        )
-        graphs = runtime.export_run_metadata().function_graphs
-    finally:
-        runtime.disable_graph_collection()
-    nodes = max((graph.post_optimization_graph.node for graph in graphs), key=len)
+    data = ArrayData(images, labels)
+    graph = graph_of_the_step(build_network, data, loss_function=loss, num_gpus=num_gpus, **flags)
+    nodes = graph.post_optimization_graph.node
     updates = set().union(*(users[1] for users in users_of_variables(nodes).values()))
     assert len([name for name in updates if "ResourceApply" in name]) >= 2 * num_gpus
     assert without_order(nodes) == []
+
+
+@pytest.fixture
+def towers_apart_from_the_host(monkeypatch):
+    """Two towers on the second and third CPU device, which stand for GPUs."""
+
+    def make(kind, _towers, **options):
+        spec = values.parse_all_reduce_spec("psgpu", "gpu")
+        options = {**options, "spec": spec, "parameter_device": "/device:CPU:1"}
+        manager = make_manager(kind, ["/device:CPU:1", "/device:CPU:2"], **options)
+        manager.shares_memory = False
+        return manager
+
+    make_manager = variable_mgr.make
+    monkeypatch.setattr(variable_mgr, "make", make)
+
+
+@pytest.mark.usefixtures("towers_apart_from_the_host")
+@pytest.mark.parametrize("flags", [SGD, EVERYTHING], ids=["plain", "everything"])
+def test_the_host_waits_for_no_tower_but_for_the_report(flags):
+    """A value that a GPU sends to the host waits for all of the work that it was given."""
+    data = ArrayData(*random_examples(16))
+    graph = graph_of_the_step(
+        lambda: ConvNetwork(batch_norm="tower", auxiliary=True), data, num_gpus=2, **flags
+    )
+    operations, sent = set(), set()
+    for part in graph.partition_graphs:
+        for node in part.node:
+            operations.add(node.op)
+            if node.op == "_Send" and node.attr["recv_device"].s.endswith(b"CPU:0"):
+                name = node.attr["tensor_name"].s.decode().split("_", 2)[2]
+                sent.add(name.rpartition("/")[0] or name)
+    assert "Timestamp" not in operations
+    assert len(graph.partition_graphs) == 3
+    # The report's values; and the end of the updates, which TensorFlow places where it likes.
+    reports = {name for name in sent if name.startswith(("concat", "cond/", "global_norm"))}
+    assert sent - reports <= {f"GroupCrossDeviceControlEdges_{tower}" for tower in range(2)}

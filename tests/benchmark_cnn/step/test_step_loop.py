@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from benchmark_cnn import training
+from benchmark_cnn.distribution import variable_mgr
 from benchmark_cnn.params.validation import make_params
 from benchmark_cnn.reporting import console
 from benchmark_cnn.reporting.speed import Speed
@@ -47,6 +50,29 @@ def test_a_call_that_compiles_is_not_timed(monkeypatch, num_batches, flags, time
     # Step lines of a first call have a speed of their own.
     of_run = [steps for speed, steps in recorded if speed is recorded[-1][0]]
     assert of_run == timed
+
+
+def test_on_gpus_the_time_between_two_reports_counts(monkeypatch):
+    """A call only queues its steps there, and a report waits for all of them."""
+    recorded = []
+
+    class Recorder(Speed):
+        def record(self, seconds, steps=1, data_wait_secs=0.0):
+            super().record(steps, steps, data_wait_secs)
+            recorded.append((steps, data_wait_secs))
+
+    def make(*args, **options):
+        manager = make_manager(*args, **options)
+        manager.shares_memory = False
+        return manager
+
+    make_manager = variable_mgr.make
+    monkeypatch.setattr(variable_mgr, "make", make)
+    monkeypatch.setattr("benchmark_cnn.reporting.reporter.Speed", Recorder)
+    train(12, display_every=5, num_warmup_batches=2)
+    # The first timed step, the fifth and the tenth print a line, and the twelfth is the last.
+    assert [steps for steps, _ in recorded] == [1, 4, 5, 2]
+    assert all(math.isnan(waited) for _, waited in recorded)
 
 
 @pytest.mark.parametrize(("per_call", "steps"), [(1, [1, 4, 8]), (2, [2, 4, 8])])

@@ -110,3 +110,70 @@ def test_configuration_survives_serialization():
     copy = keras.layers.deserialize(keras.layers.serialize(layer))
     assert isinstance(copy, DepthwiseConvolution)
     assert copy.get_config() == layer.get_config()
+
+
+def numpy_filter_gradient(inputs, d_outputs, size, strides):
+    """Sums, for each tap, what the filter met there, in float64; SAME padding as above."""
+    pads = []
+    for length, out in zip(inputs.shape[1:3], d_outputs.shape[1:3], strict=True):
+        total = max((out - 1) * strides + size - length, 0)
+        pads.append((total // 2, total - total // 2))
+    padded = np.pad(inputs.astype(np.float64), [(0, 0), *pads, (0, 0)])
+    rows, columns = d_outputs.shape[1:3]
+    gradient = np.zeros((size, size, inputs.shape[3]))
+    for row in range(size):
+        for column in range(size):
+            met = padded[
+                :,
+                row : row + (rows - 1) * strides + 1 : strides,
+                column : column + (columns - 1) * strides + 1 : strides,
+            ]
+            gradient[row, column] = (met * d_outputs).sum((0, 1, 2))
+    return gradient[..., np.newaxis]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("kernel_size", "strides", "height", "width"),
+    [
+        *((5, 1, 6, width) for width in (1, 2, 4, 5, 8, 9)),
+        *((5, 2, height, width) for height, width in ((7, 6), (6, 7), (8, 4), (5, 14), (1, 2))),
+        *((7, 1, 9, width) for width in (6, 7, 8)),
+        (7, 2, 9, 8),
+    ],
+)
+def test_wide_filters_have_the_gradient_of_their_definition(
+    kernel_size, strides, height, width, dtype
+):
+    layer = built(kernel_size, strides, dtype=dtype)
+    inputs = tf.cast(images(height, width), layer.compute_dtype)
+    with tf.GradientTape() as tape:
+        outputs = layer(inputs)
+    # Small integers: exact in bfloat16, and their sums in float32.
+    d_outputs = np.random.default_rng(5).integers(-4, 5, outputs.shape).astype(np.float32)
+    gradient = tape.gradient(
+        outputs, layer.depthwise_kernel.value, output_gradients=tf.cast(d_outputs, outputs.dtype)
+    )
+    expected = numpy_filter_gradient(inputs.numpy(), d_outputs, kernel_size, strides)
+    np.testing.assert_array_equal(gradient, expected)
+
+
+@pytest.mark.parametrize(("kernel_size", "strides"), [(5, 1), (5, 2), (7, 1)])
+def test_no_gradient_kernel_is_wider_than_the_fast_one(kernel_size, strides):
+    layer = built(kernel_size, strides)
+    inputs = tf.constant(images(16, 16))
+
+    @tf.function
+    def gradient():
+        with tf.GradientTape() as tape:
+            outputs = layer(inputs)
+        return tape.gradient(outputs, layer.depthwise_kernel.value)
+
+    operations = gradient.get_concrete_function().graph.get_operations()
+    widths = [
+        tf.get_static_value(operation.inputs[1])[1]
+        for operation in operations
+        if operation.type == "DepthwiseConv2dNativeBackpropFilter"
+    ]
+    assert len(widths) == 3
+    assert max(widths) == 3

@@ -40,6 +40,18 @@ def test_stochastic_depth_drops_whole_examples_and_keeps_the_expectation():
     assert outputs.mean() == pytest.approx(1.0, abs=0.032)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(("layer_class", "rate"), [(Dropout, 0.1), (StochasticDepth, 0.9)])
+def test_16_bits_keep_the_expectation(layer_class, rate, dtype):
+    """Rounding 1 / 0.9 to bfloat16 alone would take 0.16% off it."""
+    inputs = np.random.default_rng(1).uniform(1.0, 2.0, (1 << 22, 1)).astype(dtype)
+    layer = layer_class(rate, name="a", dtype=f"mixed_{dtype}")
+    outputs = call(layer, (1, 2), tf.constant(inputs)).astype(np.float64)
+    assert np.mean(outputs != 0.0) == pytest.approx(0.9, abs=0.002)
+    # 2^22 Bernoulli draws: the standard deviation of the sum, relative to it, is 0.00017.
+    assert outputs.sum() / inputs.astype(np.float64).sum() == pytest.approx(1.0, abs=0.0007)
+
+
 @HALVES
 def test_masks_depend_on_seed_and_name_only(layer_class, inputs, tolerance):
     layer = layer_class(0.5, name="a")
