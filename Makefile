@@ -13,7 +13,7 @@ STAMP := $(VENV)/installed-$(basename $(LOCK))
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fine-tune test test-all lint type format docs bench lock clean
+.PHONY: help setup demo fine-tune test test-all lint type format docs docs-models bench lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -64,8 +64,10 @@ format: setup  ## let ruff fix what it can
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-docs: setup  ## rewrite the generated pages
+docs: setup  ## rewrite the pages of the flags
 	$(RUN) -m benchmark_cnn.flags.help
+
+docs-models: setup  ## rewrite the page of the networks, which builds all of them: some minutes
 	$(RUN) -m models.describe --output=docs/models.md
 
 bench: setup  ## the engine next to a bare loop and Keras fit

@@ -243,7 +243,7 @@ GONE: dict[str, str] = {
     "multi_device_iterator_max_buffer_size": _PREFETCH,
     "use_multi_device_iterator": _PREFETCH,
     "winograd_nonfused": "set TF_ENABLE_WINOGRAD_NONFUSED in the environment",
-    "batchnorm_persistent": "on; TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT=0 in the environment is off",
+    "batchnorm_persistent": "on; TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT=0 turns it off",
     "sync_on_finish": "set TF_SYNC_ON_FINISH in the environment",
     "staged_vars": "it computed gradients with weights that were one step old",
     "force_gpu_compatible": _GRAPH,
