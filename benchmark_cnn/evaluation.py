@@ -16,16 +16,8 @@ from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.interfaces import Dataset, Network
 from benchmark_cnn.objective.losses import CROSS_ENTROPY, Loss
 from benchmark_cnn.step import metrics
+from benchmark_cnn.survival import failures
 from common.errors import DataError, UsageError
-
-# Errors that damaged records and missing files raise.
-INPUT_ERRORS = (
-    tf.errors.DataLossError,
-    tf.errors.InvalidArgumentError,
-    tf.errors.NotFoundError,
-    tf.errors.PermissionDeniedError,
-    tf.errors.UnknownError,
-)
 
 
 class Evaluator:
@@ -100,8 +92,8 @@ class Evaluator:
                 raise UsageError(
                     f"out of memory in an evaluation with --batch_size={self.batch_size}: lower it"
                 ) from error
-            except INPUT_ERRORS as error:
-                raise self.dataset.explain(error, self.subset) from error
+            except failures.ERRORS as error:
+                raise failures.explain(error, self.dataset, self.subset) from error
             total += counts
             if classes is not None:
                 pairs.append(classes)

@@ -14,7 +14,6 @@ from absl import logging
 
 from benchmark_cnn import (
     before_training,
-    evaluation,
     identity,
     run_directory,
     saving,
@@ -32,7 +31,7 @@ from benchmark_cnn.run import TrainingRun, crosses
 from benchmark_cnn.saving import Saver
 from benchmark_cnn.step.step_loop import make_step_loop
 from benchmark_cnn.step.training_step import REPORT
-from benchmark_cnn.survival import non_finite
+from benchmark_cnn.survival import failures, non_finite
 from benchmark_cnn.survival.watchdog import Watchdog
 from common import stop_requests
 from common.errors import DataError, Stopped, UsageError
@@ -371,8 +370,8 @@ def _errors_in_one_line(run: TrainingRun):
             f"out of memory with --batch_size={run.plan.batch_per_tower}: lower it, and raise "
             "--gradient_accumulation_steps to keep the global batch"
         ) from error
-    except evaluation.INPUT_ERRORS as error:
-        raise run.dataset.explain(error, run.settings.subset) from error
+    except failures.ERRORS as error:
+        raise failures.explain(error, run.dataset, run.settings.subset) from error
 
 
 def _stop_line(run: TrainingRun, step: int, stop: StopSignal) -> str:
