@@ -15,8 +15,7 @@ from benchmark_cnn.distribution.batches import evaluation_batches
 from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.interfaces import Dataset, Network
 from benchmark_cnn.objective.losses import CROSS_ENTROPY, Loss
-from benchmark_cnn.step import metrics
-from benchmark_cnn.survival import failures
+from benchmark_cnn.step import failures, metrics
 from common.errors import DataError, UsageError
 
 

@@ -29,9 +29,10 @@ from benchmark_cnn.reporting.reporter import Reporter
 from benchmark_cnn.reporting.speed import Stopwatch
 from benchmark_cnn.run import TrainingRun, crosses
 from benchmark_cnn.saving import Saver
+from benchmark_cnn.step import failures
 from benchmark_cnn.step.step_loop import make_step_loop
 from benchmark_cnn.step.training_step import REPORT
-from benchmark_cnn.survival import failures, non_finite
+from benchmark_cnn.survival import non_finite
 from benchmark_cnn.survival.watchdog import Watchdog
 from common import stop_requests
 from common.errors import DataError, Stopped, UsageError

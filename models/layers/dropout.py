@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from models import forward_pass
@@ -80,7 +81,7 @@ def representable(value: float, dtype: tf.DType) -> float:
     """
     if dtype == tf.float32:
         return value
-    return float(tf.as_dtype(dtype).as_numpy_dtype(value))
+    return float(np.asarray(value, tf.as_dtype(dtype).as_numpy_dtype))
 
 
 def layer_uniform(
