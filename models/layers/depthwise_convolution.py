@@ -99,7 +99,7 @@ def depthwise_convolution(
         strides: one for each axis of the inputs.
     """
     options = {"strides": strides, "padding": padding, "data_format": layout}
-    is_wide = kernel.shape.as_list()[1] > _WIDEST_FAST_FILTER
+    is_wide = int(kernel.shape[1] or 0) > _WIDEST_FAST_FILTER
     if tf.config.list_logical_devices("GPU") or not (is_wide or inputs.dtype == tf.bfloat16):
         return tf.raw_ops.DepthwiseConv2dNative(
             input=inputs, filter=tf.cast(kernel, inputs.dtype), **options
