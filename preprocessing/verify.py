@@ -4,6 +4,10 @@ It checks checksums, labels, that there is an image, that the splits are not mix
 of ImageNet's images, and by images that are in both), that each file is the one of manifest.json,
 and that images decode: those that seem cut off, and of the others every --decode_every-th or, with
 --decode, all. Every problem is one line. The exit code is 0 if there is none, else 3.
+
+With --duplicates it looks for copies of images instead, exact ones and near ones, within and across
+the splits; DIR may also be a folder of class folders. The exit code is 3 if there are copies across
+splits, else 0.
 """
 
 from __future__ import annotations
@@ -41,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    if options.duplicates:
+        return DataError.exit_code if _find_duplicates(options) else 0
     start_tensorflow()
     num_problems = _check(options.data_dir, options)
     return DataError.exit_code if num_problems else 0
@@ -71,10 +77,48 @@ def _check(data_dir: Path, options: argparse.Namespace) -> int:
     return num_problems
 
 
+def _find_duplicates(options: argparse.Namespace) -> int:
+    """Prints a line for every image with a copy before it; returns how many have one across."""
+    from preprocessing.integrity import duplicates
+
+    directory = options.data_dir
+    present = [
+        subset for subset in SUBSETS if directory.is_dir() and _has_shards(directory, subset)
+    ]
+    if present:
+        start_tensorflow()
+        chosen = [name for name in present if options.split in (None, name)]
+        shards = {name: list_shards(directory, name).paths for name in chosen}
+        sources = duplicates.of_records(shards)
+    else:
+        sources = duplicates.of_folders(directory)
+    images = duplicates.look_at(sources, options.num_threads)
+    duplicates.refuse_empty(images, directory)
+    for line in images.unreadable:
+        print(f"not compared: {line}")
+    copies = duplicates.find_copies(images, options.max_distance)
+    across = [copy for copy in copies if duplicates.crosses_splits(images, copy)]
+    within = [copy for copy in copies if not duplicates.crosses_splits(images, copy)]
+    for copy in (*across, *within):
+        print(duplicates.describe(images, copy))
+    print(
+        f"{len(images.names):,} images compared: {len(across):,} have a copy in another split, "
+        f"{len(within):,} only in their own"
+    )
+    return len(across)
+
+
+def _has_shards(directory: Path, split: str) -> bool:
+    return any(any(place.glob(f"{split}-*-of-*")) for place in (directory, directory / split))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = commands.parser("python -m preprocessing.verify", __doc__, allow_abbrev=False)
     parser.add_argument(
-        "data_dir", type=paths.argument, help="directory with train-* and validation-* shards"
+        "data_dir",
+        metavar="DIR",
+        type=paths.argument,
+        help="directory with train-* and validation-* shards",
     )
     parser.add_argument("--data_name", choices=registry.names(), help="guessed when left out")
     parser.add_argument("--split", choices=SUBSETS, help="check this one only")
@@ -88,6 +132,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--counts", action="store_true", help="list examples per shard and class")
     parser.add_argument(
         "--num_threads", type=at_least(1), default=os.cpu_count() or 1, help="files at a time"
+    )
+    parser.add_argument("--duplicates", action="store_true", help="look for copies of images")
+    parser.add_argument(
+        "--max_distance",
+        type=at_least(0),
+        default=4,
+        metavar="BITS",
+        help="of 64, by which the hashes of near copies differ at most (default: 4); "
+        "0: the same hash",
     )
     return parser
 
