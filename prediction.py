@@ -35,7 +35,7 @@ def predict(arguments: argparse.Namespace) -> int:
         return predict_data(arguments, choice)
     with process.quiet_startup():
         network = open_network(choice)
-    found = answers.classify(network, photos, arguments.top, arguments.tta)
+    found = answers.classify(network, photos, arguments.top, arguments.tta, arguments.threshold)
     return 0 if answers.report(found, arguments.json) else DataError.exit_code
 
 

@@ -24,6 +24,7 @@ from benchmark_cnn import (
 from benchmark_cnn.class_report import Confusion
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
+from benchmark_cnn.objective import average_precision
 from benchmark_cnn.objective.losses import of_flags
 from benchmark_cnn.params.flag import Value
 from benchmark_cnn.params.params import FLAGS, PARAMETERS_FILE, Params, read_parameters
@@ -122,7 +123,8 @@ def evaluate(
             summaries[folder].write(weights.step, result)
             _write_json(path, result)
             about = f"{_name(weights)}  ·  {weights.kind} weights  ·  {settings.subset}"
-            confusion.draw(counted, names, folder / confusion.PICTURE, about)
+            if counted is not None:
+                confusion.draw(counted, names, folder / confusion.PICTURE, about)
     if stop.requested:
         raise Stopped(f"stopped by {stop.requested}; finished evaluations are in {directory}")
     if not result:
@@ -220,7 +222,8 @@ def _evaluate_one(
     about: dict,
     class_names: Sequence[str],
     path: Path,
-) -> tuple[dict, Confusion]:
+) -> tuple[dict, Confusion | None]:
+    """Returns the result, and the confusion of the classes unless images have several labels."""
     examples = evaluator.dataset.num_examples(evaluator.subset)
     console.log(
         *console.evaluating_lines(
@@ -237,9 +240,16 @@ def _evaluate_one(
             console.log(console.evaluation_step_line(number, examples_per_sec))
 
     result = evaluator.run(on_step, num_classes=len(class_names))
-    counted = result.pop("confusion")
-    classes = class_report.entries(counted, class_names)
-    console.log(*class_report.lines(classes, RESULT_FILE))
+    counted: Confusion | None = None
+    if evaluator.dataset.multi_label:
+        precisions, counts = result.pop("average_precisions"), result.pop("examples_of_classes")
+        classes = average_precision.entries(precisions, counts, class_names)
+        console.log(*average_precision.lines(classes, RESULT_FILE))
+        console.log(console.precision_line(result["mean_average_precision"]))
+    else:
+        counted = result.pop("confusion")
+        classes = class_report.entries(counted, class_names)
+        console.log(*class_report.lines(classes, RESULT_FILE))
     console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
     about = {"global_step": weights.step, "checkpoint": _name(weights), **about}
     return {**result, **about, **classes}, counted

@@ -14,6 +14,7 @@ from benchmark_cnn.class_report import NO_CLASS, Confusion
 from benchmark_cnn.distribution.batches import evaluation_batches
 from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.interfaces import Dataset, Network
+from benchmark_cnn.objective import average_precision
 from benchmark_cnn.objective.losses import CROSS_ENTROPY, Loss
 from benchmark_cnn.step import failures, metrics
 from common.errors import DataError, UsageError
@@ -66,7 +67,10 @@ class Evaluator:
 
         Returns:
             `top_1` and `top_5` as fractions, the mean `loss`, and `examples`; with
-            `num_classes` also a Confusion, `confusion`.
+            `num_classes` also a Confusion, `confusion`. Of images with several labels, top-k counts
+            those of which a label is among the first k, and there are `mean_average_precision`,
+            `average_precisions` float64 [C] and `examples_of_classes` int64 [C] instead of a
+            Confusion. The host then keeps 8 C bytes an example.
 
         Raises:
             DataError: a damaged record, or another number of examples than the data set has.
@@ -82,11 +86,11 @@ class Evaluator:
         expected = self.dataset.num_examples(self.subset)
         share = math.ceil(expected / self.manager.worker[1])
         num_steps = math.ceil(math.ceil(share / self.batch_size) / self.manager.num_local_towers)
-        total, pairs = metrics.zero(), []
+        total, pairs, scored = metrics.zero(), [], []
         for step in range(1, num_steps + 1):
             started = time.perf_counter()
             try:
-                counts, classes = self._step(num_classes is not None, *next(batches))
+                counts, classes, scores = self._step(num_classes is not None, *next(batches))
             except tf.errors.ResourceExhaustedError as error:
                 raise UsageError(
                     f"out of memory in an evaluation with --batch_size={self.batch_size}: lower it"
@@ -96,6 +100,8 @@ class Evaluator:
             total += counts
             if classes is not None:
                 pairs.append(classes)
+            if scores is not None:
+                scored.append(scores)
             elapsed = max(time.perf_counter() - started, 1e-9)
             on_step(step, self.batch_size * self.manager.num_towers / elapsed)
         result: dict = metrics.Counts(*self.manager.sum_over_workers(total)).result()
@@ -104,7 +110,10 @@ class Evaluator:
                 f"the {self.subset} subset of {self.dataset.name} gave {result['examples']} "
                 f"examples where {expected} were announced"
             )
-        if num_classes is not None:
+        if self.dataset.multi_label:
+            rows = np.concatenate([part.numpy() for part in scored])
+            result |= self._precisions(rows, share)
+        elif num_classes is not None:
             true, predicted = np.concatenate([pair.numpy() for pair in pairs], axis=1)
             is_real = true >= 0
             result["confusion"] = Confusion.of(true[is_real], predicted[is_real], num_classes)
@@ -112,22 +121,53 @@ class Evaluator:
 
     def _evaluate_step(self, counts_classes, images, labels, is_real):
         tower = functools.partial(self._tower, counts_classes)
-        counts, classes = self.manager.run_towers(tower, (images, labels, is_real))
+        counts, classes, scores = self.manager.run_towers(tower, (images, labels, is_real))
         towers = zip(*(self.manager.local_results(part) for part in counts), strict=True)
         total = sum((metrics.Counts(*tower) for tower in towers), metrics.zero())
-        if not counts_classes:
-            return total, None
         # Small tensors that stay on a GPU would fragment its memory.
         with tf.device("/cpu:0"):
-            return total, tf.concat(self.manager.local_results(classes), axis=1)
+            if self.dataset.multi_label:
+                return total, None, tf.concat(self.manager.local_results(scores), axis=0)
+            if not counts_classes:
+                return total, None, None
+            return total, tf.concat(self.manager.local_results(classes), axis=1), None
 
     def _tower(self, counts_classes, images, labels, is_real):
         background = int(self.network.background_class)
         logits = self.network(images, training=False).logits
-        counts = metrics.count(logits, labels + background, is_real, self.loss)
+        of_outputs = metrics.after_background(labels) if background else labels
+        counts = metrics.count(logits, of_outputs, is_real, self.loss)
+        if self.dataset.multi_label:
+            real = tf.cast(is_real, tf.float32)[:, tf.newaxis]
+            scores = tf.cast(logits[:, background:], tf.float32)
+            return counts, None, tf.concat([real, labels, scores], axis=1)
         if not counts_classes:
-            return counts, None
+            return counts, None, None
         true = tf.cast(tf.where(is_real, labels, -1), tf.int64)
         # The background class is NO_CLASS, as is a row that is not finite.
         predicted = tf.maximum(metrics.predicted(logits) - background, NO_CLASS)
-        return counts, tf.stack([true, predicted])
+        return counts, tf.stack([true, predicted]), None
+
+    def _precisions(self, scored: np.ndarray, share: int) -> dict:
+        """Returns the average precisions over the rows of all workers.
+
+        Args:
+            scored: float32 [rows, 1 + 2 C] of this worker: whether the row is real, labels, scores.
+            share: rows that a worker has at most.
+        """
+        index, count = self.manager.worker
+        own = scored[scored[:, 0] > 0]
+        if count > 1:
+            # Each worker has its own rows, and zeros where the others have theirs.
+            rows = np.zeros([count, share, scored.shape[1]], np.float32)
+            rows[index, : len(own)] = own
+            (summed,) = self.manager.sum_over_workers([rows])
+            rows = np.asarray(summed).reshape(-1, scored.shape[1])
+            own = rows[rows[:, 0] > 0]
+        labels, scores = np.split(own[:, 1:], 2, axis=1)
+        precisions = average_precision.average_precisions(labels, scores)
+        return {
+            "mean_average_precision": average_precision.mean(precisions),
+            "average_precisions": precisions,
+            "examples_of_classes": (labels > 0).sum(axis=0),
+        }

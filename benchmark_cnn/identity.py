@@ -108,6 +108,7 @@ def of_data(dataset: Dataset, num_examples: Mapping[str, int]) -> dict[str, Any]
         "title": about.title,
         "synthetic": dataset.synthetic,
         "classes": dataset.num_classes,
+        **({"multi_label": True} if dataset.multi_label else {}),
         "examples": {**about.examples, **num_examples},
         "manifest_sha256": about.manifest_sha256,
     }

@@ -105,7 +105,7 @@ class MixedLabels(NamedTuple):
     """Labels of images that are mixtures of two.
 
     Attributes:
-        first, second: integers [B].
+        first, second: integers [B], or float32 [B, C] of several labels.
         share_of_first: float32 [B], 0..1; the rest of the target belongs to `second`.
     """
 
@@ -153,6 +153,7 @@ class Dataset(Protocol):
         name: the value of `--data_name`.
         synthetic: whether the images are random, and the same in every batch.
         num_classes: real classes, without a background class.
+        multi_label: whether an image has any number of labels.
         batch_augmentation: applied by each tower to every training batch, or None.
     """
 
@@ -164,6 +165,9 @@ class Dataset(Protocol):
 
     @property
     def num_classes(self) -> int: ...
+
+    @property
+    def multi_label(self) -> bool: ...
 
     @property
     def batch_augmentation(self) -> BatchAugmentation | None: ...
@@ -218,7 +222,8 @@ class Dataset(Protocol):
 
         Returns:
             Images uint8 or float32 [batch_size, image_size, image_size, 3], RGB, 0..255, and
-            labels int32 [batch_size], 0..num_classes-1.
+            labels int32 [batch_size], 0..num_classes-1. If an image has several labels, they are
+            float32 [batch_size, num_classes], 1 for each class of an image.
 
         Raises:
             DataError: files of the subset are missing or incomplete.

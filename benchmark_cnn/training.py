@@ -327,6 +327,8 @@ def _evaluate(
         run.state.swap_averages()
     result["weights"] = run.settings.weights
     confusion = result.pop("confusion", None)
+    for of_each_class in ("average_precisions", "examples_of_classes"):
+        result.pop(of_each_class, None)
     reporter.on_evaluation(step, result, confusion)
     saver.keep_if_best(result)
 

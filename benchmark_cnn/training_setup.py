@@ -19,7 +19,7 @@ from benchmark_cnn.fine_tuning.plan import FineTuning
 from benchmark_cnn.fine_tuning.plan import make as make_fine_tuning
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
 from benchmark_cnn.objective.class_weights import NONE, class_weights
-from benchmark_cnn.objective.losses import Loss, of_flags
+from benchmark_cnn.objective.losses import BCE, FOCAL, SOFTMAX, Loss, of_flags
 from benchmark_cnn.params import validation, values
 from benchmark_cnn.params.params import ExplicitFlags, Params
 from benchmark_cnn.reporting import console
@@ -198,6 +198,8 @@ def make_loss(params: Params, dataset: Dataset, network: Network, subset: str) -
     """Returns the loss of the flags, with the weights of the classes in `subset`."""
     flags = params.optimization
     loss = of_flags(flags)
+    if dataset.multi_label:
+        _check_multi_label(params, dataset)
     if flags.class_weights == NONE:
         return loss
     names = dataset.describe().class_names or [str(n) for n in range(dataset.num_classes)]
@@ -210,6 +212,32 @@ def make_loss(params: Params, dataset: Dataset, network: Network, subset: str) -
     background = [1.0] * int(network.background_class)  # an output that no label uses
     values = np.array([*background, *weights.values], np.float32)
     return dataclasses.replace(loss, weights=values, about_weights=weights.description)
+
+
+def _check_multi_label(params: Params, dataset: Dataset) -> None:
+    """Refuses flags that suppose one label an image.
+
+    Raises:
+        UsageError: there is one.
+    """
+    title = f"{dataset.describe().title}, whose images have several labels"
+    answers = {
+        f"--loss={SOFTMAX} cannot be used on {title}: give --loss={BCE} or --loss={FOCAL}": (
+            params.optimization.loss == SOFTMAX
+        ),
+        f"--class_weights has no effect on {title}: leave it out": (
+            params.optimization.class_weights != NONE
+        ),
+        f"--balanced_sampling has no effect on {title}: leave it out": (
+            params.data.balanced_sampling
+        ),
+        f"--num_classes has no effect on {title}: leave it out": (
+            params.network.num_classes not in (None, dataset.num_classes)
+        ),
+    }
+    lines = [line for line, is_wrong in answers.items() if is_wrong]
+    if lines:
+        raise UsageError("\n".join(lines))
 
 
 def _mode(params: Params, settings: RunSettings) -> str:

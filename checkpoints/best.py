@@ -1,4 +1,4 @@
-"""The best checkpoint of a run by evaluated top-1, kept apart in `best/`.
+"""The best checkpoint of a run by evaluated top-1 or mean average precision, in `best/`.
 
 `best/` is an ordinary checkpoint directory with a `best.json` and the run's parameters.json, so
 that `eval.py --train_dir=runs/lite0/best` knows the network, also where `best/` is copied to.
@@ -30,7 +30,8 @@ def save_best(
 ) -> bool:
     """Keeps `prefix` as the best checkpoint if it is better than the best so far.
 
-    It is better with a higher top-1, or with the same top-1 and a lower loss.
+    It is better with a higher top-1, or with the same top-1 and a lower loss. Where there is a mean
+    average precision, it takes the place of top-1.
 
     Files are hard links if the file system supports them, else copies.
 
@@ -48,7 +49,7 @@ def save_best(
         DataError: The disk is full or unwritable; the best one so far is unchanged.
     """
     kept = best_metrics(train_dir)
-    if math.isnan(metrics["top_1"]) or (kept is not None and _order(metrics) <= _order(kept)):
+    if math.isnan(_order(metrics)[0]) or (kept is not None and _order(metrics) <= _order(kept)):
         return False
     source = Path(store.resolve(prefix))
     step = store.global_step(source)
@@ -93,7 +94,9 @@ def best_metrics(train_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
 def _order(metrics: Mapping[str, Any]) -> tuple[float, float]:
     """Returns what is higher for a better checkpoint; an unknown loss is the worst."""
     loss = metrics.get("loss")
-    return metrics["top_1"], -math.inf if loss is None or math.isnan(loss) else -loss
+    first = metrics.get("mean_average_precision")
+    first = metrics["top_1"] if first is None else first
+    return first, -math.inf if loss is None or math.isnan(loss) else -loss
 
 
 def _is_writable(value: Any) -> bool:

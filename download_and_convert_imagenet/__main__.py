@@ -17,7 +17,7 @@ from download_and_convert_imagenet.sources.image_source import (
     VALIDATION,
 )
 
-SOURCES = ("imagenet", "folder", "cifar10")
+SOURCES = ("imagenet", "folder", "csv", "cifar10")
 _EPILOG = """\
 DATA_DIR, or DATA_DIR/raw-data, holds ImageNet as it was downloaded: ILSVRC2012_img_train.tar and
 ILSVRC2012_img_val.tar; or train/ and validation/ with one folder per class; or Kaggle's
@@ -56,7 +56,8 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
     parser = commands.OneLineParser(
         program,
         usage="%(prog)s DATA_DIR [options]",
-        description="Converts raw images to TFRecord shards: ImageNet, class folders, CIFAR-10.",
+        description="Converts raw images to TFRecord shards: ImageNet, class folders, images "
+        "of several labels, CIFAR-10.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -88,7 +89,15 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
     parser.add_argument(
         "--validation_fraction",
         type=_fraction,
-        help="for --source=folder without a validation split: this share of each class (0.1)",
+        help="for --source=folder and csv without a validation split: this share of each class, or "
+        "of all images (0.1)",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        type=paths.argument,
+        help="for --source=csv: image,labels or a column for each class; default: the .csv in "
+        "--raw_dir",
     )
     parser.add_argument(
         "--max_corrupt_images",
@@ -97,14 +106,18 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
         help="succeed although up to this many images cannot be decoded (default 0)",
     )
     options = parser.parse_args(arguments)
-    if options.validation_fraction is not None and options.source != "folder":
-        parser.error("--validation_fraction is an option of --source=folder")
+    own_images = options.source in ("folder", "csv")
+    if options.validation_fraction is not None and not own_images:
+        parser.error("--validation_fraction is an option of --source=folder and --source=csv")
+    if options.labels is not None and options.source != "csv":
+        parser.error("--labels is an option of --source=csv")
     if options.validation_fraction == 1 and options.split != VALIDATION:
         parser.error("--validation_fraction=1 leaves no training image: add --split=validation")
     if options.bounding_boxes is not None and options.source != "imagenet":
         parser.error("--bounding_boxes is an option of --source=imagenet")
-    if options.source == "folder" and options.raw_dir is None:
-        parser.error("--source=folder needs --raw_dir, the directory of the class folders")
+    if own_images and options.raw_dir is None:
+        what = "class folders" if options.source == "folder" else "images"
+        parser.error(f"--source={options.source} needs --raw_dir, the directory of the {what}")
     return options
 
 

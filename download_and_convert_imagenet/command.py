@@ -25,6 +25,7 @@ from download_and_convert_imagenet.records.manifest import read_manifest
 from download_and_convert_imagenet.sources import cifar10
 from download_and_convert_imagenet.sources.class_folders import folder_source
 from download_and_convert_imagenet.sources.downloads import CIFAR10_PYTHON, download
+from download_and_convert_imagenet.sources.folders.csv_labels import csv_source
 from download_and_convert_imagenet.sources.folders.tree import counted
 from download_and_convert_imagenet.sources.image_source import (
     IMAGENET_IMAGES,
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     data_dir: Path = options.data_dir
     source: ImageSource | None = None
-    if options.source == "folder" or _is_mistyped(options):
+    if options.source in ("folder", "csv") or _is_mistyped(options):
         with ConversionProgress() as progress:  # reports what is missing, and creates nothing
             source = _source(options, progress)
     # Downloads and decompressed archives go there as well: the lock covers them.
@@ -117,6 +118,10 @@ def _source(options: argparse.Namespace, progress: ConversionProgress) -> ImageS
         return found.read(splits, path, with_boxes=with_boxes)
     if options.source == "cifar10":
         source = _cifar10(raw_dir, scratch_dir, progress)
+    elif options.source == "csv":
+        source = csv_source(
+            raw_dir, options.labels, options.validation_fraction, output=options.data_dir
+        )
     else:
         source = folder_source(
             raw_dir, options.validation_fraction, split=options.split, output=options.data_dir

@@ -98,7 +98,7 @@ class DataDirectory:
         others = {
             split: shards for split, shards in manifest.splits.items() if split not in source.splits
         }
-        if others and (manifest.name, manifest.class_names) != (source.name, source.class_names):
+        if others and _manifest(source, manifest.splits) != manifest:
             raise DataError(
                 f"{self._path} holds '{manifest.name}' with {manifest.num_classes} classes, this "
                 f"is '{source.name}' with {len(source.class_names)}: choose another directory"
@@ -108,7 +108,7 @@ class DataDirectory:
     def forget_splits(self, source: ImageSource, other_splits: Splits) -> None:
         """Removes the splits of `source` from the manifest."""
         if other_splits:
-            write_manifest(self._path, Manifest(source.name, source.class_names, other_splits))
+            write_manifest(self._path, _manifest(source, other_splits))
         else:
             (self._path / FILE_NAME).unlink(missing_ok=True)
 
@@ -119,7 +119,7 @@ class DataDirectory:
         splits = dict(other_splits)
         for split in source.splits:
             splits[split] = tuple(entry.shard for entry in finished if entry.split == split)
-        write_manifest(self._path, Manifest(source.name, source.class_names, splits))
+        write_manifest(self._path, _manifest(source, splits))
 
     def remove_partial_files(self) -> None:
         """Removes files that an interrupted conversion left."""
@@ -174,3 +174,7 @@ class DataDirectory:
             for path in sorted(self._path.iterdir())
             if (split := split_of(path.name)) is not None and split in splits
         ]
+
+
+def _manifest(source: ImageSource, splits: Splits) -> Manifest:
+    return Manifest(source.name, source.class_names, splits, source.multi_label)

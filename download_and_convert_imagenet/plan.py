@@ -83,5 +83,7 @@ def _fingerprint(images: Sequence[SourceImage], keep_png: bool, upright: bool) -
             f"{image.name}\0{image.label}\0{image.synset}\0{image.text}\0{image.boxes}\0"
             f"{image.location.fingerprint}\n"
         )
+        if image.labels is not None:
+            described += f"{image.labels}\n"
         digest.update(described.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

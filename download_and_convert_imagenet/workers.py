@@ -203,6 +203,7 @@ def _convert_shard(task: ShardTask, data_dir: Path, report: Callable[[int], None
                         text=image.text,
                         boxes=image.boxes,
                         image_format=prepared.image_format,
+                        labels=image.labels,
                     )
                 )
             report(len(encoded))

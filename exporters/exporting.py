@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import commands, files
-from common.errors import DataError
+from common.errors import DataError, UsageError
 from common.paths import one_line
 from exporters import check, onnx, saved_model, staging, tflite
 from exporters.check import CheckImages, Comparison
@@ -24,7 +24,7 @@ from exporters.plan import DYNAMIC, FLOAT16, FLOAT32, INT8, Plan
 from exporters.tflite_metadata import LABELS_FILE, labels, with_metadata
 from inference.artifacts import ONNX, SAVED_MODEL, TFLITE, open_artifact
 from inference.classifier import Classifier
-from inference.signature import LOGITS, PUBLISHED
+from inference.signature import INDEPENDENT, LOGITS, PUBLISHED
 from inference.source import Source
 from models.pretrained import published
 
@@ -68,6 +68,12 @@ def export(
         DataError: A file differs too much from the network, or cannot be written.
         UsageError: The network cannot be written in that format, or a library is missing.
     """
+    if source.signature.output == INDEPENDENT:
+        raise UsageError(
+            f"{one_line(str(source.prefix))} was trained on images of several labels: its "
+            "probabilities are sigmoids, which exported files do not have yet; classify with the "
+            "run itself, prediction.py --train_dir"
+        )
     if plan.logits:
         signature = dataclasses.replace(source.signature, output=LOGITS)
         source = dataclasses.replace(source, signature=signature)

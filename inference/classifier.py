@@ -40,6 +40,7 @@ class Classifier:
         image_size: int | None = None,
         weights: str | None = None,
         num_classes: int | None = None,
+        independent: bool = False,
     ):
         """Builds the network and reads its weights.
 
@@ -49,6 +50,7 @@ class Classifier:
             image_size: In pixels; None for that of the model.
             weights: "raw", "ema", or None for the moving averages if the checkpoint has any.
             num_classes: The number that the checkpoint must have; None for any.
+            independent: Whether a probability is the sigmoid of its logit, not the softmax.
 
         Raises:
             DataError: There is no checkpoint, or it is another network's.
@@ -78,9 +80,10 @@ class Classifier:
         for name, variable in network.variables.items():
             variable.assign(tensors[name])
         self.network = network
+        activation = tf.nn.sigmoid if independent else tf.nn.softmax
         # One graph computes 1.7 times as many images a second as layer after layer in Python.
-        self._softmax = tf.function(
-            lambda images: tf.nn.softmax(network(images, training=False).logits),
+        self._probabilities = tf.function(
+            lambda images: activation(network(images, training=False).logits),
             input_signature=[tf.TensorSpec([None, self.image_size, self.image_size, 3])],
             autograph=False,
         )
@@ -99,7 +102,7 @@ class Classifier:
         A background class takes part in the softmax and is left out of the result.
         """
         pixels = tf.cast(tf.convert_to_tensor(images), tf.float32)
-        return self._softmax(pixels).numpy()[:, self._first_class :]
+        return self._probabilities(pixels).numpy()[:, self._first_class :]
 
 
 def _output_counts(

@@ -66,13 +66,27 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--top",
         type=at_least(1),
-        default=5,
-        help="number of classes in an answer; default: %(default)s",
+        help="number of classes in an answer; default: 5, or all above the threshold",
+    )
+    add(
+        "--threshold",
+        type=_probability,
+        help="least probability of a class where a photo has several labels; default: 0.5",
     )
     add("--json", action="store_true", help="one JSON list of answers instead of lines")
     add("--debug", action="store_true", help="print tracebacks of errors")
     _add_data_flags(parser)
     return parser
+
+
+def _probability(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
+    return value
 
 
 def _add_view_flags(parser: argparse.ArgumentParser) -> None:
@@ -145,6 +159,8 @@ def predicts_data(arguments: argparse.Namespace) -> bool:
         return False
     if arguments.images:
         raise UsageError(f"give photos ({arguments.images[0]}) or --data, one of them")
+    if arguments.threshold is not None:
+        raise UsageError("--threshold has no effect with --data, whose images have one label")
     if arguments.json:
         raise UsageError("--json has no effect with --data, whose answers are written to a table")
     for flag, default in _OF_DATA.items():

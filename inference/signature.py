@@ -21,6 +21,8 @@ from inference.view import WHOLE, View
 FILE_NAME, PROPERTY = "signature.json", "signature"
 EXTRAS = "assets.extra"  # in a SavedModel
 PROBABILITIES, LOGITS = "probabilities", "logits"
+# Of a network whose images have several labels: one sigmoid a class, which need not add up to 1.
+INDEPENDENT = "independent probabilities"
 PUBLISHED, AVERAGES, RAW = "published", "ema", "raw"
 
 
@@ -33,7 +35,7 @@ class Signature:
         image_size: Height and width of the input in pixels.
         class_names: Class 0 first, without a background class.
         view: The part of a photo that evaluations show to the network.
-        output: PROBABILITIES or LOGITS.
+        output: PROBABILITIES, LOGITS or INDEPENDENT.
         weights: PUBLISHED, AVERAGES or RAW.
         wordnet_ids: Of the classes; empty unless they are ImageNet's.
         versions: Package -> version at the time of writing.

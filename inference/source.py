@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import models.registry
 from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import PARAMETERS_FILE, Params, read_parameters
+from benchmark_cnn.reporting import run_record
+from benchmark_cnn.run_directory import RunDirectory
 from common.errors import DataError, UsageError
 from inference import class_names
-from inference.signature import PUBLISHED, Signature, versions
+from inference.signature import INDEPENDENT, PROBABILITIES, PUBLISHED, Signature, versions
 from inference.view import View, view_of
 from models.pretrained import ensure
 from preprocessing import object_storage
@@ -94,6 +96,7 @@ def load(request: Request) -> Source:
         view, directory = view_of(run.data, *typed), prefix.parent
     from inference.classifier import Classifier
 
+    independent = directory is not None and _has_several_labels(directory)
     try:
         classifier = Classifier(
             model,
@@ -101,6 +104,7 @@ def load(request: Request) -> Source:
             image_size=request.image_size or run.network.image_size,
             weights=request.weights,
             num_classes=request.num_classes,
+            independent=independent,
         )
     except DataError as error:
         trained = run.network.model
@@ -115,11 +119,18 @@ def load(request: Request) -> Source:
         image_size=classifier.image_size,
         class_names=tuple(names),
         view=view,
+        output=INDEPENDENT if independent else PROBABILITIES,
         weights=PUBLISHED if directory is None else classifier.weights,
         wordnet_ids=class_names.wordnet_ids(names),
         versions=versions(),
     )
     return Source(classifier, signature, prefix, run)
+
+
+def _has_several_labels(directory: Path) -> bool:
+    """Returns whether the images of a run had several labels each, by its run.json."""
+    data = run_record.last_start(RunDirectory(directory).run_info).get("data", {})
+    return bool(data.get("multi_label"))
 
 
 def _run(train_dir: Path | str, model: str | None) -> tuple[Path, str, Params]:

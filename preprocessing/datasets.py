@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark_cnn.params.data_params import VIEW_FLAGS, DataParams
@@ -46,7 +47,8 @@ def open_folder(directory: Path, data: DataParams) -> RecordDataset:
             f"{directory} has no manifest.json, which contains the number of classes: convert the "
             "class folders with download_and_convert_imagenet"
         )
-    return _with_imagenet_views("folder", manifest.num_classes, directory, data)
+    dataset = _with_imagenet_views("folder", manifest.num_classes, directory, data)
+    return replace(dataset, multi_label=manifest.multi_label)
 
 
 def open_cifar10(directory: Path, data: DataParams) -> RecordDataset:

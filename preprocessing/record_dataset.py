@@ -58,6 +58,7 @@ class RecordDataset:
     eval_image: EvalImage
     data: DataParams
     synthetic: bool = False
+    multi_label: bool = False
     batch_augmentation: BatchAugmentation | None = None
 
     def describe(self) -> DataDescription:
@@ -101,7 +102,7 @@ class RecordDataset:
         """Returns the endless training stream; see `Dataset.train_batches`."""
 
         def to_image(placed: PlacedRecord) -> tuple[tf.Tensor, tf.Tensor]:
-            example = parse_example(placed.record, self.num_classes)
+            example = parse_example(placed.record, self.num_classes, self.multi_label)
             own_seed = example_seed(seed, shard[0], placed.epoch, placed.position)
             return self.train_image(example, image_size, own_seed, placed.position), example.label
 
@@ -123,7 +124,7 @@ class RecordDataset:
         """Returns every example once; see `Dataset.eval_batches`."""
 
         def to_image(position: tf.Tensor, record: Record) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            example = parse_example(record, self.num_classes)
+            example = parse_example(record, self.num_classes, self.multi_label)
             image = self.eval_image(example, image_size, position)
             return image, example.label, record.is_real
 

@@ -41,6 +41,7 @@ class SyntheticDataset:
     num_classes: int
     sizes: dict[str, int]
     synthetic: bool = True
+    multi_label: bool = False
     batch_augmentation: BatchAugmentation | None = None
 
     def describe(self) -> DataDescription:

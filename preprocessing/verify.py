@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from benchmark_cnn.params.data_params import DataParams
 from common import commands, paths
 from common.commands import at_least
-from common.errors import DataError
+from common.errors import DataError, UsageError
 from common.process import start_tensorflow
 from download_and_convert_imagenet.records.manifest import read_manifest
 from preprocessing import registry
@@ -57,6 +57,8 @@ def _check(data_dir: Path, options: argparse.Namespace) -> int:
     # The files first: opening a data set may write it.
     splits, incomplete = _splits_in(data_dir, options.split)
     dataset = registry.open_dataset(DataParams(data_dir=str(data_dir), data_name=options.data_name))
+    if dataset.multi_label and options.counts:
+        raise UsageError("--counts has no effect on images of several labels")
     absent = _absent_splits(data_dir) if options.split is None else []
     for line in incomplete + absent:
         print(line)
@@ -248,13 +250,17 @@ def summary(shards: ShardSet, name: str, reports: Sequence[ShardReport], num_pro
     per_shard = [report.num_examples for report in reports]
     complete = IMAGENET_SPLITS[shards.subset][1]
     partial = f" (all of ImageNet: {complete:,})" if num_examples != complete else ""
+    classes = (
+        f"{(per_class > 0).sum()} of {len(per_class)} classes with {per_class.min()} to "
+        f"{per_class.max()} examples each"
+    )
+    if shards.manifest is not None and shards.manifest.multi_label:
+        classes = f"any number of {len(per_class)} labels each"
     return (
         f"{shards.subset}: {len(reports)} shards, {num_bytes / 1e9:.2f} GB, "
         f"{num_examples:,} examples{partial if name == 'imagenet' else ''}, "
         f"{min(per_shard)} to {max(per_shard)} a shard, "
-        f"{(per_class > 0).sum()} of {len(per_class)} classes with {per_class.min()} to "
-        f"{per_class.max()} examples each: "
-        + (f"problems: {num_problems}" if num_problems else "intact")
+        f"{classes}: " + (f"problems: {num_problems}" if num_problems else "intact")
     )
 
 

@@ -60,7 +60,7 @@ def evaluation_batches(
     images, labels, _ = spec
     padding = (
         tf.zeros([batch_size, *images.shape[1:]], images.dtype),
-        tf.zeros([batch_size], labels.dtype),
+        tf.zeros([batch_size, *labels.shape[1:]], labels.dtype),
         tf.zeros([batch_size], tf.bool),
     )
     endless = real.concatenate(tf.data.Dataset.from_tensors(padding).repeat())

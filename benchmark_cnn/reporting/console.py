@@ -197,8 +197,11 @@ def closing_lines(
     if "top_1" in result:
         count = f"{result['examples']:,} " if "examples" in result else ""
         top_5 = "" if top_5_is_trivial(num_classes) else f", top-5 {result['top_5']:.2%}"
+        precision = ""
+        if "mean_average_precision" in result:
+            precision = f"mean average precision {result['mean_average_precision']:.2%}, "
         lines.append(
-            f"Learned:    top-1 {result['top_1']:.2%}{top_5} on the {count}validation "
+            f"Learned:    {precision}top-1 {result['top_1']:.2%}{top_5} on the {count}validation "
             f"images, with the {weights_in_words(result['weights'])}"
         )
     run = paths.quoted(train_dir)
@@ -307,6 +310,11 @@ def evaluation_step_line(step: int, examples_per_sec: float) -> str:
 def accuracy_line(top_1: float, top_5: float, num_examples: int) -> str:
     """Returns the result of an evaluation; accuracies are fractions."""
     return f"Accuracy @ 1 = {top_1:.4f} Accuracy @ 5 = {top_5:.4f} [{num_examples} examples]"
+
+
+def precision_line(mean_average_precision: float) -> str:
+    """Returns the result of an evaluation on images of several labels."""
+    return f"Mean average precision = {mean_average_precision:.4f}"
 
 
 def running_evaluation_line(global_step: int) -> str:

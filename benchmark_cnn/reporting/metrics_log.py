@@ -2,7 +2,7 @@
 
 The bytes are the same whether or not the run was resumed: no column depends on a clock (images/s
 and times are in the events and in run.json), and numbers read back as the same float. Cells of what
-was not done at a step are empty.
+was not done at a step are empty. A run on images of several labels has one more column.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COLUMNS = (
     "eval_top_5",
     "eval_loss",
 )
-_HEADER = ",".join(COLUMNS)
+MULTI_LABEL_COLUMNS = (*COLUMNS, "eval_mean_average_precision")
 
 
 class MetricsLog(contextlib.AbstractContextManager):
@@ -44,9 +44,9 @@ class MetricsLog(contextlib.AbstractContextManager):
         DataError: the file is another table, or damaged before its last line.
     """
 
-    def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path)
-        self._rewrite(_whole_rows(self.path))
+    def __init__(self, path: str | os.PathLike[str], columns: Sequence[str] = COLUMNS):
+        self.path, self._columns = Path(path), tuple(columns)
+        self._rewrite(_whole_rows(self.path)[1])
 
     def __exit__(self, *_) -> None:
         self.close()
@@ -60,7 +60,7 @@ class MetricsLog(contextlib.AbstractContextManager):
             ValueError: an unknown column.
             DataError: the disk is full.
         """
-        unknown = set(values) - set(COLUMNS)
+        unknown = set(values) - set(self._columns)
         if unknown:
             raise ValueError(f"{self.path.name} has no column {', '.join(sorted(unknown))}")
         if not self.path.exists():
@@ -69,19 +69,21 @@ class MetricsLog(contextlib.AbstractContextManager):
             self._rewrite([])
         if global_step == self._last_step:
             self.close()
-            *rows, last = _whole_rows(self.path)
+            *rows, last = _whole_rows(self.path)[1]
             given = {name: value for name, value in values.items() if value is not None}
-            self._rewrite([*rows, _row(global_step, {**_parse(last), **given})])
+            self._rewrite(
+                [*rows, _row(self._columns, global_step, {**_parse(self._columns, last), **given})]
+            )
             return
         with files.write_errors(self.path):
-            self._file.write(_row(global_step, values) + "\n")
+            self._file.write(_row(self._columns, global_step, values) + "\n")
             self._file.flush()
         self._last_step = global_step
 
     def rewind(self, global_step: int) -> None:
         """Drops the rows after `global_step`, at which the run resumes."""
         self.close()
-        rows = _whole_rows(self.path)
+        rows = _whole_rows(self.path)[1]
         self._rewrite([row for row in rows if _step_of(row) <= global_step])
 
     def sync(self) -> None:
@@ -105,7 +107,9 @@ class MetricsLog(contextlib.AbstractContextManager):
         """Replaces the file atomically and continues at its end."""
         with files.write_errors(self.path):
             files.make_directory(self.path.parent)
-            files.write_text(self.path, "".join(f"{line}\n" for line in (_HEADER, *rows)))
+            files.write_text(
+                self.path, "".join(f"{line}\n" for line in (",".join(self._columns), *rows))
+            )
             self._file = open(self.path, "a", encoding="ascii", newline="\n")  # noqa: SIM115
         self._last_step = _step_of(rows[-1]) if rows else None
 
@@ -118,17 +122,20 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, float]]:
     Raises:
         DataError: as MetricsLog.
     """
-    return [_parse(row) for row in _whole_rows(Path(path))]
+    columns, rows = _whole_rows(Path(path))
+    return [_parse(columns, row) for row in rows]
 
 
-def _whole_rows(path: Path) -> list[str]:
+def _whole_rows(path: Path) -> tuple[tuple[str, ...], list[str]]:
+    """Returns the columns and the rows of a file; no row if it is missing."""
     try:
         text = path.read_bytes().decode("ascii", errors="replace")
     except FileNotFoundError:
-        return []
+        return COLUMNS, []
     # After the last line feed there is half a line, or nothing.
-    header, *rows = text.split("\n")[:-1] or [_HEADER]
-    if header.rstrip("\r") != _HEADER:
+    header, *rows = text.split("\n")[:-1] or [",".join(COLUMNS)]
+    columns = tuple(header.rstrip("\r").split(","))
+    if columns not in (COLUMNS, MULTI_LABEL_COLUMNS):
         raise DataError(
             f"{path} has other columns than this version writes: move it out of the way"
         )
@@ -136,17 +143,17 @@ def _whole_rows(path: Path) -> list[str]:
     for number, row in enumerate(rows, start=2):
         try:
             _step_of(row)
-            _parse(row)
+            _parse(columns, row)
         except ValueError:
             raise DataError(
                 f"{path}, line {number}, is damaged: repair it or move the file away"
             ) from None
-    return rows
+    return columns, rows
 
 
-def _row(global_step: int, values: Mapping[str, float | None]) -> str:
+def _row(columns: Sequence[str], global_step: int, values: Mapping[str, float | None]) -> str:
     # repr of a Python float is the shortest text that reads back as the same float.
-    numbers = (values.get(column) for column in COLUMNS[1:])
+    numbers = (values.get(column) for column in columns[1:])
     cells = ["" if number is None else repr(float(number)) for number in numbers]
     return ",".join([str(int(global_step)), *cells])
 
@@ -155,6 +162,6 @@ def _step_of(row: str) -> int:
     return int(row.partition(",")[0])
 
 
-def _parse(row: str) -> dict[str, float]:
+def _parse(columns: Sequence[str], row: str) -> dict[str, float]:
     """Returns the cells that are not empty; raises ValueError if the row is damaged."""
-    return {name: float(cell) for name, cell in zip(COLUMNS, row.split(","), strict=True) if cell}
+    return {name: float(cell) for name, cell in zip(columns, row.split(","), strict=True) if cell}

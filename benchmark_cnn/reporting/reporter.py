@@ -57,7 +57,10 @@ class Reporter:
     def __enter__(self) -> Reporter:
         run, stack = self._run, self._stack
         if self._directory is not None:
-            log = metrics_log.MetricsLog(self._directory.metrics)
+            columns = metrics_log.COLUMNS
+            if run.dataset.multi_label:
+                columns = metrics_log.MULTI_LABEL_COLUMNS
+            log = metrics_log.MetricsLog(self._directory.metrics, columns)
             self._log = stack.enter_context(log)
             log.rewind(self._start_step)
             self._evaluation = self.logged_evaluation()
@@ -166,11 +169,15 @@ class Reporter:
         is_exact = examples is not None and not self._run.params.data.max_corrupt_records
         known = {"examples": examples} if is_exact else {}
         last = rows[-1]
-        values = {
-            name: last.get(f"eval_{name}", float("nan")) for name in ("top_1", "top_5", "loss")
-        }
+        values = {name: last.get(f"eval_{name}", float("nan")) for name in self._evaluated}
         step = int(last["global_step"])
         return {**values, **known, "weights": self._run.settings.weights, "global_step": step}
+
+    @property
+    def _evaluated(self) -> tuple[str, ...]:
+        """The numbers of an evaluation that are logged."""
+        more = ("mean_average_precision",) if self._run.dataset.multi_label else ()
+        return ("top_1", "top_5", "loss", *more)
 
     def reached(self, top_1: float | None) -> bool:
         """Returns whether the last evaluation reached `--stop_at_top_1_accuracy`."""
@@ -179,12 +186,14 @@ class Reporter:
     def on_evaluation(self, step: int, result: dict, confusion: Confusion | None = None) -> None:
         """Reports an evaluation, with what was predicted as what where that was counted."""
         self._evaluation = {**result, "global_step": step}
+        if self._run.dataset.multi_label:
+            console.log(console.precision_line(result["mean_average_precision"]))
         console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
         if step < self._run.plan.total_steps:
             console.log(console.RESUMING_TRAINING)
         if self._directory is None:
             return
-        values = {f"eval_{name}": result[name] for name in ("top_1", "top_5", "loss")}
+        values = {f"eval_{name}": result[name] for name in self._evaluated}
         if self._log is not None:
             self._log.append(step, epoch=self._epoch(), **values)
         self._summaries.evaluation(step, result)

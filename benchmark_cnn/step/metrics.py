@@ -71,13 +71,15 @@ def count(
 
     Args:
         logits: [B, C], any float type; compared as they are, the loss is computed in float64.
-        labels: integers [B] in 0..C-1; those of padding are ignored.
+        labels: integers [B] in 0..C-1, or float32 [B, C] of several labels; those of padding are
+            ignored.
         is_real: bool [B], False for padding; None if every row is real.
         loss: without weights and label smoothing.
     """
     if is_real is None:
         is_real = tf.ones_like(labels, tf.bool)
-    labels = tf.where(is_real, labels, 0)
+    real = is_real if labels.shape.rank == 1 else is_real[:, tf.newaxis]
+    labels = tf.where(real, labels, tf.zeros([], labels.dtype))
     before = rank(logits, labels)
     return Counts(
         top_1=_number(tf.logical_and(is_real, before < 1)),
@@ -91,14 +93,26 @@ def rank(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Returns how many classes rank before the label, int32 [B]; see `count` for ties.
 
     A row with a NaN or an infinity has the largest int32: with fewer than five classes, their
-    number would place it in the top 5.
+    number would place it in the top 5. Of several labels, float32 [B, C], the best one counts; a
+    row without any label has the largest int32, too.
     """
+    if labels.dtype.is_floating:
+        # The first of its labels by the order of ranks: the highest logit, then the lower class.
+        of_labels = tf.where(labels > 0, logits, logits.dtype.min)
+        best = tf.math.top_k(of_labels, 1).indices[:, 0]
+        has_label = tf.reduce_any(labels > 0, axis=1)
+        return tf.where(has_label, rank(logits, best), tf.int32.max)
     of_label = tf.gather(logits, labels, axis=1, batch_dims=1)[:, tf.newaxis]
     classes = tf.range(tf.shape(logits)[1], dtype=labels.dtype)
     wins_tie = tf.logical_and(logits == of_label, classes < labels[:, tf.newaxis])
     before = tf.logical_or(logits > of_label, wins_tie)
     is_finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
     return tf.where(is_finite, tf.reduce_sum(tf.cast(before, tf.int32), axis=1), tf.int32.max)
+
+
+def after_background(labels: tf.Tensor) -> tf.Tensor:
+    """Returns the labels of a network whose output 0 is a background class."""
+    return tf.pad(labels, [[0, 0], [1, 0]]) if labels.dtype.is_floating else labels + 1
 
 
 def predicted(logits: tf.Tensor) -> tf.Tensor:

@@ -86,7 +86,7 @@ class Tower:
                 images = tf.identity(images)
             key = _random_key(seed, step, tower, number)
             if self.network.background_class:
-                labels = labels + 1
+                labels = metrics.after_background(labels)
             if self.augment is not None:
                 # Outside of the XLA-compiled function: XLA draws other random numbers.
                 images, labels = self.augment(images, labels, _fold_in(key, _AUGMENTATION))

@@ -36,11 +36,15 @@ class Shard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A data set: its name, its classes in label order (label 1 first), and its shards by split."""
+    """A data set: its name, its classes in label order (label 1 first), and its shards by split.
+
+    With `multi_label`, an image has any number of classes.
+    """
 
     name: str
     class_names: tuple[str, ...]
     splits: Mapping[str, tuple[Shard, ...]]
+    multi_label: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -62,6 +66,8 @@ def write_manifest(directory: Path, manifest: Manifest) -> Path:
     """
     path = directory / FILE_NAME
     content = {"format": _FORMAT, **asdict(manifest)}
+    if not manifest.multi_label:  # most files are what they were before there were several labels
+        del content["multi_label"]
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
 
@@ -88,7 +94,8 @@ def read_manifest(directory: Path) -> Manifest | None:
     }
     # An earlier version kept line breaks in names of folders.
     class_names = tuple(map(one_line, content["class_names"]))
-    return Manifest(one_line(content["name"]), class_names, splits)
+    multi_label = content.get("multi_label", False)
+    return Manifest(one_line(content["name"]), class_names, splits, multi_label)
 
 
 def _problem(content: object) -> str:
@@ -102,6 +109,8 @@ def _problem(content: object) -> str:
     names = content.get("class_names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return "its class_names are no list of names"
+    if not isinstance(content.get("multi_label", False), bool):
+        return "its multi_label is neither true nor false"
     splits = content.get("splits")
     if not isinstance(splits, dict):
         return "it has no splits"

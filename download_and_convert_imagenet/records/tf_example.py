@@ -37,7 +37,10 @@ class BoundingBox:
 
 
 class LabeledImage(NamedTuple):
-    """One image in RGB with its class; `label` counts from 1 (0 is the unused background)."""
+    """One image in RGB with its class; `label` counts from 1 (0 is the unused background).
+
+    An image of any number of labels has `labels` instead.
+    """
 
     encoded: bytes
     height: int
@@ -48,12 +51,15 @@ class LabeledImage(NamedTuple):
     text: str = ""
     boxes: tuple[BoundingBox, ...] = ()
     image_format: str = "JPEG"
+    labels: tuple[int, ...] | None = None
 
 
 def encode_image(image: LabeledImage) -> bytes:
     """Returns the record of one image, with the keys of TF-Slim's ImageNet TFRecords."""
     parts = (
-        _class_entries(image.label, image.synset, image.text),
+        _class_entries(
+            (image.label,) if image.labels is None else image.labels, image.synset, image.text
+        ),
         *_bytes_entry("image/encoded", image.encoded),
         *_bytes_entry("image/filename", _text(image.filename)),
         _format_entries(image.image_format, image.height),
@@ -67,11 +73,11 @@ def encode_image(image: LabeledImage) -> bytes:
 
 
 @functools.lru_cache(maxsize=4096)
-def _class_entries(label: int, synset: str, text: str) -> bytes:
+def _class_entries(labels: tuple[int, ...], synset: str, text: str) -> bytes:
     return _entries(
         {
             "image/channels": int64_feature([3]),
-            "image/class/label": int64_feature([label]),
+            "image/class/label": int64_feature(labels),
             "image/class/synset": bytes_feature([_text(synset)]),
             "image/class/text": bytes_feature([_text(text)]),
             "image/colorspace": bytes_feature([b"RGB"]),

@@ -64,6 +64,7 @@ class SourceImage(NamedTuple):
         synset: name of its class as the source has it: a WordNet id, or a folder.
         text: name of its class in words.
         boxes: around objects of its class.
+        labels: instead of `label`, of an image with any number of labels.
     """
 
     name: str
@@ -72,6 +73,7 @@ class SourceImage(NamedTuple):
     text: str
     location: ImageLocation
     boxes: tuple[BoundingBox, ...] = ()
+    labels: tuple[int, ...] | None = None
 
 
 class LeftOut(NamedTuple):
@@ -102,6 +104,7 @@ class ImageSource:
         notes: lines about what was found, to be read before the conversion starts.
         left_out: what was given and is not used.
         is_held_out: whether the validation images were taken from the training images.
+        multi_label: whether its images have `labels`.
     """
 
     name: str
@@ -112,6 +115,7 @@ class ImageSource:
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     is_held_out: bool = False
+    multi_label: bool = False
 
 
 class ImageFile(NamedTuple):

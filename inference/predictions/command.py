@@ -17,6 +17,7 @@ from common import process
 from common.errors import DataError, UsageError
 from common.paths import quoted
 from common.version import installed
+from inference import answers
 from inference import signature as signatures
 from inference.network import CHECKPOINT, Choice, Network, open_network
 from inference.predictions.prediction import Output, of_images, predict
@@ -38,6 +39,11 @@ def predict_data(arguments: argparse.Namespace, choice: Choice) -> int:
     with process.quiet_startup():
         data = open_dataset(arguments.data, arguments.data_subset)
         network = open_network(choice, process.num_cores())
+    if network.signature.output == signatures.INDEPENDENT:
+        raise UsageError(
+            f"--data expects one label an image, and {network.path} was trained on several: give "
+            "photos (prediction.py DIR), or evaluate the run with eval.py"
+        )
     for note in data.notes:
         print(note, flush=True)
     signature = network.signature
@@ -46,7 +52,13 @@ def predict_data(arguments: argparse.Namespace, choice: Choice) -> int:
     if arguments.classes == SUBSET:
         competing = tuple(sorted(k for k in classes.tolist() if k != UNKNOWN_CLASS))
     num_competing = network.classifier.num_classes if competing is None else len(competing)
-    task = Task(choice, arguments.tta, min(arguments.top, num_competing), competing, data.rule)
+    task = Task(
+        choice,
+        arguments.tta,
+        min(arguments.top or answers.DEFAULT_TOP, num_competing),
+        competing,
+        data.rule,
+    )
     directory = arguments.output_dir or _default_directory(arguments, choice, network, data)
     _check_outside(directory, data)
     found = predict(

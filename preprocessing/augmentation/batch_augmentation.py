@@ -35,7 +35,7 @@ class BatchAugmentation:
 
         Args:
             images: uint8 or floating [batch, height, width, 3] in 0..255.
-            labels: integers [batch].
+            labels: integers [batch], or float32 [batch, classes].
             key: int32 [2].
 
         Returns:
@@ -55,7 +55,7 @@ class BatchAugmentation:
         elif data.cutmix_alpha:
             images, shares = cutmix(images, key_of_mixing, data.cutmix_alpha)
         else:
-            shares = tf.ones(tf.shape(labels))
+            shares = tf.ones(tf.shape(labels)[:1])
         return images, mixed_labels(labels, shares)
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from preprocessing.records.examples import BOX_EDGES, IMAGE_KEY, LABEL_KEY, SIGNATURES
+from preprocessing.records.shards import is_multi_label
 from preprocessing.records.tfrecord import FRAME_BYTES, HEADER_BYTES, RecordSpan, walk_records
 
 _TYPES = {"int64_list": "whole numbers", "float_list": "float32 numbers", "bytes_list": "text"}
@@ -26,13 +27,16 @@ def read_span(path: Path, span: RecordSpan) -> bytes:
 def problem_of_record(path: Path, index: int, num_classes: int) -> str:
     """Returns what is wrong with record `index` of a file; "" if nothing is, or it is not there."""
     span = next(itertools.islice(walk_records(path), index, None), None)
-    return problem_of(read_span(path, span), num_classes) if span and not span.problem else ""
+    if not span or span.problem:
+        return ""
+    return problem_of(read_span(path, span), num_classes, multi_label=is_multi_label(path))
 
 
-def problem_of(serialized: bytes, num_classes: int) -> str:
+def problem_of(serialized: bytes, num_classes: int, *, multi_label: bool = False) -> str:
     """Returns why a record gives no label from 1 to `num_classes`, no image or no valid boxes.
 
-    The result is "" if nothing is wrong. The image is not decoded.
+    The result is "" if nothing is wrong. The image is not decoded. With `multi_label`, a record has
+    any number of labels.
     """
     try:
         features = tf.train.Example.FromString(serialized).features.feature
@@ -40,8 +44,9 @@ def problem_of(serialized: bytes, num_classes: int) -> str:
         return "it is not a tf.train.Example"
     if LABEL_KEY not in features and IMAGE_KEY not in features:
         return _foreign_keys(sorted(features))
+    label_problem = _problem_of_labels if multi_label else _label_problem
     return (
-        _label_problem(features, num_classes) or _image_problem(features) or _box_problem(features)
+        label_problem(features, num_classes) or _image_problem(features) or _box_problem(features)
     )
 
 
@@ -65,6 +70,14 @@ def _label_problem(features, num_classes: int) -> str:
     return (
         "" if 1 <= label <= num_classes else f"{LABEL_KEY} is {label}, not from 1 to {num_classes}"
     )
+
+
+def _problem_of_labels(features, num_classes: int) -> str:
+    labels = features[LABEL_KEY].int64_list.value if LABEL_KEY in features else ()
+    wrong = [label for label in labels if not 1 <= label <= num_classes]
+    if wrong:
+        return f"{LABEL_KEY} has {wrong[0]}, not from 1 to {num_classes}"
+    return "" if len(labels) == len(set(labels)) else f"{LABEL_KEY} has a label twice"
 
 
 def _image_problem(features) -> str:

@@ -19,6 +19,7 @@ from preprocessing.images.decoding import decode_window, whole_image
 from preprocessing.integrity.contents import ShardContents, intact_records
 from preprocessing.integrity.record_causes import problem_of, read_span
 from preprocessing.records.examples import inspect_example, seems_whole
+from preprocessing.records.shards import is_multi_label
 from preprocessing.records.stream import Record
 
 _CANNOT_BE_DECODED = "its image cannot be decoded"
@@ -65,16 +66,16 @@ def check_records(
             checked; images that fail this check are decoded.
         find_holes: also finds damaged images that TensorFlow decodes, see `jpeg_scan`.
     """
-    check = _checker(num_classes, decode_every, find_holes)
+    multi_label = is_multi_label(path)
+    check = _checker(num_classes, multi_label, decode_every, find_holes)
     results = intact_records(path, contents).map(check, num_parallel_calls=num_cores())
     # A record that fails is dropped here; its missing number shows it.
     rows = _rows(without_autotune(results.ignore_errors().batch(_BATCH_SIZE)))
     row = next(rows, None)
     for index, span in contents.intact:
         if row is None or row.index != index or not row.is_valid:
-            yield Checked(
-                index, problem_of(read_span(path, span), num_classes) or _CANNOT_BE_DECODED
-            )
+            problem = problem_of(read_span(path, span), num_classes, multi_label=multi_label)
+            yield Checked(index, problem or _CANNOT_BE_DECODED)
         else:
             name = row.name.decode(errors="replace")
             problem = row.image_problem.decode()
@@ -95,11 +96,13 @@ class _Row(NamedTuple):
 
 
 @functools.cache
-def _checker(num_classes: int, decode_every: int, find_holes: bool) -> Callable[..., _Row]:
+def _checker(
+    num_classes: int, multi_label: bool, decode_every: int, find_holes: bool
+) -> Callable[..., _Row]:
     """Returns the check of one record, a graph that is traced once for all files."""
 
     def check(record: Record) -> _Row:
-        example, is_valid = inspect_example(record.data, num_classes)
+        example, is_valid = inspect_example(record.data, num_classes, multi_label)
         encoded = example.encoded
         is_sampled = tf.constant(False)
         if decode_every:
@@ -112,7 +115,8 @@ def _checker(num_classes: int, decode_every: int, find_holes: bool) -> Callable[
         with tf.control_dependencies(_decoded(encoded, is_sampled, is_decodable)):
             fingerprint = tf.strings.to_hash_bucket_fast(encoded, _NUM_FINGERPRINTS)
         name = _file_name(tf.where(is_valid, record.data, ""))
-        return _Row(record.index, is_valid, example.label, fingerprint, name, problem)
+        label = tf.constant(0, tf.int64) if multi_label else example.label
+        return _Row(record.index, is_valid, label, fingerprint, name, problem)
 
     return tf.function(check, autograph=False)
 

@@ -29,7 +29,7 @@ class ShardReport:
 
     Attributes:
         num_examples: the number of records with intact checksums.
-        class_counts: int64 [num_classes], the labels of the valid records.
+        class_counts: int64 [num_classes], the labels of the valid records; zeros of several labels.
         indices, fingerprints: int64 [num_valid], their numbers and the hashes of their images.
         problems: one line each.
     """
@@ -125,7 +125,7 @@ def _check_records(
         path=path,
         num_bytes=path.stat().st_size,
         num_examples=len(contents.intact),
-        class_counts=np.bincount(labels, minlength=num_classes),
+        class_counts=np.bincount(labels[labels >= 0], minlength=num_classes),
         indices=indices,
         fingerprints=fingerprints,
         problems=tuple(problems),

@@ -26,12 +26,14 @@ class Example(NamedTuple):
     """One labeled image, still encoded."""
 
     encoded: tf.Tensor  # string scalar
-    label: tf.Tensor  # integer scalar
+    label: tf.Tensor  # integer scalar; of several labels, float32 [num_classes] of 0 and 1
     boxes: tf.Tensor  # float32 [num_boxes, 4]: ymin, xmin, ymax, xmax in 0..1
 
 
-def parse_example(record: Record, num_classes: int) -> Example:
+def parse_example(record: Record, num_classes: int, multi_label: bool = False) -> Example:
     """Parses and checks one record; the label of the result is an int32 in 0..num_classes-1.
+
+    With `multi_label`, a record has any number of labels, and the result has a number per class.
 
     A record of another kind, or without exactly one label in range, one image and whole boxes,
     stops the iterator with an error that `diagnosis.explain` turns into a line with the file, the
@@ -40,15 +42,17 @@ def parse_example(record: Record, num_classes: int) -> Example:
     origin = [BAD_RECORD, record.file, record.index]
     is_example = _require(_may_be_example(record.data), origin)
     with tf.control_dependencies([is_example]):
-        example, is_valid = _parse(tf.identity(record.data), num_classes)
+        example, is_valid = _parse(tf.identity(record.data), num_classes, multi_label)
     with tf.control_dependencies([_require(is_valid, origin)]):
-        label = tf.cast(example.label - 1, tf.int32)
+        label = tf.identity(example.label) if multi_label else tf.cast(example.label - 1, tf.int32)
         # Else the decoder or the sampler of crops might fail first, with no record named.
         encoded, boxes = tf.identity(example.encoded), tf.identity(example.boxes)
     return Example(encoded, label, boxes)
 
 
-def inspect_example(data: tf.Tensor, num_classes: int) -> tuple[Example, tf.Tensor]:
+def inspect_example(
+    data: tf.Tensor, num_classes: int, multi_label: bool = False
+) -> tuple[Example, tf.Tensor]:
     """Parses a serialized example, and returns whether it meets the demands of `parse_example`.
 
     Bytes that begin like an example but cannot be parsed, and values of another type, still raise
@@ -58,7 +62,7 @@ def inspect_example(data: tf.Tensor, num_classes: int) -> tuple[Example, tf.Tens
         (the example with the label of the file, an int64; a bool scalar).
     """
     is_example = _may_be_example(data)
-    example, is_valid = _parse(tf.where(is_example, data, ""), num_classes)
+    example, is_valid = _parse(tf.where(is_example, data, ""), num_classes, multi_label)
     return example, is_example & is_valid
 
 
@@ -79,7 +83,7 @@ def _may_be_example(data: tf.Tensor) -> tf.Tensor:
     return (tf.strings.substr(data, 0, 1) == b"\n") | (tf.strings.length(data) == 0)
 
 
-def _parse(data: tf.Tensor, num_classes: int) -> tuple[Example, tf.Tensor]:
+def _parse(data: tf.Tensor, num_classes: int, multi_label: bool) -> tuple[Example, tf.Tensor]:
     """Returns the example, its label as in the file, and whether it is valid.
 
     Labels and boxes are parsed as lists, since the parser names no record when there are more or
@@ -98,14 +102,19 @@ def _parse(data: tf.Tensor, num_classes: int) -> tuple[Example, tf.Tensor]:
     parsed = tf.io.parse_single_example(data, keys)
     encoded, labels = parsed[IMAGE_KEY], parsed[LABEL_KEY]
     edges = [parsed[f"image/object/bbox/{edge}"] for edge in _COORDINATES]
-    label = tf.reduce_sum(labels)
+    if multi_label:
+        places = tf.cast(tf.range(1, num_classes + 1), tf.int64)
+        label = tf.cast(tf.reduce_any(labels[:, tf.newaxis] == places, axis=0), tf.float32)
+        # Each label is in range and there once.
+        is_labeled = tf.size(labels) == tf.cast(tf.reduce_sum(label), tf.int32)
+    else:
+        label = tf.reduce_sum(labels)
+        is_labeled = (tf.size(labels) == 1) & (label >= 1) & (label <= num_classes)
     counts = tf.stack([tf.size(edge) for edge in edges])
     num_boxes = tf.reduce_min(counts)
     boxes = tf.stack([edge[:num_boxes] for edge in edges], axis=1)
     is_valid = (
-        (tf.size(labels) == 1)
-        & (label >= 1)
-        & (label <= num_classes)
+        is_labeled
         & (tf.reduce_max(counts) == num_boxes)
         & tf.reduce_all(tf.math.is_finite(boxes))
         & has_image_signature(encoded)

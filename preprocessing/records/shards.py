@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,6 +211,13 @@ def _manifest_for(data_dir: Path, directory: Path, split: str) -> Manifest | Non
     manifests = [read_manifest(folder) for folder in (data_dir, directory)]
     found = [manifest for manifest in manifests if manifest is not None]
     return min(found, key=lambda manifest: split not in manifest.splits, default=None)
+
+
+@functools.cache
+def is_multi_label(path: Path) -> bool:
+    """Returns whether the manifest of a shard, next to it or above, allows several labels."""
+    manifests = (read_manifest(folder) for folder in (path.parent, path.parent.parent))
+    return any(manifest is not None and manifest.multi_label for manifest in manifests)
 
 
 def is_present(data_dir: Path, subset: str) -> bool:

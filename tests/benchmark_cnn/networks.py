@@ -126,14 +126,19 @@ class Spec:
 
 
 class ArrayData:
-    """Arrays as a data set: example i of the stream is row i % n, whatever the seed."""
+    """Arrays as a data set: example i of the stream is row i % n, whatever the seed.
+
+    Labels [n, classes] are several labels an image.
+    """
 
     synthetic = False
     name = "arrays"
     batch_augmentation = None
 
     def __init__(self, images, labels, num_classes=5):
-        self.images, self.labels = np.asarray(images), np.asarray(labels, np.int32)
+        self.multi_label = np.ndim(labels) == 2
+        dtype = np.float32 if self.multi_label else np.int32
+        self.images, self.labels = np.asarray(images), np.asarray(labels, dtype)
         self.num_classes = num_classes
 
     def describe(self):
@@ -178,3 +183,10 @@ def random_examples(count, *, image_size=8, num_classes=5, seed=3):
     random = np.random.default_rng(seed)
     images = random.integers(0, 256, (count, image_size, image_size, 3)).astype(np.uint8)
     return images, random.integers(0, num_classes, count).astype(np.int32)
+
+
+def several_labels(labels, num_classes=5):
+    """float32 [count, C]: of each image its label, and the next class of every third image."""
+    both = np.eye(num_classes)[labels]
+    both[::3] += np.roll(both[::3], 1, axis=1)
+    return both.astype(np.float32)

@@ -17,7 +17,7 @@ from inference.predictions.sources.dataset import DataSet, Image, printable
 from preprocessing import registry
 from preprocessing.records.counts import describe_damage
 from preprocessing.records.examples import IMAGE_KEY, LABEL_KEY
-from preprocessing.records.shards import ShardSet, find_shards
+from preprocessing.records.shards import ShardSet, find_shards, is_multi_label
 from preprocessing.records.tfrecord import FRAME_BYTES, HEADER_BYTES, walk_records
 
 _NUM_THREADS = 16  # a scan waits for the disk, not for the processor
@@ -88,6 +88,11 @@ class _Listed(NamedTuple):
 
 def _list(path: Path) -> list[_Listed]:
     entries = []
+    if is_multi_label(path):
+        raise DataError(
+            f"the images in {path.parent} have several labels, and --data expects one: evaluate "
+            "them with eval.py, or give photos (prediction.py DIR)"
+        )
     try:
         for index, span in enumerate(walk_records(path)):
             if span.problem:

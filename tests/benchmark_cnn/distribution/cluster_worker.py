@@ -14,7 +14,13 @@ from benchmark_cnn import training
 from benchmark_cnn.params.validation import make_params
 from common import commands
 from tests.benchmark_cnn import engine
-from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, Spec, random_examples
+from tests.benchmark_cnn.networks import (
+    ArrayData,
+    ConvNetwork,
+    Spec,
+    random_examples,
+    several_labels,
+)
 
 EXAMPLES = 50  # no multiple of a number of towers: an evaluation has padding
 GLOBAL_BATCH = 24
@@ -34,8 +40,9 @@ class DealtData(ArrayData):
     A block is what the towers of a worker take at once. Block k goes to worker k mod count.
     """
 
-    def __init__(self, num_local_towers):
-        super().__init__(*random_examples(EXAMPLES))
+    def __init__(self, num_local_towers, multi_label=False):
+        images, labels = random_examples(EXAMPLES)
+        super().__init__(images, several_labels(labels) if multi_label else labels)
         self._num_local_towers = num_local_towers
 
     def train_batches(
@@ -53,7 +60,8 @@ def train(*, network, workers=1, **flags):
     towers = workers * flags["num_gpus"] * flags["gradient_accumulation_steps"]
     params = make_params(device="cpu", batch_size=GLOBAL_BATCH // towers, **flags)
     spec = Spec(lambda: ConvNetwork(**network))
-    return training.train(params, spec, DealtData(flags["num_gpus"]))
+    multi_label = flags.get("loss") == "bce"
+    return training.train(params, spec, DealtData(flags["num_gpus"], multi_label))
 
 
 if __name__ == "__main__":

@@ -132,3 +132,14 @@ def test_all_workers_find_a_value_that_is_not_finite(tmp_path, on_nonfinite):
         gradient_clip=None, display_every=1000, eval_every_steps=None, save_model_steps=None,
         save_model_secs=1e-3, num_batches=1000,
     )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_two_workers_rank_all_images_of_several_labels(tmp_path):
+    """Mean average precision is of the whole set: it is no mean over workers."""
+    flags = {"loss": "bce", "data_dir": "photos"}
+    train_alone(tmp_path / "alone", **flags, num_gpus=2)
+    run_cluster(tmp_path / "cluster", workers=2, **flags)
+    assert_same_run(tmp_path / "cluster" / "0", tmp_path / "alone")
+    rows = metrics_log.read_rows(tmp_path / "alone" / "metrics.csv")
+    assert [row["global_step"] for row in rows if "eval_mean_average_precision" in row] == [4, 6]
