@@ -240,14 +240,14 @@ def _evaluate_one(
             console.log(console.evaluation_step_line(number, examples_per_sec))
 
     result = evaluator.run(on_step, num_classes=len(class_names))
-    counted: Confusion | None = None
+    counted: Confusion | None = result.pop("confusion", None)
+    classes: dict = {}
     if evaluator.dataset.multi_label:
         precisions, counts = result.pop("average_precisions"), result.pop("examples_of_classes")
         classes = average_precision.entries(precisions, counts, class_names)
         console.log(*average_precision.lines(classes, RESULT_FILE))
         console.log(console.precision_line(result["mean_average_precision"]))
-    else:
-        counted = result.pop("confusion")
+    elif counted is not None:
         classes = class_report.entries(counted, class_names)
         console.log(*class_report.lines(classes, RESULT_FILE))
     console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))

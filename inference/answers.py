@@ -15,6 +15,7 @@ from common.errors import DataError, UsageError
 from common.paths import one_line
 from download_and_convert_imagenet.sources.folders.tree import counted
 from download_and_convert_imagenet.sources.image_source import LeftOut
+from inference.predictions.table import DEFAULT_TOP
 from inference.signature import INDEPENDENT
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from inference.network import Network
 
 _BATCH_SIZE = 16
-DEFAULT_TOP, DEFAULT_THRESHOLD = 5, 0.5
+DEFAULT_THRESHOLD = 0.5
 
 
 def classify(

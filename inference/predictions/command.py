@@ -17,7 +17,6 @@ from common import process
 from common.errors import DataError, UsageError
 from common.paths import quoted
 from common.version import installed
-from inference import answers
 from inference import signature as signatures
 from inference.network import CHECKPOINT, Choice, Network, open_network
 from inference.predictions.prediction import Output, of_images, predict
@@ -25,7 +24,7 @@ from inference.predictions.predictor import Task
 from inference.predictions.sources.dataset import DataSet
 from inference.predictions.sources.labels import network_classes
 from inference.predictions.sources.opening import open_dataset
-from inference.predictions.table import HOME, SUBSET, UNKNOWN_CLASS, Predictions
+from inference.predictions.table import DEFAULT_TOP, HOME, SUBSET, UNKNOWN_CLASS, Predictions
 
 _RUNTIMES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime"}
 
@@ -55,7 +54,7 @@ def predict_data(arguments: argparse.Namespace, choice: Choice) -> int:
     task = Task(
         choice,
         arguments.tta,
-        min(arguments.top or answers.DEFAULT_TOP, num_competing),
+        min(arguments.top or DEFAULT_TOP, num_competing),
         competing,
         data.rule,
     )

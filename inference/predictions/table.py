@@ -26,6 +26,7 @@ from common.files import atomic_file, make_writable, naming, write_errors, write
 if TYPE_CHECKING:
     import pyarrow
 
+DEFAULT_TOP = 5  # classes in an answer
 HOME = Path("evaluation")  # of artifacts by default, HOME/MODEL/DATA
 FORMATS = ("parquet", "csv")
 # Which classes compete: all of the network, or those that the data set has.
