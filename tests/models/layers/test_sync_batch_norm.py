@@ -5,10 +5,18 @@ import pytest
 import tensorflow as tf
 
 from models.forward_pass import forward_pass
+from models.layers import sync_batch_norm
 from models.layers.batch_norm import FusedBatchNorm
 from tests.models import towers
 
 SHAPE = (8, 3, 5, 4)
+
+
+@pytest.fixture(params=["fused", "closed form"])
+def gradient(request, monkeypatch):
+    """The gradient on a CPU, and the one on a GPU."""
+    missing = request.param == "closed form"
+    monkeypatch.setattr(sync_batch_norm, "_fused_gradient_is_missing", lambda: missing)
 
 
 def layer_under(strategy, *, synchronized=True, dtype="float32", first=False) -> FusedBatchNorm:
@@ -78,6 +86,7 @@ def random_batch(mean_step: float = 1.0):
     return tf.constant(inputs, tf.float32), tf.constant(d_outputs, tf.float32)
 
 
+@pytest.mark.usefixtures("gradient")
 @pytest.mark.parametrize("num_towers", [2, 4])
 def test_towers_equal_one_big_batch(num_towers):
     one, many = one_batch_and_towers(towers.mirrored(num_towers), *random_batch())
@@ -96,12 +105,14 @@ def test_without_synchronization_towers_differ_from_one_big_batch():
         assert_equal(one, many)
 
 
+@pytest.mark.usefixtures("gradient")
 def test_channels_first_towers_equal_one_big_batch():
     inputs, d_outputs = (tf.transpose(x, (0, 3, 1, 2)) for x in random_batch())
     one, many = one_batch_and_towers(towers.mirrored(2), inputs, d_outputs, first=True)
     assert_equal(one, many)
 
 
+@pytest.mark.usefixtures("gradient")
 def test_bfloat16_towers_equal_one_big_batch():
     inputs, d_outputs = (tf.cast(x, tf.bfloat16) for x in random_batch())
     one, many = one_batch_and_towers(towers.mirrored(2), inputs, d_outputs, dtype="mixed_bfloat16")
