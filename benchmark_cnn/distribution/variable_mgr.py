@@ -95,8 +95,10 @@ class VariableManager:
         mean = tf.distribute.ReduceOp.MEAN
         if not self.pack_bytes:
             return context.all_reduce(mean, list(tensors))
-        buffers = context.all_reduce(mean, pack(tensors, self.pack_bytes))
-        return unpack(buffers, tensors, self.pack_bytes)
+        # The gradients of the last layers are ready first.
+        backwards = list(reversed(tensors))
+        buffers = context.all_reduce(mean, pack(backwards, self.pack_bytes))
+        return unpack(buffers, backwards, self.pack_bytes)[::-1]
 
     def computed_once(self, values: Sequence) -> list:
         """Takes `values` that are equal on all towers from tower 0. Called between the towers.

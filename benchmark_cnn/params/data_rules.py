@@ -146,7 +146,7 @@ def gpu_indices(given: ExplicitFlags) -> list[str]:
 def on_device(given: ExplicitFlags, device: str) -> list[str]:
     """Flags that `device`, "gpu" or "cpu", does not support."""
     if device != "cpu":
-        return []
+        return _on_gpus(given)
     params, lines = given.params, []
     if params.network.data_format == "NCHW":
         lines.append("--data_format=NCHW needs a GPU; with --device=cpu use --data_format=NHWC")
@@ -163,3 +163,14 @@ def on_device(given: ExplicitFlags, device: str) -> list[str]:
     return lines + given.unused_flag_errors(
         ["gpu_indices", "allow_memory_growth"], "with --device=cpu"
     )
+
+
+def _on_gpus(given: ExplicitFlags) -> list[str]:
+    hardware = given.params.hardware
+    algorithm = (hardware.all_reduce_spec or "").partition(":")[0]
+    if algorithm == "hierarchical_copy" and hardware.num_gpus > 1 and hardware.num_gpus % 2:
+        return [
+            f"--all_reduce_spec=hierarchical_copy halves the GPUs, and --num_gpus="
+            f"{hardware.num_gpus} is odd: TensorFlow would leave the last one out; use nccl"
+        ]
+    return []

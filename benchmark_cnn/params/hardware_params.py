@@ -65,7 +65,7 @@ class HardwareParams:
         None,
         "Algorithm that sums gradients: nccl, hierarchical_copy, psgpu or pscpu; between machines "
         "nccl or ring. A suffix packs small gradients up to that size, as in nccl:32M.",
-        when_none="nccl between GPUs, pscpu on the CPU; between machines packed, ring on the CPU",
+        when_none="nccl:32M between GPUs, pscpu on the CPU; between machines ring:32M on the CPU",
         syntax=parse_any_all_reduce_spec,
     )
     num_intra_threads: int | None = flag(

@@ -121,8 +121,9 @@ ALGORITHMS = {
 }
 # Between machines; the others reduce within one.
 COLLECTIVE_ALGORITHMS = ("nccl", "ring")
-# A reduction over a network costs its latency, whatever its size.
-COLLECTIVE_PACK_BYTES = 32 << 20
+# A reduction costs its latency, whatever its size; one of a part begins before the backward pass
+# has ended.
+PACK_BYTES = 32 << 20
 _BETWEEN = " or ".join(COLLECTIVE_ALGORITHMS)
 GPU_ALGORITHMS = frozenset({"nccl", "hierarchical_copy", "psgpu"})
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -147,8 +148,8 @@ def parse_all_reduce_spec(
     """
     if spec is None:
         if between_machines:
-            return AllReduceSpec("nccl" if device == "gpu" else "ring", COLLECTIVE_PACK_BYTES)
-        return AllReduceSpec("nccl" if device == "gpu" else "pscpu")
+            return AllReduceSpec("nccl" if device == "gpu" else "ring", PACK_BYTES)
+        return AllReduceSpec("nccl", PACK_BYTES) if device == "gpu" else AllReduceSpec("pscpu")
     algorithm, colon, size = spec.partition(":")
     if algorithm not in ALGORITHMS:
         raise ValueError(

@@ -90,29 +90,32 @@ def count(
 
 
 def rank(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Returns how many classes rank before the label, int32 [B]; see `count` for ties.
+    """Returns how many classes rank before the label, int64 [B]; see `count` for ties.
 
-    A row with a NaN or an infinity has the largest int32: with fewer than five classes, their
+    A row with a NaN or an infinity has the largest int64: with fewer than five classes, their
     number would place it in the top 5. Of several labels, float32 [B, C], the best one counts; a
-    row without any label has the largest int32, too.
+    row without any label has the largest int64, too.
     """
     if labels.dtype.is_floating:
         # The first of its labels by the order of ranks: the highest logit, then the lower class.
         of_labels = tf.where(labels > 0, logits, logits.dtype.min)
         best = tf.math.top_k(of_labels, 1).indices[:, 0]
         has_label = tf.reduce_any(labels > 0, axis=1)
-        return tf.where(has_label, rank(logits, best), tf.int32.max)
+        return tf.where(has_label, rank(logits, best), tf.int64.max)
+    labels = tf.cast(labels, tf.int64)  # int32 would be compared on the host, for GPUs, too
     of_label = tf.gather(logits, labels, axis=1, batch_dims=1)[:, tf.newaxis]
     classes = tf.range(tf.shape(logits)[1], dtype=labels.dtype)
     wins_tie = tf.logical_and(logits == of_label, classes < labels[:, tf.newaxis])
     before = tf.logical_or(logits > of_label, wins_tie)
     is_finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
-    return tf.where(is_finite, tf.reduce_sum(tf.cast(before, tf.int32), axis=1), tf.int32.max)
+    return tf.where(is_finite, tf.reduce_sum(tf.cast(before, tf.int64), axis=1), tf.int64.max)
 
 
 def after_background(labels: tf.Tensor) -> tf.Tensor:
     """Returns the labels of a network whose output 0 is a background class."""
-    return tf.pad(labels, [[0, 0], [1, 0]]) if labels.dtype.is_floating else labels + 1
+    if labels.dtype.is_floating:
+        return tf.pad(labels, [[0, 0], [1, 0]])
+    return tf.cast(tf.cast(labels, tf.int64) + 1, labels.dtype)
 
 
 def predicted(logits: tf.Tensor) -> tf.Tensor:

@@ -93,8 +93,9 @@ def _rectangles(batch: tf.Tensor, height: tf.Tensor, width: tf.Tensor, key: tf.T
     first = tf.argmax(fits, axis=1)  # the first attempt if none fits
     sides = tf.gather(tf.stack([top, bottom, left, end], 2), first, axis=1, batch_dims=1)
     sides = tf.where(tf.reduce_any(fits, 1, keepdims=True), sides, 0)
-    top, bottom, left, end = tf.unstack(tf.expand_dims(tf.cast(sides, tf.int32), -1), axis=1)
-    rows, columns = tf.range(height), tf.range(width)
+    top, bottom, left, end = tf.unstack(tf.expand_dims(sides, -1), axis=1)
+    # In float32: TensorFlow compares int32 on the host, for GPUs, too.
+    rows, columns = (tf.cast(tf.range(count), tf.float32) for count in (height, width))
     in_rows, in_columns = (rows >= top) & (rows < bottom), (columns >= left) & (columns < end)
     return in_rows[:, :, tf.newaxis] & in_columns[:, tf.newaxis, :]
 

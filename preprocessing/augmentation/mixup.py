@@ -101,16 +101,20 @@ def _cutmix_keeps(images: tf.Tensor, key: tf.Tensor, alpha: float) -> tuple[tf.T
     batch, height, width, _ = tf.unstack(tf.shape(images))
     kept_area = symmetric_beta(batch[tf.newaxis], key_of_area, alpha)
     side = tf.sqrt(1 - kept_area)[tf.newaxis]
-    sides = tf.stack([height, width])[:, tf.newaxis]
+    # Whole numbers in float32: TensorFlow's kernels of int32 run on the host, for GPUs, too.
+    sides = tf.cast(tf.stack([height, width])[:, tf.newaxis], tf.float32)
     # Rounded as in the paper's code: halves of the truncated sides around a whole pixel.
-    half_box = tf.cast(side * tf.cast(sides, tf.float32), tf.int32) // 2
+    half_box = tf.floor(tf.floor(side * sides) / 2)
     center = tf.random.stateless_uniform(tf.stack([2, batch]), key_of_center, alg="philox")
-    center = tf.cast(tf.floor(center * tf.cast(sides, tf.float32)), tf.int32)
+    center = tf.floor(center * sides)
     begin, end = tf.maximum(center - half_box, 0), tf.minimum(center + half_box, sides)
     outside = [
         (places < begin[axis][:, tf.newaxis]) | (places >= end[axis][:, tf.newaxis])
-        for axis, places in enumerate((tf.range(height), tf.range(width)))
+        for axis, places in enumerate(_numbers(height, width))
     ]
     keeps = outside[0][:, :, tf.newaxis] | outside[1][:, tf.newaxis, :]
-    box_area = tf.cast(tf.reduce_prod(end - begin, 0), tf.float32)
-    return keeps, 1 - box_area / tf.cast(height * width, tf.float32)
+    return keeps, 1 - tf.reduce_prod(end - begin, 0) / tf.cast(height * width, tf.float32)
+
+
+def _numbers(*counts: tf.Tensor) -> list[tf.Tensor]:
+    return [tf.cast(tf.range(count), tf.float32) for count in counts]

@@ -22,7 +22,7 @@ SHAPES = ([8], [3, 3], [12], [5, 5, 5])  # 32, 36, 48 and 500 bytes in float32
 @pytest.mark.parametrize(
     ("spec", "device", "expected"),
     [
-        (None, "gpu", AllReduceSpec("nccl")),
+        (None, "gpu", AllReduceSpec("nccl", 32 * 2**20)),
         (None, "cpu", AllReduceSpec("pscpu")),
         ("nccl", "gpu", AllReduceSpec("nccl")),
         ("hierarchical_copy:32768", "gpu", AllReduceSpec("hierarchical_copy", 32768)),

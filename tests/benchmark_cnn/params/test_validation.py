@@ -244,6 +244,12 @@ PAIRS = [
         "--all_reduce_spec=hierarchical_copy --device=gpu",
     ),
     (
+        "--all_reduce_spec=hierarchical_copy --device=gpu --num_gpus=3",
+        "--all_reduce_spec=hierarchical_copy halves the GPUs, and --num_gpus=3 is odd: TensorFlow "
+        "would leave the last one out; use nccl",
+        "--all_reduce_spec=hierarchical_copy --device=gpu --num_gpus=4",
+    ),
+    (
         "--data_format=NCHW --device=cpu",
         "--data_format=NCHW needs a GPU; with --device=cpu use --data_format=NHWC",
         "--data_format=NCHW --device=auto",

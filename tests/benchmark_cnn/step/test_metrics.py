@@ -66,7 +66,7 @@ def test_a_row_with_nan_or_infinity_ranks_after_every_k():
     nan, inf = float("nan"), float("inf")
     logits = tf.constant([[nan, nan], [nan, 0.0], [inf, 0.0], [0.0, -inf], [0.0, 1.0]])
     ranks = metrics.rank(logits, tf.constant([0, 0, 0, 0, 0]))
-    assert ranks.dtype == tf.int32
+    assert ranks.dtype == tf.int64
     np.testing.assert_array_equal(ranks >= 5, [True, True, True, True, False])
     assert int(ranks[-1]) == 1
 
