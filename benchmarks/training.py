@@ -78,9 +78,10 @@ def engine(
     *,
     image_size: int = IMAGE_SIZE,
     batch_size: int = BATCH_SIZE,
+    **flags: Any,
 ) -> Run:
     """Runs what train.py runs, from the parameters to the step loop."""
-    setup = set_up_engine(model, num_towers, image_size=image_size, batch_size=batch_size)
+    setup = set_up_engine(model, num_towers, image_size=image_size, batch_size=batch_size, **flags)
     return steps_of(setup, steps)
 
 
@@ -91,6 +92,7 @@ def set_up_engine(
     image_size: int,
     batch_size: int,
     cluster: Cluster | None = None,
+    **flags: Any,
 ) -> TrainingRun:
     """Sets the engine up on the CPU.
 
@@ -98,6 +100,7 @@ def set_up_engine(
         num_towers: of this process.
         batch_size: of the towers of this process together.
         cluster: the workers of which this process is one; None trains alone.
+        flags: further ones.
     """
     from benchmark_cnn import training_setup
     from benchmark_cnn.params.data_params import DataParams
@@ -114,6 +117,7 @@ def set_up_engine(
         batch_size=batch_size // num_towers,
         image_size=image_size,
         learning_rate=LEARNING_RATE,
+        **flags,
     )
     data = open_dataset(DataParams())
     return training_setup.set_up(params, registry.get(model), data, cluster=cluster)
