@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from benchmark_cnn.fine_tuning import plan
+from benchmark_cnn.flags import command_line
 from benchmark_cnn.params.fine_tuning_params import FineTuningParams
 from benchmark_cnn.params.validation import make_params
 from common.errors import UsageError
+from tests.conftest import ROOT
 
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 NAMES = (
@@ -125,3 +127,13 @@ def test_flags_that_cannot_be_meant(flags, message):
 def test_contradictions_are_found_without_a_network(flags, message):
     with pytest.raises(UsageError, match=message):
         make_params(**flags)
+
+
+def test_the_recipe_leaves_the_length_to_the_command_line():
+    recipe = f"--flagfile={ROOT / 'recipes/fine_tune.flags'}"
+    where = ("--data_dir=photos", "--train_dir=run")
+    params = command_line.parse("train.py", [recipe, *where]).params
+    assert params.fine_tuning.freeze_epochs == 1
+    assert (params.run.num_batches, params.run.num_epochs) == (1500, None)
+    longer = command_line.parse("train.py", [recipe, *where, "--num_epochs=50"]).params
+    assert (longer.run.num_batches, longer.run.num_epochs) == (None, 50)

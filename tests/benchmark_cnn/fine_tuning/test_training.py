@@ -12,6 +12,7 @@ from benchmark_cnn.reporting import console
 from checkpoints import store
 from common.errors import DataError, Stopped
 from tests.benchmark_cnn import test_resume
+from tests.benchmark_cnn.distribution import test_workers_equal_one
 from tests.benchmark_cnn.distribution.test_towers_equal_one import assert_same_run
 from tests.benchmark_cnn.engine import EVERYTHING, run_steps
 from tests.benchmark_cnn.networks import (
@@ -297,3 +298,15 @@ def test_a_run_does_not_change_what_it_freezes(tmp_path):
         test_resume.train(tmp_path, **{**longer, "freeze": None})
     with pytest.raises(DataError, match=r"give --freeze=conv1\|bn --freeze_epochs=None as before"):
         test_resume.train(tmp_path, **{**longer, "freeze": "backbone"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [{"freeze_epochs": 1.0}, {"freeze": "conv1|bn"}])
+def test_workers_equal_towers(tmp_path, flags):
+    workers = test_workers_equal_one
+    workers.run_cluster(tmp_path, workers=2, num_gpus=1, **flags)
+    workers.train_alone(tmp_path / "alone", num_gpus=2, **flags)
+    workers.assert_same_run(tmp_path / "0", tmp_path / "alone")
+    if "freeze" in flags:
+        tensors = store.read(tmp_path / "0")
+        assert np.array_equal(tensors["conv1/kernel"], initial()["conv1/kernel"])
