@@ -98,6 +98,8 @@ class NetworkSpec(Protocol):
         dtype: str,
         data_format: str,
         sync_batch_norm: bool,
+        dropout_rate: float | None = None,
+        drop_path_rate: float | None = None,
     ) -> Network: ...
 
 

@@ -186,8 +186,8 @@ def _train(
     profiler: Profiler,
     guards: _Guards,
 ) -> None:
-    """Runs from `step` to the end of the plan, or until --stop_at_top_1_accuracy is reached."""
-    plan, params = run.plan, run.params.run
+    """Runs from `step` to the end of the plan, or until an evaluation says that it is enough."""
+    plan = run.plan
     batches = training_batches(
         run.manager,
         run.dataset,
@@ -208,7 +208,9 @@ def _train(
     if run.manager.any_worker(bool(stop.requested)):
         # The pending evaluation belongs to this step: run none before it.
         raise Stopped(_stop_line(run, step, stop))
-    while step < plan.total_steps and not reporter.reached(params.stop_at_top_1_accuracy):
+    # The chief alone knows the evaluations of earlier starts.
+    suffices = run.manager.any_worker(reporter.ends_training())
+    while step < plan.total_steps and not suffices:
         previous, step = step, profiler.end_of_call(step, _end_of_call(run, step))
         evaluates = _evaluation_due(run, previous, step)
         # The chief alone saves by time; the others have to look at the same values.
@@ -240,6 +242,7 @@ def _train(
         if evaluates and not stops:
             _evaluate(run, step, saver, reporter, stop)
             stops = run.manager.any_worker(bool(stop.requested))
+            suffices = run.manager.any_worker(reporter.ends_training())
         if stops:
             saver.wait()
             raise Stopped(_stop_line(run, step, stop))

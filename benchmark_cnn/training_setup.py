@@ -191,6 +191,8 @@ def build_network(
             dtype=params.network.dtype,
             data_format=params.network.data_format,
             sync_batch_norm=params.network.sync_batch_norm,
+            dropout_rate=params.network.dropout_rate,
+            drop_path_rate=params.network.drop_path_rate,
         )
 
 

@@ -49,7 +49,7 @@ def save_best(
         DataError: The disk is full or unwritable; the best one so far is unchanged.
     """
     kept = best_metrics(train_dir)
-    if math.isnan(_order(metrics)[0]) or (kept is not None and _order(metrics) <= _order(kept)):
+    if math.isnan(order(metrics)[0]) or (kept is not None and order(metrics) <= order(kept)):
         return False
     source = Path(store.resolve(prefix))
     step = store.global_step(source)
@@ -91,7 +91,7 @@ def best_metrics(train_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
     return record | {"top_1": top_1} if exists else None
 
 
-def _order(metrics: Mapping[str, Any]) -> tuple[float, float]:
+def order(metrics: Mapping[str, Any]) -> tuple[float, float]:
     """Returns what is higher for a better checkpoint; an unknown loss is the worst."""
     loss = metrics.get("loss")
     first = metrics.get("mean_average_precision")

@@ -84,13 +84,15 @@ class SavedModelSpec:
         dtype: str = "float32",
         data_format: str = "NHWC",
         sync_batch_norm: bool = False,
+        dropout_rate: float | None = None,
+        drop_path_rate: float | None = None,
     ) -> Network:
-        """Loads the network; precision and layout are those of its graph.
+        """Loads the network; precision, layout and rates are those of its graph.
 
         Raises:
             DataError: It cannot be loaded or run, or has another number of classes.
         """
-        del dtype, data_format, sync_batch_norm
+        del dtype, data_format, sync_batch_norm, dropout_rate, drop_path_rate
         import numpy as np
         import tensorflow as tf
 

@@ -52,8 +52,13 @@ class ModelSpec:
         dtype: str = "float32",
         data_format: str = "NHWC",
         sync_batch_norm: bool = False,
+        dropout_rate: float | None = None,
+        drop_path_rate: float | None = None,
     ) -> Network:
         """Creates the network and its variables; call it inside `strategy.scope()`.
+
+        Args:
+            dropout_rate, drop_path_rate: None keeps the network's; see `dropout_rates.set_rates`.
 
         Raises:
             NetworkOptionError: the network cannot be built with one of these values.
@@ -73,7 +78,12 @@ class ModelSpec:
             sync_batch_norm=sync_batch_norm,
             background_class=self.background_class,
         )
-        return build(config, **self.options)
+        network = build(config, **self.options)
+        if dropout_rate is not None or drop_path_rate is not None:
+            from models.dropout_rates import set_rates
+
+            set_rates(network, dropout_rate, drop_path_rate)
+        return network
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

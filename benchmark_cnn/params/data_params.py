@@ -62,6 +62,21 @@ class NetworkParams:
     sync_batch_norm: bool = flag(
         False, "Compute batch-norm statistics over the batches of all towers, not of each tower."
     )
+    dropout_rate: float | None = flag(
+        None,
+        "Share of the units before the classifier that are dropped in training.",
+        lower=0,
+        below=1,
+        when_none="the model's",
+    )
+    drop_path_rate: float | None = flag(
+        None,
+        "Stochastic depth: share of the examples for which the last residual branch is dropped in "
+        "training; earlier branches are dropped in proportion to their depth.",
+        lower=0,
+        below=1,
+        when_none="the model's",
+    )
 
 
 @dataclass(frozen=True)

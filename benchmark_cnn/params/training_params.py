@@ -52,6 +52,13 @@ class RunParams:
         upper=1,
         when_none="never",
     )
+    early_stopping_epochs: float | None = flag(
+        None,
+        "Stop training when so many epochs have passed without a better evaluation, by top-1 (or "
+        "mean average precision), then loss. The best checkpoint is kept.",
+        above=0,
+        when_none="never",
+    )
     on_nonfinite: str = flag(
         "stop",
         "Reaction to a gradient that is not finite: stop the run, skip that update, or return to "

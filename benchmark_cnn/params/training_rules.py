@@ -42,6 +42,9 @@ _OF_TRAINING_ONLY = (
     "eval_every_epochs",
     "eval_every_steps",
     "stop_at_top_1_accuracy",
+    "early_stopping_epochs",
+    "dropout_rate",
+    "drop_path_rate",
     "on_nonfinite",
     "print_training_accuracy",
     "save_summaries_steps",
@@ -56,8 +59,13 @@ def run_length(given: ExplicitFlags) -> list[str]:
 def evaluation_cadence(given: ExplicitFlags) -> list[str]:
     run = given.params.run
     never = run.eval_every_epochs is None and run.eval_every_steps is None
-    if never and run.stop_at_top_1_accuracy is not None:
-        return ["--stop_at_top_1_accuracy needs --eval_every_epochs or --eval_every_steps"]
+    lines = [
+        f"--{name} needs --eval_every_epochs or --eval_every_steps"
+        for name in ("stop_at_top_1_accuracy", "early_stopping_epochs")
+        if never and given.value(name) is not None
+    ]
+    if lines:
+        return lines
     return given.exclusive_errors("eval_every_epochs", "eval_every_steps")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark_cnn.class_report import Confusion
+from benchmark_cnn.objective.early_stopping import reason_to_stop
 from benchmark_cnn.reporting import console, curves, metrics_log, run_record
 from benchmark_cnn.reporting.confusion import ClassLog
 from benchmark_cnn.reporting.progress import ProgressBar
@@ -45,7 +46,7 @@ class Reporter:
         self._last_step = start_step
         self._stack = contextlib.ExitStack()
         self._log: metrics_log.MetricsLog | None = None
-        self._evaluation: dict | None = None
+        self._evaluations: list[dict] = []
         names = class_names or self._about.get("class_names", ())
         unnamed = range(len(names), run.settings.num_classes)
         self._classes = ClassLog(
@@ -63,7 +64,7 @@ class Reporter:
             log = metrics_log.MetricsLog(self._directory.metrics, columns)
             self._log = stack.enter_context(log)
             log.rewind(self._start_step)
-            self._evaluation = self.logged_evaluation()
+            self._evaluations = self._logged_evaluations()
             self._open_record(self._directory)
         train_dir = None if self._directory is None else self._directory.path
         self._summaries = stack.enter_context(
@@ -153,25 +154,34 @@ class Reporter:
         if step == warmup:
             self._open_table()
 
+    @property
+    def _evaluation(self) -> dict | None:
+        """The last evaluation, with its `global_step`."""
+        return self._evaluations[-1] if self._evaluations else None
+
     def logged_evaluation(self) -> dict | None:
         """Returns the last evaluation in metrics.csv, with its `global_step`.
 
         Its `examples` are those of the data of that start, if they are known.
         """
+        logged = self._logged_evaluations()
+        return logged[-1] if logged else None
+
+    def _logged_evaluations(self) -> list[dict]:
         if self._directory is None:
-            return None
+            return []
         rows = metrics_log.read_rows(self._directory.metrics)
         rows = [row for row in rows if "eval_top_1" in row]
-        if not rows:
-            return None
         data = run_record.last_start(self._directory.run_info).get("data", {})
         examples = data.get("examples", {}).get("validation")
         is_exact = examples is not None and not self._run.params.data.max_corrupt_records
         known = {"examples": examples} if is_exact else {}
-        last = rows[-1]
-        values = {name: last.get(f"eval_{name}", float("nan")) for name in self._evaluated}
-        step = int(last["global_step"])
-        return {**values, **known, "weights": self._run.settings.weights, "global_step": step}
+        known["weights"] = self._run.settings.weights
+        return [
+            {name: row.get(f"eval_{name}", float("nan")) for name in self._evaluated}
+            | {**known, "global_step": int(row["global_step"])}
+            for row in rows
+        ]
 
     @property
     def _evaluated(self) -> tuple[str, ...]:
@@ -179,13 +189,26 @@ class Reporter:
         more = ("mean_average_precision",) if self._run.dataset.multi_label else ()
         return ("top_1", "top_5", "loss", *more)
 
-    def reached(self, top_1: float | None) -> bool:
-        """Returns whether the last evaluation reached `--stop_at_top_1_accuracy`."""
-        return top_1 is not None and bool(self._evaluation) and self._evaluation["top_1"] >= top_1
+    def ends_training(self) -> bool:
+        """Returns whether the evaluations say that it is enough, and prints why.
+
+        The last one reached `--stop_at_top_1_accuracy`, or `--early_stopping_epochs` have passed.
+        """
+        flags, last = self._run.params.run, self._evaluation
+        if last is None:
+            return False
+        top_1 = flags.stop_at_top_1_accuracy
+        if top_1 is not None and last["top_1"] >= top_1:
+            return True
+        history = [(evaluation["global_step"], evaluation) for evaluation in self._evaluations]
+        line = reason_to_stop(history, flags.early_stopping_epochs, self._run.plan)
+        if line is not None:
+            console.log(line)
+        return line is not None
 
     def on_evaluation(self, step: int, result: dict, confusion: Confusion | None = None) -> None:
         """Reports an evaluation, with what was predicted as what where that was counted."""
-        self._evaluation = {**result, "global_step": step}
+        self._evaluations.append({**result, "global_step": step})
         if self._run.dataset.multi_label:
             console.log(console.precision_line(result["mean_average_precision"]))
         console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
@@ -211,7 +234,7 @@ class Reporter:
         if self._log is not None:
             self._log.rewind(step)
         self._summaries.rewind(step)
-        self._evaluation, self._last_step = self.logged_evaluation(), step
+        self._evaluations, self._last_step = self._logged_evaluations(), step
 
     def finish(self) -> dict:
         """Closes the run: totals, curves, run.json."""

@@ -1,0 +1,43 @@
+"""`--dropout_rate` and `--drop_path_rate`: other rates than a network was published with."""
+
+from __future__ import annotations
+
+from models.layers.dropout import Dropout, StochasticDepth
+from models.model_spec import NetworkOptionError
+from models.network import Network
+
+# Of the last block, of all networks here that drop branches: EfficientNet's, Lite and V2. The rate
+# of a block is in proportion to its depth.
+_PUBLISHED_DROP_PATH_RATE = 0.2
+
+
+def set_rates(network: Network, dropout_rate: float | None, drop_path_rate: float | None) -> None:
+    """Sets the rates of a network that was just built; None keeps the network's.
+
+    Args:
+        dropout_rate: of the units before the classifier, and wherever the network drops units.
+        drop_path_rate: of the branch of the last block; earlier blocks have proportionally less.
+
+    Raises:
+        NetworkOptionError: the network has no such layer.
+    """
+    layers = [] if network.keras_model is None else network.keras_model.layers
+    dropouts = [layer for layer in layers if isinstance(layer, Dropout)]
+    branches = [layer for layer in layers if isinstance(layer, StochasticDepth)]
+    if dropout_rate is not None and not dropouts:
+        raise NetworkOptionError(_refusal(network, "dropout", "dropout_rate"))
+    if drop_path_rate is not None and not branches:
+        raise NetworkOptionError(_refusal(network, "stochastic depth", "drop_path_rate"))
+    if dropout_rate is not None:
+        for dropout in dropouts:
+            dropout.rate = dropout_rate
+    if drop_path_rate is not None:
+        for branch in branches:
+            published = 1.0 - branch.keep_probability
+            branch.keep_probability = 1.0 - published * drop_path_rate / _PUBLISHED_DROP_PATH_RATE
+
+
+def _refusal(network: Network, what: str, flag: str) -> str:
+    if network.keras_model is None:
+        return f"{network.name}, a network of TF-Slim, keeps its own {what}: leave --{flag} out"
+    return f"{network.name} has no {what}: leave --{flag} out"
