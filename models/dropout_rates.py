@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from models.layers.dropout import Dropout, StochasticDepth
-from models.model_spec import NetworkOptionError
 from models.network import Network
 
 # Of the last block, of all networks here that drop branches: EfficientNet's, Lite and V2. The rate
@@ -11,23 +10,23 @@ from models.network import Network
 _PUBLISHED_DROP_PATH_RATE = 0.2
 
 
-def set_rates(network: Network, dropout_rate: float | None, drop_path_rate: float | None) -> None:
+def set_rates(network: Network, dropout_rate: float | None, drop_path_rate: float | None) -> str:
     """Sets the rates of a network that was just built; None keeps the network's.
 
     Args:
         dropout_rate: of the units before the classifier, and wherever the network drops units.
         drop_path_rate: of the branch of the last block; earlier blocks have proportionally less.
 
-    Raises:
-        NetworkOptionError: the network has no such layer.
+    Returns:
+        Why a rate cannot be set, "" if they are.
     """
     layers = [] if network.keras_model is None else network.keras_model.layers
     dropouts = [layer for layer in layers if isinstance(layer, Dropout)]
     branches = [layer for layer in layers if isinstance(layer, StochasticDepth)]
     if dropout_rate is not None and not dropouts:
-        raise NetworkOptionError(_refusal(network, "dropout", "dropout_rate"))
+        return _refusal(network, "dropout", "dropout_rate")
     if drop_path_rate is not None and not branches:
-        raise NetworkOptionError(_refusal(network, "stochastic depth", "drop_path_rate"))
+        return _refusal(network, "stochastic depth", "drop_path_rate")
     if dropout_rate is not None:
         for dropout in dropouts:
             dropout.rate = dropout_rate
@@ -35,6 +34,7 @@ def set_rates(network: Network, dropout_rate: float | None, drop_path_rate: floa
         for branch in branches:
             published = 1.0 - branch.keep_probability
             branch.keep_probability = 1.0 - published * drop_path_rate / _PUBLISHED_DROP_PATH_RATE
+    return ""
 
 
 def _refusal(network: Network, what: str, flag: str) -> str:

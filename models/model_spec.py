@@ -82,7 +82,8 @@ class ModelSpec:
         if dropout_rate is not None or drop_path_rate is not None:
             from models.dropout_rates import set_rates
 
-            set_rates(network, dropout_rate, drop_path_rate)
+            if problem := set_rates(network, dropout_rate, drop_path_rate):
+                raise NetworkOptionError(problem)
         return network
 
 

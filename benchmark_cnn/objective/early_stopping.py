@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
-from benchmark_cnn.run import RunPlan
 from checkpoints.best import order
 
 Evaluations = Sequence[tuple[int, Mapping[str, Any]]]
 """(global step, result) of each evaluation, in the order of the steps."""
 
 
-def reason_to_stop(evaluations: Evaluations, epochs: float | None, plan: RunPlan) -> str | None:
+def reason_to_stop(
+    evaluations: Evaluations, epochs: float | None, steps_per: Callable[[float], Fraction]
+) -> str | None:
     """Returns the line of a training that stops now; None if it goes on.
 
     An evaluation is better if its checkpoint would be kept as the best one: a higher top-1 (or mean
@@ -22,6 +24,7 @@ def reason_to_stop(evaluations: Evaluations, epochs: float | None, plan: RunPlan
 
     Args:
         epochs: how many may pass without a better evaluation; None for any number.
+        steps_per: the steps of so many epochs.
     """
     if epochs is None or not evaluations:
         return None
@@ -30,7 +33,7 @@ def reason_to_stop(evaluations: Evaluations, epochs: float | None, plan: RunPlan
     for step, other in evaluations[1:]:
         if _order(other) > _order(result):
             best, result = step, other
-    if last - best <= plan.steps_per(epochs) - 1:
+    if last - best <= steps_per(epochs) - 1:
         return None
     name = "mean_average_precision" if "mean_average_precision" in result else "top_1"
     words = {"top_1": "top-1", "mean_average_precision": "mean average precision"}[name]

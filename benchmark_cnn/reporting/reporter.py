@@ -201,7 +201,7 @@ class Reporter:
         if top_1 is not None and last["top_1"] >= top_1:
             return True
         history = [(evaluation["global_step"], evaluation) for evaluation in self._evaluations]
-        line = reason_to_stop(history, flags.early_stopping_epochs, self._run.plan)
+        line = reason_to_stop(history, flags.early_stopping_epochs, self._run.plan.steps_per)
         if line is not None:
             console.log(line)
         return line is not None

@@ -42,19 +42,19 @@ def history(*results):
     ],
 )
 def test_two_epochs_without_a_better_evaluation(results, stops):
-    line = reason_to_stop(history(*results), 2.0, PLAN)
+    line = reason_to_stop(history(*results), 2.0, PLAN.steps_per)
     assert (line is not None) == stops
-    assert reason_to_stop(history(*results), None, PLAN) is None
+    assert reason_to_stop(history(*results), None, PLAN.steps_per) is None
 
 
 def test_the_line_names_the_best():
-    line = reason_to_stop(history((0.25, 1.0), (0.2, 1.0)), 1.0, PLAN)
+    line = reason_to_stop(history((0.25, 1.0), (0.2, 1.0)), 1.0, PLAN.steps_per)
     assert line == (
         "Stopped early at step 11: in 1 epochs nothing was better than step 6 with top-1 25.00%"
     )
     several = [(6, {"mean_average_precision": 0.5, "top_1": 0.1, "loss": 1.0})]
     several.append((11, {"mean_average_precision": 0.4, "top_1": 0.9, "loss": 0.1}))
-    assert "with mean average precision 50.00%" in reason_to_stop(several, 1.0, PLAN)
+    assert "with mean average precision 50.00%" in reason_to_stop(several, 1.0, PLAN.steps_per)
 
 
 def train(train_dir, on_line=lambda line: None, **flags):
