@@ -17,6 +17,7 @@ if __name__ == "__main__":  # before the other imports, which take a while
 
 import models.registry
 import preprocessing.registry
+from benchmark_cnn.distribution import parameter_servers
 from benchmark_cnn.flags import command_line
 from benchmark_cnn.params import validation
 from benchmark_cnn.params.params import Params
@@ -44,6 +45,12 @@ def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitS
         choices={"model": models.registry.names(), "data_name": preprocessing.registry.names()},
         answers={"model": models.registry.answers()},
     )
+    servers = parameter_servers.of(flags.params)
+    if servers is not None and not servers.is_chief:
+        with process.quiet_startup():
+            from benchmark_cnn import training
+        training.serve(flags.params, servers)
+        return
     params = object_storage.for_training(flags.params, stack, stop.request)
     with process.quiet_startup():
         dataset = preprocessing.registry.open_dataset(params.data, default_subset="train")

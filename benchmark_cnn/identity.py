@@ -30,7 +30,7 @@ _FLAGS_OF_A_WORKER = frozenset(
     (
         "worker_hosts", "task_index", "data_dir", "train_dir", "init_checkpoint", "trace_file",
         "gpu_indices", "num_data_threads", "num_intra_threads", "num_inter_threads", "debug",
-        "fresh", "keep_checkpoints",
+        "fresh", "keep_checkpoints", "job_name", "ps_hosts",
     )
 )  # fmt: skip
 _CODE_OF_A_STEP = ("common", "checkpoints", "models", "benchmark_cnn", "preprocessing")
@@ -39,15 +39,31 @@ _CODE_OF_A_STEP = ("common", "checkpoints", "models", "benchmark_cnn", "preproce
 def of_worker(params: Params, dataset: Dataset) -> dict[str, Any]:
     """Returns what all workers of a cluster must have in common: name in messages -> value."""
     about = dataset.describe()
-    flags = {
-        f"--{name}": value
-        for name, value in params.to_dict().items()
-        if name not in _FLAGS_OF_A_WORKER
-    }
-    return flags | {
+    return _common_flags(params) | {
         "the data": f"{about.title}, manifest {about.manifest_sha256}",
         "the code": _hash_of_code(),
         "TensorFlow": tf.__version__,
+    }
+
+
+def of_task(params: Params) -> dict[str, Any]:
+    """Returns what all processes of an asynchronous run must have in common, as `of_worker` does.
+
+    The chief describes the pipelines of the workers, so that their data have its path.
+    """
+    data_dir = params.data.data_dir
+    return _common_flags(params) | {
+        "--data_dir": None if data_dir is None else paths.absolute(data_dir),
+        "the code": _hash_of_code(),
+        "TensorFlow": tf.__version__,
+    }
+
+
+def _common_flags(params: Params) -> dict[str, Any]:
+    return {
+        f"--{name}": value
+        for name, value in params.to_dict().items()
+        if name not in _FLAGS_OF_A_WORKER
     }
 
 

@@ -1,19 +1,27 @@
-"""What a run is: its resolved settings, its plan in steps, and the objects it works with."""
+"""What a run is: its settings, its plan in steps, the objects it works with, how it stops."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
+
+import tensorflow as tf
 
 from benchmark_cnn.distribution.devices import Devices
 from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
 from benchmark_cnn.params.params import Params
+from benchmark_cnn.step import failures
 from benchmark_cnn.step.train_state import TrainState
 from benchmark_cnn.step.training_step import TrainingStep
+from common.errors import DataError, UsageError
+from common.process import StopSignal
 
 # The weights that an accuracy is of: averages where there are any.
 AVERAGED, RAW = "moving average", "raw"
@@ -22,6 +30,7 @@ DEFAULT_WARMUP_BATCHES = 10
 DEFAULT_TRAINING_EPOCHS = 90.0
 # The models' batches are meant for GPUs: two towers of EfficientNet-Lite0's 128 images take 18 GiB.
 MOST_IMAGES_BY_DEFAULT_ON_A_CPU = 32
+_FULL_DISK = os.strerror(errno.ENOSPC)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,3 +190,54 @@ def make_plan(
 def crosses(previous: int, current: int, every) -> bool:
     """Returns whether a multiple of `every` (None: never) lies in (previous, current], in steps."""
     return every is not None and current // every > previous // every
+
+
+def next_multiple(step: int, every) -> float:
+    """Returns the first step after `step` up to which a multiple of `every` is crossed."""
+    return math.inf if every is None else math.ceil((step // every + 1) * every)
+
+
+def evaluation_cadence(run: TrainingRun) -> int | Fraction | None:
+    """Returns after how many steps the run evaluates; None for never."""
+    params = run.params.run
+    if params.eval_every_epochs is not None:
+        return run.plan.steps_per(params.eval_every_epochs)
+    return params.eval_every_steps
+
+
+def evaluation_due(run: TrainingRun, previous: int, step: int) -> bool:
+    """Returns whether the steps in (previous, step] end with an evaluation."""
+    every = evaluation_cadence(run)
+    # A run that evaluates also evaluates at its end, which need not be a multiple.
+    last = every is not None and step >= run.plan.total_steps
+    return last or crosses(previous, step, every)
+
+
+@contextlib.contextmanager
+def errors_in_one_line(run: TrainingRun) -> Iterator[None]:
+    """Turns TensorFlow's errors of a step into those that a user can act on."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        if _FULL_DISK in str(error):  # histograms and images are written inside of a step
+            raise DataError(
+                f"cannot write events to {run.params.checkpoint.train_dir}: {_FULL_DISK}; make "
+                "room, and run the same command again"
+            ) from error
+        raise UsageError(
+            f"out of memory with --batch_size={run.plan.batch_per_tower}: lower it, and raise "
+            "--gradient_accumulation_steps to keep the global batch"
+        ) from error
+    except failures.ERRORS as error:
+        raise failures.explain(error, run.dataset, run.settings.subset) from error
+
+
+def stop_line(run: TrainingRun, step: int, stop: StopSignal) -> str:
+    """Returns the last line of a run that was asked to stop."""
+    reason = stop.requested or "a signal to another worker"
+    if run.params.checkpoint.train_dir is None:
+        return f"stopped by {reason} at step {step}; nothing was saved (no --train_dir)"
+    return (
+        f"stopped by {reason} at step {step} of {run.plan.total_steps}; "
+        "the same command resumes from here"
+    )

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
-import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import tensorflow as tf
 from absl import logging
 
 from benchmark_cnn import (
@@ -19,7 +16,8 @@ from benchmark_cnn import (
     saving,
     training_setup,
 )
-from benchmark_cnn.distribution import cluster
+from benchmark_cnn.asynchronous.training import AsynchronousTraining
+from benchmark_cnn.distribution import cluster, parameter_servers, task_server
 from benchmark_cnn.distribution.batches import training_batches
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
 from benchmark_cnn.params.params import Params, write_parameters
@@ -27,18 +25,15 @@ from benchmark_cnn.reporting import console, run_record
 from benchmark_cnn.reporting.profiling import Profiler
 from benchmark_cnn.reporting.reporter import Reporter
 from benchmark_cnn.reporting.speed import Stopwatch
-from benchmark_cnn.run import TrainingRun, crosses
+from benchmark_cnn.run import TrainingRun, errors_in_one_line, evaluation_due, stop_line
 from benchmark_cnn.saving import Saver
-from benchmark_cnn.step import failures
 from benchmark_cnn.step.step_loop import make_step_loop
 from benchmark_cnn.step.training_step import REPORT
 from benchmark_cnn.survival import non_finite
 from benchmark_cnn.survival.watchdog import Watchdog
 from common import stop_requests
-from common.errors import DataError, Stopped, UsageError
+from common.errors import Stopped
 from common.process import StopSignal
-
-_FULL_DISK = os.strerror(errno.ENOSPC)
 
 
 class _Guards(NamedTuple):
@@ -78,15 +73,19 @@ def train(
     """
     before_training.open_validation(params, dataset)
     with contextlib.ExitStack() as stack:
-        workers = cluster.of(params.hardware)
+        servers = parameter_servers.of(params)
+        workers = None if servers else cluster.of(params.hardware)
         is_chief = workers is None or _is_chief(workers, identity.of_worker(params, dataset), stack)
+        facts = identity.of_task(params)
         directory = earlier = None
         if params.checkpoint.train_dir is not None and is_chief:
             params = _with_data_name(params, dataset)
             directory, earlier = _open_directory(params, dataset, stack)
-        run = training_setup.set_up(
-            params, spec, dataset, check_device=check_device, cluster=workers, loss=loss
-        )
+        if servers is not None:
+            stack.enter_context(servers.connected(facts, console.log))
+            image_bytes = None  # its steps are not in this machine's memory
+        places = {"check_device": check_device, "cluster": workers, "servers": servers}
+        run = training_setup.set_up(params, spec, dataset, loss=loss, **places)
         about = identity.of_start(run)
         if not dataset.synthetic:
             console.log(*console.about_lines(about, params.learning_rate.schedule))
@@ -94,10 +93,7 @@ def train(
         start_step = saver.resume(earlier)
         if directory is not None and earlier is not None:
             _log_changes(run, start_step, directory, earlier)
-        if start_step == 0 and is_chief:
-            _initialize(run)
-        run.state.take_from_chief()
-        start_step = int(run.state.global_step)
+        start_step = _first_step(run, start_step, is_chief)
         if start_step < run.plan.total_steps:
             before_training.check(run, directory, image_bytes)
             if directory is not None:
@@ -106,20 +102,36 @@ def train(
         reporter = stack.enter_context(
             Reporter(run, directory, start_step, command_line, about, class_names=class_names)
         )
+        guard = non_finite.Guard(run, directory, start_step)
+        if servers is not None and servers.tasks is not None:
+            loop = AsynchronousTraining(run, servers.tasks, saver, reporter, guard, stop)
+            loop.train(start_step)
+            return reporter.finish()
         profiler = stack.enter_context(_profiler(params, start_step))
         if start_step == 0 and params.run.on_nonfinite == "rollback":
             saver.save(0, run.state.host_values())  # to have something to return to
-        guard = non_finite.Guard(run, directory, start_step)
-        watchdog = stack.enter_context(
-            Watchdog(params.run.hang_minutes, directory, run.step.markers)
-        )
+        minutes, marks = params.run.hang_minutes, run.step.markers
+        watchdog = stack.enter_context(Watchdog(minutes, directory, marks))
         _train(run, start_step, saver, reporter, profiler, _Guards(stop, guard, watchdog))
         return reporter.finish()
 
 
+def _first_step(run: TrainingRun, resumed: int, is_chief: bool) -> int:
+    """Gives every worker the weights of the chief; returns the step of all."""
+    if resumed == 0 and is_chief:
+        _initialize(run)
+    run.state.take_from_chief()
+    return int(run.state.global_step)
+
+
+def serve(params: Params, servers: parameter_servers.ParameterServers) -> None:
+    """Serves as a worker or parameter server of an asynchronous run; see task_server.serve."""
+    facts = identity.of_task(params)
+    task_server.serve(servers, facts, params.hardware, console.log)
+
+
 def _profiler(params: Params, start_step: int) -> Profiler:
-    report = params.report
-    train_dir = params.checkpoint.train_dir
+    report, train_dir = params.report, params.checkpoint.train_dir
     return Profiler(report.profile_steps, report.trace_file, train_dir, start_step)
 
 
@@ -207,12 +219,12 @@ def _train(
     _settle_last_evaluation(run, step, saver, reporter, stop)
     if run.manager.any_worker(bool(stop.requested)):
         # The pending evaluation belongs to this step: run none before it.
-        raise Stopped(_stop_line(run, step, stop))
+        raise Stopped(stop_line(run, step, stop))
     # The chief alone knows the evaluations of earlier starts.
     suffices = run.manager.any_worker(reporter.ends_training())
     while step < plan.total_steps and not suffices:
         previous, step = step, profiler.end_of_call(step, _end_of_call(run, step))
-        evaluates = _evaluation_due(run, previous, step)
+        evaluates = evaluation_due(run, previous, step)
         # The chief alone saves by time; the others have to look at the same values.
         saves = run.manager.any_worker(saver.due(previous, step))
         saves = saves or evaluates or step == plan.total_steps
@@ -223,7 +235,7 @@ def _train(
         report = report or (not on_host and (compiles or step == plan.warmup_steps))
         stopwatch.start(previous)
         watched = watchdog.steps(previous, step, compiles)
-        with _errors_in_one_line(run), profiler.steps(previous, step), watched:
+        with errors_in_one_line(run), profiler.steps(previous, step), watched:
             values, waited = run_steps(step - previous, report, reporter.logs(previous, step))
             values = dict(zip(REPORT, values.numpy().tolist(), strict=True)) if report else None
         timing = stopwatch.stop(float(waited)) if on_host or report else None
@@ -245,7 +257,7 @@ def _train(
             suffices = run.manager.any_worker(reporter.ends_training())
         if stops:
             saver.wait()
-            raise Stopped(_stop_line(run, step, stop))
+            raise Stopped(stop_line(run, step, stop))
     saver.wait()
 
 
@@ -299,16 +311,6 @@ def _end_of_call(run: TrainingRun, step: int) -> int:
     return min(whole, *(end for end in ends if end > step))
 
 
-def _evaluation_due(run: TrainingRun, previous: int, step: int) -> bool:
-    params, plan = run.params.run, run.plan
-    every = params.eval_every_steps
-    if params.eval_every_epochs is not None:
-        every = plan.steps_per(params.eval_every_epochs)
-    # A run that evaluates also evaluates at its end, which need not be a multiple.
-    last = every is not None and step == plan.total_steps
-    return last or crosses(previous, step, every)
-
-
 def _evaluate(
     run: TrainingRun, step: int, saver: Saver, reporter: Reporter, stop: StopSignal
 ) -> None:
@@ -340,7 +342,7 @@ def _settle_last_evaluation(
     run: TrainingRun, step: int, saver: Saver, reporter: Reporter, stop: StopSignal
 ) -> None:
     """Makes up for an evaluation that a kill prevented after its checkpoint was saved."""
-    if not run.settings.evaluates or not _evaluation_due(
+    if not run.settings.evaluates or not evaluation_due(
         run, max(0, step - run.params.run.steps_per_loop), step
     ):
         return
@@ -360,31 +362,3 @@ class _Abandoned(Exception):
 def _raise_if(requested) -> None:
     if requested:
         raise _Abandoned
-
-
-@contextlib.contextmanager
-def _errors_in_one_line(run: TrainingRun):
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        if _FULL_DISK in str(error):  # histograms and images are written inside of a step
-            raise DataError(
-                f"cannot write events to {run.params.checkpoint.train_dir}: {_FULL_DISK}; make "
-                "room, and run the same command again"
-            ) from error
-        raise UsageError(
-            f"out of memory with --batch_size={run.plan.batch_per_tower}: lower it, and raise "
-            "--gradient_accumulation_steps to keep the global batch"
-        ) from error
-    except failures.ERRORS as error:
-        raise failures.explain(error, run.dataset, run.settings.subset) from error
-
-
-def _stop_line(run: TrainingRun, step: int, stop: StopSignal) -> str:
-    reason = stop.requested or "a signal to another worker"
-    if run.params.checkpoint.train_dir is None:
-        return f"stopped by {reason} at step {step}; nothing was saved (no --train_dir)"
-    return (
-        f"stopped by {reason} at step {step} of {run.plan.total_steps}; "
-        "the same command resumes from here"
-    )

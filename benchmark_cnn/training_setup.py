@@ -13,6 +13,7 @@ from absl import logging
 from benchmark_cnn.distribution import devices, variable_mgr
 from benchmark_cnn.distribution.cluster import Cluster
 from benchmark_cnn.distribution.devices import Devices
+from benchmark_cnn.distribution.parameter_servers import ParameterServers
 from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.fine_tuning.plan import FineTuning
@@ -21,10 +22,12 @@ from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
 from benchmark_cnn.objective.class_weights import NONE, class_weights
 from benchmark_cnn.objective.losses import BCE, FOCAL, SOFTMAX, Loss, of_flags
 from benchmark_cnn.params import validation, values
+from benchmark_cnn.params.hardware_params import HardwareParams
 from benchmark_cnn.params.params import ExplicitFlags, Params
 from benchmark_cnn.reporting import console
 from benchmark_cnn.run import RunPlan, RunSettings, TrainingRun, make_plan, resolve_settings
 from benchmark_cnn.step import learning_rate, losses, markers, optimizers, train_state
+from benchmark_cnn.step.asynchronous_step import AsynchronousStep
 from benchmark_cnn.step.tower import Tower
 from benchmark_cnn.step.training_step import TrainingStep
 from common.errors import UsageError
@@ -37,16 +40,17 @@ def set_up(
     *,
     check_device: Callable[[str], None] | None = None,
     cluster: Cluster | None = None,
+    servers: ParameterServers | None = None,
     loss: Callable | None = None,
 ) -> TrainingRun:
     """Builds the run that `params` describes, with initial values, and prints its header.
 
     Args:
-        check_device, cluster: see `make_manager`.
+        check_device, cluster, servers: see `make_manager`.
         loss: (ForwardResult, labels) -> (cross entropy, auxiliary cross entropy); None for the
             loss of the flags.
     """
-    run_devices, manager = make_manager(params, check_device, cluster)
+    run_devices, manager = make_manager(params, check_device, cluster, servers)
     settings = resolve_settings(params, spec, dataset, "train", run_devices.kind)
     plan = make_plan(
         params.run,
@@ -78,7 +82,7 @@ def set_up(
         xla_compile=params.hardware.xla_compile,
         forward_only=run.forward_only,
     )
-    step = TrainingStep(
+    step = (AsynchronousStep if manager.is_asynchronous else TrainingStep)(
         manager=manager,
         tower=tower,
         state=state,
@@ -92,7 +96,11 @@ def set_up(
         fine_tuning=fine_tuning,
         markers=_markers(manager) if run.hang_minutes else None,
     )
-    evaluator = _evaluator(params, settings, manager, network, dataset)
+    evaluated = (manager, network)
+    if manager.is_asynchronous:
+        local = _local_manager(params.hardware)
+        evaluated = (local, build_network(params, spec, dataset, local, settings))
+    evaluator = _evaluator(params, settings, *evaluated, dataset)
     parts = (run_devices, manager, plan, state, _phases(step), evaluator)
     return TrainingRun(params, spec, settings, dataset, *parts)
 
@@ -137,6 +145,7 @@ def make_manager(
     params: Params,
     check_device: Callable[[str], None] | None = None,
     cluster: Cluster | None = None,
+    servers: ParameterServers | None = None,
 ) -> tuple[Devices, VariableManager]:
     """Prepares the devices and the variable manager, and checks them by a known all-reduce.
 
@@ -144,11 +153,16 @@ def make_manager(
         check_device: raises UsageError for flags that the device ("gpu" or "cpu") does not support;
             None checks the values of `params`.
         cluster: the workers of `collective_all_reduce`, which this call joins; else None.
+        servers: the processes of an asynchronous run, to which this call connects; else None.
     """
     hardware = params.hardware
-    run_devices = devices.prepare(hardware)
     if check_device is None:
         check_device = functools.partial(validation.check_device, ExplicitFlags(params))
+    if servers is not None:
+        run_devices, manager = servers.connect(hardware.device)
+        check_device(run_devices.kind)
+        return run_devices, manager
+    run_devices = devices.prepare(hardware)
     check_device(run_devices.kind)
     if hardware.device == "auto" and run_devices.kind == "cpu" and hardware.num_gpus > 1:
         logging.warning(
@@ -167,6 +181,14 @@ def make_manager(
     )
     manager.check_sum()
     return run_devices, manager
+
+
+def _local_manager(hardware: HardwareParams) -> VariableManager:
+    """Makes the manager of the chief's own device, on which an asynchronous run is evaluated."""
+    has_gpu = hardware.device != "cpu" and bool(tf.config.list_physical_devices("GPU"))
+    spec = values.parse_all_reduce_spec(None, "gpu" if has_gpu else "cpu")
+    device = f"/job:chief/replica:0/task:0/device:{'GPU' if has_gpu else 'CPU'}:0"
+    return variable_mgr.make("replicated", [device], parameter_device=device, spec=spec)
 
 
 def build_network(

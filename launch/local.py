@@ -5,6 +5,9 @@
 Every worker is a process, and its lines begin with its number. If one fails, the others are
 stopped, the first failure is printed again at the end, and its exit code is the launcher's. Signals
 go to every worker: all save, and the launcher exits with 75.
+
+With --parameter_servers=N the workers train asynchronously, and the loss of one stops none of the
+others.
 """
 
 from __future__ import annotations
@@ -44,8 +47,14 @@ def main(argv: Sequence[str]) -> int:
         help="towers of each worker (1); with --device=cpu in the command, logical CPU devices",
     )  # fmt: skip
     parser.add_argument(
+        "--parameter_servers", type=commands.at_least(0), default=0, metavar="N",
+        help="processes that hold the variables of asynchronous training; a chief is started, too "
+        "(0: the workers are synchronous)",
+    )  # fmt: skip
+    parser.add_argument(
         "--max_restarts", type=commands.at_least(0), default=0, metavar="N",
-        help="start all workers again after a crash or the loss of one, at most N times (0)",
+        help="start all workers again after a crash or the loss of one, at most N times (0); with "
+        "parameter servers, only the worker that was lost",
     )  # fmt: skip
     parser.add_argument(
         "--grace_secs", type=commands.above_zero, default=40.0, metavar="SECS",
@@ -61,28 +70,56 @@ def main(argv: Sequence[str]) -> int:
 def launch(options: argparse.Namespace) -> int:
     """Starts the workers, again after a loss where that is allowed; returns the exit code."""
     tasks.check_command(options.command)
+    if options.parameter_servers and options.gpus_per_worker > 1:
+        raise UsageError(
+            f"--gpus_per_worker={options.gpus_per_worker} with --parameter_servers: a worker of an "
+            "asynchronous run has one GPU; start more --workers"
+        )
+    restarts = _Restarts(options.max_restarts)
     with process.StopSignal() as stop:
-        for restart in range(options.max_restarts + 1):
-            hosts = [f"127.0.0.1:{port}" for port in process.free_ports(options.workers)]
-            started = tasks.on_one_machine(
-                tasks.workers(options.command, hosts, options.gpus_per_worker),
-                options.gpus_per_worker,
-                os.environ,
-            )
-            exit_code = _Workers(started, options.grace_secs).run(stop)
-            if exit_code in _FINAL or stop.requested or restart == options.max_restarts:
+        while True:
+            started = tasks.on_one_machine(_tasks(options), options.gpus_per_worker, os.environ)
+            exit_code = _Workers(started, options.grace_secs, restarts).run(stop)
+            if exit_code in _FINAL or stop.requested or not restarts.left:
                 return exit_code
-            _say(f"starting all workers again ({restart + 1} of {options.max_restarts})")
-    return exit_code
+            _say(f"starting all workers again ({restarts.take()})")
+
+
+def _tasks(options: argparse.Namespace) -> list[tasks.Task]:
+    """Returns the tasks of a start, at ports that are free now."""
+    servers = options.parameter_servers
+    ports = process.free_ports(options.workers + servers)
+    hosts = [f"127.0.0.1:{port}" for port in ports]
+    if servers:
+        return tasks.asynchronous(options.command, hosts[:-servers], hosts[-servers:])
+    return tasks.workers(options.command, hosts, options.gpus_per_worker)
+
+
+class _Restarts:
+    """How often something may be started again."""
+
+    def __init__(self, most: int):
+        self._most, self._used = most, 0
+
+    @property
+    def left(self) -> int:
+        return self._most - self._used
+
+    def take(self) -> str:
+        """Uses one up; returns which one it is, in words."""
+        self._used += 1
+        return f"{self._used} of {self._most}"
 
 
 class _Workers:
     """Running workers."""
 
-    def __init__(self, started: Sequence[tasks.Task], grace_secs: float):
+    def __init__(self, started: Sequence[tasks.Task], grace_secs: float, restarts: _Restarts):
         self._grace_secs = grace_secs
+        self._restarts = restarts
         self._output = _Output()
         self._workers = [_Worker(task, self._output) for task in started]
+        self._done_without: set[_Worker] = set()
 
     def run(self, stop: process.StopSignal) -> int:
         """Waits until all have ended; returns the exit code of the first failure, or 0."""
@@ -96,7 +133,7 @@ class _Workers:
             return 0
         code = _exit_code(failed.process)
         if code != Stopped.exit_code:
-            _say(f"worker {failed.index} failed first, with {_in_words(failed.process)}")
+            _say(f"{failed.task.name} failed first, with {_in_words(failed.process)}")
             for line in failed.why():
                 _say(f"  {line}")
         return code
@@ -104,12 +141,14 @@ class _Workers:
     def _wait(self, stop: process.StopSignal) -> _Worker | None:
         """Returns the worker that failed first, after all have ended; None if none failed."""
         failed, forwarded, deadline = None, False, None
-        while any(worker.process.poll() is None for worker in self._workers):
+        while None in [worker.process.poll() for worker in self._workers]:
             if self._output.is_broken:
                 raise BrokenPipeError
             if stop.requested and not forwarded:
                 forwarded = True
                 self._signal_all(signal.Signals[stop.requested])
+            if failed is None and not forwarded:
+                self._do_without_the_lost()
             if failed is None and (failed := self._first_failure()) is not None and not forwarded:
                 self._signal_all(signal.SIGTERM)
                 deadline = time.monotonic() + self._grace_secs
@@ -120,17 +159,41 @@ class _Workers:
 
     def _first_failure(self, wait: bool = True) -> _Worker | None:
         """Returns a worker that failed by itself rather than because another one was gone."""
-        failed = [worker for worker in self._workers if worker.process.poll() not in (None, 0)]
+        # What was found by the last look at all of them; one that is lost now is looked at later.
+        required = self._required()
+        failed = [worker for worker in required if worker.process.returncode not in (None, 0)]
         if not failed:
             return None
         deadline = time.monotonic() + (_CAUSE_SECS if wait else 0)
         while True:
-            for worker in self._workers:
+            for worker in required:
                 if worker.process.poll() not in (None, 0, ClusterError.exit_code):
                     return worker
             if time.monotonic() >= deadline:
                 return failed[0]
             time.sleep(_POLL_SECS)
+
+    def _required(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker not in self._done_without]
+
+    def _do_without_the_lost(self) -> None:
+        """Starts workers again that the others do not need to go on, or does without them."""
+        for place, worker in enumerate(self._workers):
+            code = worker.process.returncode
+            stopped = code == Stopped.exit_code
+            lost = worker.task.is_alone and (stopped or code not in (None, *_FINAL))
+            others = [other for other in self._required() if other is not worker]
+            # The end of a chief or of a server takes the workers along.
+            needed = [other for other in others if not other.task.is_alone]
+            if not lost or worker in self._done_without or _have_ended(needed, _CAUSE_SECS):
+                continue
+            how = f"{worker.task.name} failed, with {_in_words(worker.process)}"
+            if self._restarts.left and not stopped:
+                _say(f"{how}: starting it again ({self._restarts.take()})")
+                self._workers[place] = _Worker(worker.task, self._output)
+            elif any(other.task.is_alone for other in others):
+                _say(f"{how}: the others go on without it")
+                self._done_without.add(worker)
 
     def _signal_all(self, number: signal.Signals) -> None:
         for worker in self._workers:
@@ -149,7 +212,8 @@ class _Worker:
     """A worker's process, and the threads that print its lines."""
 
     def __init__(self, task: tasks.Task, output: _Output):
-        self.index = task.index
+        self.task = task
+        self._label = str(task.index) if task.job == "worker" and not task.is_alone else task.name
         try:
             self.process = subprocess.Popen(
                 task.command,
@@ -176,7 +240,7 @@ class _Worker:
             text = line.decode(errors="backslashreplace").rstrip("\n")
             if target is sys.stderr:
                 self._errors.append(text)
-            output.write(target, f"[{self.index}] {text}\n")
+            output.write(target, f"[{self._label}] {text}\n")
 
     def join(self) -> None:
         """Waits until its last lines are printed; a process that it left behind may hold them."""
@@ -217,6 +281,16 @@ def _end_with_parent():
             os.kill(os.getpid(), signal.SIGTERM)
 
     return ask
+
+
+def _have_ended(workers: Sequence[_Worker], seconds: float) -> bool:
+    """Waits for so long; returns whether one of them has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if any(worker.process.poll() is not None for worker in workers):
+            return True
+        time.sleep(_POLL_SECS)
+    return False
 
 
 def _exit_code(ended: subprocess.Popen) -> int:

@@ -6,13 +6,17 @@ decides them, so the command must not hold them.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import UsageError
 
-_DECIDED_HERE = ("variable_update", "worker_hosts", "task_index", "num_gpus", "gpu_indices")
+_DECIDED_HERE = (
+    "variable_update", "worker_hosts", "ps_hosts", "job_name", "task_index", "num_gpus",
+    "gpu_indices",
+)  # fmt: skip
 _VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
@@ -24,11 +28,20 @@ class Task:
         index: of the worker; 0 is the chief.
         command: program and arguments.
         environment: variables to set besides those that are set already.
+        job: "worker", or of an asynchronous run also "chief" or "ps".
+        is_alone: whether the others can do without it, as a worker of an asynchronous run.
     """
 
     index: int
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    job: str = "worker"
+    is_alone: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
+        return self.job if self.job == "chief" else f"{self.job} {self.index}"
 
 
 def workers(
@@ -47,8 +60,7 @@ def workers(
     Raises:
         UsageError: the command is missing, or has a flag that a launcher decides.
     """
-    check_command(command)
-    program = [python, *command] if command[0].endswith(".py") or command[0] == "-m" else command
+    program = _program(command, python)
     tasks = []
     for index in range(len(hosts)):
         flags = [f"--num_gpus={gpus_per_worker}"]
@@ -60,6 +72,44 @@ def workers(
             ]
         tasks.append(Task(index, (*program, *flags), {}))
     return tasks
+
+
+def asynchronous(
+    command: Sequence[str],
+    worker_hosts: Sequence[str],
+    ps_hosts: Sequence[str],
+    *,
+    python: str = sys.executable,
+) -> list[Task]:
+    """Returns the tasks of a run on parameter servers: the chief, the workers, the servers.
+
+    Raises:
+        UsageError: see `workers`.
+    """
+    program = _program(command, python)
+    common = [
+        "--variable_update=parameter_server",
+        f"--worker_hosts={','.join(worker_hosts)}",
+        f"--ps_hosts={','.join(ps_hosts)}",
+    ]
+    places = [("chief", 0), *(("worker", i) for i in range(len(worker_hosts)))]
+    places += [("ps", i) for i in range(len(ps_hosts))]
+    return [
+        Task(
+            index,
+            (*program, *common, f"--job_name={job}", f"--task_index={index}"),
+            {},
+            job=job,
+            is_alone=job == "worker",
+        )
+        for job, index in places
+    ]
+
+
+def _program(command: Sequence[str], python: str) -> Sequence[str]:
+    check_command(command)
+    is_python = command[0].endswith(".py") or command[0] == "-m"
+    return [python, *command] if is_python else command
 
 
 def check_command(command: Sequence[str], flags: str = "--workers, --gpus_per_worker") -> None:
@@ -109,25 +159,24 @@ def on_one_machine(
     Raises:
         UsageError: it names too few.
     """
-    needed = gpus_per_worker * len(tasks)
+    count = sum(task.job == "worker" for task in tasks)
+    needed = gpus_per_worker * count
     gpus = [str(number) for number in range(needed)]
     if environment.get(_VISIBLE_GPUS):
         gpus = environment[_VISIBLE_GPUS].split(",")
         if len(gpus) < needed:
             raise UsageError(
-                f"{len(tasks)} workers with {gpus_per_worker} GPUs each need {needed}, and "
+                f"{count} workers with {gpus_per_worker} GPUs each need {needed}, and "
                 f"{_VISIBLE_GPUS}={environment[_VISIBLE_GPUS]} names {len(gpus)}"
             )
+
+    def own(task: Task) -> str:
+        if task.job != "worker":
+            return ""
+        first = task.index * gpus_per_worker
+        return ",".join(gpus[first : first + gpus_per_worker])
+
     return [
-        Task(
-            task.index,
-            task.command,
-            {
-                **task.environment,
-                _VISIBLE_GPUS: ",".join(
-                    gpus[task.index * gpus_per_worker : (task.index + 1) * gpus_per_worker]
-                ),
-            },
-        )
+        dataclasses.replace(task, environment={**task.environment, _VISIBLE_GPUS: own(task)})
         for task in tasks
     ]

@@ -29,6 +29,7 @@ _TASK = re.compile(r"/job:(?:worker|chief)/(?:replica:0/)?task:(\d+)")
 _DEFAULT_PORT = 12345
 # tf.distribute names the chief's job so; it comes before the workers.
 _JOBS = ("chief", "worker")
+_ALL_JOBS = (*_JOBS, "ps")
 
 
 @dataclasses.dataclass
@@ -200,13 +201,13 @@ def find(worker_hosts: str, task_index: int | None, environment: Mapping[str, st
 def check_tf_config(environment: Mapping[str, str]) -> None:
     """Raises UsageError for a TF_CONFIG that TensorFlow, which reads it anyway, cannot read."""
     if "TF_CONFIG" in environment:
-        _jobs(environment["TF_CONFIG"])
+        tf_config(environment["TF_CONFIG"])
 
 
 def _refuse_to_train_alone(variable_update: str, environment: Mapping[str, str]) -> None:
     """Every worker of a cluster would train a network of its own, and none would say so."""
-    config = _jobs(environment.get("TF_CONFIG", "{}"))[1]
-    where, count = "TF_CONFIG", sum(map(len, config.values()))
+    jobs = tf_config(environment.get("TF_CONFIG", "{}"))[1]
+    where, count = "TF_CONFIG", sum(len(jobs[job]) for job in _JOBS)
     tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
     if count < 2 and "SLURM_PROCID" in environment and tasks.isdigit():
         where, count = "Slurm's job step", int(tasks)
@@ -218,11 +219,11 @@ def _refuse_to_train_alone(variable_update: str, environment: Mapping[str, str])
         )
 
 
-def _jobs(text: str) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
-    """Returns the object that TF_CONFIG holds, and the addresses of its jobs that train."""
+def tf_config(text: str) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """Returns the object that TF_CONFIG holds, and the addresses of its jobs."""
     try:
         config = json.loads(text)
-        jobs = {job: config.get("cluster", {}).get(job, ()) for job in _JOBS}
+        jobs = {job: config.get("cluster", {}).get(job, ()) for job in _ALL_JOBS}
         return config, {
             job: parse_hosts(",".join(hosts.values() if isinstance(hosts, dict) else hosts))
             for job, hosts in jobs.items()
@@ -233,15 +234,20 @@ def _jobs(text: str) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
         ) from error
 
 
-def _of_tf_config(text: str) -> Cluster:
-    config, jobs = _jobs(text)
+def task_of(config: Mapping[str, Any]) -> tuple[str, int]:
+    """Returns type and index of this process in the object of TF_CONFIG."""
     try:
-        kind, index = config["task"]["type"], int(config["task"]["index"])
+        return config["task"]["type"], int(config["task"]["index"])
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             "TF_CONFIG in the environment does not say which task this process is: it needs "
             '"task": {"type": "worker", "index": 0}'
         ) from error
+
+
+def _of_tf_config(text: str) -> Cluster:
+    config, jobs = tf_config(text)
+    kind, index = task_of(config)
     if kind not in _JOBS:
         raise UsageError(f"TF_CONFIG gives this process the task {kind!r}, which does not train")
     hosts = tuple(host for job in _JOBS for host in jobs[job])

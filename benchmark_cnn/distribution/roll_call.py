@@ -20,9 +20,9 @@ from common.errors import ClusterError, RunError, UsageError
 
 # Workers that are started by hand may follow each other after minutes.
 JOIN_SECS = 300
-_SAY_EVERY_SECS = 10
+SAY_EVERY_SECS = 10
 _RETRY_SECS = 0.5
-_ANSWER_SECS = 5
+ANSWER_SECS = 5
 # A process of an earlier run may take some seconds to leave.
 _PORT_SECS = 10
 _LONGEST_MESSAGE = 1 << 20
@@ -42,11 +42,11 @@ class RollCall:
     def __init__(self, workers: Sequence[str], index: int, facts: Mapping[str, Any]):
         self._workers, self._index = list(workers), index
         self._facts = dict(facts)
-        self._connections: dict[int, _Connection] = {}
+        self._connections: dict[int, Connection] = {}
         self._others_know = False
 
     def __enter__(self) -> RollCall:
-        self._listener = _listen(self._workers[self._index], self._index)
+        self._listener = listen(self._workers[self._index], self._index)
         return self
 
     def __exit__(self, _kind, error: BaseException | None, _traceback) -> None:
@@ -77,20 +77,20 @@ class RollCall:
             now = time.monotonic()
             if now - started > JOIN_SECS:
                 raise self._tell(ClusterError(f"{missing} did not start within {JOIN_SECS} s"))
-            if now - said >= _SAY_EVERY_SECS:
+            if now - said >= SAY_EVERY_SECS:
                 said = now
                 self._send_all({"waits_for": missing})
-                _say(f"Waiting for {missing}, for {now - started:.0f} s so far")
+                say(f"Waiting for {missing}, for {now - started:.0f} s so far")
             if (connection := self._accept(_RETRY_SECS)) is not None:
                 self._admit(connection)
         for index in sorted(self._connections):
             self._check_address(index)
         self._send_all({"go": True})
 
-    def _accept(self, seconds: float) -> _Connection | None:
+    def _accept(self, seconds: float) -> Connection | None:
         self._listener.settimeout(seconds)
         try:
-            return _Connection(self._listener.accept()[0])
+            return Connection(self._listener.accept()[0])
         except (TimeoutError, BlockingIOError):
             return None
 
@@ -108,8 +108,8 @@ class RollCall:
     def _named(self, indices: Sequence[int]) -> str:
         return ", ".join(f"worker {i} ({self._workers[i]})" for i in indices)
 
-    def _admit(self, connection: _Connection) -> None:
-        call = connection.receive(_ANSWER_SECS)
+    def _admit(self, connection: Connection) -> None:
+        call = connection.receive(ANSWER_SECS)
         index = call.get("index") if call else None
         if call is None or not isinstance(index, int) or index not in range(len(self._workers)):
             connection.close()  # whoever it is, it is no worker
@@ -117,37 +117,37 @@ class RollCall:
         if "failed" in call:
             raise self._tell(ClusterError(f"worker {index} failed at its start: {call['failed']}"))
         if call.get("workers") != self._workers:
-            connection.send(_refusal(UsageError(_other_hosts(call, self._workers))))
+            connection.send(refusal(UsageError(_other_hosts(call, self._workers))))
             connection.close()
             raise self._tell(UsageError(_other_hosts(call, self._workers)))
         self._forget_the_lost()
         if index in self._connections or index == 0:
             text = f"another process is worker {index} already: give every worker its --task_index"
-            connection.send(_refusal(UsageError(text)))
+            connection.send(refusal(UsageError(text)))
             connection.close()
             return
         self._connections[index] = connection
-        difference = _difference(index, call.get("facts", {}), self._facts)
-        if difference:
-            raise self._tell(UsageError(difference))
+        text = difference(f"worker {index}", call.get("facts", {}), self._facts)
+        if text:
+            raise self._tell(UsageError(text))
 
     def _check_address(self, index: int) -> None:
         """Connects to a worker as the other workers will do."""
         try:
-            socket.create_connection(_address(self._workers[index]), _ANSWER_SECS).close()
+            socket.create_connection(address(self._workers[index]), ANSWER_SECS).close()
         except OSError as error:
             peer = self._connections[index].peer
             raise self._tell(
                 ClusterError(
                     f"worker {index} called from {peer}, but nothing answers at its address "
-                    f"{self._workers[index]} ({_reason(error)}): correct the address, or open the "
+                    f"{self._workers[index]} ({reason(error)}): correct the address, or open the "
                     "port in the firewall"
                 )
             ) from error
 
     def _tell(self, error: RunError) -> RunError:
         """Sends an error to the workers that are there, and returns it."""
-        self._send_all(_refusal(error))
+        self._send_all(refusal(error))
         self._others_know = True
         return error
 
@@ -168,9 +168,9 @@ class RollCall:
                 raise ClusterError(
                     f"{self._named([0])}, the chief, did not start within {JOIN_SECS} s: {problem}"
                 )
-            if now - said >= _SAY_EVERY_SECS:
+            if now - said >= SAY_EVERY_SECS:
                 said = now
-                _say(
+                say(
                     f"Waiting for {self._named([0])}, the chief, for {now - started:.0f} s so far: "
                     f"{problem}"
                 )
@@ -179,17 +179,17 @@ class RollCall:
     def _try_to_join(self) -> str | None:
         """Calls the chief and waits for its answer; returns why it is not there, or None."""
         try:
-            connection = _Connection(
-                socket.create_connection(_address(self._workers[0]), _ANSWER_SECS)
+            connection = Connection(
+                socket.create_connection(address(self._workers[0]), ANSWER_SECS)
             )
         except OSError as error:
-            return _reason(error)
+            return reason(error)
         with contextlib.closing(connection):
             call = {"index": self._index, "workers": self._workers, "facts": self._facts}
             connection.send(call)
             while True:
                 # The chief says every few seconds for whom it waits.
-                answer = connection.receive(6 * _SAY_EVERY_SECS)
+                answer = connection.receive(6 * SAY_EVERY_SECS)
                 if answer is None:
                     return "what answers there is no chief that starts; perhaps an earlier run's"
                 if "go" in answer:
@@ -199,18 +199,18 @@ class RollCall:
                     raise (UsageError if answer.get("is_usage") else ClusterError)(
                         answer["refused"]
                     )
-                _say(f"Worker {self._index} is ready; the chief waits for {answer['waits_for']}")
+                say(f"Worker {self._index} is ready; the chief waits for {answer['waits_for']}")
 
     def _pass_on(self, error: BaseException) -> None:
         text = (str(error) or type(error).__name__).splitlines()[0]
         if self._index:
-            chief = socket.create_connection(_address(self._workers[0]), _ANSWER_SECS)
-            with contextlib.closing(_Connection(chief)) as connection:
+            chief = socket.create_connection(address(self._workers[0]), ANSWER_SECS)
+            with contextlib.closing(Connection(chief)) as connection:
                 connection.send({"index": self._index, "failed": text})
             return
         while (connection := self._accept(0)) is not None:
             self._connections[-1 - len(self._connections)] = connection
-            connection.receive(_ANSWER_SECS)
+            connection.receive(ANSWER_SECS)
         self._tell(ClusterError(f"the chief failed at its start: {text}"))
 
     def _close(self) -> None:
@@ -220,7 +220,7 @@ class RollCall:
         self._connections.clear()
 
 
-class _Connection:
+class Connection:
     """A connection that carries one JSON object a line."""
 
     def __init__(self, connection: socket.socket):
@@ -232,7 +232,7 @@ class _Connection:
     def send(self, message: Mapping[str, Any]) -> None:
         """Sends `message`; one that has gone is noticed by whoever receives."""
         with contextlib.suppress(OSError):
-            self._socket.settimeout(_ANSWER_SECS)
+            self._socket.settimeout(ANSWER_SECS)
             self._socket.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self, seconds: float) -> dict[str, Any] | None:
@@ -264,9 +264,9 @@ class _Connection:
         self._socket.close()
 
 
-def _listen(worker: str, index: int) -> socket.socket:
+def listen(worker: str, index: int, role: str = "worker") -> socket.socket:
     """Listens on all interfaces at the worker's port, as TensorFlow will do."""
-    port = _address(worker)[1]
+    port = address(worker)[1]
     for family in (socket.AF_INET6, socket.AF_INET):
         deadline = time.monotonic() + _PORT_SECS
         while True:
@@ -280,28 +280,32 @@ def _listen(worker: str, index: int) -> socket.socket:
                     break  # without IPv6, the next family
                 if time.monotonic() > deadline:
                     raise UsageError(
-                        f"port {port} of worker {index} ({worker}) is in use on this machine: by "
-                        f"an earlier run, another worker {index}, or another program; stop it, or "
+                        f"port {port} of {role} {index} ({worker}) is in use on this machine: by "
+                        f"an earlier run, another {role} {index}, or another program; stop it, or "
                         "give another port"
                     ) from error
             time.sleep(_RETRY_SECS)
-    raise UsageError(f"worker {index} cannot listen at port {port}: {_reason(problem)}")
+    raise UsageError(f"{role} {index} cannot listen at port {port}: {reason(problem)}")
 
 
-def _address(worker: str) -> tuple[str, int]:
+def address(worker: str) -> tuple[str, int]:
+    """Returns host and port of "host:port"."""
     host, _, port = worker.rpartition(":")
     return host.strip("[]"), int(port)
 
 
-def _refusal(error: RunError) -> dict[str, Any]:
+def refusal(error: RunError) -> dict[str, Any]:
+    """Returns the message that carries an error."""
     return {"refused": str(error), "is_usage": isinstance(error, UsageError)}
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Returns the words of an error of the operating system."""
     return getattr(error, "strerror", None) or str(error)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Prints a line of waiting to stderr."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
@@ -314,11 +318,12 @@ def _other_hosts(call: Mapping[str, Any], workers: Sequence[str]) -> str:
     )
 
 
-def _difference(index: int, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str | None:
+def difference(who: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str | None:
+    """Returns a line about the first fact that differs from the chief's (`ours`)."""
     for name in {**ours, **theirs}:
         if theirs.get(name) != ours.get(name):
             return (
-                f"worker {index} has {name}={theirs.get(name)}, the chief {name}={ours.get(name)}: "
+                f"{who} has {name}={theirs.get(name)}, the chief {name}={ours.get(name)}: "
                 "start every worker in the same way"
             )
     return None

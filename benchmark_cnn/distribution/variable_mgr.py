@@ -7,6 +7,8 @@ the variables and runs the towers; a manager adds what `--variable_update` means
 |--------------------|-------------------------------|--------------------------------------|
 | `replicated`       | a copy on every tower         | averaged, every copy updated         |
 | `parameter_server` | one copy, towers read it      | averaged, the one copy updated       |
+| with `--ps_hosts`  | on the parameter servers      | each worker's applied by itself:     |
+|                    |                               | asynchronous_manager.py              |
 | `independent`      | a copy on every tower         | not exchanged: the scaling ceiling   |
 | `collective_...`   | a copy on every tower of      | averaged over all machines           |
 |                    | every machine                 |                                      |
@@ -44,6 +46,8 @@ class VariableManager:
         cluster: the workers of `collective_all_reduce`; None on one machine.
     """
 
+    is_asynchronous = False
+
     def __init__(
         self,
         strategy: tf.distribute.Strategy,
@@ -77,6 +81,10 @@ class VariableManager:
     def scope(self) -> contextlib.AbstractContextManager:
         """Returns a context in which variables are created where this manager places them."""
         return self.strategy.scope()
+
+    def counters(self) -> contextlib.AbstractContextManager:
+        """Returns a context in which the counters of a run are created, once."""
+        return tf.device("/device:CPU:0")
 
     def create_colocated(self, variable, initial_value, name: str):
         """Creates a non-trainable variable (slot or average) on the devices of `variable`."""

@@ -118,6 +118,8 @@ def variable_placement(given: ExplicitFlags) -> list[str]:
     kind = given.params.hardware.variable_update
     if kind == "collective_all_reduce":
         return placement
+    if given.params.hardware.ps_hosts:
+        return placement  # asynchronous_rules.py
     cluster = given.unused_flag_errors(
         ["worker_hosts", "task_index"],
         f"with --variable_update={kind}, which trains on one machine; "

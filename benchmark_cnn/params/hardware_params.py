@@ -37,8 +37,7 @@ class HardwareParams:
     variable_update: str = flag(
         "replicated",
         "How towers share variables: replicated copies all-reduce gradients, collective_all_reduce "
-        "does so over several machines, parameter_server keeps one copy, independent copies "
-        "exchange nothing.",
+        "between machines; parameter_server: one copy; independent copies exchange nothing.",
         choices=("replicated", "parameter_server", "independent", "collective_all_reduce"),
         answers={
             "distributed_replicated": _COLLECTIVE,
@@ -48,12 +47,29 @@ class HardwareParams:
     )
     worker_hosts: str = flag(
         "",
-        "Addresses of all workers of collective_all_reduce, HOST:PORT,..., the chief's first. "
-        "Without it TF_CONFIG or Slurm's environment names them.",
+        "Addresses of all workers of collective_all_reduce, HOST:PORT,..., the chief's first, or "
+        "of ps_hosts, whose chief is none of them. Without it TF_CONFIG or Slurm's environment "
+        "names them.",
         syntax=parse_hosts,
     )
+    ps_hosts: str = flag(
+        "",
+        "Addresses of parameter servers, HOST:PORT,...: with variable_update=parameter_server the "
+        "workers train asynchronously on variables that are there.",
+        syntax=parse_hosts,
+    )
+    job_name: str | None = flag(
+        None,
+        "What this process of a run with ps_hosts is: the chief schedules steps, evaluates and "
+        "saves, workers train, ps holds variables.",
+        choices=("chief", "worker", "ps"),
+        when_none="the environment's",
+    )
     task_index: int | None = flag(
-        None, "This worker's place in worker_hosts, from 0.", lower=0, when_none="the environment's"
+        None,
+        "This process's place in worker_hosts or ps_hosts, from 0.",
+        lower=0,
+        when_none="the environment's",
     )
     local_parameter_device: str | None = flag(
         None,

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from benchmark_cnn.params import data_rules, training_rules
+from benchmark_cnn.params import asynchronous_rules, data_rules, training_rules
 from benchmark_cnn.params.flag import EVAL, TRAIN
 from benchmark_cnn.params.params import FLAGS, ExplicitFlags, Params, assemble
 from common.errors import UsageError
@@ -26,6 +26,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
     data_rules.image_preparation,
     data_rules.augmentation,
     data_rules.variable_placement,
+    asynchronous_rules.parameter_servers,
     training_rules.run_length,
     training_rules.evaluation_cadence,
     training_rules.warmup_batches,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # these import TensorFlow, which takes seconds
     from benchmark_cnn.distribution.devices import Devices
     from benchmark_cnn.fine_tuning.plan import FineTuning
     from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
+    from benchmark_cnn.params.hardware_params import HardwareParams
     from benchmark_cnn.params.params import Params
     from benchmark_cnn.run import RunPlan
 
@@ -78,6 +79,7 @@ def header_lines(
         _fact("Data format", params.network.data_format),
         _fact("Optimizer", "none" if evaluates_only else params.optimization.optimizer),
         _fact("Variables", hardware.variable_update),
+        *_parameter_servers(hardware, devices),
     ]
     between = hardware.variable_update == "collective_all_reduce"
     if between or hardware.variable_update == "replicated":
@@ -85,6 +87,16 @@ def header_lines(
         spec_in_use = hardware.all_reduce_spec or default.algorithm
         lines.append(_fact("AllReduce", "none" if evaluates_only else spec_in_use))
     return [*lines, "=" * 10]
+
+
+def _parameter_servers(hardware: HardwareParams, devices: Devices) -> list[str]:
+    """Returns which of the two kinds of `parameter_server` a run is."""
+    if hardware.variable_update != "parameter_server":
+        return []
+    if not devices.parameter_device.startswith("/job:"):
+        where = _short_device(devices.parameter_device)
+        return [_more(f"one copy on {where}, the towers are synchronous")]
+    return [_more(f"on parameter servers; asynchronous, {len(devices.towers)} workers")]
 
 
 def about_lines(about: Mapping[str, Any], schedule: str) -> list[str]:
@@ -140,11 +152,13 @@ def top_5_is_trivial(num_classes: int) -> bool:
     return num_classes <= 5
 
 
-def column_header(with_accuracy: bool = False) -> str:
+def column_header(with_accuracy: bool = False, with_staleness: bool = False) -> str:
     """Returns the line above the step lines."""
     columns = ["Step", "Img/sec", "total_loss"]
     if with_accuracy:
         columns += ["top_1_accuracy", "top_5_accuracy"]
+    if with_staleness:
+        columns += ["staleness_mean", "staleness_max"]
     return "\t".join(columns)
 
 
@@ -163,6 +177,19 @@ def step_line(
     if top_1 is not None and top_5 is not None:
         line += f"\t{top_1:.3f}\t{top_5:.3f}"
     return line
+
+
+def staleness_columns(mean: float, most: int) -> str:
+    """Returns the end of a line of asynchronous training; see Staleness."""
+    return f"\t{mean:.2f}\t{most}"
+
+
+def staleness_line(mean: float, most: int) -> str:
+    """Returns the staleness of a whole start."""
+    return (
+        f"Staleness:  {mean:.2f} updates in the mean, {most} at most, by other workers between "
+        "the reading of the weights and a step's own update"
+    )
 
 
 def total_lines(images_per_sec: float) -> list[str]:

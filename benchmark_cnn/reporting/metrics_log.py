@@ -33,6 +33,11 @@ COLUMNS = (
     "eval_loss",
 )
 MULTI_LABEL_COLUMNS = (*COLUMNS, "eval_mean_average_precision")
+# Of asynchronous training; a table that has them once keeps them.
+STALENESS = ("staleness_mean", "staleness_max")
+_TABLES = tuple(
+    (*columns, *more) for columns in (COLUMNS, MULTI_LABEL_COLUMNS) for more in ((), STALENESS)
+)
 
 
 class MetricsLog(contextlib.AbstractContextManager):
@@ -45,8 +50,13 @@ class MetricsLog(contextlib.AbstractContextManager):
     """
 
     def __init__(self, path: str | os.PathLike[str], columns: Sequence[str] = COLUMNS):
-        self.path, self._columns = Path(path), tuple(columns)
-        self._rewrite(_whole_rows(self.path)[1])
+        self.path = Path(path)
+        earlier, rows = _whole_rows(self.path)
+        kept = (name for name in earlier if name in STALENESS and name not in columns)
+        self._columns = (*columns, *kept)
+        if earlier != self._columns:
+            rows = [_row(self._columns, _step_of(row), _parse(earlier, row)) for row in rows]
+        self._rewrite(rows)
 
     def __exit__(self, *_) -> None:
         self.close()
@@ -135,7 +145,7 @@ def _whole_rows(path: Path) -> tuple[tuple[str, ...], list[str]]:
     # After the last line feed there is half a line, or nothing.
     header, *rows = text.split("\n")[:-1] or [",".join(COLUMNS)]
     columns = tuple(header.rstrip("\r").split(","))
-    if columns not in (COLUMNS, MULTI_LABEL_COLUMNS):
+    if columns not in _TABLES:
         raise DataError(
             f"{path} has other columns than this version writes: move it out of the way"
         )

@@ -13,6 +13,7 @@ from benchmark_cnn.reporting import console, curves, metrics_log, run_record
 from benchmark_cnn.reporting.confusion import ClassLog
 from benchmark_cnn.reporting.progress import ProgressBar
 from benchmark_cnn.reporting.speed import Speed, SpeedReport, Timing
+from benchmark_cnn.reporting.staleness import Staleness
 from benchmark_cnn.reporting.summaries import Summaries
 from benchmark_cnn.run import TrainingRun, crosses
 from benchmark_cnn.run_directory import RunDirectory
@@ -54,6 +55,8 @@ class Reporter:
             [*names, *(f"class {number}" for number in unnamed)],
         )
         self._record: run_record.RunRecord | None = None
+        self._examples_from: tuple[int, int] | None = None
+        self._staleness = Staleness() if run.manager.is_asynchronous else None
 
     def __enter__(self) -> Reporter:
         run, stack = self._run, self._stack
@@ -61,6 +64,8 @@ class Reporter:
             columns = metrics_log.COLUMNS
             if run.dataset.multi_label:
                 columns = metrics_log.MULTI_LABEL_COLUMNS
+            if self._staleness is not None:
+                columns = (*columns, *metrics_log.STALENESS)
             log = metrics_log.MetricsLog(self._directory.metrics, columns)
             self._log = stack.enter_context(log)
             log.rewind(self._start_step)
@@ -159,6 +164,15 @@ class Reporter:
         """The last evaluation, with its `global_step`."""
         return self._evaluations[-1] if self._evaluations else None
 
+    def on_staleness(self, updates: int) -> None:
+        """Records by how many updates the weights of a step were older than their variables."""
+        if self._staleness is not None:
+            self._staleness.add(updates)
+
+    def count_examples_from(self, step: int, examples_seen: int) -> None:
+        """Says where the data were at a step; the counter itself runs ahead of the reports."""
+        self._examples_from = step, examples_seen
+
     def logged_evaluation(self) -> dict | None:
         """Returns the last evaluation in metrics.csv, with its `global_step`.
 
@@ -218,7 +232,7 @@ class Reporter:
             return
         values = {f"eval_{name}": result[name] for name in self._evaluated}
         if self._log is not None:
-            self._log.append(step, epoch=self._epoch(), **values)
+            self._log.append(step, epoch=self._epoch(step), **values)
         self._summaries.evaluation(step, result)
         if confusion is not None:
             self._classes.write(step, confusion)
@@ -243,6 +257,8 @@ class Reporter:
             console.log(console.DONE_WITH_TRAINING)
         if self._speed.num_steps:
             console.log(*console.total_lines(speed.images_per_sec))
+        if self._staleness is not None and self._staleness.total:
+            console.log(console.staleness_line(*self._staleness.over_all()))
         skipped = int(self._run.state.skipped_steps)
         if skipped:
             console.log(console.skipped_line(skipped, self._last_step))
@@ -276,7 +292,8 @@ class Reporter:
     def _open_table(self) -> None:
         with_accuracy = self._report.print_training_accuracy
         warmed_up = [console.WARMED_UP] if self._warms_up else []
-        console.log(*warmed_up, console.column_header(with_accuracy))
+        header = console.column_header(with_accuracy, with_staleness=self._staleness is not None)
+        console.log(*warmed_up, header)
 
     def _print(self, step: int, values: dict, only_call: tuple[float, int] | None) -> None:
         """Prints a step line. Only a first call, which compiles, shows its own speed."""
@@ -287,17 +304,22 @@ class Reporter:
         accuracy = [values["top_1"], values["top_5"]]
         if not self._report.print_training_accuracy:
             accuracy = []
-        console.log(console.step_line(step, speed.report(), values["total_loss"], *accuracy))
+        line = console.step_line(step, speed.report(), values["total_loss"], *accuracy)
+        if self._staleness is not None:
+            line += console.staleness_columns(*self._staleness.since("line"))
+        console.log(line)
 
     def _write(self, step: int, values: dict) -> None:
         # Without an auxiliary classifier the cell stays empty.
         values = {
             **values,
-            "epoch": self._epoch(),
+            "epoch": self._epoch(step),
             "aux_cross_entropy": values["aux_cross_entropy"] or None,
         }
+        if self._staleness is not None:
+            values |= dict(zip(metrics_log.STALENESS, self._staleness.since("row"), strict=True))
         if self._log is not None:
-            columns = metrics_log.COLUMNS
+            columns = (*metrics_log.COLUMNS, *metrics_log.STALENESS)
             self._log.append(step, **{n: v for n, v in values.items() if n in columns})
         recent = self._recent_speed()
         if not self._run.state.scales_loss:
@@ -315,8 +337,12 @@ class Reporter:
     def _recent_speed(self) -> SpeedReport:
         return self._speed.report(since=max(0, self._speed.num_steps - _RECENT_STEPS))
 
-    def _epoch(self) -> float:
-        return self._run.plan.epoch_at(int(self._run.state.examples_seen))
+    def _epoch(self, step: int) -> float:
+        plan = self._run.plan
+        if self._examples_from is None:
+            return plan.epoch_at(int(self._run.state.examples_seen))
+        since, seen = self._examples_from
+        return plan.epoch_at(seen + (step - since) * plan.global_batch)
 
 
 def _gpu_memory_bytes() -> int:

@@ -37,6 +37,8 @@ TAGS = {
     "skipped_steps": "skipped_steps",
     "images_per_sec": "images_per_sec",
     "data_wait_share": "data_wait_share",
+    "staleness_mean": "asynchronous/staleness_mean",
+    "staleness_max": "asynchronous/staleness_max",
 }
 _EVALUATION_TAGS = {"top_1": "eval/Accuracy@1", "top_5": "eval/Accuracy@5", "loss": "eval/loss"}
 # The same under the tags of training: TensorBoard draws both in one chart.

@@ -3,6 +3,8 @@
 Arithmetic and slot names are those of `tf.compat.v1.train`, so that published recipes keep their
 meaning and checkpoints hold TF1's slots (`<variable>/Momentum`, `<variable>/RMSProp`). Keras 3
 differs: its RMSprop starts the accumulator at zero, and its Adam places epsilon elsewhere.
+
+Kernels lock what they update: asynchronous workers may update a variable at the same time.
 """
 
 from __future__ import annotations
@@ -81,7 +83,10 @@ def decay_decoupled(
     Call it before `apply`, so that both steps start from the old weights, as in the paper.
     """
     return tf.raw_ops.ResourceApplyGradientDescent(
-        var=variable.handle, alpha=learning_rate * weight_decay, delta=variable.read_value()
+        var=variable.handle,
+        alpha=learning_rate * weight_decay,
+        delta=variable.read_value(),
+        use_locking=True,
     )
 
 
@@ -91,7 +96,7 @@ class GradientDescent(Optimizer):
 
     def apply(self, variable, gradient, slots, *, learning_rate, step, decayed) -> tf.Operation:
         return tf.raw_ops.ResourceApplyGradientDescent(
-            var=variable.handle, alpha=learning_rate, delta=gradient
+            var=variable.handle, alpha=learning_rate, delta=gradient, use_locking=True
         )
 
 
@@ -112,6 +117,7 @@ class Momentum(Optimizer):
             grad=gradient,
             momentum=self.momentum,
             use_nesterov=self.nesterov,
+            use_locking=True,
         )
 
 
@@ -139,6 +145,7 @@ class RMSProp(Optimizer):
             momentum=self.momentum,
             epsilon=self.epsilon,
             grad=gradient,
+            use_locking=True,
         )
 
 
@@ -168,6 +175,7 @@ class Adam(Optimizer):
             beta2=self.beta2,
             epsilon=self.epsilon,
             grad=gradient,
+            use_locking=True,
         )
 
 
@@ -200,6 +208,7 @@ class LARS(Optimizer):
             lr=1.0,
             grad=learning_rate * gradient,
             momentum=self.momentum,
+            use_locking=True,
         )
 
     def _trust_ratio(self, weights: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:

@@ -153,7 +153,7 @@ def create(
             for name, variable in network.variables.items()
             if name not in never_trained
         }
-    with tf.device("/device:CPU:0"):
+    with manager.counters():
         return TrainState(
             manager,
             network.variables,
@@ -203,4 +203,5 @@ def update(average: tf.Variable, value: tf.Tensor | tf.Variable, decay: tf.Tenso
         var=average.handle,
         alpha=1.0 - decay,
         delta=tf.subtract(average, value),
+        use_locking=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -82,8 +82,18 @@ class TrainingStep:
         Returns:
             float32 [len(REPORT)].
         """
+        step = self.state.global_step.read_value()
+        values, norm = self.update(step, micro_batches, report, summarize)
+        self._count(norm)
+        return values
+
+    def update(self, step, micro_batches, report, summarize) -> tuple[tf.Tensor, Any]:
+        """Updates the weights; returns the values of the step, and its gradient's norm by tower.
+
+        Args:
+            step: int64 scalar tensor, the updates made before this one.
+        """
         state = self.state
-        step = state.global_step.read_value()
         learning_rate = self.schedule(step)
         scale = state.loss_scale.read_value() if state.scales_loss else None
         if self.on_images is not None:
@@ -92,13 +102,12 @@ class TrainingStep:
             self._tower, (micro_batches, report, summarize, step, learning_rate, scale)
         )
         *scalars, decay_loss = tf.unstack(self._shared(results))
-        self._count(norm)
-        norm = self._shared(norm)
         total_loss = scalars[0] + AUXILIARY_WEIGHT * scalars[1] + decay_loss
         if self.tower.forward_only:
             total_loss = tf.zeros([])
         used_scale = tf.ones([]) if scale is None else scale
-        return tf.stack([total_loss, *scalars, decay_loss, norm, learning_rate, used_scale])
+        shared = (self._shared(norm), learning_rate, used_scale)
+        return tf.stack([total_loss, *scalars, decay_loss, *shared]), norm
 
     def _tower(self, micro_batches, report, summarize, step, learning_rate, scale):
         result = self.tower.run(micro_batches, seed=self.seed, step=step, loss_scale=scale)
@@ -244,6 +253,12 @@ class TrainingStep:
 
     def _count(self, norm) -> None:
         """Advances the counters and the loss scale."""
+        self.count_skipped(norm)
+        self.state.global_step.assign_add(1)
+        self.state.examples_seen.assign_add(self.global_batch)
+
+    def count_skipped(self, norm) -> None:
+        """Counts a skipped update, and adapts the loss scale."""
         state = self.state
         if self.skip_nonfinite and not self.tower.forward_only:
             finite = self._all_finite(norm)
@@ -259,5 +274,3 @@ class TrainingStep:
                 )
                 state.loss_scale.assign(scale)
                 state.good_steps.assign(good_steps)
-        state.global_step.assign_add(1)
-        state.examples_seen.assign_add(self.global_batch)

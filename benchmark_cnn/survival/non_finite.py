@@ -121,7 +121,7 @@ class Guard:
     def _images(self, step: int) -> str:
         """Lists the images since the last finite report; returns words that say where."""
         run = self._run
-        if run.manager.worker[1] > 1:
+        if run.manager.worker[1] > 1 or run.manager.is_asynchronous:
             return ""  # each worker knows its own alone
         batch, num_steps = run.plan.global_batch, step - self._finite_step
         end = int(run.state.examples_seen)

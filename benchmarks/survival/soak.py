@@ -1,9 +1,9 @@
 """Trains on digits under random signals, and compares the end with that of an unbroken run.
 
 One run is left alone, and its memory is measured every second. Another gets SIGTERM or SIGKILL
-after a random time, again and again, in start-up, tracing, training, saves and evaluations alike;
-the same command is repeated until it ends by itself. Both must end with equal bits in every tensor
-and with equal bytes of metrics.csv.
+again and again, a few seconds after its first step, so in training, saves and evaluations, and a
+part of the times in imports or tracing; the same command is repeated until it ends by itself. Both
+must end with equal bits in every tensor and with equal bytes of metrics.csv.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 import collections
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +28,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _LONGEST = 3.0
 _MEBIBYTE = 1 << 20
 _SIGNALS = (signal.SIGTERM, signal.SIGKILL)
+_STEP = re.compile(r"\d+\timages/sec")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,8 +39,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--save_model_steps", type=positive, default=200)
     parser.add_argument("--num_gpus", type=positive, default=2)
     parser.add_argument(
-        "--seconds", type=commands.above_zero, default=15.0, help="mean time until a signal"
-    )
+        "--seconds", type=commands.above_zero, default=3.0,
+        help="mean time from the first step until a signal (3)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--share_at_start", type=float, default=0.25,
+        help="share of the signals that come before the first step (0.25)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="of the signals and their times")
     parser.add_argument("--directory", help="where the runs are kept (default: temporary)")
     return commands.run(lambda: _soak(parser.parse_args(argv)))
@@ -52,8 +60,12 @@ def _soak(arguments) -> int:
         commands.write_line(f"unbroken run: {time.monotonic() - started:.0f} s")
         started = time.monotonic()
         counts = _broken(arguments, directory / "broken")
-        times = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-        commands.write_line(f"broken run: {time.monotonic() - started:.0f} s; {times}")
+        seconds, times = (
+            time.monotonic() - started,
+            ", ".join(f"{count} {what}" for what, count in sorted(counts.items())),
+        )
+        every = seconds / max(1, counts.total())
+        commands.write_line(f"broken run: {seconds:.0f} s, a signal every {every:.1f} s; {times}")
         differing = _differences(directory / "whole", directory / "broken")
     commands.write_line(f"different: {', '.join(differing)}" if differing else "equal at the end")
     return int(bool(differing))
@@ -106,23 +118,42 @@ def _report_memory(memory: list[tuple[float, int]]) -> None:
 
 
 def _broken(arguments, train_dir: Path) -> collections.Counter[str]:
-    """Runs under signals until the end; returns how often each outcome was met."""
+    """Runs under signals until the end; returns how often each one came, and when."""
     chance, counts = random.Random(arguments.seed), collections.Counter()
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    start_secs = 0.0
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     while True:
+        number, at_start = chance.choice(_SIGNALS), chance.random() < arguments.share_at_start
         wait = min(chance.expovariate(1 / arguments.seconds), _LONGEST * arguments.seconds)
-        number = chance.choice(_SIGNALS)
-        with _start(arguments, train_dir, **quiet) as running:
+        with _start(arguments, train_dir, **streams) as running:
+            trains, started = threading.Event(), time.monotonic()
+            reader = threading.Thread(target=_read, args=(running, trains))
+            reader.start()
+            if at_start and start_secs:
+                wait = chance.uniform(0, start_secs)
+            else:
+                trains.wait()
+                start_secs, at_start = time.monotonic() - started, False
             try:
                 code = running.wait(wait)
             except subprocess.TimeoutExpired:
                 running.send_signal(number)
                 code = running.wait()
+            reader.join()
         if code == 0:
             return counts
         if code not in (75, -signal.SIGKILL):
             raise SystemExit(f"{number.name} after {wait:.1f} s ended the run with {code}")
-        counts[number.name] += 1
+        counts[f"{number.name} {'before the first step' if at_start else 'in training'}"] += 1
+
+
+def _read(running: subprocess.Popen, trains: threading.Event) -> None:
+    """Reads the lines of a run to their end; sets `trains` at the first step or at the end."""
+    assert running.stdout is not None
+    for line in running.stdout:
+        if _STEP.match(line):
+            trains.set()
+    trains.set()
 
 
 def _differences(whole: Path, broken: Path) -> list[str]:

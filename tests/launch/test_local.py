@@ -222,3 +222,75 @@ def test_help_comes_at_once():
     assert "--gpus_per_worker" in done.stdout
     assert "tensorflow" not in done.stderr
     assert time.monotonic() - started < 5
+
+
+# A chief that ends well once `act` has made a file; servers that end with it.
+ASYNCHRONOUS = """
+job = next(a.partition("=")[2] for a in sys.argv if a.startswith("--job_name="))
+def wait_for(name, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not os.path.exists(os.path.join(directory, name)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+def make(name):
+    open(os.path.join(directory, name), "w").close()
+if job == "ps":
+    wait_for("end")
+    sys.exit(0)
+"""
+
+
+def test_a_lost_worker_of_an_asynchronous_run_is_started_again_alone(launch):
+    act = f"""{ASYNCHRONOUS}
+if job == "chief":
+    wait_for("again")
+    time.sleep(0.2)
+    make("end")
+elif index == 1 and not start(2):
+    os.kill(os.getpid(), 9)
+elif index == 1:
+    make("again")
+wait_for("end")
+"""
+    flags = ("--workers=2", "--parameter_servers=1", "--max_restarts=1")
+    code, out, err = ended(launch(act, *flags))
+    assert (code, err) == (
+        0,
+        ["launch: worker 1 failed, with signal SIGKILL: starting it again (1 of 1)"],
+    ), out
+
+
+def test_an_asynchronous_run_goes_on_without_a_worker_but_not_without_all(launch):
+    act = f"""{ASYNCHRONOUS}
+if job == "worker":
+    if index == 1:
+        wait_for("one", 2)
+    make("one")
+    os.kill(os.getpid(), 9)
+wait_for("end")
+"""
+    code, _, err = ended(launch(act, "--workers=2", "--parameter_servers=1", "--grace_secs=1"))
+    assert code == 128 + signal.SIGKILL
+    assert err == [
+        "launch: worker 0 failed, with signal SIGKILL: the others go on without it",
+        "launch: worker 1 failed first, with signal SIGKILL",
+    ]
+
+
+def test_the_loss_of_a_parameter_server_starts_all_again(launch):
+    act = f"""{ASYNCHRONOUS.replace('if job == "ps":', 'if job == "ps" and start(2):')}
+if job == "ps":
+    os.kill(os.getpid(), 9)
+if job == "chief":
+    time.sleep(0.3)
+    if os.path.getsize(os.path.join(directory, "0")) < 2:
+        sys.exit(69)
+    make("end")
+wait_for("end", 1)
+"""
+    flags = ("--workers=1", "--parameter_servers=1", "--max_restarts=1", "--grace_secs=1")
+    code, out, err = ended(launch(act, *flags))
+    assert code == 0, (out, err)
+    assert err == [
+        "launch: ps 0 failed first, with signal SIGKILL",
+        "launch: starting all workers again (1 of 1)",
+    ]

@@ -55,7 +55,7 @@ def errors_of(*workers):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr(roll_call, "JOIN_SECS", 3)
-    monkeypatch.setattr(roll_call, "_SAY_EVERY_SECS", 0.5)
+    monkeypatch.setattr(roll_call, "SAY_EVERY_SECS", 0.5)
     monkeypatch.setattr(roll_call, "_RETRY_SECS", 0.05)
     monkeypatch.setattr(roll_call, "_PORT_SECS", 0.5)
 

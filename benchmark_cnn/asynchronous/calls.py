@@ -1,0 +1,86 @@
+"""Steps that were scheduled on the workers, and their results in the order of the scheduling."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from benchmark_cnn.distribution.asynchronous_manager import AsynchronousManager
+from benchmark_cnn.step.training_step import REPORT
+
+# Each worker has a step to do while the result of its last one is on its way.
+_STEPS_PER_WORKER = 2
+_POLL_SECS = 0.2
+
+
+class Result(NamedTuple):
+    """A step that was applied.
+
+    Attributes:
+        number: the updates that were applied, this one included.
+        staleness: the updates that others applied between its reading and its writing.
+        values: by the names of REPORT.
+    """
+
+    number: int
+    staleness: int
+    values: dict[str, float]
+
+
+class Calls:
+    """Schedules calls of `step`, and waits for the oldest.
+
+    Args:
+        batches: see AsynchronousManager.batches.
+    """
+
+    def __init__(self, manager: AsynchronousManager, step: Callable, batches):
+        self._coordinator, self._batches = manager.coordinator, batches
+        self._most = _STEPS_PER_WORKER * manager.num_workers
+        self._pending: deque[concurrent.futures.Future] = deque()
+        # RemoteValue.fetch cannot be interrupted, and the main thread has signals to serve.
+        self._reader = concurrent.futures.ThreadPoolExecutor(1)
+
+        @tf.function(autograph=False)
+        def call(iterator):
+            return step(next(iterator))
+
+        self._call = call
+
+    @property
+    def num_pending(self) -> int:
+        return len(self._pending)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the workers have less to do than they can."""
+        return len(self._pending) < self._most
+
+    def schedule(self) -> None:
+        """Asks for one more step, on whichever worker is free."""
+        value = self._coordinator.schedule(self._call, args=(self._batches,))
+        self._pending.append(self._reader.submit(value.fetch))
+
+    def oldest(self, check: Callable[[], bool]) -> Result | None:
+        """Waits for the result that was asked for first.
+
+        Args:
+            check: called while waiting; may raise, and ends the wait with None by False.
+        """
+        while check():
+            if concurrent.futures.wait([self._pending[0]], _POLL_SECS).done:
+                break
+        else:
+            return None
+        values, (read, applied) = self._pending.popleft().result()
+        named: dict[str, float] = dict(zip(REPORT, values.tolist(), strict=True))
+        return Result(int(applied) + 1, int(applied - read), named)
+
+    def abandon(self) -> None:
+        """Forgets what is pending: nobody is left to do it."""
+        self._pending.clear()
+        self._reader.shutdown(wait=False, cancel_futures=True)
