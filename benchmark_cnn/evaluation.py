@@ -13,7 +13,7 @@ import tensorflow as tf
 from benchmark_cnn.class_report import NO_CLASS, Confusion
 from benchmark_cnn.distribution.batches import evaluation_batches
 from benchmark_cnn.distribution.variable_mgr import VariableManager
-from benchmark_cnn.interfaces import Dataset, Network
+from benchmark_cnn.interfaces import Dataset, InferenceNetwork, Network
 from benchmark_cnn.objective import average_precision
 from benchmark_cnn.objective.losses import CROSS_ENTROPY, Loss
 from benchmark_cnn.step import failures, metrics
@@ -50,6 +50,8 @@ class Evaluator:
         self.max_skipped = max_skipped
         self.loss = loss.unweighted()
         self._step = tf.function(self._evaluate_step, autograph=False)
+        # Made by the first evaluation: a training without any needs no second copy of the weights.
+        self._inference: InferenceNetwork | None = None
 
     def run(
         self,
@@ -76,6 +78,7 @@ class Evaluator:
             DataError: a damaged record, or another number of examples than the data set has.
             UsageError: out of memory.
         """
+        self._take_weights()
         batches = evaluation_batches(
             self.manager,
             self.dataset,
@@ -119,6 +122,13 @@ class Evaluator:
             result["confusion"] = Confusion.of(true[is_real], predicted[is_real], num_classes)
         return result
 
+    def _take_weights(self) -> None:
+        if self._inference is None:
+            with self.manager.scope():
+                self._inference = self.network.for_inference()
+        for variable, function, arguments in self._inference.updates():
+            self.manager.update(variable, function, arguments)
+
     def _evaluate_step(self, counts_classes, images, labels, is_real):
         tower = functools.partial(self._tower, counts_classes)
         counts, classes, scores = self.manager.run_towers(tower, (images, labels, is_real))
@@ -134,7 +144,8 @@ class Evaluator:
 
     def _tower(self, counts_classes, images, labels, is_real):
         background = int(self.network.background_class)
-        logits = self.network(images, training=False).logits
+        assert self._inference is not None
+        logits = self._inference(images)
         of_outputs = metrics.after_background(labels) if background else labels
         counts = metrics.count(logits, of_outputs, is_real, self.loss)
         if self.dataset.multi_label:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -27,6 +27,21 @@ class ForwardResult(Protocol):
 
     @property
     def statistics(self) -> Mapping[str, tf.Tensor]: ...
+
+
+class InferenceNetwork(Protocol):
+    """A network prepared for many images: batch norm is part of its convolutions."""
+
+    def updates(self) -> Iterable[tuple[tf.Variable, Callable[..., None], tuple]]:
+        """Returns calls that take over the network's weights: `function(variable, *arguments)`.
+
+        They are for `VariableManager.update`, which makes them for each copy of the variable.
+        """
+        ...
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns the logits [B, C] float32 of images as in `Network.__call__`."""
+        ...
 
 
 class Network(Protocol):
@@ -71,6 +86,13 @@ class Network(Protocol):
             seed: int32 [2], the key of all randomness of this call.
             frozen: names of variables that are not trained: a batch norm normalizes with those of
                 its statistics that are among them, and reports no others for them.
+        """
+        ...
+
+    def for_inference(self) -> InferenceNetwork:
+        """Makes the form of the network for many images.
+
+        Call it where variables are created, inside `strategy.scope()`.
         """
         ...
 

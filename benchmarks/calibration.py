@@ -67,12 +67,12 @@ def _measure(options: argparse.Namespace) -> None:
 def _agreements(loaded: Any, options: argparse.Namespace) -> Iterator[tuple[int, Any]]:
     """Yields (number of images, the agreement of its file with the network), draw by draw."""
     from exporters import tflite_metadata
-    from exporters.frozen import freeze
     from exporters.int8 import calibration, quantizer
     from exporters.int8.agreement import compare
+    from exporters.servable import servable
     from inference.artifacts import open_artifact
 
-    frozen = freeze(loaded.classifier, loaded.signature, 1)
+    exported = servable(loaded.classifier, loaded.signature, 1)
     for seed in range(1, options.draws + 1):
         chosen = calibration.choose(
             loaded.signature, loaded.data, options.calibration_data, max(options.numbers), seed
@@ -84,7 +84,7 @@ def _agreements(loaded: Any, options: argparse.Namespace) -> Iterator[tuple[int,
             if number > len(chosen.calibration):
                 raise UsageError(f"{number:,} images are wanted, there are {chosen.calibration}")
             images = chosen.calibration.first(number)
-            calibrated = quantizer.calibrate(frozen, lambda: images.representative(1))  # noqa: B023
+            calibrated = quantizer.calibrate(exported, lambda: images.representative(1))  # noqa: B023
             content = quantizer.quantize(calibrated, "uint8", "uint8")
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "int8.tflite")

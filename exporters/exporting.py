@@ -16,11 +16,11 @@ import tensorflow as tf
 from common import commands, files
 from common.errors import DataError, UsageError
 from common.paths import one_line
-from exporters import check, onnx, saved_model, staging, tflite
+from exporters import check, memory, onnx, saved_model, staging, tflite
 from exporters.check import CheckImages, Comparison
-from exporters.frozen import Frozen, freeze
 from exporters.int8.quantized import quantize
 from exporters.plan import DYNAMIC, FLOAT16, FLOAT32, INT8, Plan
+from exporters.servable import servable
 from exporters.tflite_metadata import LABELS_FILE, labels, with_metadata
 from inference.artifacts import ONNX, SAVED_MODEL, TFLITE, open_artifact
 from inference.classifier import Classifier
@@ -66,7 +66,7 @@ def export(
 
     Raises:
         DataError: A file differs too much from the network, or cannot be written.
-        UsageError: The network cannot be written in that format, or a library is missing.
+        UsageError: The network cannot be written in that format, or memory or a library is missing.
     """
     if source.signature.output == INDEPENDENT:
         raise UsageError(
@@ -77,6 +77,9 @@ def export(
     if plan.logits:
         signature = dataclasses.replace(source.signature, output=LOGITS)
         source = dataclasses.replace(source, signature=signature)
+    variables = source.classifier.network.variables.values()
+    num_weights = sum(variable.shape.num_elements() for variable in variables)
+    memory.check(source.signature.model, num_weights, plan)
     images = check.images(source.signature, source.data, plan.check_images)
     outputs = {
         TFLITE: (plan.tflite, _write_tflite),
@@ -103,34 +106,34 @@ def export(
 
 def _write_tflite(source: Source, plan: Plan, path: Path) -> list[str]:
     """Returns lines on what 8 bits cost."""
-    frozen = freeze(source.classifier, source.signature, plan.batch_size or 1)
-    quantized = quantize(frozen, source.data, plan) if plan.quantize == INT8 else None
-    content = tflite.convert(frozen, plan.quantize) if quantized is None else quantized.content
+    network = servable(source.classifier, source.signature, plan.batch_size or 1)
+    quantized = quantize(network, source.data, plan) if plan.quantize == INT8 else None
+    content = tflite.convert(network, plan.quantize) if quantized is None else quantized.content
     path.write_bytes(with_metadata(content, source.signature, _license(source)))
     if quantized is None:
         return []
-    network = functools.partial(_outputs, source.classifier, source.signature.output)
-    return quantized.measured(network, open_artifact(path).outputs, plan.report)
+    wanted = functools.partial(_outputs, source.classifier, source.signature.output)
+    return quantized.measured(wanted, open_artifact(path).outputs, plan.report)
 
 
 def _write_onnx(source: Source, plan: Plan, path: Path) -> None:
-    frozen = freeze(source.classifier, source.signature, plan.batch_size)
-    path.write_bytes(onnx.content(onnx.convert(frozen), frozen))
+    network = servable(source.classifier, source.signature, plan.batch_size)
+    path.write_bytes(onnx.content(onnx.convert(network), network))
 
 
 def _write_saved_model(source: Source, plan: Plan, path: Path) -> None:
-    frozen: Frozen = freeze(source.classifier, source.signature, plan.batch_size)
+    network = servable(source.classifier, source.signature, plan.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder, LABELS_FILE)
         names.write_text(labels(source.signature), encoding="utf-8")
-        saved_model.write(frozen, path, names)
+        saved_model.write(network, path, names)
 
 
 def _outputs(classifier: Classifier, output: str, pixels: np.ndarray) -> np.ndarray:
     """Returns what the network itself computes, as its own user would call it."""
     if output != LOGITS:
         return classifier.probabilities(pixels)
-    logits = classifier.network(tf.constant(pixels), training=False).logits.numpy()
+    logits = classifier.logits(tf.constant(pixels)).numpy()
     return logits[:, logits.shape[1] - classifier.num_classes :]
 
 

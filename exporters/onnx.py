@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from common.errors import UsageError
-from exporters.frozen import INPUT, Frozen
+from exporters.servable import INPUT, Servable
 from exporters.tflite import quiet
 from inference.signature import PROPERTY
 
@@ -16,31 +15,20 @@ from inference.signature import PROPERTY
 OPSET = 17
 _BATCH = "batch"
 _DOMAINS = ("", "ai.onnx.ml")
-_CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
+# Larger constants are weights, whose values no translation depends on.
+_SMALL_BYTES = 1 << 16
 _XLA, _NOT_INLINED = "_XlaMustCompile", "_noinline"
 
 
-def convert(frozen: Frozen) -> Any:
+def convert(servable: Servable) -> Any:
     """Returns an onnx.ModelProto from `images`, float32 [B, S, S, 3], to the signature's output.
 
     Raises:
         UsageError: The network has an operation that ONNX lacks.
     """
     import onnx
-    import tf2onnx.convert
 
-    output = frozen.signature.output
-    (given,), (result,) = frozen.function.inputs, frozen.function.outputs
-    # tf2onnx.convert.from_function would look for variables again, and find none.
-    with quiet(), _without_copies():
-        model, _ = tf2onnx.convert.from_graph_def(
-            _translatable(frozen.function.graph.as_graph_def()),
-            name=frozen.signature.model,
-            input_names=[given.name],
-            output_names=[result.name],
-            opset=OPSET,
-            tensors_to_rename={given.name: INPUT, result.name: output},
-        )
+    model = _converted(servable)
     # tf2onnx puts an operation that it cannot translate into the file as it is.
     foreign = sorted({node.op_type for node in model.graph.node if node.domain not in _DOMAINS})
     known = onnx.defs.get_all_schemas_with_history()
@@ -48,9 +36,9 @@ def convert(frozen: Frozen) -> Any:
     foreign += sorted({n.op_type for n in model.graph.node if n.op_type not in names})
     if foreign:
         raise UsageError(
-            f"{frozen.signature.model} cannot become an ONNX file: ONNX has no {foreign[0]}"
+            f"{servable.signature.model} cannot become an ONNX file: ONNX has no {foreign[0]}"
         )
-    if frozen.batch_size is None:
+    if servable.batch_size is None:
         for value in (*model.graph.input, *model.graph.output):
             value.type.tensor_type.shape.dim[0].dim_param = _BATCH
     model.producer_name = "tensorflow-imagenet"
@@ -58,21 +46,81 @@ def convert(frozen: Frozen) -> Any:
     return model
 
 
-@contextlib.contextmanager
-def _without_copies() -> Iterator[None]:
-    """Keeps tf2onnx from copying all weights before each optimization, 20 times and more.
+def _converted(servable: Servable) -> Any:
+    """Does as tf2onnx.convert.from_graph_def does, with fewer copies of the weights.
 
-    The copies are for optimizations that fail. They refer to each other and stay in memory:
-    ResNet-50, 94 MB of weights, took 6 GB.
+    That function holds 40 copies of them, and with its environment's defaults twice as many.
     """
-    before = os.environ.get(_CATCH_ERRORS)
-    os.environ[_CATCH_ERRORS] = "FALSE"
+    import tensorflow as tf
+    from tf2onnx import optimizer, tf_loader, tfonnx
+
+    function, output = servable.with_constants(), servable.signature.output
+    (given,), (result,) = function.inputs, function.outputs
+    graph = _translatable(function.graph.as_graph_def())
+    weights = _take_weights(graph)
+    with quiet(), tf.Graph().as_default() as announced:
+        graph = tf_loader.tf_optimize([given.name], [result.name], graph)
+        _announce_weights(graph, weights)
+        tf.import_graph_def(graph, name="")
+        converted = tfonnx.process_tf_graph(
+            announced,
+            continue_on_error=True,
+            opset=OPSET,
+            input_names=[given.name],
+            output_names=[result.name],
+            const_node_values={name: value.tensor_content for name, value in weights.items()},
+            tensors_to_rename={given.name: INPUT, result.name: output},
+        )
+        with _weights_kept_aside():
+            optimized = optimizer.optimize_graph(converted, catch_errors=False)
+        return optimized.make_model(f"converted from {servable.signature.model}")
+
+
+@contextlib.contextmanager
+def _weights_kept_aside() -> Iterator[None]:
+    """Keeps tf2onnx from writing constants into the messages of their nodes.
+
+    It writes all nodes after each of 25 optimizations, which do not read what is written, and a
+    protobuf message frees nothing that was replaced in it. make_model writes the nodes once more.
+    """
+    from tf2onnx import graph
+
+    node_type: Any = graph.Node
+    write = node_type.update_proto
+
+    def write_unless_constant(node: Any, *arguments: Any) -> None:
+        if not node.is_const():
+            write(node, *arguments)
+
+    node_type.update_proto = write_unless_constant
     try:
         yield
     finally:
-        os.environ.pop(_CATCH_ERRORS)
-        if before is not None:
-            os.environ[_CATCH_ERRORS] = before
+        node_type.update_proto = write
+
+
+def _take_weights(graph: Any) -> dict[str, Any]:
+    """Makes placeholders of the large constants of a GraphDef; returns their values by name."""
+    weights = {}
+    for node in graph.node:
+        if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) > _SMALL_BYTES:
+            weights[node.name] = tensor = type(node.attr["value"].tensor)()
+            tensor.CopyFrom(node.attr["value"].tensor)
+            node.op = "Placeholder"
+            node.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
+            del node.attr["value"]
+    return weights
+
+
+def _announce_weights(graph: Any, weights: Mapping[str, Any]) -> None:
+    """Makes constants without values of these placeholders, as tf2onnx wants large ones."""
+    for node in graph.node:
+        if node.name in weights:
+            node.op = "Const"
+            del node.attr["shape"]
+            empty = node.attr["value"].tensor
+            empty.dtype = weights[node.name].dtype
+            empty.tensor_shape.CopyFrom(weights[node.name].tensor_shape)
 
 
 def _translatable(graph: Any) -> Any:
@@ -102,10 +150,10 @@ def _translatable(graph: Any) -> Any:
     return graph
 
 
-def content(model: Any, frozen: Frozen) -> bytes:
+def content(model: Any, servable: Servable) -> bytes:
     """Returns the file of a model, checked, with the signature among its properties."""
     import onnx
 
-    onnx.helper.set_model_props(model, {PROPERTY: frozen.signature.to_json()})
+    onnx.helper.set_model_props(model, {PROPERTY: servable.signature.to_json()})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from exporters.frozen import Frozen
+from exporters.servable import Servable
 from exporters.tflite import quiet
 from inference.signature import EXTRAS, FILE_NAME
 from preprocessing.images.photos import encoded_view
@@ -18,7 +18,7 @@ IMAGE_BYTES = "image_bytes"
 CLASSES = "classes"
 
 
-def write(frozen: Frozen, directory: Path, labels: Path) -> None:
+def write(servable: Servable, directory: Path, labels: Path) -> None:
     """Writes a SavedModel with two signatures, and the class names as an asset.
 
     `serving_default` takes `images`, float32 [B, S, S, 3], and returns the outputs of the network.
@@ -29,18 +29,18 @@ def write(frozen: Frozen, directory: Path, labels: Path) -> None:
         directory: Must not exist.
         labels: A file of class names, which is copied.
     """
-    module: Any = tf.Module()
+    module = servable.module()
     module.labels = tf.saved_model.Asset(str(labels))
-    signatures = {SERVING: frozen.serving(), IMAGE_BYTES: _from_bytes(frozen)}
+    signatures = {SERVING: servable.function, IMAGE_BYTES: _from_bytes(servable)}
     with quiet():
         tf.saved_model.save(module, str(directory), signatures=signatures)
     (directory / EXTRAS).mkdir()
-    (directory / EXTRAS / FILE_NAME).write_text(frozen.signature.to_json(), encoding="utf-8")
+    (directory / EXTRAS / FILE_NAME).write_text(servable.signature.to_json(), encoding="utf-8")
 
 
-def _from_bytes(frozen: Frozen) -> Any:
-    signature = frozen.signature
-    one_image = tf.TensorSpec(frozen.input_spec().shape[1:], tf.float32)
+def _from_bytes(servable: Servable) -> Any:
+    signature = servable.signature
+    one_image = tf.TensorSpec(servable.input_spec().shape[1:], tf.float32)
 
     def view(encoded: tf.Tensor) -> tf.Tensor:
         options = dataclasses.asdict(signature.view)
@@ -48,8 +48,9 @@ def _from_bytes(frozen: Frozen) -> Any:
 
     def classify(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(view, image_bytes, fn_output_signature=one_image)
-        outputs = frozen.function(tf.ensure_shape(images, frozen.input_spec().shape))[0]
+        pixels = tf.ensure_shape(images, servable.input_spec().shape)
+        outputs = servable.function(pixels)[signature.output]
         return {signature.output: outputs, CLASSES: tf.argmax(outputs, axis=1)}
 
-    spec = tf.TensorSpec([frozen.batch_size], tf.string, name=IMAGE_BYTES)
+    spec = tf.TensorSpec([servable.batch_size], tf.string, name=IMAGE_BYTES)
     return tf.function(classify, autograph=False).get_concrete_function(spec)

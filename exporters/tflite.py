@@ -10,30 +10,30 @@ from typing import Any
 import tensorflow as tf
 
 from common.errors import UsageError
-from exporters.frozen import Frozen
 from exporters.plan import FLOAT16, FLOAT32
+from exporters.servable import Servable
 
 
-def convert(frozen: Frozen, quantize: str = FLOAT32) -> bytes:
+def convert(servable: Servable, quantize: str = FLOAT32) -> bytes:
     """Returns the content of a TFLite file; `exporters.int8` makes those of int8.
 
     Args:
-        frozen: With a fixed batch; a free one keeps phones from planning memory.
+        servable: With a fixed batch; a free one keeps phones from planning memory.
         quantize: Another of plan.QUANTIZATIONS. float16 and dynamic (int8 weights, float32
             activations) store smaller weights.
 
     Raises:
         UsageError: The network has an operation that TFLite lacks.
     """
-    made = converter(frozen)
+    made = converter(servable)
     if quantize != FLOAT32:
         made.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == FLOAT16:
         made.target_spec.supported_types = [tf.float16]
-    return converted(made, frozen)
+    return converted(made, servable)
 
 
-def converted(made: Any, frozen: Frozen) -> bytes:
+def converted(made: Any, servable: Servable) -> bytes:
     """Returns what the converter `made` makes; raises UsageError as `convert`."""
     try:
         with quiet():
@@ -42,15 +42,13 @@ def converted(made: Any, frozen: Frozen) -> bytes:
     except Exception as error:
         if type(error).__name__ != "ConverterError":
             raise
-        model, reason = frozen.signature.model, _reason(error)
+        model, reason = servable.signature.model, _reason(error)
         raise UsageError(f"{model} cannot become a TFLite file: {reason}") from error
 
 
-def converter(frozen: Frozen) -> Any:
+def converter(servable: Servable) -> Any:
     """Returns TensorFlow's converter; the file will name its input and output."""
-    module: Any = tf.Module()
-    module.serve = frozen.serving()
-    return tf.lite.TFLiteConverter.from_concrete_functions([module.serve], module)
+    return tf.lite.TFLiteConverter.from_concrete_functions([servable.function], servable.module())
 
 
 @contextlib.contextmanager

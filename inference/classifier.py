@@ -80,10 +80,12 @@ class Classifier:
         for name, variable in network.variables.items():
             variable.assign(tensors[name])
         self.network = network
+        self._folded = network.for_inference()
+        self.take_weights()
         activation = tf.nn.sigmoid if independent else tf.nn.softmax
         # One graph computes 1.7 times as many images a second as layer after layer in Python.
         self._probabilities = tf.function(
-            lambda images: activation(network(images, training=False).logits),
+            lambda images: activation(self.logits(images)),
             input_signature=[tf.TensorSpec([None, self.image_size, self.image_size, 3])],
             autograph=False,
         )
@@ -95,6 +97,17 @@ class Classifier:
                 f"{prefix} has {self.num_classes} classes, --num_classes={num_classes}: "
                 "give its number, or leave the flag out"
             )
+
+    def take_weights(self) -> None:
+        """Takes over values that were assigned to the variables of `network`."""
+        self._folded.update()
+
+    def logits(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns float32 [B, outputs], a background class included; see `probabilities`.
+
+        Batch norm is part of the convolutions, whose variables are not those of `network`.
+        """
+        return self._folded(images)
 
     def probabilities(self, images: np.ndarray | tf.Tensor) -> np.ndarray:
         """Returns float32 [B, num_classes] for images [B, S, S, 3], RGB in 0..255.

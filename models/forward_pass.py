@@ -1,7 +1,8 @@
 """The state of one call of a network, for its layers.
 
 Inside a call, random layers take their seed from the forward pass, and batch norm reports its
-moving statistics to it instead of assigning them. Each thread has its own, because a
+moving statistics to it instead of assigning them. A network that only answers may hand it values
+that replace variables (models/folding.py). Each thread has its own, because a
 MirroredStrategy traces each tower in a thread of its own.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +24,19 @@ class ForwardPass:
 
     Attributes:
         frozen: ids of the moving statistics and of the layers that act as in inference.
+        values: id of a variable -> what layers compute with in its place.
+        offsets: id of the beta of a batch norm that the convolution before it took in -> what it
+            adds; it does nothing else.
         statistics: id of a moving statistic -> its value after this batch.
+        batch_norms: scope -> epsilon of each batch norm of TF-Slim that was called.
     """
 
     seed: tf.Tensor | None
     frozen: frozenset[int] = frozenset()
+    values: Mapping[int, Any] = field(default_factory=dict)
+    offsets: Mapping[int, Any] = field(default_factory=dict)
     statistics: dict[int, tf.Tensor] = field(default_factory=dict)
+    batch_norms: dict[str, float] = field(default_factory=dict)
 
     def layer_seed(self, layer_name: str) -> tf.Tensor:
         """Returns the seed of one layer, int32 [2]; raises ValueError if the call has none."""
@@ -73,13 +81,28 @@ def is_frozen(part: Any) -> bool:
     return current_pass is not None and id(part) in current_pass.frozen
 
 
+def value_of(variable: Any) -> Any:
+    """Returns what replaces a variable in this call; None if nothing does."""
+    current_pass = current()
+    return None if current_pass is None else current_pass.values.get(id(variable))
+
+
+def offset_of(beta: Any) -> Any:
+    """Returns what a batch norm adds that a convolution took in; None if it is not taken in."""
+    current_pass = current()
+    return None if current_pass is None else current_pass.offsets.get(id(beta))
+
+
 @contextlib.contextmanager
 def forward_pass(
-    seed: tf.Tensor | None, frozen: frozenset[int] = frozenset()
+    seed: tf.Tensor | None,
+    frozen: frozenset[int] = frozenset(),
+    values: Mapping[int, Any] | None = None,
+    offsets: Mapping[int, Any] | None = None,
 ) -> Iterator[ForwardPass]:
     """Makes a new forward pass the current one of this thread inside a `with` block."""
     outer = current()
-    _thread.forward_pass = ForwardPass(seed, frozen)
+    _thread.forward_pass = ForwardPass(seed, frozen, values or {}, offsets or {})
     try:
         yield _thread.forward_pass
     finally:

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from models import blocks
+from models.folding import Fold, FoldedNetwork, keras_folds, substituted
 from models.forward_pass import forward_pass
 from models.layers.dropout import StochasticDepth
 
@@ -42,6 +43,7 @@ class Network:
         statistic_names: id of the object that batch norm reports to (see models/forward_pass.py)
             -> checkpoint name.
         branches: id of a layer that drops a residual branch -> names of the branch's last layer.
+        folds: the batch norms that convolutions can take in.
         background_class: whether class 0 is one that no label uses.
         keras_model: the Keras model of the network, for summary(), save() or fine-tuning; None for
             TF-Slim.
@@ -55,6 +57,7 @@ class Network:
     groups: tuple[tuple[str, ...], ...] = ()
     statistic_names: Mapping[int, str] = field(default_factory=dict)
     branches: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    folds: Sequence[Fold] = ()
     background_class: bool = False
     keras_model: Any = None
 
@@ -91,6 +94,13 @@ class Network:
         statistics = {key for key, name in self.statistic_names.items() if name in names}
         branches = {key for key, branch in self.branches.items() if branch <= names}
         return frozenset(statistics | branches)
+
+    def for_inference(self) -> FoldedNetwork:
+        """Returns the network with batch norm folded into its convolutions.
+
+        Call it inside `strategy.scope()`.
+        """
+        return FoldedNetwork(self.forward, self.folds)
 
 
 def make_network(
@@ -142,6 +152,11 @@ def keras_network(
     if len(variables) != len(model.weights):
         raise ValueError(f"model {name!r} has variables that share a name")
     last_layers = [_layer_before(outputs) for outputs in model.outputs]
+
+    def forward(images: tf.Tensor, training: bool) -> Any:
+        with substituted():
+            return model(images, training=training)
+
     return make_network(
         variables,
         classifier={n for layer in last_layers for n in _named_weights(scope, layer)},
@@ -151,7 +166,8 @@ def keras_network(
             if isinstance(layer, StochasticDepth)
         },
         name=name,
-        forward=lambda images, training: model(images, training=training),
+        forward=forward,
+        folds=keras_folds(model),
         background_class=background_class,
         keras_model=model,
     )

@@ -131,7 +131,7 @@ def write(model: str, kind: str, path: Path, image_size: int | None = None) -> N
     import tensorflow as tf
 
     from exporters import tflite
-    from exporters.frozen import freeze
+    from exporters.servable import servable
     from inference.classifier import Classifier
     from inference.signature import Signature
     from inference.view import View
@@ -141,11 +141,13 @@ def write(model: str, kind: str, path: Path, image_size: int | None = None) -> N
     size = image_size or spec.image_size
     network = spec.build(num_classes=1000, image_size=size)
     _randomize(network.variables)
-    # An export asks its classifier for the network alone.
-    holder = cast(Classifier, argparse.Namespace(network=network))
+    folded = network.for_inference()
+    folded.update()
+    # An export asks its classifier for no more.
+    holder = cast(Classifier, argparse.Namespace(network=network, logits=folded))
     names = tuple(f"class {number}" for number in range(1000))
-    frozen = freeze(holder, Signature(model, size, names, View()), batch_size=1)
-    converter = tflite.converter(frozen)
+    exported = servable(holder, Signature(model, size, names, View()), batch_size=1)
+    converter = tflite.converter(exported)
     if kind == INT8:
         random = np.random.default_rng(1)
 

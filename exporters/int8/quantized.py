@@ -10,12 +10,12 @@ from pathlib import Path
 
 from benchmark_cnn.params.data_params import DataParams
 from common import files
-from exporters.frozen import Frozen
 from exporters.int8 import calibration, layer_errors, quantizer
 from exporters.int8.agreement import Agreement, Outputs, compare
 from exporters.int8.calibration import Choice
 from exporters.int8.layer_errors import LayerError
 from exporters.plan import Plan
+from exporters.servable import Servable
 
 _NUM_NAMED = 3
 
@@ -83,11 +83,11 @@ class Quantized:
         yield from (f"  {error}" for error in self._errors[:_NUM_NAMED])
 
 
-def quantize(frozen: Frozen, data: DataParams, plan: Plan) -> Quantized:
+def quantize(servable: Servable, data: DataParams, plan: Plan) -> Quantized:
     """Returns the network in 8 bits.
 
     Args:
-        frozen: With a fixed batch.
+        servable: With a fixed batch.
         data: Data flags of the run.
 
     Raises:
@@ -98,11 +98,13 @@ def quantize(frozen: Frozen, data: DataParams, plan: Plan) -> Quantized:
     if plan.report is not None:
         with files.write_errors(plan.report):
             files.make_writable(plan.report.parent)
-    batch_size = frozen.batch_size or 1
+    batch_size = servable.batch_size or 1
     choice = calibration.choose(
-        frozen.signature, data, plan.calibration_data, plan.calibration_images
+        servable.signature, data, plan.calibration_data, plan.calibration_images
     )
-    calibrated = quantizer.calibrate(frozen, lambda: choice.calibration.representative(batch_size))
+    calibrated = quantizer.calibrate(
+        servable, lambda: choice.calibration.representative(batch_size)
+    )
     float_layers: tuple[str, ...] = ()
     if plan.float_layers is not None:
         float_layers = quantizer.layers_matching(calibrated, plan.float_layers)

@@ -16,7 +16,7 @@ from typing import Any
 import flatbuffers
 
 from common.errors import UsageError
-from exporters.frozen import Frozen
+from exporters.servable import Servable
 from exporters.tflite import converted, converter, quiet
 
 Representative = Callable[[], Iterator[list[Any]]]
@@ -26,7 +26,7 @@ Representative = Callable[[], Iterator[list[Any]]]
 _PIXEL_RANGE = (0.0, 255.0)
 
 
-def calibrate(frozen: Frozen, representative: Representative) -> bytes:
+def calibrate(servable: Servable, representative: Representative) -> bytes:
     """Returns a float TFLite file that knows the smallest and largest value of each tensor.
 
     Raises:
@@ -34,13 +34,13 @@ def calibrate(frozen: Frozen, representative: Representative) -> bytes:
     """
     import tensorflow as tf
 
-    made = converter(frozen)
+    made = converter(servable)
     made.optimizations = [tf.lite.Optimize.DEFAULT]
     made.representative_dataset = representative
     made.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     # As tf.lite.experimental.QuantizationDebugger does it.
     made._experimental_calibrate_only = True
-    return _with_pixel_range(converted(made, frozen))
+    return _with_pixel_range(converted(made, servable))
 
 
 def quantize(

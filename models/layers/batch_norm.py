@@ -72,7 +72,7 @@ class FusedBatchNorm(keras.layers.Layer):
         is_training = training and self.trainable and not forward_pass.is_frozen(self.moving_mean)
         outputs, mean, variance = fused_batch_norm(
             inputs,
-            BatchNormVariables(self.gamma, self.beta, self.moving_mean, self.moving_variance),
+            self.variables_by_role(),
             training=is_training,
             epsilon=self.epsilon,
             layout=self.layout,
@@ -82,6 +82,10 @@ class FusedBatchNorm(keras.layers.Layer):
             self._average_in(self.moving_mean, mean)
             self._average_in(self.moving_variance, variance)
         return outputs
+
+    def variables_by_role(self) -> BatchNormVariables:
+        """Returns gamma, beta and the moving statistics."""
+        return BatchNormVariables(self.gamma, self.beta, self.moving_mean, self.moving_variance)
 
     def _average_in(self, statistic: keras.Variable, batch_value: tf.Tensor) -> None:
         current_pass = forward_pass.current()
@@ -126,6 +130,8 @@ def fused_batch_norm(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Normalizes with the batch's moments in training, otherwise with the moving statistics.
 
+    Where the convolution before does so (models/folding.py), only the offset is added.
+
     Args:
         inputs: [B, H, W, C] or, with layout "NCHW", [B, C, H, W].
         synchronized: normalize with the moments of all towers' batches together.
@@ -135,6 +141,10 @@ def fused_batch_norm(
         mean, variance: the moments that were used, float32 [C]; the batch variance is divided by
             N - 1 over the N values of a channel.
     """
+    folded = None if training else forward_pass.offset_of(variables.beta)
+    if folded is not None:
+        outputs = tf.raw_ops.BiasAdd(value=inputs, bias=folded, data_format=layout)
+        return outputs, variables.moving_mean, variables.moving_variance
     beta, mean, variance = map(tf.convert_to_tensor, variables[1:])
     gamma = tf.ones_like(beta) if variables.gamma is None else tf.convert_to_tensor(variables.gamma)
     if training and synchronized and _num_towers() > 1:

@@ -11,15 +11,20 @@ TensorFlow removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from models.forward_pass import forward_pass
+from models import forward_pass
+from models.folding import Fold
+from models.layers.batch_norm import BatchNormVariables
 from models.layers.pixel_normalization import PixelRange, normalize_pixels
 from models.model_spec import BuildConfig
 from models.network import Network, make_network
+
+# Of a convolution's kernels, the one that makes its outputs.
+_LAST_KERNELS = ("pointwise_weights", "weights", "depthwise_weights")
 
 
 def slim_network(
@@ -47,33 +52,56 @@ def slim_network(
             return tuple(_logits(output) for output in outputs)
         return _logits(outputs)
 
-    classifier = _trace(forward, config.image_size, kept)
+    classifier, batch_norms = _trace(forward, config.image_size, kept)
     kept.complete()
     return make_network(
         kept.by_name,
         classifier=classifier,
         name=config.name,
         forward=forward,
+        folds=list(_folds(kept.by_name, batch_norms, config.dtype)),
         background_class=config.background_class,
     )
 
 
 def _trace(
     forward: Callable[[tf.Tensor, bool], Any], image_size: int, kept: KeptVariables
-) -> set[str]:
+) -> tuple[set[str], dict[str, float]]:
     """Traces `forward`, so that it asks for its variables; nothing is computed.
 
     Returns:
-        Names of the variables of the layers that make logits.
+        Names of the variables of the layers that make logits; scope -> epsilon of each batch norm.
     """
+    batch_norms: dict[str, float] = {}
 
     def traced(images: tf.Tensor) -> Any:
-        with forward_pass(tf.zeros([2], tf.int32)):
-            return forward(images, True)
+        with forward_pass.forward_pass(tf.zeros([2], tf.int32)) as current:
+            outputs = forward(images, True)
+        batch_norms.update(current.batch_norms)
+        return outputs
 
     images = tf.TensorSpec([1, image_size, image_size, 3], tf.uint8)
     graph = tf.function(traced, autograph=False).get_concrete_function(images).graph
-    return kept.read_by_last_layers(graph.outputs)
+    return kept.read_by_last_layers(graph.outputs), batch_norms
+
+
+def _folds(
+    variables: Mapping[str, tf.Variable], batch_norms: Mapping[str, float], dtype: str
+) -> Iterator[Fold]:
+    """Yields the batch norms in the scope of a convolution: slim normalizes its outputs there."""
+    for batch_norm, epsilon in batch_norms.items():
+        scope, _, name = batch_norm.rpartition("/")
+        parts = (variables.get(f"{batch_norm}/{part}") for part in BatchNormVariables._fields)
+        for kernel in _LAST_KERNELS if name == "BatchNorm" else ():
+            if f"{scope}/{kernel}" in variables:
+                yield Fold(
+                    kernel=variables[f"{scope}/{kernel}"],
+                    batch_norm=BatchNormVariables(*parts),
+                    epsilon=epsilon,
+                    dtype=dtype,
+                    is_depthwise=kernel == "depthwise_weights",
+                )
+                break
 
 
 def _logits(outputs: tf.Tensor) -> tf.Tensor:
@@ -124,7 +152,9 @@ class KeptVariables:
             read = tf.identity(tf.cast(variable, dtype))
             self._reads[read.op.name] = name
             return read
-        return variable if dtype == variable.dtype else tf.cast(variable, dtype)
+        value = forward_pass.value_of(variable)
+        value = variable if value is None else tf.convert_to_tensor(value)
+        return value if dtype == value.dtype else tf.cast(value, dtype)
 
     def read_by_last_layers(self, outputs: Collection[tf.Tensor]) -> set[str]:
         """Returns the names of variables that the layers before `outputs` read, while tracing."""

@@ -67,24 +67,29 @@ def batch_norm(
     with `scale`. In training the new moving statistics are reported to the forward pass. With
     `synchronized`, mean and variance are those of all towers' batches together.
     """
-    with tf.compat.v1.variable_scope(scope, "BatchNorm", [inputs]):
+    with tf.compat.v1.variable_scope(scope, "BatchNorm", [inputs]) as variable_scope:
         channels: Any = inputs.shape[-1]
         beta = _vector("beta", channels, 0.0)
         gamma = _vector("gamma", channels, 1.0) if scale else None
         moving_mean = _vector("moving_mean", channels, 0.0, trainable=False)
         moving_variance = _vector("moving_variance", channels, 1.0, trainable=False)
+        variables = BatchNormVariables(gamma, beta, moving_mean, moving_variance)
+        current = forward_pass.current()
+        if current is None:
+            raise RuntimeError("a slim network runs only as a Network: there is no forward pass")
+        current.batch_norms[variable_scope.name] = epsilon
         is_training = is_training and not forward_pass.is_frozen(moving_mean)
         outputs, mean, variance = fused_batch_norm(
             inputs,
-            BatchNormVariables(gamma, beta, moving_mean, moving_variance),
+            variables,
             training=is_training,
             epsilon=epsilon,
             layout=LAYOUT,
             synchronized=synchronized,
         )
         if is_training:
-            _report(moving_mean, mean, decay)
-            _report(moving_variance, variance, decay)
+            current.average_in(moving_mean, mean, decay)
+            current.average_in(moving_variance, variance, decay)
         return outputs if activation_fn is None else activation_fn(outputs)
 
 
@@ -96,13 +101,6 @@ def _vector(name: str, channels: int, value: float, trainable: bool = True) -> A
         initializer=tf.compat.v1.constant_initializer(value),
         trainable=trainable,
     )
-
-
-def _report(statistic: Any, batch_value: tf.Tensor, decay: float) -> None:
-    current = forward_pass.current()
-    if current is None:
-        raise RuntimeError("a slim network runs only as a Network: there is no forward pass")
-    current.average_in(statistic, batch_value, decay)
 
 
 @add_arg_scope

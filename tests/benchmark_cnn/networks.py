@@ -16,7 +16,27 @@ class Output(NamedTuple):
     statistics: dict
 
 
-class ProductNetwork:
+class ForInference:
+    """A network that evaluations call as it is."""
+
+    def __init__(self, network):
+        self.network = network
+
+    def updates(self):
+        return ()
+
+    def __call__(self, images):
+        return self.network(images, training=False).logits
+
+
+class Unprepared:
+    """A network whose form for inference is itself."""
+
+    def for_inference(self):
+        return ForInference(self)
+
+
+class ProductNetwork(Unprepared):
     """tf_cnn_benchmarks' test model: loss = mean(x) * A * B, with A = 1 and B = 2 at the start."""
 
     name = "product"
@@ -37,7 +57,7 @@ class ProductNetwork:
         return tf.reduce_mean(output.logits), tf.zeros([])
 
 
-class ConvNetwork:
+class ConvNetwork(Unprepared):
     """Two convolutions and a dense layer; batch norm and dropout by choice, auxiliary logits too.
 
     batch_norm: None, "tower" (statistics of each tower's slice) or "sync" (of all towers).

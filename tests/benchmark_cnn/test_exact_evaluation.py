@@ -12,14 +12,14 @@ from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.validation import make_params
 from common.errors import DataError
-from tests.benchmark_cnn.networks import ArrayData, Output
+from tests.benchmark_cnn.networks import ArrayData, Output, Unprepared
 from tests.preprocessing.image_shards import write_numbered_split
 
 EXAMPLES, CLASSES = 1003, 9  # 17 * 59: no batch size below divides it
 TOWERS, BATCH_SIZES = (1, 2, 3, 8), (7, 32, 1000)
 
 
-class LogitsInImages:
+class LogitsInImages(Unprepared):
     """Arithmetic on single examples, so that the network itself knows no batch."""
 
     background_class = False
@@ -29,7 +29,7 @@ class LogitsInImages:
         return Output(tf.reshape(images, [-1, CLASSES]), None, {})
 
 
-class NumberInColor:
+class NumberInColor(Unprepared):
     """Of example n, read from its color, class 7n comes first, then 7n+1, ... (modulo 1000)."""
 
     background_class = False

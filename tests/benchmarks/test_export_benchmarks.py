@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import export
-from benchmarks.exported import baselines, tradeoff
+from benchmarks.exported import baselines, inference, tradeoff
 from benchmarks.rounds import Speed
 from tests.benchmarks.test_latency import tflite
 
@@ -83,3 +83,13 @@ def test_the_table_and_the_pictures_of_two_networks(tmp_path, capsys):
     assert (
         sizes["efficientnet_lite0_int8.tflite"] < 0.3 * sizes["efficientnet_lite0_float32.tflite"]
     )
+
+
+def test_both_forms_of_a_network_are_measured_in_turn(capsys):
+    argv = ["--models=resnet20", "--dtypes=float32", "--batch_size=2", "--rounds=2"]
+    assert inference.main(argv) == 0
+    row = capsys.readouterr().out.splitlines()[2]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:2] == ["`resnet20`", "float32"]
+    folded, plain, ratio = (float(cell.split(" ")[0]) for cell in cells[2:])
+    assert min(folded, plain, ratio) > 0

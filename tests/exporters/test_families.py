@@ -30,6 +30,7 @@ FAMILIES = {
     "resnet20": 32,
     "densenet40_k12": 32,
     "alexnet_v2": 195,
+    "vgg_a": 224,
     "googlenet": 64,
     "inception_v3": 107,
     "inception_v4": 107,
@@ -112,6 +113,7 @@ def change_by_last_places(classifier: Classifier, images: np.ndarray, draws: int
             towards = np.where(random.random(value.shape) < 0.5, -np.inf, np.inf)
             neighbors = np.nextafter(value, towards.astype(value.dtype))
             classifier.network.variables[name].assign(neighbors)
+        classifier.take_weights()
         changes.append(np.abs(classifier.probabilities(images) - wanted).max())
     return float(max(changes))
 

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from common.errors import DataError
 from exporters import exporting
 from exporters import onnx as onnx_files
-from exporters.frozen import Frozen, freeze
 from exporters.plan import Plan
+from exporters.servable import Servable, servable
 from inference import signature as signatures
 from inference.artifacts import open_artifact
 from inference.classifier import Classifier
@@ -178,7 +177,8 @@ def test_class_0_is_left_out_where_it_is_the_background(lenet):
     all_classes = lenet.classifier.probabilities(images)
     classifier = copy.copy(lenet.classifier)
     classifier.network = dataclasses.replace(classifier.network, background_class=True)
-    found = freeze(classifier, lenet.signature).function(tf.constant(images))[0].numpy()
+    function = servable(classifier, lenet.signature).function
+    found = function(tf.constant(images))[signatures.PROBABILITIES].numpy()
     assert found.shape == (2, 9)
     np.testing.assert_allclose(found, all_classes[:, 1:], rtol=0, atol=1e-6)
 
@@ -256,8 +256,8 @@ def test_onnx_of_what_keras_compiles_itself():
     signature = Signature("groups", 16, ("a",), View(), output=signatures.LOGITS)
     spec = tf.TensorSpec([None, 16, 16, 8], tf.float32, name="images")
     function = tf.function(model).get_concrete_function(spec)
-    frozen = Frozen(convert_variables_to_constants_v2(function), signature, None)
-    content = onnx_files.content(onnx_files.convert(frozen), frozen)
+    network = Servable(function, signature, None)
+    content = onnx_files.content(onnx_files.convert(network), network)
     images = np.random.default_rng(0).normal(size=[3, 16, 16, 8]).astype(np.float32)
     (found,) = onnxruntime.InferenceSession(content).run(None, {"images": images})
     np.testing.assert_allclose(found, model(images).numpy(), rtol=0, atol=1e-5)

@@ -6,10 +6,13 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from common import process
+from common.errors import UsageError
 from exporters import exporting, staging
-from exporters.plan import Plan
+from exporters.plan import INT8, Plan
 
 pytest.importorskip("onnx")
 
@@ -87,3 +90,22 @@ def test_a_saved_model_that_cannot_be_replaced_is_still_there(tmp_path):
     with pytest.raises(FileNotFoundError), staging.staged(path):
         pass  # writes nothing that could be renamed
     assert [file.name for file in tmp_path.rglob("*")] == ["model", "saved_model.pb"]
+
+
+def test_an_export_that_would_fill_the_memory_is_refused(lenet, tmp_path, monkeypatch):
+    """The kernel would end it without a line. What fits is named, and can be written."""
+    shapes = [variable.shape.as_list() for variable in lenet.classifier.network.variables.values()]
+    weight_bytes = 4 * sum(int(np.prod(shape)) for shape in shapes)
+    monkeypatch.setattr(process, "available_memory_bytes", lambda: 3 * weight_bytes)
+    plan = Plan(saved_model_dir=tmp_path / "model", onnx=tmp_path / "a.onnx")
+    with pytest.raises(
+        UsageError, match=r"--output_onnx of lenet needs .* enough for --output_saved_model_dir$"
+    ):
+        exporting.export(lenet, plan, lambda line: None)
+    assert list(tmp_path.iterdir()) == []
+    exporting.export(lenet, Plan(saved_model_dir=tmp_path / "model"), lambda line: None)
+    monkeypatch.setattr(process, "available_memory_bytes", lambda: 9 * weight_bytes)
+    plan = Plan(tflite=tmp_path / "a.tflite", quantize=INT8)
+    with pytest.raises(UsageError, match="--output_tflite of lenet needs"):
+        exporting.export(lenet, plan, lambda line: None)
+    exporting.export(lenet, Plan(tflite=tmp_path / "a.tflite"), lambda line: None)

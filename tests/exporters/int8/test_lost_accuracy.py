@@ -15,10 +15,10 @@ from download_and_convert_imagenet.records.manifest import Manifest, write_manif
 from download_and_convert_imagenet.records.shard_writer import write_shard
 from download_and_convert_imagenet.records.tf_example import LabeledImage, encode_image
 from exporters import exporting
-from exporters.frozen import freeze
 from exporters.int8 import calibration, layer_errors, quantizer
 from exporters.int8.agreement import Agreement, compare
 from exporters.plan import INT8, Plan
+from exporters.servable import servable
 from inference.artifacts import open_artifact
 from inference.view import View
 from tests.preprocessing.image_shards import encode
@@ -68,17 +68,17 @@ def data(source, answers, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def frozen(source):
-    return freeze(source.classifier, source.signature, 1)
+def network(source):
+    return servable(source.classifier, source.signature, 1)
 
 
 @pytest.fixture(scope="module")
-def calibrated(source, frozen, data) -> dict[str, bytes]:
+def calibrated(source, network, data) -> dict[str, bytes]:
     """What quantization starts from, calibrated on dark and on bright images."""
     dark, bright = calibration.choose(source.signature, DataParams(), data, NUM_IMAGES)
     return {
-        "dark": quantizer.calibrate(frozen, lambda: dark.representative(1)),
-        "bright": quantizer.calibrate(frozen, lambda: bright.representative(1)),
+        "dark": quantizer.calibrate(network, lambda: dark.representative(1)),
+        "bright": quantizer.calibrate(network, lambda: bright.representative(1)),
     }
 
 
