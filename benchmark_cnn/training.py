@@ -311,6 +311,15 @@ def _end_of_call(run: TrainingRun, step: int) -> int:
     return min(whole, *(end for end in ends if end > step))
 
 
+def _begin_of_call(run: TrainingRun, step: int) -> int:
+    """Returns the step at which the call that ended at `step` began; see `_end_of_call`."""
+    per_call = run.params.run.steps_per_loop
+    if len(run.phases) == 1:
+        return max(0, step - per_call)
+    whole = (step - 1) // per_call * per_call
+    return max(0, whole, *(first for first in run.phases if first < step))
+
+
 def _evaluate(
     run: TrainingRun, step: int, saver: Saver, reporter: Reporter, stop: StopSignal
 ) -> None:
@@ -342,9 +351,7 @@ def _settle_last_evaluation(
     run: TrainingRun, step: int, saver: Saver, reporter: Reporter, stop: StopSignal
 ) -> None:
     """Makes up for an evaluation that a kill prevented after its checkpoint was saved."""
-    if not run.settings.evaluates or not evaluation_due(
-        run, max(0, step - run.params.run.steps_per_loop), step
-    ):
+    if not run.settings.evaluates or not evaluation_due(run, _begin_of_call(run, step), step):
         return
     logged = reporter.logged_evaluation()
     is_logged = logged is not None and logged["global_step"] == step

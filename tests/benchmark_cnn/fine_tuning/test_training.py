@@ -8,7 +8,7 @@ from tensorflow.python.eager import context
 
 from benchmark_cnn import training
 from benchmark_cnn.params.validation import make_params
-from benchmark_cnn.reporting import console
+from benchmark_cnn.reporting import console, metrics_log
 from checkpoints import store
 from common.errors import DataError, Stopped
 from tests.benchmark_cnn import test_resume
@@ -282,11 +282,19 @@ def test_resumed_before_and_after_the_change_equals_unbroken(unbroken, tmp_path,
 
 @pytest.mark.slow
 def test_calls_of_several_steps_end_at_the_change(unbroken, tmp_path):
-    flags = {"display_every": 2, "eval_every_epochs": None, "save_model_steps": 4}
-    test_resume.train(tmp_path, steps_per_loop=2, **{**HEAD_FIRST, **flags})
-    tensors, wanted = store.read(tmp_path), store.read(unbroken)
+    """The change is at step 5, where an evaluation is due; calls end at 4, 5, 6, 8 and so on."""
+    flags = {**HEAD_FIRST, "steps_per_loop": 2, "display_every": 2, "save_model_steps": 4}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    test_resume.train(whole, **flags)
+    tensors, wanted = store.read(whole), store.read(unbroken)
     for name, value in wanted.items():
         np.testing.assert_allclose(tensors[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    rows = metrics_log.read_rows(whole / "metrics.csv")
+    assert [row["global_step"] for row in rows if "eval_loss" in row] == [5, 10, 12]
+    with pytest.raises(Stopped, match="at step 6 of 12"):
+        test_resume.train(broken, on_line=test_resume.stop_at("6\timages/sec"), **flags)
+    test_resume.train(broken, **flags)
+    test_resume.assert_same_end(broken, whole)
 
 
 def test_a_run_does_not_change_what_it_freezes(tmp_path):
