@@ -79,7 +79,7 @@ def set_up(
         network,
         loss or make_loss(params, dataset, network, settings.subset),
         augment=None if run.forward_only else dataset.batch_augmentation,
-        xla_compile=params.hardware.xla_compile,
+        xla_compile=params.hardware.xla == "towers",
         forward_only=run.forward_only,
     )
     step = (AsynchronousStep if manager.is_asynchronous else TrainingStep)(
@@ -93,8 +93,9 @@ def set_up(
         global_batch=plan.global_batch,
         seed=params.hardware.tf_random_seed,
         skip_nonfinite=settings.is_float16 or run.on_nonfinite == "skip",
+        compiles=params.hardware.xla == "step",
         fine_tuning=fine_tuning,
-        markers=_markers(manager) if run.hang_minutes else None,
+        markers=_markers(params, manager),
     )
     evaluated = (manager, network)
     if manager.is_asynchronous:
@@ -277,9 +278,12 @@ def _default_rate(params: Params, spec: NetworkSpec, plan: RunPlan) -> float:
     return spec.learning_rate * plan.batch_per_tower / spec.batch_size
 
 
-def _markers(manager: VariableManager) -> markers.Markers | None:
+def _markers(params: Params, manager: VariableManager) -> markers.Markers | None:
     """Creates the counters of towers on the CPU; to count on the host is to wait for a GPU."""
-    return markers.create(manager.num_local_towers) if manager.shares_memory else None
+    in_one_program = params.hardware.xla == "step"
+    if params.run.hang_minutes and manager.shares_memory and not in_one_program:
+        return markers.create(manager.num_local_towers)
+    return None
 
 
 def _schedule(params: Params, spec: NetworkSpec, plan: RunPlan) -> learning_rate.Schedule:

@@ -402,9 +402,9 @@ MISTAKES = {
         "--all_checkpoints has no effect with --train_dir={run}/model.ckpt-8.index, which is one",
     ),
     "a flag of training's towers": (
-        ["--train_dir={run}", "--xla_compile"],
+        ["--train_dir={run}", "--xla=step"],
         2,
-        "--xla_compile is a flag of train.py; eval.py does not have it",
+        "--xla is a flag of train.py; eval.py does not have it",
     ),
     "another model": (["--train_dir={run}", "--model=trivial"], 3, "trivial/"),
     "another class count": (

@@ -98,6 +98,7 @@ class Renamed:
 
 # Name -> what differs here; "" for no difference.
 KEPT: dict[str, str] = {
+    "xla": "off, towers or step; it was a switch of TensorFlow 1's session",
     "model": "some networks have other names: see Networks above",
     "eval_interval_secs": "of eval.py; each checkpoint is evaluated once",
     "forward_only": "",
@@ -140,7 +141,6 @@ KEPT: dict[str, str] = {
     "weight_decay": "kernels only; not divided by the number of GPUs as in tf-imagenet",
     "label_smoothing": "",
     "tf_random_seed": "also seeds data order and dropout",
-    "xla_compile": "",
     "fp16_loss_scale": "the initial scale, 32768 instead of 128; it always adapts",
     "fp16_inc_loss_scale_every_n": "",
     "variable_update": "default: replicated; collective_all_reduce for several machines",
@@ -179,6 +179,7 @@ RENAMED: dict[str, Renamed] = {
     "agg_small_grads_max_bytes": Renamed(
         "all_reduce_spec", "append the bytes to the algorithm: nccl:32K", accepted=False
     ),
+    "xla_compile": Renamed("xla", when_true="towers", when_false="off"),
     "hierarchical_copy": Renamed(
         "all_reduce_spec", "write --all_reduce_spec=hierarchical_copy", accepted=False
     ),
@@ -250,7 +251,6 @@ GONE: dict[str, str] = {
     "sync_on_finish": "set TF_SYNC_ON_FINISH in the environment",
     "staged_vars": "it computed gradients with weights that were one step old",
     "force_gpu_compatible": _GRAPH,
-    "xla": "use --xla_compile, which compiles each tower as a whole",
     "fuse_decode_and_crop": "decoding and cropping are always fused",
     "distort_color_in_yiq": "there is one color distortion: --augment=color",
     "enable_optimizations": _GRAPH,

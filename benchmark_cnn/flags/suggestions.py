@@ -100,7 +100,7 @@ _SYNONYMS_OF = {
     "gpu_indices": "gpu_ids device_ids cuda_devices",
     "variable_update": "strategy distribution_strategy distribute",
     "all_reduce_spec": "all_reduce_alg num_packs all_reduce cross_device_ops",
-    "xla_compile": "torchcompile enable_xla use_xla jit_compile jit compile enable_xla_compile",
+    "xla": "torchcompile enable_xla use_xla jit_compile jit compile enable_xla_compile",
     "deterministic": "enable_op_determinism determinism",
     "tf_random_seed": "seed random_seed",
     "num_batches": "steps max_steps train_steps num_steps iterations iters num_bench_iter "

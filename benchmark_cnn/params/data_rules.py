@@ -24,9 +24,10 @@ def synchronized_batch_norm(given: ExplicitFlags) -> list[str]:
     if not given.params.network.sync_batch_norm:
         return []
     lines = []
-    if given.params.hardware.xla_compile:
+    xla = given.params.hardware.xla
+    if xla != "off":
         lines.append(
-            "--sync_batch_norm cannot be used with --xla_compile, which compiles each tower by "
+            f"--sync_batch_norm cannot be used with --xla={xla}, which compiles each tower by "
             "itself; leave one of them out"
         )
     if given.params.hardware.variable_update == "independent":
@@ -35,6 +36,21 @@ def synchronized_batch_norm(given: ExplicitFlags) -> list[str]:
             "exchange nothing; use --variable_update=replicated"
         )
     return lines
+
+
+def compiled_step(given: ExplicitFlags) -> list[str]:
+    params = given.params
+    if params.hardware.xla != "step":
+        return []
+    kind = params.hardware.variable_update
+    refused = {
+        f"--variable_update={kind}: each tower updates its own copies, which is replicated or "
+        "collective_all_reduce": kind in ("parameter_server", "independent"),
+        f"--summary_verbosity={params.report.summary_verbosity}: histograms and images are written "
+        "within the step; use 1": params.report.summary_verbosity > 1,
+        "--forward_only; use --xla=towers": params.run.forward_only,
+    }
+    return [f"--xla=step cannot be used with {line}" for line, is_so in refused.items() if is_so]
 
 
 def no_data(given: ExplicitFlags) -> list[str]:

@@ -98,8 +98,11 @@ class HardwareParams:
         when_none="TensorFlow's choice",
         eval=True,
     )
-    xla_compile: bool = flag(
-        False, "Compile the forward and backward pass of each tower with XLA; for GPUs."
+    xla: str = flag(
+        "off",
+        "What XLA compiles, for GPUs: the forward and backward pass of each tower, or the step: "
+        "with one tower in one program, with more in two around the all-reduce.",
+        choices=("off", "towers", "step"),
     )
     deterministic: bool = flag(
         False,

@@ -20,6 +20,7 @@ Rule = Callable[[ExplicitFlags], list[str]]
 TRAINING_RULES: tuple[Rule, ...] = (
     data_rules.gpu_indices,
     data_rules.synchronized_batch_norm,
+    data_rules.compiled_step,
     data_rules.no_data,
     data_rules.repeated_sample,
     data_rules.class_balance,

@@ -27,6 +27,8 @@ ERRORS = (
 _FAILED_NODE = re.compile(r"Detected at node (\S+)|\{\{(?:function_)?node (\S+?)\}\}|\[Op:(\w+)")
 _READS = re.compile(r"Iterator|OptionalGetValue|RemoteCall")
 _OF_TF_DATA = "Error in user-defined function passed to"
+# Of a node in a function of tf.data; those of the step have a trace.
+_UNTRACED = "<stack traces unavailable>"
 _TRACE_LINES = ("Graph execution error", "Detected at node", "File ", "[[{{", "(most recent")
 
 
@@ -35,7 +37,8 @@ def explain(error: tf.errors.OpError, dataset: Dataset, subset: str) -> Exceptio
     message = error.message or str(error)
     failed = _FAILED_NODE.search(message)
     node = next(filter(None, failed.groups())) if failed else ""
-    if not failed or _READS.search(node) or _OF_TF_DATA in message:
+    in_function = _OF_TF_DATA in message or (_UNTRACED in message and _READS.search(message))
+    if not failed or _READS.search(node) or in_function:
         return dataset.explain(error, subset)
     lines = [re.sub(r"\{\{.*?\}\}|\[Op:.*", "", line).strip() for line in message.splitlines()]
     causes = [line for line in lines if line and not line.startswith(_TRACE_LINES)]

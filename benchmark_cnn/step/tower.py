@@ -74,26 +74,39 @@ class Tower:
             seed, step: with the numbers of tower and micro-batch, the key of all randomness.
             loss_scale: float32 scalar tensor, or None.
         """
+        return self.compute(self.prepare(micro_batches, seed=seed, step=step), loss_scale)
+
+    def prepare(self, micro_batches, *, seed: int, step) -> list[tuple]:
+        """Augments the batches; returns (images, labels, key) of each. See `run`.
+
+        It is not compiled: XLA draws other random numbers.
+        """
         tower = tf.distribute.get_replica_context().replica_id_in_sync_group
+        prepared = []
+        for number, (images, labels) in enumerate(micro_batches):
+            key = _random_key(seed, step, tower, number)
+            if self.network.background_class:
+                labels = metrics.after_background(labels)
+            if self.augment is not None:
+                images, labels = self.augment(images, labels, _fold_in(key, _AUGMENTATION))
+            prepared.append((images, labels, key))
+        return prepared
+
+    def compute(self, prepared, loss_scale) -> TowerResult:
+        """Runs the forward and backward passes of what `prepare` returned; means over them."""
         compute = self._forward_backward
         if self.xla_compile:
             # One function per tower: a shared trace would hold another tower's variables.
             compute = tf.function(compute, jit_compile=True, autograph=False)
         total: Any = None
-        for number, (images, labels) in enumerate(micro_batches):
+        for images, labels, key in prepared:
             # One micro-batch after the other, so that memory holds the activations of one.
             with tf.control_dependencies([] if total is None else tf.nest.flatten(total)):
                 images = tf.identity(images)
-            key = _random_key(seed, step, tower, number)
-            if self.network.background_class:
-                labels = metrics.after_background(labels)
-            if self.augment is not None:
-                # Outside of the XLA-compiled function: XLA draws other random numbers.
-                images, labels = self.augment(images, labels, _fold_in(key, _AUGMENTATION))
             result = compute(images, labels, key, loss_scale)
             total = result if total is None else tf.nest.map_structure(tf.add, total, result)
-        if len(micro_batches) > 1:
-            total = tf.nest.map_structure(lambda t: t / len(micro_batches), total)
+        if len(prepared) > 1:
+            total = tf.nest.map_structure(lambda t: t / len(prepared), total)
         return total
 
     def _forward_backward(self, images, labels, key, loss_scale) -> TowerResult:

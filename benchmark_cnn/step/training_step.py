@@ -51,6 +51,7 @@ class TrainingStep:
         decayed: checkpoint names of the variables that weight decay applies to.
         fine_tuning: the rates of the variables, and when their training begins.
         skip_nonfinite: skip the update when a gradient is not finite.
+        compiles: run each tower's step in XLA programs (`--xla=step`).
         markers: counters that say how far a step is; None counts nothing.
         on_gradients, on_images: called in summarized steps, inside the graph, with the number of
             the finished step and the gradients by name, or the first tower's images.
@@ -66,6 +67,7 @@ class TrainingStep:
     global_batch: int
     seed: int
     skip_nonfinite: bool
+    compiles: bool = False
     fine_tuning: FineTuning = EVERYTHING
     markers: Markers | None = None
     on_gradients: Callable | None = None
@@ -110,34 +112,69 @@ class TrainingStep:
         return tf.stack([total_loss, *scalars, decay_loss, *shared]), norm
 
     def _tower(self, micro_batches, report, summarize, step, learning_rate, scale):
+        if self.compiles:
+            return self._compiled_tower(micro_batches, step, learning_rate, scale)
         result = self.tower.run(micro_batches, seed=self.seed, step=step, loss_scale=scale)
         if self.markers is not None:
-            number = tf.distribute.get_replica_context().replica_id_in_sync_group
-            tower = int(tf.get_static_value(number)) % self.manager.num_local_towers
-            mark(self.markers.towers[tower], [result.scalars, *result.gradients])
+            mark(self.markers.towers[self._local_tower()], [result.scalars, *result.gradients])
         result = gradients.aggregate(self.manager, result)
-        nothing = tf.constant(float("nan"))
         if self.tower.forward_only:
-            return tf.concat([result.scalars, [0.0]], 0), nothing
-        variables = self.tower.trained
-        finished = gradients.unscale(result.gradients, scale)
+            return tf.concat([result.scalars, [0.0]], 0), tf.constant(float("nan"))
+        finished, decay_loss, norm = self._finish(result.gradients, report, scale)
+        tf.distribute.get_replica_context().merge_call(
+            self._apply, args=(finished, result.statistics, norm, step, learning_rate, summarize)
+        )
+        return tf.concat([result.scalars, [decay_loss]], 0), norm
+
+    def _compiled_tower(self, micro_batches, step, learning_rate, scale):
+        """Runs the step in one XLA program, or in two with the all-reduce between them.
+
+        Each tower updates its own copies of the variables.
+        """
+        prepared = self.tower.prepare(micro_batches, seed=self.seed, step=step)
+        compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
+
+        def update(result, scale, step, learning_rate):
+            finished, decay_loss, norm = self._finish(result.gradients, True, scale)
+            self._update_own(finished, result.statistics, norm, step, learning_rate)
+            return tf.concat([result.scalars, [decay_loss]], 0), norm
+
+        def whole(prepared, scale, step, learning_rate):
+            return update(self.tower.compute(prepared, scale), scale, step, learning_rate)
+
+        if self.manager.num_towers == 1:
+            return compiled(whole)(prepared, scale, step, learning_rate)
+        result = compiled(self.tower.compute)(prepared, scale)
+        result = gradients.aggregate(self.manager, result)
+        return compiled(update)(result, scale, step, learning_rate)
+
+    def _finish(self, computed, report, scale):
+        """Returns the gradients to apply, the loss of weight decay, and the gradients' norm."""
+
+        def if_reported(compute):
+            nothing = tf.constant(float("nan"))
+            return compute() if report is True else tf.cond(report, compute, lambda: nothing)
+
+        finished = gradients.unscale(computed, scale)
         if not self._decay_is_separate:
-            finished = gradients.add_weight_decay(finished, variables, self._weight_decays)
+            finished = gradients.add_weight_decay(finished, self.tower.trained, self._weight_decays)
         if self._always_needs_norm:
             norm = gradients.global_norm(finished)
         else:
-            norm = tf.cond(report, lambda: gradients.global_norm(finished), lambda: nothing)
-        decay_loss = tf.cond(report, self._decay_loss, lambda: nothing)
+            norm = if_reported(lambda: gradients.global_norm(finished))
+        decay_loss = if_reported(self._decay_loss)
         finished = gradients.clip(
             finished,
             limit=self.optimization.gradient_clip,
             mode=self.optimization.gradient_clip_mode,
             norm=norm,
         )
-        tf.distribute.get_replica_context().merge_call(
-            self._apply, args=(finished, result.statistics, norm, step, learning_rate, summarize)
-        )
-        return tf.concat([result.scalars, [decay_loss]], 0), norm
+        return finished, decay_loss, norm
+
+    def _local_tower(self) -> int:
+        """Returns the number of the running tower among those of this worker."""
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return int(tf.get_static_value(number)) % self.manager.num_local_towers
 
     @property
     def _decay_is_separate(self) -> bool:
@@ -172,11 +209,13 @@ class TrainingStep:
             named = zip(self.tower.trained_names, map(self._shared, gradients), strict=True)
             self._hand_out(self.on_gradients, self._shared(summarize), step, dict(named))
         if not self.skip_nonfinite:
-            self._update_all(gradients, statistics, step, learning_rate)
+            self._update_all(gradients, statistics, step, learning_rate, self.manager.update)
             return
         tf.cond(
             self._all_finite(norm),
-            lambda: self._update_all(gradients, statistics, step, learning_rate),
+            lambda: self._update_all(
+                gradients, statistics, step, learning_rate, self.manager.update
+            ),
             lambda: None,
         )
 
@@ -198,13 +237,37 @@ class TrainingStep:
         """Returns a value that is the same on every tower."""
         return self.manager.local_results(value)[0]
 
-    def _update_all(self, gradients, statistics, step, learning_rate) -> None:
+    def _update_own(self, gradients, statistics, norm, step, learning_rate) -> None:
+        """Updates the running tower's copies; a skipped update leaves what they held."""
+        tower, copies = self._local_tower(), []
+
+        def own(value):
+            if not isinstance(value, tf.distribute.DistributedValues):
+                return value
+            copies.append(self.manager.local_results(value)[tower])
+            return copies[-1]
+
+        def update(variable, function, args):
+            start = len(copies)
+            variable, args = own(variable), tf.nest.map_structure(own, args)
+            before = [copy.read_value() for copy in copies[start:]]
+            function(variable, *args)
+            if not self.skip_nonfinite:
+                return
+            for copy, value in zip(copies[start:], before, strict=True):
+                copy.assign(tf.where(tf.math.is_finite(norm), copy.read_value(), value))
+
+        self._update_all(gradients, statistics, step, learning_rate, update)
+
+    def _update_all(self, gradients, statistics, step, learning_rate, update) -> None:
+        """Updates weights, slots, averages and statistics by `update`; see VariableManager."""
         terms = functools.cache(functools.partial(self._terms, step, learning_rate))
         rate, first_step = self.fine_tuning.rate, self.fine_tuning.first_step
         for name, gradient in zip(self.tower.trained_names, gradients, strict=True):
-            self._update_weight(name, gradient, terms(first_step(name), rate(name)))
+            self._update_weight(update, name, gradient, terms(first_step(name), rate(name)))
         for name, value in zip(self.tower.statistics_names, statistics, strict=True):
-            self._assign_statistic(name, value, terms(first_step(name), 1.0).average_decay)
+            average_decay = terms(first_step(name), 1.0).average_decay
+            self._assign_statistic(update, name, value, average_decay)
 
     def _terms(self, step, learning_rate, first_step: int, rate: float) -> _Terms:
         updates = step - first_step if first_step else step
@@ -215,10 +278,10 @@ class TrainingStep:
             train_state.decay_at(updates + 1, decay),
         )
 
-    def _update_weight(self, name: str, gradient, terms: _Terms) -> None:
+    def _update_weight(self, update, name: str, gradient, terms: _Terms) -> None:
         state, decayed = self.state, name in self.decayed
 
-        def update(variable, gradient, slots, average):
+        def apply(variable, gradient, slots, average):
             if decayed and self.optimization.decoupled_weight_decay:
                 optimizers.decay_decoupled(
                     variable,
@@ -236,20 +299,17 @@ class TrainingStep:
             if average is not None:
                 train_state.update(average, variable, terms.average_decay)
 
-        self.manager.update(
-            state.variables[name],
-            update,
-            (gradient, state.slots[name], state.averages.get(name)),
-        )
+        others = (gradient, state.slots[name], state.averages.get(name))
+        update(state.variables[name], apply, others)
 
-    def _assign_statistic(self, name: str, value, average_decay) -> None:
+    def _assign_statistic(self, update, name: str, value, average_decay) -> None:
         def assign(variable, value, average):
             variable.assign(value)
             if average is not None:
                 train_state.update(average, value, average_decay)
 
         average = self.state.averages.get(name)
-        self.manager.update(self.state.variables[name], assign, (value, average))
+        update(self.state.variables[name], assign, (value, average))
 
     def _count(self, norm) -> None:
         """Advances the counters and the loss scale."""

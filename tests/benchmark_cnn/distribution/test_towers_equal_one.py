@@ -21,7 +21,9 @@ MODES = [
     {"num_gpus": 1, "variable_update": "parameter_server"},
     {"num_gpus": 2, "variable_update": "parameter_server"},
     {"num_gpus": 8, "variable_update": "parameter_server"},
-    {"num_gpus": 2, "xla_compile": True},
+    {"num_gpus": 2, "xla": "towers"},
+    {"num_gpus": 1, "xla": "step"},
+    {"num_gpus": 2, "xla": "step"},
     {"num_gpus": 2, "steps_per_loop": 2},
 ]
 STEPS = 6
@@ -65,9 +67,7 @@ def test_without_batch_norm(mode):
     check_equal(lambda: ConvNetwork(auxiliary=True), ArrayData(*random_examples(48)), mode)
 
 
-@pytest.mark.parametrize(
-    "mode", [mode for mode in MODES if "xla_compile" not in mode], ids=mode_name
-)
+@pytest.mark.parametrize("mode", [mode for mode in MODES if "xla" not in mode], ids=mode_name)
 def test_with_sync_batch_norm(mode):
     check_equal(lambda: ConvNetwork(batch_norm="sync"), ArrayData(*random_examples(48)), mode)
 

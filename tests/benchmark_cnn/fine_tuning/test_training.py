@@ -116,7 +116,7 @@ def of_one_tower():
         ({"num_gpus": 2}, "conv1|bn"),
         ({"num_gpus": 2, "all_reduce_spec": "pscpu:200"}, "backbone"),
         ({"num_gpus": 2, "variable_update": "parameter_server"}, "conv1|bn"),
-        pytest.param({"num_gpus": 2, "xla_compile": True}, "conv1|bn", marks=pytest.mark.slow),
+        pytest.param({"num_gpus": 2, "xla": "towers"}, "conv1|bn", marks=pytest.mark.slow),
         pytest.param({"num_gpus": 4, "steps_per_loop": 2}, "backbone", marks=pytest.mark.slow),
     ],
 )

@@ -54,19 +54,19 @@ def test_a_value_is_written_with_or_without_equals_sign(argv):
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("--xla_compile", True),
-        ("--xla_compile=true", True),
-        ("--xla_compile=True", True),
-        ("--xla_compile=1", True),
-        ("--noxla_compile", False),
-        ("--xla_compile=false", False),
-        ("--xla_compile=0", False),
+        ("--deterministic", True),
+        ("--deterministic=true", True),
+        ("--deterministic=True", True),
+        ("--deterministic=1", True),
+        ("--nodeterministic", False),
+        ("--deterministic=false", False),
+        ("--deterministic=0", False),
     ],
 )
 def test_switches(argument, value):
     parsed = train(argument)
-    assert parsed.params.hardware.xla_compile is value
-    assert parsed.explicit == {"xla_compile"}
+    assert parsed.params.hardware.deterministic is value
+    assert parsed.explicit == {"deterministic"}
 
 
 def test_none_takes_a_value_back():
@@ -145,13 +145,13 @@ WRONG = [
     (["--data_dir="], "--data_dir= is empty; give a value or leave the flag out"),
     (["--num_gpus=None"], "--num_gpus=None is not an integer"),
     (["--weight_decay=nan"], "--weight_decay=nan must be at least 0"),
-    (["--xla_compile=perhaps"], "--xla_compile=perhaps is not true or false"),
+    (["--deterministic=perhaps"], "--deterministic=perhaps is not true or false"),
     (
-        ["--noxla_compile=true"],
-        "--noxla_compile=true: --noxla_compile takes no value; write --xla_compile=VALUE",
+        ["--nodeterministic=true"],
+        "--nodeterministic=true: --nodeterministic takes no value; write --deterministic=VALUE",
     ),
     (
-        ["--xla_compile", "True"],
+        ["--deterministic", "True"],
         "unexpected argument 'True'; a switch is written --name, --noname or --name=true",
     ),
     (["lenet"], "unexpected argument 'lenet'; flags are written --name=value"),
@@ -222,7 +222,7 @@ def test_all_mistakes_are_reported_together_and_once():
         ("--output", "--train_dir"), ("--initial-checkpoint", "--init_checkpoint"),
         ("--checkpoint-hist", "--keep_checkpoints"), ("--max_to_keep", "--keep_checkpoints"),
         ("--log-interval", "--display_every"), ("--crop-pct", "--eval_crop_fraction"),
-        ("--interpolation", "--resize_method"), ("--torchcompile", "--xla_compile"),
+        ("--interpolation", "--resize_method"), ("--torchcompile", "--xla"),
         ("--reprob", "--random_erasing"), ("--mixup", "--mixup_alpha"),
         ("--channels-last", "--data_format"), ("--val-interval", "--eval_every_epochs"),
         ("--num-bench-iter", "--num_batches"), ("--num-warm-iter", "--num_warmup_batches"),

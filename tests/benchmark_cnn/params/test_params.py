@@ -107,7 +107,7 @@ def test_an_integer_serves_where_a_number_is_expected():
         ({"weight_decay": "0.1"}, "--weight_decay=0.1 is not a number"),
         ({"label_smoothing": 1.0}, "--label_smoothing=1.0 must be at least 0 and below 1"),
         ({"momentum": 1}, "--momentum=1 must be at least 0 and below 1"),
-        ({"xla_compile": 1}, "--xla_compile=1 is not true or false"),
+        ({"deterministic": 1}, "--deterministic=1 is not true or false"),
         (
             {"crop_area": "0.5,2"},
             "--crop_area=0.5,2 needs parts of the image's area, of which 1 is the whole",

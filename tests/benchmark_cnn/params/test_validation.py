@@ -76,7 +76,7 @@ PAIRS = [
     (
         "--forward_only --optimizer=rmsprop",
         "--optimizer has no effect with --forward_only, which trains nothing",
-        "--forward_only --xla_compile",
+        "--forward_only --xla=towers",
     ),
     (
         "--forward_only --learning_rate=0.1",
@@ -250,6 +250,23 @@ PAIRS = [
         "--all_reduce_spec=hierarchical_copy --device=gpu --num_gpus=4",
     ),
     (
+        "--xla=step --variable_update=parameter_server",
+        "--xla=step cannot be used with --variable_update=parameter_server: each tower updates its "
+        "own copies, which is replicated or collective_all_reduce",
+        "--xla=step",
+    ),
+    (
+        "--xla=step --summary_verbosity=2 --train_dir=x",
+        "--xla=step cannot be used with --summary_verbosity=2: histograms and images are written "
+        "within the step; use 1",
+        "--xla=step --summary_verbosity=1 --train_dir=x",
+    ),
+    (
+        "--xla=step --forward_only",
+        "--xla=step cannot be used with --forward_only; use --xla=towers",
+        "--xla=towers --forward_only",
+    ),
+    (
         "--data_format=NCHW --device=cpu",
         "--data_format=NCHW needs a GPU; with --device=cpu use --data_format=NHWC",
         "--data_format=NCHW --device=auto",
@@ -380,8 +397,8 @@ PAIRS = [
         "--profile_steps=10,15 --train_dir=run",
     ),
     (
-        "--sync_batch_norm --xla_compile",
-        "--sync_batch_norm cannot be used with --xla_compile, which compiles each tower by itself; "
+        "--sync_batch_norm --xla=towers",
+        "--sync_batch_norm cannot be used with --xla=towers, which compiles each tower by itself; "
         "leave one of them out",
         "--sync_batch_norm",
     ),
@@ -495,7 +512,7 @@ def test_no_wrong_conclusion_from_a_value_that_could_not_be_read():
         "--eval_every_epochs=1 --weight_decay=1e-5 --num_gpus=8 --sync_batch_norm",
         "--data_dir=d --train_dir=r --num_epochs=90 --optimizer=lars --learning_rate=10 "
         "--learning_rate_schedule=polynomial --num_learning_rate_warmup_epochs=5 "
-        "--gradient_accumulation_steps=4 --steps_per_loop=10 --dtype=bfloat16 --xla_compile",
+        "--gradient_accumulation_steps=4 --steps_per_loop=10 --dtype=bfloat16 --xla=step",
     ],
 )
 def test_command_lines_of_everyday_use_pass(command):

@@ -35,6 +35,16 @@ class DamagedData(ExplainedData):
         return super().train_batches(**options).map(fail)
 
 
+class RejectedData(ExplainedData):
+    def train_batches(self, **options):
+        def fail(images, labels):
+            check = tf.raw_ops.Assert(condition=tf.reduce_sum(labels) < 0, data=["bad record"])
+            with tf.control_dependencies([check]):
+                return images, tf.identity(labels)
+
+        return super().train_batches(**options).map(fail, num_parallel_calls=2)
+
+
 def train(network, data, num_gpus):
     params = make_params(
         device="cpu", num_gpus=num_gpus, batch_size=4, num_batches=2, learning_rate=0.1
@@ -54,6 +64,7 @@ def test_a_kernel_is_named_and_the_data_not_blamed(num_gpus):
 
 
 @pytest.mark.parametrize("num_gpus", [1, 2])
-def test_the_data_set_explains_what_its_pipeline_raises(num_gpus):
+@pytest.mark.parametrize("data", [DamagedData, RejectedData])
+def test_the_data_set_explains_what_its_pipeline_raises(data, num_gpus):
     with pytest.raises(DataError, match="explained by the data set, train"):
-        train(ConvNetwork, DamagedData(*random_examples(16)), num_gpus)
+        train(ConvNetwork, data(*random_examples(16)), num_gpus)

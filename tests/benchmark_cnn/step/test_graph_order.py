@@ -105,6 +105,21 @@ def test_reads_and_updates_keep_their_order(build_network, loss, flags, num_gpus
     assert without_order(nodes) == []
 
 
+@pytest.mark.parametrize(("num_gpus", "programs"), [(1, 1), (2, 4)])
+def test_a_compiled_step_is_one_program_or_two_around_the_all_reduce(num_gpus, programs):
+    data = ArrayData(*random_examples(16))
+    graph = graph_of_the_step(
+        lambda: ConvNetwork(batch_norm="tower", auxiliary=True),
+        data,
+        num_gpus=num_gpus,
+        xla="step",
+        **EVERYTHING,
+    )
+    nodes = graph.post_optimization_graph.node
+    assert len([node for node in nodes if node.attr["_XlaMustCompile"].b]) == programs
+    assert not [node.name for node in nodes if "ResourceApply" in node.op]
+
+
 @pytest.fixture
 def towers_apart_from_the_host(monkeypatch):
     """Two towers on the second and third CPU device, which stand for GPUs."""

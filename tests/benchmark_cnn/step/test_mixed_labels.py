@@ -171,7 +171,7 @@ def test_every_tower_micro_batch_and_step_draws_its_own_numbers():
     assert len({call[-1].tobytes() for call in recorder.calls}) == 8
 
 
-@pytest.mark.parametrize("mode", [{"num_gpus": 1}, {"num_gpus": 2, "xla_compile": True}], ids=str)
+@pytest.mark.parametrize("mode", [{"num_gpus": 1}, {"num_gpus": 2, "xla": "towers"}], ids=str)
 def test_two_runs_are_equal_and_another_seed_is_not(mode):
     mode = {**mode, "dtype": "float16", "fp16_loss_scale": 8.0}
     runs = [train(BatchAugmentation(DataParams(**EVERYTHING)), **mode) for _ in range(2)]
@@ -200,7 +200,7 @@ def test_towers_with_xla_see_the_batches_of_those_without():
     calls = []
     for compiled in (False, True):
         recorder = Recorder(**EVERYTHING)
-        train(recorder, steps=1, num_gpus=2, xla_compile=compiled)
+        train(recorder, steps=1, num_gpus=2, xla="towers" if compiled else "off")
         calls.append(sorted(recorder.calls, key=lambda call: call[0].tobytes()))
     for plain, compiled in zip(*calls, strict=True):
         for array, expected in zip(compiled, plain, strict=True):

@@ -301,10 +301,11 @@ def run_with_nan(steps, **flags):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("xla", ["off", "step"])
 @pytest.mark.parametrize("flags", [{"on_nonfinite": "skip"}, {"dtype": "float16"}])
-def test_a_nan_on_the_last_tower_changes_nothing(flags):
-    _, before = run_with_nan(1, **flags)
-    reports, after = run_with_nan(2, **flags)
+def test_a_nan_on_the_last_tower_changes_nothing(flags, xla):
+    _, before = run_with_nan(1, xla=xla, **flags)
+    reports, after = run_with_nan(2, xla=xla, **flags)
     assert math.isnan(reports[1]["gradient_norm"])
     for name in before.keys() - COUNTERS:
         np.testing.assert_array_equal(after[name], before[name], err_msg=name)
