@@ -30,7 +30,7 @@ def refused(params: Params) -> list[str]:
             "each worker applies the gradient of each batch",
         ),
         "deterministic": (hardware.deterministic, "the order of the updates is that of a race"),
-        "xla_compile": (hardware.xla_compile, "the weights are on other machines"),
+        "xla": (hardware.xla != "off", "the weights are on other machines"),
         "num_gpus": (
             hardware.num_gpus > 1,
             "a worker has one tower: start a worker for each GPU",
