@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import sys
 
+import numpy as np
+
 from benchmark_cnn import training
 from benchmark_cnn.params.validation import make_params
 from common import commands
@@ -40,8 +42,11 @@ class DealtData(ArrayData):
     A block is what the towers of a worker take at once. Block k goes to worker k mod count.
     """
 
-    def __init__(self, num_local_towers, multi_label=False):
-        images, labels = random_examples(EXAMPLES)
+    def __init__(self, num_local_towers, multi_label=False, bad_batch=None):
+        images, labels = random_examples(EXAMPLES if bad_batch is None else 8 * GLOBAL_BATCH)
+        if bad_batch is not None:
+            images = images.astype(np.float32)
+            images[(bad_batch + 1) * GLOBAL_BATCH - 1, 0, 0, 0] = np.nan
         super().__init__(images, several_labels(labels) if multi_label else labels)
         self._num_local_towers = num_local_towers
 
@@ -54,14 +59,17 @@ class DealtData(ArrayData):
         return blocks.unbatch().skip(start_example).batch(batch_size, drop_remainder=True)
 
 
-def train(*, network, workers=1, **flags):
-    """Trains; `flags` without a batch size, which follows from the number of towers."""
+def train(*, network, workers=1, bad_batch=None, **flags):
+    """Trains; `flags` without a batch size, which follows from the number of towers.
+
+    `bad_batch` is the global batch, from 0, that has a NaN.
+    """
     flags = {**EVERYTHING, "num_batches": STEPS, "num_gpus": 1, **flags}
     towers = workers * flags["num_gpus"] * flags["gradient_accumulation_steps"]
     params = make_params(device="cpu", batch_size=GLOBAL_BATCH // towers, **flags)
     spec = Spec(lambda: ConvNetwork(**network))
     multi_label = flags.get("loss") == "bce"
-    return training.train(params, spec, DealtData(flags["num_gpus"], multi_label))
+    return training.train(params, spec, DealtData(flags["num_gpus"], multi_label, bad_batch))
 
 
 if __name__ == "__main__":
