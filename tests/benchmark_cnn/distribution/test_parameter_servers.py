@@ -71,7 +71,7 @@ def test_the_flags_belong_to_the_mode():
         ("dtype", "float16"),
         ("gradient_accumulation_steps", 2),
         ("deterministic", True),
-        ("xla", "step"),
+        ("xla", "towers"),
         ("num_gpus", 2),
         ("all_reduce_spec", "pscpu"),
         ("local_parameter_device", "cpu"),
