@@ -7,6 +7,7 @@
     curves.png       a plot of metrics.csv
     classes.json     top-1 of each class and the confused pairs of the last evaluation
     confusion.png    a plot of it, of a finished run
+    log.jsonl        of --log_to=json; log_to.json and wandb/ belong to the other loggers
     model.ckpt-*     checkpoints, and `checkpoint`, TensorFlow's pointer to the newest
     best/            the best checkpoint by evaluated top-1
     eval/            TensorBoard events of eval.py

@@ -148,6 +148,7 @@ _SYNONYMS_OF = {
     "save_model_steps": "checkpoint_interval recovery_interval save_steps",
     "save_model_secs": "save_checkpoint_freq save_interval_secs",
     "keep_checkpoints": "checkpoint_hist max_to_keep keep_checkpoint_max save_total_limit",
+    "log_to": "report_to log_wandb use_wandb wandb mlflow logger loggers log_with tracker",
     "display_every": "log_interval log_steps print_freq p log_every print_every logging_steps",
     "save_summaries_steps": "summary_interval summary_every tensorboard_interval",
     "debug": "verbose traceback",

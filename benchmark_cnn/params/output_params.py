@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmark_cnn.params.flag import flag
-from benchmark_cnn.params.values import parse_mean_std, parse_profile_steps
+from benchmark_cnn.params.values import parse_log_to, parse_mean_std, parse_profile_steps
 from checkpoints.restore_plan import parse_ckpt_scope
 
 
@@ -63,6 +63,13 @@ class ReportParams:
         "histograms of each variable, and images.",
         lower=0,
         upper=3,
+    )
+    log_to: str | None = flag(
+        None,
+        "Loggers besides TensorBoard and metrics.csv, several as in wandb,json: json (log.jsonl in "
+        "train_dir), mlflow (files), wandb (offline records). They need no network.",
+        when_none="no other loggers",
+        syntax=parse_log_to,
     )
     print_training_accuracy: bool = flag(
         False, "Print top-1 and top-5 accuracy on the training batches."

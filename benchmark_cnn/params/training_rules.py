@@ -6,11 +6,13 @@ First run, learning rate and optimization, then checkpoints, reports and evaluat
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import itertools
 import os
 
 from benchmark_cnn.params.fine_tuning_params import BACKBONE
 from benchmark_cnn.params.params import ExplicitFlags
+from benchmark_cnn.params.values import LOGGERS, parse_log_to
 
 _OPTIMIZERS_OF_FLAG = {
     "momentum": ("momentum", "lars"),
@@ -231,6 +233,7 @@ _FLAGS_OF_DIRECTORY = (
     "fresh",
     "save_summaries_steps",
     "summary_verbosity",
+    "log_to",
     "profile_steps",
 )
 _FLAGS_OF_SEVERAL_CHECKPOINTS = ("eval_interval_secs", "all_checkpoints")
@@ -251,6 +254,17 @@ def no_run_directory(given: ExplicitFlags) -> list[str]:
     if given.params.run.on_nonfinite == "rollback":
         return ["--on_nonfinite=rollback needs --train_dir, with the checkpoints to return to"]
     return given.unused_flag_errors(_FLAGS_OF_DIRECTORY, "without --train_dir: nothing is saved")
+
+
+def installed_loggers(given: ExplicitFlags) -> list[str]:
+    """A logger is imported where it is used, but missed before anything is trained."""
+    log_to = given.params.report.log_to
+    needed = [LOGGERS[name] for name in parse_log_to(log_to)] if log_to else []
+    return [
+        f"--log_to={log_to} needs {module}, which is not installed: pip install {package}"
+        for module, package in filter(None, needed)
+        if importlib.util.find_spec(module) is None
+    ]
 
 
 def first_weights(given: ExplicitFlags) -> list[str]:

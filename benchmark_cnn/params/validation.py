@@ -42,6 +42,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
     training_rules.loss_flags,
     training_rules.loss_scale,
     training_rules.no_run_directory,
+    training_rules.installed_loggers,
     training_rules.first_weights,
 )
 # Model and data of an evaluation are known only once its run's parameters have been read.

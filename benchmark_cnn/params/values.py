@@ -94,6 +94,23 @@ def parse_hosts(text: str) -> tuple[str, ...]:
     return hosts
 
 
+# Logger of --log_to -> the module that it imports, and the package that has it.
+LOGGERS = {"json": None, "mlflow": ("mlflow", "mlflow-skinny"), "wandb": ("wandb", "wandb")}
+
+
+def parse_log_to(text: str) -> tuple[str, ...]:
+    """Parses `"wandb,json"`: ("wandb", "json")."""
+    names = tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in LOGGERS:
+            raise ValueError(
+                f"has {name!r} where one of {', '.join(LOGGERS)} belongs, for example wandb,json"
+            )
+    if len(set(names)) < len(names):
+        raise ValueError("names a logger twice")
+    return names
+
+
 def parse_pattern(text: str) -> re.Pattern[str]:
     """Parses a regular expression over checkpoint names."""
     try:

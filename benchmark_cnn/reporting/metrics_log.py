@@ -90,6 +90,11 @@ class MetricsLog(contextlib.AbstractContextManager):
             self._file.flush()
         self._last_step = global_step
 
+    @property
+    def last_step(self) -> int:
+        """The step of the last row; 0 without any."""
+        return self._last_step or 0
+
     def rewind(self, global_step: int) -> None:
         """Drops the rows after `global_step`, at which the run resumes."""
         self.close()

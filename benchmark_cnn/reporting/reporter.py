@@ -11,6 +11,7 @@ from benchmark_cnn.class_report import Confusion
 from benchmark_cnn.objective.early_stopping import reason_to_stop
 from benchmark_cnn.reporting import console, curves, metrics_log, run_record
 from benchmark_cnn.reporting.confusion import ClassLog
+from benchmark_cnn.reporting.loggers import Loggers
 from benchmark_cnn.reporting.progress import ProgressBar
 from benchmark_cnn.reporting.speed import Speed, SpeedReport, Timing
 from benchmark_cnn.reporting.staleness import Staleness
@@ -47,6 +48,7 @@ class Reporter:
         self._last_step = start_step
         self._stack = contextlib.ExitStack()
         self._log: metrics_log.MetricsLog | None = None
+        self._loggers = Loggers(None, None)
         self._evaluations: list[dict] = []
         names = class_names or self._about.get("class_names", ())
         unnamed = range(len(names), run.settings.num_classes)
@@ -68,7 +70,11 @@ class Reporter:
                 columns = (*columns, *metrics_log.STALENESS)
             log = metrics_log.MetricsLog(self._directory.metrics, columns)
             self._log = stack.enter_context(log)
+            logged_step = log.last_step
             log.rewind(self._start_step)
+            self._loggers = stack.enter_context(
+                Loggers(self._report.log_to, self._directory.path, logged_step)
+            )
             self._evaluations = self._logged_evaluations()
             self._open_record(self._directory)
         train_dir = None if self._directory is None else self._directory.path
@@ -76,7 +82,9 @@ class Reporter:
             Summaries(train_dir, self._report.summary_verbosity, self._start_step)
         )
         if self._start_step < run.plan.total_steps:
-            self._summaries.parameters(run.params.to_dict() | self._about.get("run", {}))
+            parameters = run.params.to_dict() | self._about.get("run", {})
+            self._summaries.parameters(parameters)
+            self._loggers.start(self._start_step, parameters)
         self._progress = stack.enter_context(
             ProgressBar(
                 run.plan.total_steps,
@@ -231,8 +239,7 @@ class Reporter:
         if self._directory is None:
             return
         values = {f"eval_{name}": result[name] for name in self._evaluated}
-        if self._log is not None:
-            self._log.append(step, epoch=self._epoch(step), **values)
+        self._append(step, epoch=self._epoch(step), **values)
         self._summaries.evaluation(step, result)
         if confusion is not None:
             self._classes.write(step, confusion)
@@ -247,6 +254,7 @@ class Reporter:
         """Takes back what was logged after `step`, to which the run has rolled back."""
         if self._log is not None:
             self._log.rewind(step)
+        self._loggers.rewind(step)
         self._summaries.rewind(step)
         self._evaluations, self._last_step = self._logged_evaluations(), step
 
@@ -267,6 +275,7 @@ class Reporter:
         if self._directory is not None:
             if self._record is not None:
                 self._record.finish(result)
+            self._loggers.finish(result)
             curves.draw(self._directory.path)
             console.log(*self._closing_lines(self._directory.path, result))
         return result
@@ -318,9 +327,8 @@ class Reporter:
         }
         if self._staleness is not None:
             values |= dict(zip(metrics_log.STALENESS, self._staleness.since("row"), strict=True))
-        if self._log is not None:
-            columns = (*metrics_log.COLUMNS, *metrics_log.STALENESS)
-            self._log.append(step, **{n: v for n, v in values.items() if n in columns})
+        columns = (*metrics_log.COLUMNS, *metrics_log.STALENESS)
+        self._append(step, **{n: v for n, v in values.items() if n in columns})
         recent = self._recent_speed()
         if not self._run.state.scales_loss:
             values["loss_scale"] = None
@@ -333,6 +341,11 @@ class Reporter:
             **values,
         )
         self._summaries.variables(step, self._run.state.variables)
+
+    def _append(self, step: int, **values: float | None) -> None:
+        if self._log is not None:
+            self._log.append(step, **values)
+        self._loggers.log(step, values)
 
     def _recent_speed(self) -> SpeedReport:
         return self._speed.report(since=max(0, self._speed.num_steps - _RECENT_STEPS))
