@@ -20,12 +20,14 @@ import tensorflow as tf
 
 from models import forward_pass
 from models.layers.batch_norm import BatchNormVariables, FusedBatchNorm
+from models.layers.convolution import Convolution
 from models.layers.depthwise_convolution import DepthwiseConvolution
 
 _DEPTHWISE = (DepthwiseConvolution, keras.layers.DepthwiseConv2D)
 # The kernel that makes the outputs of a layer.
 _KERNELS = {
     keras.layers.Conv2D: "kernel",
+    Convolution: "kernel",
     keras.layers.SeparableConv2D: "pointwise_kernel",
     keras.layers.DepthwiseConv2D: "kernel",
     DepthwiseConvolution: "depthwise_kernel",

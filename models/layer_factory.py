@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from models.layers.batch_norm import FusedBatchNorm
+from models.layers.convolution import Convolution
 from models.layers.depthwise_convolution import DepthwiseConvolution
 from models.layers.dropout import Dropout, StochasticDepth
 from models.layers.layout import channel_axis, keras_data_format
@@ -57,7 +58,7 @@ class LayerFactory:
         padding: str = "same",
         use_bias: bool = False,
     ) -> keras.layers.Layer:
-        return keras.layers.Conv2D(
+        return Convolution(
             filters,
             kernel_size,
             strides=strides,

@@ -79,21 +79,26 @@ class FusedBatchNorm(keras.layers.Layer):
             synchronized=self.synchronized,
         )
         if is_training:
-            self._average_in(self.moving_mean, mean)
-            self._average_in(self.moving_variance, variance)
+            # Of an empty batch, which a replica of Keras' fit may get, the moments are NaN.
+            is_empty = tf.equal(tf.shape(inputs)[0], 0)
+            self._average_in(self.moving_mean, mean, is_empty)
+            self._average_in(self.moving_variance, variance, is_empty)
         return outputs
 
     def variables_by_role(self) -> BatchNormVariables:
         """Returns gamma, beta and the moving statistics."""
         return BatchNormVariables(self.gamma, self.beta, self.moving_mean, self.moving_variance)
 
-    def _average_in(self, statistic: keras.Variable, batch_value: tf.Tensor) -> None:
+    def _average_in(
+        self, statistic: keras.Variable, batch_value: tf.Tensor, is_empty: tf.Tensor
+    ) -> None:
         current_pass = forward_pass.current()
         if current_pass is not None:
             current_pass.average_in(statistic, batch_value, self.momentum)
         else:
             old = tf.convert_to_tensor(statistic)
-            statistic.assign(old + (batch_value - old) * (1.0 - self.momentum))
+            new = old + (batch_value - old) * (1.0 - self.momentum)
+            statistic.assign(tf.where(is_empty, old, new))
 
     def compute_output_spec(self, inputs: Any, training: bool = False) -> keras.KerasTensor:
         return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from models.layers import SERIALIZATION_PACKAGE
+from models.layers.convolution import or_of_empty_batch
 from models.layers.layout import channel_axis, tensorflow_layout
 
 _WIDEST_FAST_FILTER = 3
@@ -49,7 +50,12 @@ class DepthwiseConvolution(keras.layers.Layer):
             autocast=False,
         )
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return (
+            or_of_empty_batch(self, self._convolve, inputs) if training else self._convolve(inputs)
+        )
+
+    def _convolve(self, inputs: tf.Tensor) -> tf.Tensor:
         kernel = tf.convert_to_tensor(self.depthwise_kernel)
         steps = [1, self.strides, self.strides, 1]
         if self.data_format == "channels_first":
@@ -62,7 +68,7 @@ class DepthwiseConvolution(keras.layers.Layer):
             layout=self.layout,
         )
 
-    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, inputs: Any, training: bool = False) -> keras.KerasTensor:
         height_axis = 1 if self.data_format == "channels_last" else 2
         shape = list(inputs.shape)
         for axis in (height_axis, height_axis + 1):

@@ -108,3 +108,48 @@ def test_fine_tuning_a_network_of_efficientnet_lite_lowers_its_loss():
     losses = fit(model, images, epochs=12)
     # Chance is log(4) = 1.39.
     assert losses[-1] < min(0.5, losses[0])
+
+
+def without_a_last_image(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> list[str]:
+    """Fits batches of four and of one image on two replicas; returns variables that are not finite.
+
+    The second replica gets no image of the second batch.
+    """
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.0), loss)
+    history = model.fit(images, labels, batch_size=4, shuffle=False, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    return [
+        weight.path
+        for weight in model.weights
+        for value in getattr(weight.value, "values", [weight.value])
+        if not np.isfinite(value.numpy()).all()
+    ]
+
+
+def test_a_replica_without_an_image_keeps_its_statistics():
+    with towers.mirrored(2).scope():
+        model = small_network.build().keras_model
+    outputs = [stem_outputs(model, IMAGES[first:last]) for first, last in ((0, 2), (2, 4), (4, 5))]
+    assert without_a_last_image(model, IMAGES[:5], LABELS[:5]) == []
+    norm = model.get_layer("stem.batch_norm")
+    means = [(1.0 - MOMENTUM) * part.mean(0) for part in outputs]
+    variances = [(1.0 - MOMENTUM) * part.var(0, ddof=1) for part in outputs]
+    expected_mean = MOMENTUM * means[0] + means[2], means[1]
+    first = MOMENTUM + variances[0], MOMENTUM + variances[1]
+    expected_variance = MOMENTUM * first[0] + variances[2], first[1]
+    for replica in (0, 1):
+        mean = norm.moving_mean.value.values[replica]
+        variance = norm.moving_variance.value.values[replica]
+        np.testing.assert_allclose(mean, expected_mean[replica], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(variance, expected_variance[replica], rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_efficientnet_lite_has_no_nan_after_a_last_batch_smaller_than_the_replicas():
+    with towers.mirrored(2).scope():
+        model = EfficientNetLite0(
+            weights=None, classes=4, input_shape=(32, 32, 3), classifier_activation=None
+        )
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    assert without_a_last_image(model, images, np.arange(5) % 4) == []
