@@ -13,7 +13,7 @@ STAMP := $(VENV)/installed-$(basename $(LOCK))
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fine-tune test test-all lint type format docs docs-models bench lock clean
+.PHONY: help setup demo fine-tune own-photos test test-all lint type format docs docs-models bench lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -45,6 +45,9 @@ fine-tune: setup  ## EfficientNet-Lite0 fine-tuned on digits, next to training f
 	  --train_dir=runs/from_scratch_20_epochs
 	@$(RUN) -m benchmark_cnn.reporting.curves runs/fine_tuned runs/from_scratch_2_epochs \
 	  runs/from_scratch_20_epochs --output=runs/fine_tuning.png
+
+own-photos: setup  ## letters on photographs, fine-tuned in five variants of three seeds: a table
+	@$(RUN) -m benchmarks.own_photos.table
 
 test: setup  ## the tests, without the long ones
 	$(RUN) -m pytest -q -n 2 --dist loadfile -m "not slow"
