@@ -47,8 +47,7 @@ def set_up(
 
     Args:
         check_device, cluster, servers: see `make_manager`.
-        loss: (ForwardResult, labels) -> (cross entropy, auxiliary cross entropy); None for the
-            loss of the flags.
+        loss: (ForwardResult, labels) -> (cross entropy, auxiliary); None for that of the flags.
     """
     run_devices, manager = make_manager(params, check_device, cluster, servers)
     settings = resolve_settings(params, spec, dataset, "train", run_devices.kind)
@@ -61,8 +60,8 @@ def set_up(
         is_kept=params.checkpoint.train_dir is not None,
     )
     mode = _mode(params, settings)
-    console.log(*console.header_lines(params, spec, dataset, run_devices, plan, mode=mode))
-    console.log(console.GENERATING_TRAINING_MODEL)
+    lines = console.header_lines(params, spec, dataset, run_devices, plan, mode=mode)
+    console.log(*lines, console.GENERATING_TRAINING_MODEL)
     network = build_network(params, spec, dataset, manager, settings)
     run, optimization = params.run, params.optimization
     fine_tuning = _fine_tuning(params, network, plan)
