@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from benchmark_cnn.params.params import FLAGS
 from common import commands, paths
 from common.commands import above_zero, at_least
-from common.errors import UsageError
+from common.errors import DataError, UsageError
 from exporters.plan import DEFAULT_CALIBRATION_IMAGES, INT8, QUANTIZATIONS, TYPES, Plan
 from inference import weight_flags
 from inference.source import DEFAULT_MODEL, Request
@@ -198,7 +199,19 @@ def plan(arguments: argparse.Namespace) -> Plan:
     if given and made.quantize != INT8:
         raise UsageError(f"--{given[0]} has no effect without --quantize={INT8}")
     made.check()
+    if made.quantize == INT8:
+        _check_calibration(made.calibration_data, arguments.train_dir)
     return made
+
+
+def _check_calibration(directory: Path | None, train_dir: str | None) -> None:
+    """Refuses at once what the calibration, minutes later, would find missing."""
+    from exporters.int8.calibration import NO_DATA
+
+    if directory is None and train_dir is None:
+        raise UsageError(NO_DATA)
+    if directory is not None and not directory.is_dir():
+        raise DataError(f"--calibration_data={directory} is not a directory")
 
 
 def _model(name: str | None) -> str | None:

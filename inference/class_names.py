@@ -119,9 +119,16 @@ def read_map(path: str | os.PathLike[str], num_classes: int) -> dict[int, str]:
     if not isinstance(content, dict):
         raise DataError(f'labels {path}: must be {{"0": "label", ...}} or a list of labels')
     try:
-        labels = {int(number): _label(label) for number, label in content.items()}
+        found = {int(number): _label(label) for number, label in content.items()}
     except ValueError:
         raise DataError(f"labels {path}: its keys must be class numbers") from None
+    labels = {number: label for number, label in found.items() if label is not None}
+    nameless = sorted(found.keys() - labels.keys())
+    if nameless:
+        raise DataError(
+            f"labels {path}: the label of class {nameless[0]} is no text: leave the class out of "
+            '{"0": "label", ...}, or name it'
+        )
     outside = [number for number in labels if not 0 <= number < num_classes]
     if outside:
         raise DataError(
@@ -131,8 +138,10 @@ def read_map(path: str | os.PathLike[str], num_classes: int) -> dict[int, str]:
     return labels
 
 
-def _label(value: object) -> str:
-    return paths.one_line(str(value[-1] if isinstance(value, list) and value else value))
+def _label(value: object) -> str | None:
+    """Returns a label as one line; None for null and what else is no text or number."""
+    last = value[-1] if isinstance(value, list) and value else value
+    return paths.one_line(str(last)) if isinstance(last, (str, int, float)) else None
 
 
 def _wrong_length(path: str | os.PathLike[str], num_names: int, num_classes: int) -> str:

@@ -40,6 +40,7 @@ ADVICE = (
     "--calibration_data=DIR gives images like those that the network will see: TFRecords, class "
     "folders, or a folder of a few hundred photos"
 )
+NO_DATA = f"int8 is calibrated on images, and there is no data set here: {ADVICE}"
 _SHUFFLE_BUFFER = 1024
 # How many records are read for each image, at most, in search of all classes.
 _READ_PER_IMAGE = 40
@@ -198,7 +199,7 @@ def _place(entry: tuple[int, int, Sample]) -> tuple[int, int]:
 def _of_run(signature: Signature, data: DataParams, num_images: int, seed: int) -> Choice:
     directory = registry.data_directory(data.data_dir, data.data_name)
     if directory is None:
-        raise UsageError(f"int8 is calibrated on images, and there is no data set here: {ADVICE}")
+        raise UsageError(NO_DATA)
     try:
         dataset = registry.open_dataset(replace(data, data_subset=None))
         return _of_records(signature, dataset, range(dataset.num_classes), num_images, seed)

@@ -158,6 +158,10 @@ def test_the_commands_of_the_official_program(tmp_path, monkeypatch, capsys):
             "--report=s/a.csv is in --output_saved_model_dir=s, which holds nothing but the Saved",
         ),
         ("--pretrained --output_tflite=a.tflite --quantize=int8 --float_layers=", "is empty"),
+        (
+            "--pretrained --output_tflite=a.tflite --quantize=int8",
+            "there is no data set here: --calibration_data=DIR gives images",
+        ),
         ("--pretrained --output_onnx=a.onnx --quantize=int8", "--quantize has no effect without"),
         ("--pretrained --output_onnx=a.onnx --report=r", "--report has no effect without --output"),
         (
@@ -235,6 +239,10 @@ def test_half_characters_and_lines_of_names_are_escaped(run, tmp_path, capsys):
     names.write_text("[" * 9999)
     assert export.main([f"--train_dir={run}", *flags]) == 3
     assert "not valid JSON: " in capsys.readouterr().err
+    for labels in ("null", '["n01440764", null]', "{}"):
+        names.write_text(f'{{"2": "two", "3": {labels}}}')
+        assert export.main([f"--train_dir={run}", *flags]) == 3
+        assert "the label of class 3 is no text" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

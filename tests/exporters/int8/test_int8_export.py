@@ -67,7 +67,8 @@ def test_the_export_says_what_8_bits_cost(files):
     assert "of 2 images of" in lines[2]
     assert "that calibration did not see" in lines[2]
     assert "the error of each layer is in" in lines[3]
-    assert len(lines) == 4
+    assert "warning: fewer than 100 images calibrated the file" in lines[4]
+    assert len(lines) == 5
 
 
 def test_mediapipe_gives_the_same_names_and_scores(lite0, files):

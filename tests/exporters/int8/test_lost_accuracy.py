@@ -110,6 +110,7 @@ def test_a_loss_is_said_with_what_can_be_done_and_the_advice_helps(
     assert f"warning: int8 loses {lost:.1f} points of top-1." in text
     assert f"top-1 100.00% -> {100 - lost:.2f}%" in text
     assert "calibrate on more than 64 images" in text
+    assert "warning: fewer than 100 images calibrated the file" in text
     worst = [line for line in lines if line.startswith("  ")]
     assert len(worst) == 3
     assert "values beyond the calibrated range" in worst[0]
