@@ -20,9 +20,10 @@ from benchmark_cnn.flags import command_line
 from benchmark_cnn.params import validation
 from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.params import ExplicitFlags, Params
-from inference import class_names, saved_model_spec
+from inference import class_names, saved_model_spec, source
 from models.pretrained import ensure
 from preprocessing import object_storage
+from preprocessing.own_photos import runs as own_photos
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,6 +44,7 @@ def evaluate(argv: Sequence[str]) -> None:
         choices={"model": models.registry.names(), "data_name": preprocessing.registry.names()},
         answers={"model": models.registry.answers()},
     )
+    flags = source.with_default_model(flags)
     spec, reference, url = None, None, flags.params.checkpoint.train_dir
     if flags.params.evaluation.saved_model is not None:
         with process.quiet_startup():
@@ -56,6 +58,7 @@ def evaluate(argv: Sequence[str]) -> None:
         run = waiting.load_run_params(flags.params, wait="model" not in flags.explicit)
     params = validation.inherit(flags, run or flags.params)
     params = object_storage.with_local_data(params, [params.data.data_subset or "validation"])
+    params = own_photos.for_evaluation(params, run)
     with process.quiet_startup():
         dataset = preprocessing.registry.open_dataset(params.data, default_subset="validation")
         from benchmark_cnn import checkpoint_evaluation

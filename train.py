@@ -21,10 +21,13 @@ from benchmark_cnn.distribution import parameter_servers
 from benchmark_cnn.flags import command_line
 from benchmark_cnn.params import validation
 from benchmark_cnn.params.params import Params
-from inference import class_names
+from inference import class_names, source
+from launch import folds
 from models.pretrained import ensure
 from preprocessing import object_storage
 from preprocessing.augmentation import mirrored_classes
+from preprocessing.own_photos import runs as own_photos
+from preprocessing.records.shards import SUBSETS
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,7 +54,12 @@ def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitS
             from benchmark_cnn import training
         training.serve(flags.params, servers)
         return
+    flags = source.with_default_model(flags)
+    if flags.params.run.folds is not None:
+        cross_validate(argv, flags.params)
+        return
     params = object_storage.for_training(flags.params, stack, stop.request)
+    params = own_photos.for_training(params)
     with process.quiet_startup():
         dataset = preprocessing.registry.open_dataset(params.data, default_subset="train")
     if dataset.synthetic:
@@ -75,6 +83,15 @@ def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitS
         class_names=class_names.class_names(
             params.network.num_classes or dataset.num_classes, None, params.data
         ),
+    )
+
+
+def cross_validate(argv: Sequence[str], params: Params) -> None:
+    """Trains a run for each fold of --folds; each is this program with the fold's records."""
+    params = object_storage.with_local_data(params, SUBSETS)
+    records = own_photos.folds_for_training(params)
+    folds.train(
+        [sys.executable, __file__, *argv], records, Path(params.checkpoint.train_dir or ".")
     )
 
 

@@ -53,6 +53,18 @@ class Evaluator:
         # Made by the first evaluation: a training without any needs no second copy of the weights.
         self._inference: InferenceNetwork | None = None
 
+    def on_subset(self, subset: str) -> Evaluator:
+        """Returns an evaluator of the same network on another subset."""
+        return Evaluator(
+            self.manager,
+            self.network,
+            self.dataset,
+            batch_size=self.batch_size,
+            image_size=self.image_size,
+            subset=subset,
+            max_skipped=self.max_skipped,
+        )
+
     def run(
         self,
         on_step: Callable[[int, float], None] = lambda step, speed: None,

@@ -30,7 +30,7 @@ _FLAGS_OF_A_WORKER = frozenset(
     (
         "worker_hosts", "task_index", "data_dir", "train_dir", "init_checkpoint", "trace_file",
         "gpu_indices", "num_data_threads", "num_intra_threads", "num_inter_threads", "debug",
-        "fresh", "keep_checkpoints", "job_name", "ps_hosts",
+        "fresh", "keep_checkpoints", "job_name", "ps_hosts", "cache_dir",
     )
 )  # fmt: skip
 _CODE_OF_A_STEP = ("common", "checkpoints", "models", "benchmark_cnn", "preprocessing")

@@ -259,6 +259,8 @@ def _train(
             saver.wait()
             raise Stopped(stop_line(run, step, stop))
     saver.wait()
+    if reporter.test_is_due():
+        _test(run, step, reporter, stop)
 
 
 def _roll_back(
@@ -345,6 +347,25 @@ def _evaluate(
         result.pop(of_each_class, None)
     reporter.on_evaluation(step, result, confusion)
     saver.keep_if_best(result)
+
+
+def _test(run: TrainingRun, step: int, reporter: Reporter, stop: StopSignal) -> None:
+    """Evaluates the test part once, at the end: it has no say in what is trained or kept.
+
+    The weights are those of the last evaluation: the averages, if there are any.
+    """
+    console.log(console.testing_line(step))
+    evaluator = run.evaluator.on_subset("test")
+    run.state.swap_averages()
+    try:
+        result = evaluator.run(
+            on_step=lambda *_: _raise_if(run.manager.any_worker(bool(stop.requested)))
+        )
+    except _Abandoned:
+        raise Stopped(_stop_line(run, step, stop)) from None
+    finally:
+        run.state.swap_averages()
+    reporter.on_test(result)
 
 
 def _settle_last_evaluation(

@@ -39,7 +39,8 @@ from download_and_convert_imagenet.sources.imagenet import ImagenetInput
 
 _RAW_DATA_DIR = "raw-data"  # in the data directory; for downloads and decompressed archives
 _BYTES_PER_SHARD = 100e6
-_FEWEST_SHARDS = {TRAIN: 8, VALIDATION: 2}
+_FEWEST_SHARDS = {TRAIN: 8, VALIDATION: 2}  # of the others 1
+_MOST_SHARDS = 128
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,7 +71,7 @@ def _run(options: argparse.Namespace) -> int:
             progress.log(note)
         _report_missing_images(source, progress)
         num_shards = {
-            split: getattr(options, f"{split}_shards") or _default_shards(source, split)
+            split: getattr(options, f"{split}_shards") or default_shards(source, split)
             for split in source.splits
         }
         result = convert(
@@ -186,13 +187,14 @@ def _report_missing_images(source: ImageSource, progress: ConversionProgress) ->
             )
 
 
-def _default_shards(source: ImageSource, split: str) -> int:
+def default_shards(source: ImageSource, split: str) -> int:
+    """Returns the number of shards of a split: ImageNet's, or about one for 100 MB."""
     if source.name == "imagenet":
         return IMAGENET_SHARDS[split]
     images = source.splits[split]
     num_bytes = sum(image.location.num_bytes for image in images)
-    by_size = min(round(num_bytes / _BYTES_PER_SHARD), IMAGENET_SHARDS[split])
-    return min(max(by_size, _FEWEST_SHARDS[split]), len(images))
+    by_size = min(round(num_bytes / _BYTES_PER_SHARD), IMAGENET_SHARDS.get(split, _MOST_SHARDS))
+    return min(max(by_size, _FEWEST_SHARDS.get(split, 1)), len(images))
 
 
 def _print_summary(

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import models.registry
 from benchmark_cnn.params.data_params import DataParams
-from benchmark_cnn.params.params import PARAMETERS_FILE, Params, read_parameters
+from benchmark_cnn.params.params import (
+    PARAMETERS_FILE,
+    ExplicitFlags,
+    Params,
+    read_parameters,
+)
 from benchmark_cnn.reporting import run_record
 from benchmark_cnn.run_directory import RunDirectory
+from common import commands
 from common.errors import DataError, UsageError
 from inference import class_names
 from inference.signature import INDEPENDENT, PROBABILITIES, PUBLISHED, Signature, versions
@@ -22,7 +28,7 @@ from preprocessing import object_storage
 if TYPE_CHECKING:
     from inference.classifier import Classifier
 
-DEFAULT_MODEL = "efficientnet_lite0"
+DEFAULT_MODEL = "efficientnet_lite0"  # of --pretrained
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,15 @@ def _has_several_labels(directory: Path) -> bool:
     """Returns whether the images of a run had several labels each, by its run.json."""
     data = run_record.last_start(RunDirectory(directory).run_info).get("data", {})
     return bool(data.get("multi_label"))
+
+
+def with_default_model(flags: ExplicitFlags) -> ExplicitFlags:
+    """Returns the flags with DEFAULT_MODEL, and says so, where --pretrained names no model."""
+    if not flags.params.checkpoint.pretrained or "model" in flags.explicit:
+        return flags
+    commands.write_line(f"Model:       {DEFAULT_MODEL}, the default with --pretrained")
+    network = replace(flags.params.network, model=DEFAULT_MODEL)
+    return replace(flags, params=replace(flags.params, network=network))
 
 
 def _run(train_dir: Path | str, model: str | None) -> tuple[Path, str, Params]:

@@ -222,7 +222,7 @@ class _Worker:
                 stderr=subprocess.PIPE,
                 env={**os.environ, **task.environment},
                 start_new_session=True,  # the launcher passes Ctrl-C on, once
-                preexec_fn=_end_with_parent(),
+                preexec_fn=end_with_parent(),
             )
         except OSError as error:
             raise UsageError(f"cannot start {task.command[0]}: {error.strerror}") from error
@@ -269,7 +269,7 @@ class _Output:
                 self.is_broken = True
 
 
-def _end_with_parent():
+def end_with_parent():
     """Returns a function for a new process, which the kernel then ends along with the launcher."""
     if not sys.platform.startswith("linux"):
         return None

@@ -21,6 +21,7 @@ from checkpoints import remote_run
 from checkpoints.object_store import Entry, Folder
 from common import files, paths
 from common.errors import DataError, UsageError
+from download_and_convert_imagenet.records.manifest import split_of
 from preprocessing.records.shards import SUBSETS
 
 _VERSIONS = ".versions.json"  # what each file of a copy was at the URL
@@ -125,11 +126,11 @@ def copy_data(url: str, subsets: Collection[str]) -> Path:
         DataError: the URL cannot be read or holds nothing, or the disk is full.
     """
     folder, copy = Folder(url), paths.copy_of(url, "data")
-    unused = tuple(set(SUBSETS) - set(subsets))
+    unused = set(SUBSETS) - set(subsets)
     wanted = {
         name: entry
         for name, entry in folder.entries().items()
-        if not name.rpartition("/")[2].startswith("_") and not name.startswith(unused)
+        if not _base(name).startswith("_") and split_of(_base(name)) not in unused
     }
     if not wanted:
         raise DataError(f"--data_dir={url} holds no files")
@@ -157,7 +158,12 @@ def _versions(copy: Path) -> dict[str, Entry]:
         return {}
 
 
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
 def _subsets_of_training(params: Params) -> set[str]:
     run = params.run
     evaluates = run.eval_every_epochs is not None or run.eval_every_steps is not None
-    return {params.data.data_subset or "train", *(["validation"] if evaluates else [])}
+    # A run ends with a test, where there is a test part.
+    return {params.data.data_subset or "train", "test", *(["validation"] if evaluates else [])}

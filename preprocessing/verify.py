@@ -13,6 +13,7 @@ splits, else 0.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import time
@@ -27,6 +28,7 @@ from common.errors import DataError, UsageError
 from common.process import start_tensorflow
 from download_and_convert_imagenet.records.manifest import read_manifest
 from preprocessing import registry
+from preprocessing.own_photos import photos
 from preprocessing.records.counts import IMAGENET_SPLITS
 from preprocessing.records.shards import SUBSETS, ShardSet, list_shards
 
@@ -47,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _verify(options: argparse.Namespace) -> int:
     if options.duplicates:
         return DataError.exit_code if _find_duplicates(options) else 0
+    if photos.holds_photos(options.data_dir):
+        options.data_dir = photos.records_of(options.data_dir).path
     start_tensorflow()
     num_problems = _check(options.data_dir, options)
     return DataError.exit_code if num_problems else 0
@@ -74,8 +78,7 @@ def _check(data_dir: Path, options: argparse.Namespace) -> int:
         if options.counts:
             print("\n".join(counts(shards, reports)))
         num_problems += len(problems)
-    if len(found) == len(SUBSETS):
-        num_problems += _compare_splits(found)
+    num_problems += _compare_splits(found)
     return num_problems
 
 
@@ -120,7 +123,8 @@ def _parser() -> argparse.ArgumentParser:
         "data_dir",
         metavar="DIR",
         type=paths.argument,
-        help="directory with train-* and validation-* shards",
+        help="directory with train-* and validation-* shards, or a folder of photos, of which the "
+        "records are checked that train.py reads",
     )
     parser.add_argument("--data_name", choices=registry.names(), help="guessed when left out")
     parser.add_argument("--split", choices=SUBSETS, help="check this one only")
@@ -162,7 +166,7 @@ def _splits_in(data_dir: Path, split: str | None) -> tuple[list[ShardSet], list[
         try:
             splits.append(list_shards(data_dir, subset))
         except DataError as error:
-            if len(present) < len(SUBSETS):
+            if len(present) < 2:
                 raise
             problems.append(str(error))
     return splits, problems
@@ -231,15 +235,19 @@ def _absent_files(shards: ShardSet) -> list[str]:
 
 
 def _compare_splits(found: Mapping[str, Sequence[ShardReport]]) -> int:
-    """Prints what the splits have in common; returns the number of problems."""
+    """Prints what each two splits have in common; returns the number of problems."""
     from preprocessing.integrity.shard_check import problems_of_overlap
 
-    problems, num_shared = problems_of_overlap(found["train"], found["validation"])
-    for line in problems:
-        print(line)
-    if num_shared:
-        print(f"images in both splits: {num_shared:,}")
-    return len(problems)
+    num_problems = 0
+    for first, second in itertools.combinations(found, 2):
+        problems, num_shared = problems_of_overlap(found[first], found[second], first)
+        for line in problems:
+            print(line)
+        if num_shared:
+            both = "both splits" if len(found) == 2 else f"{first} and {second}"
+            print(f"images in {both}: {num_shared:,}")
+        num_problems += len(problems)
+    return num_problems
 
 
 def summary(shards: ShardSet, name: str, reports: Sequence[ShardReport], num_problems: int) -> str:
@@ -248,7 +256,7 @@ def summary(shards: ShardSet, name: str, reports: Sequence[ShardReport], num_pro
     num_bytes = sum(report.num_bytes for report in reports)
     per_class = _per_class(reports)
     per_shard = [report.num_examples for report in reports]
-    complete = IMAGENET_SPLITS[shards.subset][1]
+    complete = IMAGENET_SPLITS.get(shards.subset, (0, 0))[1]
     partial = f" (all of ImageNet: {complete:,})" if num_examples != complete else ""
     classes = (
         f"{(per_class > 0).sum()} of {len(per_class)} classes with {per_class.min()} to "

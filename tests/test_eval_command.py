@@ -375,11 +375,6 @@ MISTAKES = {
         3,
         "no pretrained weights of lenet are known",
     ),
-    "published weights of no model": (
-        ["--pretrained", "--data_name=digits"],
-        2,
-        "--pretrained needs --model=NAME, for example --model=efficientnet_lite0",
-    ),
     "no such run": (
         ["--train_dir={tmp}/none"],
         3,

@@ -85,8 +85,9 @@ class DataParams:
 
     data_dir: str | None = flag(
         None,
-        "Directory of the data set's files. From s3://BUCKET/NAME and gs://BUCKET/NAME they are "
-        "copied to this machine first.",
+        "Directory of the data set's files, or of photos in a folder for each class, which are "
+        "converted once. From s3://BUCKET/NAME and gs://BUCKET/NAME they are copied to this "
+        "machine first.",
         when_none="synthetic images, except for digits, which has a default directory",
         inherited=True,
         is_path=True,
@@ -102,9 +103,30 @@ class DataParams:
     data_subset: str | None = flag(
         None,
         "Split to train on (train.py) or to evaluate (eval.py).",
-        choices=("train", "validation"),
+        choices=("train", "validation", "test"),
         when_none="train for train.py, validation for eval.py",
         eval=True,
+    )
+    validation_fraction: float | None = flag(
+        None,
+        "Share of each class of a folder of photos to hold out for evaluations during training.",
+        lower=0,
+        below=1,
+        when_none="0.1, unless the folder has validation photos",
+    )
+    test_fraction: float | None = flag(
+        None,
+        "Share of each class of a folder of photos to hold out for one test at the end of a run.",
+        lower=0,
+        below=1,
+        when_none="0.1, unless the folder has test photos",
+    )
+    cache_dir: str | None = flag(
+        None,
+        "Directory for what folders of photos are converted into.",
+        when_none="~/.cache/tensorflow_imagenet/photo_cache, or photo_cache where there is one",
+        eval=True,
+        is_path=True,
     )
     batch_size: int | None = flag(
         None,

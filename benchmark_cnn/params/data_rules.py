@@ -9,6 +9,9 @@ from benchmark_cnn.params.values import parse_all_reduce_spec, parse_gpu_indices
 _MIXING = ("mixup_alpha", "cutmix_alpha")
 _FLAGS_OF_FILES = (
     "data_subset",
+    "validation_fraction",
+    "test_fraction",
+    "cache_dir",
     *VIEW_FLAGS,
     *FLIP_FLAGS,
     "datasets_repeat_cached_sample",
@@ -59,6 +62,12 @@ def no_data(given: ExplicitFlags) -> list[str]:
     if data.data_dir is not None or data.data_name is not None:
         return []
     return with_synthetic_images(given)
+
+
+def test_images(given: ExplicitFlags) -> list[str]:
+    if given.params.data.data_subset != "test":
+        return []
+    return ["--data_subset=test is for eval.py: test images are never trained on"]
 
 
 def with_synthetic_images(given: ExplicitFlags) -> list[str]:

@@ -39,6 +39,13 @@ class RunParams:
     forward_only: bool = flag(
         False, "Benchmark the forward pass alone; nothing is trained or saved."
     )
+    folds: int | None = flag(
+        None,
+        "Cross-validation: divide a folder of photos into this many parts, and train as many runs, "
+        "in train_dir/fold_1 and so on. Each part tests one of them.",
+        lower=2,
+        when_none="one run",
+    )
     eval_every_epochs: float | None = flag(
         None, "Epochs between evaluations during training.", above=0, when_none="no evaluation"
     )

@@ -13,6 +13,7 @@ import os
 from benchmark_cnn.params.fine_tuning_params import BACKBONE
 from benchmark_cnn.params.params import ExplicitFlags
 from benchmark_cnn.params.values import LOGGERS, parse_log_to
+from common import paths
 
 _OPTIMIZERS_OF_FLAG = {
     "momentum": ("momentum", "lars"),
@@ -56,6 +57,23 @@ _OF_TRAINING_ONLY = (
 
 def run_length(given: ExplicitFlags) -> list[str]:
     return given.exclusive_errors("num_batches", "num_epochs")
+
+
+def cross_validation(given: ExplicitFlags) -> list[str]:
+    folds = given.params.run.folds
+    if folds is None:
+        return []
+    train_dir, data_dir = given.params.checkpoint.train_dir, given.params.data.data_dir
+    lines = []
+    if train_dir is None or paths.is_remote(train_dir):
+        lines.append(f"--folds={folds} needs a local --train_dir, for its runs and their table")
+    if data_dir is None:
+        lines.append(f"--folds={folds} needs --data_dir, a folder of photos to divide")
+    why = f"with --folds={folds}, which tests each photo once"
+    lines += given.unused_flag_errors(["test_fraction", "data_subset"], why, because_of=["folds"])
+    if given.params.hardware.variable_update == "collective_all_reduce":
+        lines.append("--folds trains on one machine: leave out --variable_update or --folds")
+    return lines
 
 
 def evaluation_cadence(given: ExplicitFlags) -> list[str]:
@@ -268,13 +286,7 @@ def installed_loggers(given: ExplicitFlags) -> list[str]:
 
 
 def first_weights(given: ExplicitFlags) -> list[str]:
-    return [*given.exclusive_errors("pretrained", "init_checkpoint"), *_model_of_weights(given)]
-
-
-def _model_of_weights(given: ExplicitFlags) -> list[str]:
-    if not given.params.checkpoint.pretrained or "model" in given.explicit:
-        return []
-    return ["--pretrained needs --model=NAME, for example --model=efficientnet_lite0"]
+    return given.exclusive_errors("pretrained", "init_checkpoint")
 
 
 def checkpoint_to_evaluate(given: ExplicitFlags) -> list[str]:
@@ -284,7 +296,7 @@ def checkpoint_to_evaluate(given: ExplicitFlags) -> list[str]:
     pairs = itertools.combinations(sources, 2)
     lines = [line for pair in pairs for line in given.exclusive_errors(*pair)]
     if not lines and given.params.checkpoint.train_dir is None:  # no run says it later
-        lines = [*_model_of_weights(given), *images_to_evaluate(given)]
+        lines = images_to_evaluate(given)
     return lines
 
 

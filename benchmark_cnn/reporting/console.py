@@ -231,6 +231,13 @@ def closing_lines(
             f"Learned:    {precision}top-1 {result['top_1']:.2%}{top_5} on the {count}validation "
             f"images, with the {weights_in_words(result['weights'])}"
         )
+    test = []
+    if "test_top_1" in result:
+        top_5 = "" if top_5_is_trivial(num_classes) else f", top-5 {result['test_top_5']:.2%}"
+        test.append(
+            f"Test:       top-1 {result['test_top_1']:.2%}{top_5} on the "
+            f"{result['test_examples']:,} test images, which chose nothing"
+        )
     run = paths.quoted(train_dir)
     curves, confusion = (
         paths.quoted(os.path.join(train_dir, name)) for name in ("curves.png", "confusion.png")
@@ -247,6 +254,7 @@ def closing_lines(
     return [
         *lines,
         *classes,
+        *test,
         f"Curves:     {curves}, or tensorboard --logdir={run}",
         *([f"Confusion:  {confusion}"] if classes else []),
         *(
@@ -263,7 +271,8 @@ def weights_in_words(weights: str) -> str:
 
 def images(examples: Mapping[str, int]) -> str:
     """Returns the number of images of each split: "1,438 train and 359 validation images"."""
-    return " and ".join(f"{count:,} {split}" for split, count in examples.items()) + " images"
+    *first, last = [f"{count:,} {split}" for split, count in examples.items()]
+    return " and ".join(filter(None, [", ".join(first), last])) + " images"
 
 
 def classes(number: int, names: Sequence[str]) -> str:
@@ -346,6 +355,10 @@ def precision_line(mean_average_precision: float) -> str:
 
 def running_evaluation_line(global_step: int) -> str:
     return f"Running evaluation at global_step {global_step}"
+
+
+def testing_line(global_step: int) -> str:
+    return f"Running test at global_step {global_step}"
 
 
 def worker_line(index: int, hosts: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from benchmark_cnn.run_directory import RunDirectory
 
 # Steps of the recent speed.
 _RECENT_STEPS = 100
+_OF_TEST = ("top_1", "top_5", "loss", "examples")
 
 
 class Reporter:
@@ -50,6 +51,7 @@ class Reporter:
         self._log: metrics_log.MetricsLog | None = None
         self._loggers = Loggers(None, None)
         self._evaluations: list[dict] = []
+        self._test = self._earlier_test()
         names = class_names or self._about.get("class_names", ())
         unnamed = range(len(names), run.settings.num_classes)
         self._classes = ClassLog(
@@ -245,6 +247,27 @@ class Reporter:
             self._classes.write(step, confusion)
         curves.draw(self._directory.path)
 
+    def test_is_due(self) -> bool:
+        """Returns whether there is a test part, and no earlier start tested where the run ends."""
+        run = self._run
+        has_test = "test" in run.dataset.describe().examples
+        has_trained = self._last_step > self._start_step
+        return has_test and not run.params.run.forward_only and (has_trained or self._test is None)
+
+    def on_test(self, result: dict) -> None:
+        """Takes the result of the test part, which is evaluated once, at the end."""
+        self._test = {f"test_{name}": result[name] for name in _OF_TEST}
+        console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
+
+    def _earlier_test(self) -> dict | None:
+        """Returns the result of the test that an earlier start made at the end of the run."""
+        last = {} if self._directory is None else run_record.last_start(self._directory.run_info)
+        result = last.get("result") or {}
+        if last.get("outcome") != "done" or result.get("global_step") != self._start_step:
+            return None
+        found = {n: result[n] for n in map("test_{}".format, _OF_TEST) if n in result}
+        return found if len(found) == len(_OF_TEST) else None
+
     def sync(self) -> None:
         """Flushes metrics.csv to the disk, before a checkpoint of the same step."""
         if self._log is not None:
@@ -272,6 +295,7 @@ class Reporter:
             console.log(console.skipped_line(skipped, self._last_step))
         result = {"global_step": self._last_step, "images_per_sec": speed.images_per_sec}
         result |= {n: v for n, v in (self._evaluation or {}).items() if n != "global_step"}
+        result |= self._test or {}
         if self._directory is not None:
             if self._record is not None:
                 self._record.finish(result)

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
@@ -81,6 +82,50 @@ def folder_source(
         notes.append(_describe_hold_out(images, fraction))
         notes += _note_on_splits_next_to(root)
     notes += _notes_on_validation(images, classes, split)
+    source = _source(top, classes, images, (*layout.notes, *notes), left_out)
+    return replace(source, is_held_out=is_held_out)
+
+
+def folders_as_given(root: Path, output: Path, flag: str) -> ImageSource:
+    """Lists the images of class folders in the splits that the folders have, test included.
+
+    Nothing is held out. Images are named by their paths below `root`.
+
+    Args:
+        root, output: see `folder_source`.
+        flag: with which the user gave `root`.
+
+    Raises:
+        DataError: the folders have no reading or several, or a class has no training images.
+        OSError: a folder cannot be read.
+    """
+    top, left_out = scan(root, output)
+    layout = detect(top, with_test=True, flag=flag)
+    left_out += layout.left_out
+    if TRAIN not in layout.splits:
+        other = next(iter(layout.splits.values())).folder
+        raise DataError(f"{root} has {other.name}/ but no train/ with folders of classes")
+    classes, notes = _ordered(layout.splits[TRAIN])
+    images = {name: _images(folders, classes, left_out) for name, folders in layout.splits.items()}
+    _check_empty_classes(images, layout, classes)
+    below = f"{root}{os.sep}"
+    for split, found in images.items():
+        images[split] = [i._replace(name=_path(i).removeprefix(below)) for i in found]
+    return _source(top, classes, images, (*layout.notes, *notes), left_out)
+
+
+def _path(image: SourceImage) -> str:
+    assert isinstance(image.location, ImageFile)
+    return image.location.path
+
+
+def _source(
+    top: Folder,
+    classes: Sequence[str],
+    images: Mapping[str, Sequence[SourceImage]],
+    notes: tuple[str, ...],
+    left_out: Sequence[LeftOut],
+) -> ImageSource:
     name = one_line(top.name)
     if name.lower() in _RESERVED_NAMES or not name:
         name = "folder"
@@ -90,9 +135,8 @@ def folder_source(
         images,
         keep_png=True,
         upright=True,
-        notes=(*layout.notes, *notes),
+        notes=notes,
         left_out=tuple(left_out),
-        is_held_out=is_held_out,
     )
 
 

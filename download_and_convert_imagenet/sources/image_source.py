@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from common.files import name_file, naming
 from download_and_convert_imagenet.records.tf_example import BoundingBox
 
-TRAIN, VALIDATION = "train", "validation"
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
 # Files that every command takes for images, whatever the case of their names.
 IMAGE_SUFFIXES = frozenset(
     (

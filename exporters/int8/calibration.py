@@ -32,6 +32,7 @@ from download_and_convert_imagenet.sources.image_source import TRAIN, VALIDATION
 from inference.signature import Signature
 from inference.view import View
 from preprocessing import registry
+from preprocessing.own_photos import photos as own_photos
 from preprocessing.records.counts import SKIPPING
 from preprocessing.records.shards import is_present
 
@@ -153,6 +154,7 @@ def choose(
         return _of_run(signature, data, num_images, seed)
     if not directory.is_dir():
         raise DataError(f"--calibration_data={directory} is not a directory")
+    directory = _records_of_photos(directory)
     if any(is_present(directory, split) for split in (TRAIN, VALIDATION)):
         labels = _labels_of_records(signature, directory)
         dataset = _records_in(directory, len(labels))
@@ -205,6 +207,16 @@ def _of_run(signature: Signature, data: DataParams, num_images: int, seed: int) 
         return _of_records(signature, dataset, range(dataset.num_classes), num_images, seed)
     except DataError as error:
         raise DataError(f"{error}; {ADVICE}") from error
+
+
+def _records_of_photos(directory: Path) -> Path:
+    """Returns the records that a training made of a folder of photos; else the folder."""
+    try:
+        is_photos = own_photos.holds_photos(directory)
+        cache = own_photos.existing(directory) if is_photos else None
+    except DataError:  # what a training refuses may calibrate
+        return directory
+    return directory if cache is None else cache.path
 
 
 def _labels_of_records(signature: Signature, directory: Path) -> list[int]:

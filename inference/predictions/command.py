@@ -25,6 +25,7 @@ from inference.predictions.sources.dataset import DataSet
 from inference.predictions.sources.labels import network_classes
 from inference.predictions.sources.opening import open_dataset
 from inference.predictions.table import DEFAULT_TOP, HOME, SUBSET, UNKNOWN_CLASS, Predictions
+from preprocessing.own_photos import runs as own_photos
 
 _RUNTIMES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime"}
 
@@ -36,7 +37,8 @@ def predict_data(arguments: argparse.Namespace, choice: Choice) -> int:
         RunError: a file, a flag or the network is not usable.
     """
     with process.quiet_startup():
-        data = open_dataset(arguments.data, arguments.data_subset)
+        of_run = own_photos.records_of_run(choice.request.train_dir)
+        data = open_dataset(arguments.data, arguments.data_subset, of_run)
         network = open_network(choice, process.num_cores())
     if network.signature.output == signatures.INDEPENDENT:
         raise UsageError(

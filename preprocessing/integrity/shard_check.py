@@ -82,23 +82,26 @@ def check_shard(
 
 
 def problems_of_overlap(
-    train: Sequence[ShardReport], validation: Sequence[ShardReport]
+    first: Sequence[ShardReport], second: Sequence[ShardReport], name: str = "train"
 ) -> tuple[list[str], int]:
     """Finds images that are in both splits, by the fingerprints of their encoded bytes.
 
+    Args:
+        name: of the first split.
+
     Returns:
-        (a line for every validation shard that is largely training data, the number of images that
-        are in both splits).
+        (a line for every shard of the second that is largely data of the first, the number of
+        images that are in both splits).
     """
-    seen = np.sort(np.concatenate([report.fingerprints for report in train]))
+    seen = np.sort(np.concatenate([report.fingerprints for report in first]))
     problems, num_shared = [], 0
-    for report in validation:
+    for report in second:
         shared = report.indices[np.isin(report.fingerprints, seen)]
         num_shared += len(shared)
         if len(shared) > _LARGEST_SHARE * len(report.indices):
             problems.append(
                 f"{report.path}: record {shared[0]}: its image, and those of {len(shared)} of "
-                f"{len(report.indices)} records, are in the train split too"
+                f"{len(report.indices)} records, are in the {name} split too"
             )
     return problems, num_shared
 

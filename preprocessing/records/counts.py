@@ -64,7 +64,7 @@ def _is_all_of_imagenet(shards: ShardSet) -> bool:
     A scan of 1.28 million headers takes minutes on a network disk. Converters spread the examples
     evenly, or fill every shard except the last.
     """
-    num_shards, num_all = IMAGENET_SPLITS[shards.subset]
+    num_shards, num_all = IMAGENET_SPLITS.get(shards.subset, (0, 0))
     if len(shards.paths) != num_shards:
         return False
     first, last = (_count(shards.paths[end], shards.tolerant) for end in (0, -1))

@@ -15,7 +15,7 @@ from download_and_convert_imagenet.records.manifest import (
     read_manifest,
 )
 
-SUBSETS = ("train", "validation")
+SUBSETS = ("train", "validation", "test")
 _SHARD_NAME = re.compile(r"(?P<split>.+)-(?P<index>\d{5,})-of-(?P<count>\d{5,})")
 _NUM_NAMED = 3
 
@@ -233,6 +233,11 @@ def _describe_missing_split(data_dir: Path, subset: str) -> str:
     folders = ""
     if subset == "validation" and _manifest_for(data_dir, data_dir, subset) is not None:
         folders = " (of class folders, a larger --validation_fraction holds images out)"
+    if subset == "test":
+        return (
+            f"{data_dir} holds {others[0]} shards but no test shards: train.py makes a test part "
+            "of a folder of photos, given as its --data_dir"
+        )
     return (
         f"{data_dir} holds {others[0]} shards but no {subset} shards ({subset}-00000-of-...): "
         f"convert that split too{folders}"
@@ -247,7 +252,10 @@ def describe_absence(data_dir: Path, subset: str) -> str:
     other = next((path.name for path in sorted(data_dir.iterdir()) if _like(path)), None)
     if other is not None:
         return f"{named}, but {other}, a name that is not read: rename or decompress these files"
-    return f"{named}: convert raw images with download_and_convert_imagenet first"
+    return (
+        f"{named}: convert raw images with download_and_convert_imagenet first, or put photos into "
+        f"{data_dir}/CLASS"
+    )
 
 
 def _like(path: Path) -> bool:

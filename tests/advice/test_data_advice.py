@@ -123,6 +123,14 @@ def right_shard(place: Place, _: str) -> None:
     shutil.copy(place.whole / "validation-00000-of-00001", place.data)
 
 
+def empty_class_folders(place: Place) -> None:
+    """As before the photos are copied there."""
+    place.data = place.data.with_name("empty")
+    for name in ("ant", "bee"):
+        (place.data / name).mkdir(parents=True)
+    place.flags = [f"--cache_dir={place.data.with_name('cache')}"]
+
+
 def foreign_directory(place: Place) -> None:
     (place.data / "manifest.json").unlink()
     place.flags = ["--data_name=digits"]
@@ -179,9 +187,15 @@ DATA = {
     ),
     "raw photos": Case(
         training,
-        lambda p: setattr(p, "data", p.raw),
+        empty_class_folders,
         "convert raw images with download_and_convert_imagenet first",
-        converted_elsewhere,
+        lambda p, _: (p.convert_elsewhere(), flagged()(p)),
+    ),
+    "photos to come": Case(
+        training,
+        empty_class_folders,
+        "or put photos into ",
+        lambda p, _: shutil.copytree(p.raw / "train", p.data, dirs_exist_ok=True),
     ),
     "a split lacks": Case(
         evaluating,

@@ -15,13 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from common.errors import DataError
-from download_and_convert_imagenet.sources.folders.split_names import (
-    TEST,
-    says_nothing,
-    split_folders,
-)
+from download_and_convert_imagenet.sources.folders.split_names import says_nothing, split_folders
 from download_and_convert_imagenet.sources.folders.tree import Folder
-from download_and_convert_imagenet.sources.image_source import TRAIN, VALIDATION, LeftOut
+from download_and_convert_imagenet.sources.image_source import TEST, TRAIN, VALIDATION, LeftOut
 
 ANNOTATIONS_FILE = "val_annotations.txt"  # of Tiny ImageNet
 _LOOSE = "next to the folders of classes"
@@ -48,7 +44,8 @@ class Layout:
     """Which folders are splits and classes.
 
     Attributes:
-        splits: train and, if the set has a folder of it, validation; or validation alone.
+        splits: train and, if the set has a folder of it, validation; or validation alone. With
+            `with_test` in `detect` also test.
         left_out: images that are in no class or in a further split.
         notes: lines about how the folders were understood.
     """
@@ -58,8 +55,13 @@ class Layout:
     left_out: list[LeftOut] = field(default_factory=list)
 
 
-def detect(root: Folder) -> Layout:
+def detect(root: Folder, *, with_test: bool = False, flag: str = "--raw_dir") -> Layout:
     """Finds the splits and the classes in a folder.
+
+    Args:
+        with_test: test images are a split of their own; else they are for validation where there
+            are no others, and left out where there are.
+        flag: with which the user gave the folder.
 
     Raises:
         DataError: there are none, or there is more than one reading.
@@ -77,13 +79,13 @@ def detect(root: Folder) -> Layout:
                 f"{_names(others)} with images: if {found.name} is a split, name the others val or "
                 f"test, or move them away; if it is a class, put all classes into {root.path}/train"
             )
-        return _splits_above(root, named, others)
+        return _splits_above(root, named, others, with_test)
     if named and not others:
         return _only_named_like_splits(root, named)
-    below = _splits_below(root)
+    below = _splits_below(root, with_test)
     if below is not None:
         return below
-    _check_level(root)
+    _check_level(root, flag)
     notes = [
         f"{folder.name}/ holds images itself: it is taken for a class, not for a split"
         for folders in named.values()
@@ -95,15 +97,20 @@ def detect(root: Folder) -> Layout:
     return layout
 
 
-def _splits_above(root: Folder, named: dict[str, list[Folder]], others: list[Folder]) -> Layout:
-    """Reads DIR/SPLIT/CLASS. The test images are for validation where there are no others."""
+def _splits_above(
+    root: Folder, named: dict[str, list[Folder]], others: list[Folder], with_test: bool
+) -> Layout:
+    """Reads DIR/SPLIT/CLASS."""
     layout = Layout({}, [])
     tests = [folder for folder in named.get(TEST, []) if _has_classes(folder)]
-    if tests and VALIDATION not in named:
-        unlabeled = [folder for folder in named[TEST] if folder not in tests]
-        named = {**named, VALIDATION: tests, TEST: unlabeled}
-    for split in (TRAIN, VALIDATION):
-        folders = named.get(split, [])
+    further = named.get(TEST, [])
+    wanted = {split: named.get(split, []) for split in (TRAIN, VALIDATION)}
+    if with_test:
+        wanted[TEST] = tests
+    elif VALIDATION not in named:
+        wanted[VALIDATION] = tests
+    further = [folder for folder in further if not any(folder in w for w in wanted.values())]
+    for split, folders in wanted.items():
         if len(folders) > 1:
             raise DataError(
                 f"{root.path} has {_names(folders)}, which are all named like the {split} "
@@ -112,7 +119,7 @@ def _splits_above(root: Folder, named: dict[str, list[Folder]], others: list[Fol
         if folders:
             layout.splits[split] = _split(folders[0], layout)
             layout.notes.append(f"{split} split: {layout.splits[split].folder.path}")
-    for folder in named.get(TEST, []):
+    for folder in further:
         reason = "a further split" if _has_classes(folder) else "without folders of classes"
         _leave_out(folder, f"in {folder.name}/, {reason}", layout)
     for folder in others:
@@ -151,10 +158,11 @@ def _classes(folder: Folder, layout: Layout) -> SplitFolders:
     if above:
         names = _names(above[0].full_folders)
         layout.notes.append(f"{above[0].path} is a class; the folders in it, {names}, are not")
-    return SplitFolders(folder, {part.name: [part] for part in folder.folders})
+    classes = [part for part in folder.folders if part.num_images or not part.holds_output]
+    return SplitFolders(folder, {part.name: [part] for part in classes})
 
 
-def _splits_below(root: Folder) -> Layout | None:
+def _splits_below(root: Folder, with_test: bool) -> Layout | None:
     """Reads DIR/CLASS/SPLIT; returns None if the classes do not have splits."""
     found = {}
     for part in root.full_folders:
@@ -175,13 +183,16 @@ def _splits_below(root: Folder) -> Layout | None:
         )
     kinds = {kind for splits in found.values() for kind in splits}
     held_out = next((kind for kind in (VALIDATION, TEST) if kind in kinds), None)
+    kind_of_split = {TRAIN: TRAIN, VALIDATION: held_out}
+    if with_test:
+        kind_of_split = {kind: kind for kind in (TRAIN, VALIDATION, TEST) if kind in kinds}
     layout = Layout({}, ["the folders of classes hold those of the splits"])
-    for split, kind in ((TRAIN, TRAIN), (VALIDATION, held_out)):
+    for split, kind in kind_of_split.items():
         if kind is not None:
             layout.splits[split] = SplitFolders(
                 root, {name: splits.get(kind, []) for name, splits in found.items()}
             )
-    if held_out == VALIDATION:
+    if held_out == VALIDATION and not with_test:
         for splits in found.values():
             for folder in splits.get(TEST, []):
                 _leave_out(folder, f"in {folder.name}/, a further split", layout)
@@ -203,7 +214,7 @@ def _only_named_like_splits(root: Folder, named: dict[str, list[Folder]]) -> Lay
     )
 
 
-def _check_level(root: Folder) -> None:
+def _check_level(root: Folder, flag: str) -> None:
     """Refuses a folder whose only folder, or one of whose folders, is a data set of its own."""
     full = root.full_folders
     sets = [f for f in full if any(map(_has_classes, _flat(split_folders(f.full_folders))))]
@@ -214,13 +225,13 @@ def _check_level(root: Folder) -> None:
         if sets or (not inner.images and _is_above_classes(inner)):
             raise DataError(
                 f"{root.path} is above the data set: its only folder with images, {inner.path}, "
-                f"holds {_names(inner.full_folders)}: give --raw_dir={shlex.quote(inner.path)}"
+                f"holds {_names(inner.full_folders)}: give {flag}={shlex.quote(inner.path)}"
             )
     elif sets:
         own = "has splits of its own" if len(sets) == 1 else "have splits of their own"
         raise DataError(
             f"{root.path} is above the data set: {_names(sets)} in it {own}: "
-            f"give --raw_dir={shlex.quote(sets[0].path)}"
+            f"give {flag}={shlex.quote(sets[0].path)}"
         )
 
 

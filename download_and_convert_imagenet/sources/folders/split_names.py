@@ -7,9 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from download_and_convert_imagenet.sources.folders.tree import Folder
-from download_and_convert_imagenet.sources.image_source import TRAIN, VALIDATION
+from download_and_convert_imagenet.sources.image_source import TEST, TRAIN, VALIDATION
 
-TEST = "test"
 _WORDS = {
     TRAIN: "train training trn",
     VALIDATION: "validation validate validating valid val dev devel eval evaluation holdout",

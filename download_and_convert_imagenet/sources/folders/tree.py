@@ -47,6 +47,7 @@ class Folder:
         folders, images: in it, sorted by name.
         num_images: in it and below.
         other_files: how many of its files are left out, by the reason.
+        holds_output: whether there are converted data or a run in it or below.
     """
 
     path: str
@@ -58,6 +59,7 @@ class Folder:
     num_images: int = 0
     other_files: Counter[str] = field(default_factory=Counter)
     text_files: list[str] = field(default_factory=list)
+    holds_output: bool = False
 
     @property
     def full_folders(self) -> list[Folder]:
@@ -103,10 +105,12 @@ def scan(root: Path, output: Path | None = None) -> tuple[Folder, list[LeftOut]]
             for entry in sorted(entries, key=lambda entry: entry.name):
                 reason = _add(folder, entry, own)
                 if reason is not None:
+                    folder.holds_output |= reason in (CONVERTED, OF_A_RUN)
                     left_out.append(LeftOut(entry.path, reason))
         waiting += reversed(folder.folders)
     for folder in reversed(found):
         folder.num_images = len(folder.images) + sum(part.num_images for part in folder.folders)
+        folder.holds_output |= any(part.holds_output for part in folder.folders)
     return top, left_out
 
 

@@ -15,6 +15,7 @@ from download_and_convert_imagenet.sources.class_folders import folder_source
 from download_and_convert_imagenet.sources.folders.layout import detect
 from download_and_convert_imagenet.sources.folders.tree import scan
 from download_and_convert_imagenet.sources.image_source import (
+    TEST,
     TRAIN,
     VALIDATION,
     ImageSource,
@@ -80,7 +81,6 @@ def open_folders(directory: Path, name: str, subset: str | None) -> DataSet:
 
     Raises:
         DataError: the folders have no reading, or the split is not there.
-        UsageError: a split of folders without splits is wanted.
     """
     source, subset, folder = _source(directory, subset)
     listed = source.splits[subset or TRAIN]
@@ -100,16 +100,19 @@ def open_folders(directory: Path, name: str, subset: str | None) -> DataSet:
     )
 
 
+def gives_split(directory: Path, subset: str) -> bool:
+    """Returns whether `open_folders` lists the images of a split as a training would use them."""
+    layout = detect(scan(directory)[0], with_test=True)
+    first = layout.splits.get(TRAIN)
+    is_flat = len(layout.splits) == 1 and first is not None and first.folder.path == str(directory)
+    return subset in layout.splits and subset != TEST and not is_flat
+
+
 def _source(directory: Path, subset: str | None) -> tuple[ImageSource, str | None, Path]:
     """Returns the images, the split (None without splits), and the folder of their names."""
     layout = detect(scan(directory)[0])
     first = layout.splits.get(TRAIN)
     is_flat = len(layout.splits) == 1 and first is not None and first.folder.path == str(directory)
-    if is_flat and subset is not None:
-        raise UsageError(
-            f"--data_subset={subset} has no effect on {directory}, whose folders of classes are "
-            "not divided: leave it out"
-        )
     if is_flat:
         return folder_source(directory, 0, split=TRAIN), None, directory
     subset = subset or VALIDATION

@@ -13,10 +13,12 @@ from inference.predictions.sources.folders import (
     KAGGLE_IMAGES,
     MAPPING_FILE,
     SOLUTION_FILE,
+    gives_split,
     open_folders,
     open_kaggle,
 )
 from preprocessing import registry
+from preprocessing.own_photos import photos
 from preprocessing.records.shards import SUBSETS, is_present, refuse_unfinished
 
 DEFAULT_DATA = "imagenet"
@@ -24,12 +26,14 @@ _HOME = Path("data")  # of data sets that are given by name
 _VALIDATION = SUBSETS[1]
 
 
-def open_dataset(data: str, subset: str | None) -> DataSet:
+def open_dataset(data: str, subset: str | None, of_run: Path | None = None) -> DataSet:
     """Opens a data set.
 
     Args:
         data: a directory, or the name of one in data/: "imagenet".
-        subset: "train", "validation", or None for validation, or all where there are no splits.
+        subset: "train", "validation", "test", or None for validation, or all where there are no
+            splits. Of class folders that do not have it, the part of a training on them.
+        of_run: the data of the run that predicts, if it is known: of photos they say the parts.
 
     Raises:
         DataError: the directory is missing, damaged or has no reading.
@@ -49,6 +53,12 @@ def open_dataset(data: str, subset: str | None) -> DataSet:
             found = open_records(directory, name, subset or _VALIDATION)
         elif any((directory / p).exists() for p in (KAGGLE_IMAGES, SOLUTION_FILE, MAPPING_FILE)):
             found = open_kaggle(directory, name, subset)
+        elif subset is not None and not gives_split(directory, subset):
+            # Those of a training on the folder, which divides it.
+            from inference.predictions.sources.records import open_records
+
+            records = photos.records_of(directory, prefer=of_run)
+            found = open_records(records.path, name, subset)
         else:
             found = open_folders(directory, name, subset)
     except OSError as error:

@@ -557,11 +557,6 @@ def test_an_unknown_all_reduce_is_reported_once():
 PUBLISHED = "--pretrained --model=efficientnet_lite0 --data_dir=data"
 EVALUATIONS = [
     (
-        "--pretrained --data_dir=data",
-        "--pretrained needs --model=NAME, for example --model=efficientnet_lite0",
-        PUBLISHED,
-    ),
-    (
         "--pretrained --model=efficientnet_lite0",
         "--data_dir is missing: the images to evaluate the published weights on",
         PUBLISHED,

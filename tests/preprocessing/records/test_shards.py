@@ -103,4 +103,6 @@ def test_broken_manifest(tmp_path):
 
 
 def test_unknown_subset(tmp_path):
-    assert error_of(tmp_path, "test") == "unknown data subset 'test': choose from train, validation"
+    assert error_of(tmp_path, "tests") == (
+        "unknown data subset 'tests': choose from train, validation, test"
+    )
