@@ -123,7 +123,8 @@ def test_a_changed_folder_is_refused_and_the_advice_works(copied, place, capsys)
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(
             f"error: {photos} has changed since the run in {root}/run began: "
-            "1 added (dog/new.png), 1 removed (cat/1.png): resume it on the photos as they were with --data_dir="
+            "1 added (dog/new.png), 1 removed (cat/1.png): "
+            "resume it on the photos as they were with --data_dir="
         )
         (advised,) = re.findall(r"--data_dir=\S+(?=, or)", line)
         assert train.main([*own, advised]) == 0
