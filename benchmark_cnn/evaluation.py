@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import time
@@ -55,15 +56,9 @@ class Evaluator:
 
     def on_subset(self, subset: str) -> Evaluator:
         """Returns an evaluator of the same network on another subset."""
-        return Evaluator(
-            self.manager,
-            self.network,
-            self.dataset,
-            batch_size=self.batch_size,
-            image_size=self.image_size,
-            subset=subset,
-            max_skipped=self.max_skipped,
-        )
+        other = copy.copy(self)  # the compiled step is the same
+        other.subset = subset
+        return other
 
     def run(
         self,

@@ -330,17 +330,9 @@ def _evaluate(
     A requested stop abandons the evaluation; the resumed run begins with it.
     """
     console.log(console.running_evaluation_line(step))
-    run.state.swap_averages()
-    is_alone = run.manager.worker[1] == 1  # others would count their own examples
-    try:
-        result = run.evaluator.run(
-            on_step=lambda *_: _raise_if(run.manager.any_worker(bool(stop.requested))),
-            num_classes=run.settings.num_classes if is_alone else None,
-        )
-    except _Abandoned:
+    result = _evaluated(run, run.evaluator, stop)
+    if result is None:
         return
-    finally:
-        run.state.swap_averages()
     result["weights"] = run.settings.weights
     confusion = result.pop("confusion", None)
     for of_each_class in ("average_precisions", "examples_of_classes"):
@@ -350,22 +342,27 @@ def _evaluate(
 
 
 def _test(run: TrainingRun, step: int, reporter: Reporter, stop: StopSignal) -> None:
-    """Evaluates the test part once, at the end: it has no say in what is trained or kept.
-
-    The weights are those of the last evaluation: the averages, if there are any.
-    """
+    """Evaluates the test part once, at the end: it has no say in what is trained or kept."""
     console.log(console.testing_line(step))
-    evaluator = run.evaluator.on_subset("test")
+    result = _evaluated(run, run.evaluator.on_subset("test"), stop)
+    if result is None:
+        raise Stopped(_stop_line(run, step, stop))
+    reporter.on_test(result)
+
+
+def _evaluated(run: TrainingRun, evaluator: evaluation.Evaluator, stop: StopSignal) -> dict | None:
+    """Evaluates the averages, or the weights without any; returns None if a stop is requested."""
     run.state.swap_averages()
+    is_alone = run.manager.worker[1] == 1  # others would count their own examples
     try:
-        result = evaluator.run(
-            on_step=lambda *_: _raise_if(run.manager.any_worker(bool(stop.requested)))
+        return evaluator.run(
+            on_step=lambda *_: _raise_if(run.manager.any_worker(bool(stop.requested))),
+            num_classes=run.settings.num_classes if is_alone else None,
         )
     except _Abandoned:
-        raise Stopped(_stop_line(run, step, stop)) from None
+        return None
     finally:
         run.state.swap_averages()
-    reporter.on_test(result)
 
 
 def _settle_last_evaluation(

@@ -21,7 +21,6 @@ from benchmark_cnn.run_directory import RunDirectory
 
 # Steps of the recent speed.
 _RECENT_STEPS = 100
-_OF_TEST = ("top_1", "top_5", "loss", "examples")
 
 
 class Reporter:
@@ -256,7 +255,7 @@ class Reporter:
 
     def on_test(self, result: dict) -> None:
         """Takes the result of the test part, which is evaluated once, at the end."""
-        self._test = {f"test_{name}": result[name] for name in _OF_TEST}
+        self._test = {f"test_{n}": value for n, value in result.items() if n != "confusion"}
         console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
 
     def _earlier_test(self) -> dict | None:
@@ -265,8 +264,7 @@ class Reporter:
         result = last.get("result") or {}
         if last.get("outcome") != "done" or result.get("global_step") != self._start_step:
             return None
-        found = {n: result[n] for n in map("test_{}".format, _OF_TEST) if n in result}
-        return found if len(found) == len(_OF_TEST) else None
+        return {n: v for n, v in result.items() if n.startswith("test_")} or None
 
     def sync(self) -> None:
         """Flushes metrics.csv to the disk, before a checkpoint of the same step."""
