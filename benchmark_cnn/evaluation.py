@@ -18,6 +18,7 @@ from benchmark_cnn.interfaces import Dataset, InferenceNetwork, Network
 from benchmark_cnn.objective import average_precision
 from benchmark_cnn.objective.losses import CROSS_ENTROPY, Loss
 from benchmark_cnn.step import failures, metrics
+from benchmark_cnn.step.train_state import TrainState
 from common.errors import DataError, UsageError
 
 
@@ -189,3 +190,29 @@ class Evaluator:
             "average_precisions": precisions,
             "examples_of_classes": (labels > 0).sum(axis=0),
         }
+
+
+class _Abandoned(Exception):
+    """An evaluation that was interrupted."""
+
+
+def evaluate_averages(
+    evaluator: Evaluator, state: TrainState, *, num_classes: int | None, stops: Callable[[], bool]
+) -> dict | None:
+    """Evaluates the averages of a training, or its weights without any; see `Evaluator.run`.
+
+    Args:
+        stops: whether to stop, asked after every step; then the result is None.
+    """
+
+    def check(*_) -> None:
+        if stops():
+            raise _Abandoned
+
+    state.swap_averages()
+    try:
+        return evaluator.run(check, num_classes=num_classes)
+    except _Abandoned:
+        return None
+    finally:
+        state.swap_averages()

@@ -11,6 +11,7 @@ from absl import logging
 
 from benchmark_cnn import (
     before_training,
+    evaluation,
     identity,
     run_directory,
     saving,
@@ -330,7 +331,7 @@ def _evaluate(
     A requested stop abandons the evaluation; the resumed run begins with it.
     """
     console.log(console.running_evaluation_line(step))
-    result = _evaluated(run, run.evaluator, stop)
+    result = _evaluated(run, "validation", stop)
     if result is None:
         return
     result["weights"] = run.settings.weights
@@ -344,25 +345,21 @@ def _evaluate(
 def _test(run: TrainingRun, step: int, reporter: Reporter, stop: StopSignal) -> None:
     """Evaluates the test part once, at the end: it has no say in what is trained or kept."""
     console.log(console.testing_line(step))
-    result = _evaluated(run, run.evaluator.on_subset("test"), stop)
+    result = _evaluated(run, "test", stop)
     if result is None:
         raise Stopped(_stop_line(run, step, stop))
     reporter.on_test(result)
 
 
-def _evaluated(run: TrainingRun, evaluator: evaluation.Evaluator, stop: StopSignal) -> dict | None:
-    """Evaluates the averages, or the weights without any; returns None if a stop is requested."""
-    run.state.swap_averages()
+def _evaluated(run: TrainingRun, subset: str, stop: StopSignal) -> dict | None:
+    """Evaluates a subset; returns None if a stop is requested."""
     is_alone = run.manager.worker[1] == 1  # others would count their own examples
-    try:
-        return evaluator.run(
-            on_step=lambda *_: _raise_if(run.manager.any_worker(bool(stop.requested))),
-            num_classes=run.settings.num_classes if is_alone else None,
-        )
-    except _Abandoned:
-        return None
-    finally:
-        run.state.swap_averages()
+    return evaluation.evaluate_averages(
+        run.evaluator.on_subset(subset),
+        run.state,
+        num_classes=run.settings.num_classes if is_alone else None,
+        stops=lambda: run.manager.any_worker(bool(stop.requested)),
+    )
 
 
 def _settle_last_evaluation(
@@ -378,12 +375,3 @@ def _settle_last_evaluation(
         _evaluate(run, step, saver, reporter, stop)
     elif logged is not None:
         saver.keep_if_best(logged)
-
-
-class _Abandoned(Exception):
-    """An evaluation that was interrupted."""
-
-
-def _raise_if(requested) -> None:
-    if requested:
-        raise _Abandoned
