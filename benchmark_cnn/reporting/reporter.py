@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -255,7 +256,8 @@ class Reporter:
 
     def on_test(self, result: dict) -> None:
         """Takes the result of the test part, which is evaluated once, at the end."""
-        self._test = {f"test_{n}": value for n, value in result.items() if n != "confusion"}
+        figures = {n: value for n, value in result.items() if isinstance(value, numbers.Real)}
+        self._test = {f"test_{name}": value for name, value in figures.items()}
         console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
 
     def _earlier_test(self) -> dict | None:
