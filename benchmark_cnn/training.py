@@ -260,8 +260,7 @@ def _train(
             saver.wait()
             raise Stopped(stop_line(run, step, stop))
     saver.wait()
-    if reporter.test_is_due():
-        _test(run, step, reporter, stop)
+    _test(run, step, reporter, stop)
 
 
 def _roll_back(
@@ -344,6 +343,8 @@ def _evaluate(
 
 def _test(run: TrainingRun, step: int, reporter: Reporter, stop: StopSignal) -> None:
     """Evaluates the test part once, at the end: it has no say in what is trained or kept."""
+    if not reporter.test_is_due():
+        return
     console.log(console.testing_line(step))
     result = _evaluated(run, "test", stop)
     if result is None:
