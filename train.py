@@ -48,13 +48,13 @@ def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitS
         choices={"model": models.registry.names(), "data_name": preprocessing.registry.names()},
         answers={"model": models.registry.answers()},
     )
+    flags = source.with_default_model(flags)
     servers = parameter_servers.of(flags.params)
     if servers is not None and not servers.is_chief:
         with process.quiet_startup():
             from benchmark_cnn import training
         training.serve(flags.params, servers)
         return
-    flags = source.with_default_model(flags)
     if flags.params.run.folds is not None:
         cross_validate(argv, flags.params)
         return

@@ -348,7 +348,7 @@ def _test(run: TrainingRun, step: int, reporter: Reporter, stop: StopSignal) -> 
     console.log(console.testing_line(step))
     result = _evaluated(run, "test", stop)
     if result is None:
-        raise Stopped(_stop_line(run, step, stop))
+        raise Stopped(stop_line(run, step, stop))
     reporter.on_test(result)
 
 
