@@ -343,9 +343,10 @@ def _evaluate(
 
 def _test(run: TrainingRun, step: int, reporter: Reporter, stop: StopSignal) -> None:
     """Evaluates the test part once, at the end: it has no say in what is trained or kept."""
-    if not reporter.test_is_due():
+    # The chief alone knows the tests of earlier starts.
+    if not reporter.has_test_part() or run.manager.any_worker(reporter.is_tested()):
         return
-    console.log(console.testing_line(step))
+    console.log(f"Running test at global_step {step}")
     result = _evaluated(run, "test", stop)
     if result is None:
         raise Stopped(stop_line(run, step, stop))

@@ -357,10 +357,6 @@ def running_evaluation_line(global_step: int) -> str:
     return f"Running evaluation at global_step {global_step}"
 
 
-def testing_line(global_step: int) -> str:
-    return f"Running test at global_step {global_step}"
-
-
 def worker_line(index: int, hosts: Sequence[str]) -> str:
     """Returns the line with which a worker of a cluster begins."""
     role = "the chief" if index == 0 else f"the chief is {hosts[0]}"

@@ -247,12 +247,14 @@ class Reporter:
             self._classes.write(step, confusion)
         curves.draw(self._directory.path)
 
-    def test_is_due(self) -> bool:
-        """Returns whether there is a test part, and no earlier start tested where the run ends."""
-        run = self._run
-        has_test = "test" in run.dataset.describe().examples
-        has_trained = self._last_step > self._start_step
-        return has_test and not run.params.run.forward_only and (has_trained or self._test is None)
+    def has_test_part(self) -> bool:
+        """Returns whether the data have images that test the run at its end."""
+        trains = not self._run.params.run.forward_only
+        return trains and "test" in self._run.dataset.describe().examples
+
+    def is_tested(self) -> bool:
+        """Returns whether an earlier start has tested the weights as they are now."""
+        return self._test is not None and self._last_step == self._start_step
 
     def on_test(self, result: dict) -> None:
         """Takes the result of the test part, which is evaluated once, at the end."""
