@@ -40,8 +40,8 @@ def labels_of(shards: ShardSet, num_classes: int) -> Labels:
     """
     if shards.tolerant:
         raise DataError(
-            f"the labels of {shards.directory} cannot be counted with --max_corrupt_records, which "
-            "skips records: convert the damaged shards again, and leave the flag out"
+            f"the labels of {shards.directory} cannot be counted while damaged records are skipped "
+            "(--max_corrupt_records)"
         )
     status = [path.stat() for path in shards.paths]
     labels = _labels_of(shards.paths, tuple((s.st_size, s.st_mtime_ns) for s in status))
@@ -53,7 +53,8 @@ def labels_of(shards: ShardSet, num_classes: int) -> Labels:
         index = record - int(ends[shard] - labels.per_shard[shard])
         raise DataError(
             f"{shards.paths[shard]}: record {index} has label {labels.values[wrong[0]] + 1}, the "
-            f"data have labels 1 to {num_classes}: convert the shard again"
+            f"data have labels 1 to {num_classes}: copy the shard again, or convert the images into "
+            "another directory"
         )
     return labels
 

@@ -20,6 +20,7 @@ ELSEWHERE = (
     "convert it to more shards",  # shares of several workers, which no command makes
     "choose from",  # a list of values
     "convert only this split",  # --help
+    "look for copies of images",  # --help
     "give the --model of the other)",  # tests/inference/test_classifier.py
     "give them with --labels_map_file",  # a warning
     "convert a subset of ImageNet",  # test_a_subset_of_imagenet_for_the_published_weights

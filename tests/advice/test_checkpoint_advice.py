@@ -118,7 +118,7 @@ CHECKPOINTS = {
     "slots, as trained": Case(
         resuming,
         flagged("--optimizer=rmsprop"),
-        "give the --optimizer and the --moving_average_decay it was",
+        "give the --optimizer, the --moving_average_decay and the --freeze it was",
         flagged(),
     ),
     "damage": Case(

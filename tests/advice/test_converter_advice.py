@@ -114,6 +114,15 @@ def converted_once(then: Step, *flags: str) -> Step:
     return prepare
 
 
+def csv_of(shelf: Shelf, *, twice: bool = False) -> Path:
+    """Writes labels.csv of the images of `Shelf.classes`."""
+    lines = [f"{c}/{n}.jpg,{c}" for c in ("ant", "bee") for n in range(3)]
+    lines += ["ant/0.jpg,bee"] if twice else []
+    path = shelf.raw / "labels.csv"
+    path.write_text("\n".join(["image,labels", *lines]) + "\n")
+    return path
+
+
 def foreign_shard(shelf: Shelf) -> None:
     shelf.classes("train", "val")
     shelf.data.mkdir()
@@ -251,6 +260,16 @@ CONVERTER = {
     ),
     "broken, replaced": Case(
         broken("train/ant/0.jpg"), "get them again and repeat", put("train/ant/0.jpg")
+    ),
+    "no CSV": Case(
+        with_classes(flags=("--source=csv",)),
+        "give the one with the labels, --labels=FILE",
+        lambda shelf, _: shelf.flags.append(f"--labels={csv_of(shelf)}"),
+    ),
+    "an image in two lines of the CSV": Case(
+        lambda shelf: (with_classes(flags=("--source=csv",))(shelf), csv_of(shelf, twice=True)),
+        "give its labels in one line",
+        lambda shelf, _: csv_of(shelf),
     ),
     "a class is lost": Case(
         broken(*(f"train/ant/{n}.jpg" for n in range(3)), flags=("--max_corrupt_images=3",)),

@@ -66,6 +66,16 @@ def spoil_records(place: Place, **keys: bytes) -> None:
     write_split(place.data, "train", [record], 1)
 
 
+def with_label(place: Place, label: int) -> None:
+    """Writes a label into the first record of the training images; the manifest follows."""
+    records = list(tf.data.TFRecordDataset(str(place.shard)).as_numpy_iterator())
+    first = tf.train.Example.FromString(records[0])
+    first.features.feature["image/class/label"].int64_list.value[:] = [label]
+    with tf.io.TFRecordWriter(str(place.shard)) as writer:
+        for record in (first.SerializeToString(), *records[1:]):
+            writer.write(record)
+
+
 def without_validation(place: Place) -> None:
     (place.data / "validation-00000-of-00001").unlink()
 
@@ -184,6 +194,18 @@ DATA = {
         lambda p: (spoil_records(p, image=b"", label=b""), flagged("--data_name=imagenet")(p)),
         "convert the images with download_and_convert_imagenet",
         lambda p, _: (p.convert_elsewhere(), flagged()(p)),
+    ),
+    "a label that no class has": Case(
+        training,
+        lambda p: (with_label(p, 7), flagged("--balanced_sampling")(p)),
+        "copy the shard again, or convert the images into another directory",
+        copied,
+    ),
+    "a label that no class has, converted": Case(
+        training,
+        lambda p: (with_label(p, 7), flagged("--balanced_sampling")(p)),
+        "convert the images into another directory",
+        converted_elsewhere,
     ),
     "raw photos": Case(
         training,
