@@ -53,8 +53,8 @@ def labels_of(shards: ShardSet, num_classes: int) -> Labels:
         index = record - int(ends[shard] - labels.per_shard[shard])
         raise DataError(
             f"{shards.paths[shard]}: record {index} has label {labels.values[wrong[0]] + 1}, the "
-            f"data have labels 1 to {num_classes}: copy the shard again, or convert the images into "
-            "another directory"
+            f"data have labels 1 to {num_classes}: copy the shard again, or convert the images "
+            "into another directory"
         )
     return labels
 

@@ -204,7 +204,7 @@ DATA = {
     "a label that no class has, converted": Case(
         training,
         lambda p: (with_label(p, 7), flagged("--balanced_sampling")(p)),
-        "convert the images into another directory",
+        "or convert the images into another directory",
         converted_elsewhere,
     ),
     "raw photos": Case(

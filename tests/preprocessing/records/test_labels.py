@@ -49,5 +49,5 @@ def test_damage_is_named_and_may_not_be_skipped(tmp_path):
     flip_bit(paths[2], offset_of(paths[2], 1) + 40)
     with pytest.raises(DataError, match=f"{paths[2]}: record 1 "):
         open_imagenet(tmp_path).class_counts("train")
-    with pytest.raises(DataError, match="cannot be counted with --max_corrupt_records"):
+    with pytest.raises(DataError, match="cannot be counted while damaged records are skipped"):
         open_imagenet(tmp_path, max_corrupt_records=1).class_counts("train")
