@@ -13,7 +13,7 @@ STAMP := $(VENV)/installed-$(basename $(LOCK))
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fine-tune own-photos test test-all lint type format docs docs-models bench lock clean
+.PHONY: help setup venv-peers demo fine-tune own-photos test test-all lint type format docs docs-models bench lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -45,6 +45,13 @@ fine-tune: setup  ## EfficientNet-Lite0 fine-tuned on digits, next to training f
 	  --train_dir=runs/from_scratch_20_epochs
 	@$(RUN) -m benchmark_cnn.reporting.curves runs/fine_tuned runs/from_scratch_2_epochs \
 	  runs/from_scratch_20_epochs --output=runs/fine_tuning.png
+
+venv-peers: .venv-peers/installed  ## PyTorch, torchvision and timm in .venv-peers, for benchmarks (5.5 GB)
+
+.venv-peers/installed: requirements-peers.lock
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-peers.lock
+	@touch $@
 
 own-photos: setup  ## letters on photographs, fine-tuned in five variants of three seeds: a table
 	@$(RUN) -m benchmarks.own_photos.table

@@ -57,8 +57,11 @@ class Evaluator:
 
     def on_subset(self, subset: str) -> Evaluator:
         """Returns an evaluator of the same network on another subset."""
-        other = copy.copy(self)  # the compiled step is the same
+        if subset == self.subset:
+            return self
+        other = copy.copy(self)
         other.subset = subset
+        other._step = tf.function(other._evaluate_step, autograph=False)
         return other
 
     def run(

@@ -36,7 +36,7 @@ _CONTROL_GROUP_FILES = (
 # cores (8.9 million page faults became 0.2 million). No tensor changes by it.
 ALLOCATOR = "GLIBC_TUNABLES"
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-_DEFAULTS = {
+DEFAULTS = {
     ALLOCATOR: ":".join(
         f"glibc.malloc.{name}={value}"
         for name, value in {
@@ -77,7 +77,7 @@ def restart_with_defaults() -> None:
     """
     if ALLOCATOR in os.environ or not sys.platform.startswith("linux"):
         return
-    environment = {**_DEFAULTS, **os.environ}
+    environment = {**DEFAULTS, **os.environ}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
@@ -97,7 +97,7 @@ def quiet_startup() -> Iterator[None]:
     TensorFlow prints them when it is imported and when it first looks for devices, at any log
     level. All other lines appear when the block ends. TF_CPP_MIN_LOG_LEVEL=0 shows everything.
     """
-    if os.environ.setdefault(_LOG_LEVEL, _DEFAULTS[_LOG_LEVEL]) == "0":
+    if os.environ.setdefault(_LOG_LEVEL, DEFAULTS[_LOG_LEVEL]) == "0":
         yield
         return
     sys.stderr.flush()
