@@ -11,7 +11,13 @@ from benchmark_cnn.objective import losses
 from benchmark_cnn.params.data_params import DataParams
 from preprocessing.augmentation.batch_augmentation import BatchAugmentation
 from tests.benchmark_cnn.engine import run_steps
-from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, Output, random_examples
+from tests.benchmark_cnn.networks import (
+    ArrayData,
+    ConvNetwork,
+    Output,
+    Unprepared,
+    random_examples,
+)
 
 CLASSES = 11
 RATES = {"optimizer": "sgd", "learning_rate": 0.0625, "weight_decay": 0.0}
@@ -102,7 +108,7 @@ def train(augmentation=None, *, steps=3, network=ConvNetwork, **flags):
     )
 
 
-class LinearNetwork:
+class LinearNetwork(Unprepared):
     """logits = mean color @ kernel, and nothing else."""
 
     name = "linear"
