@@ -73,6 +73,17 @@ def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitS
         from benchmark_cnn import training
         from models import cost
 
+    if params.run.learning_rate_finder:
+        from benchmark_cnn.search import learning_rate_finder
+
+        learning_rate_finder.find(
+            params,
+            models.registry.get(params.network.model),
+            dataset,
+            check_device=functools.partial(validation.check_device, flags),
+            image_bytes=cost.activation_bytes,
+        )
+        return
     training.train(
         params,
         models.registry.get(params.network.model),

@@ -20,7 +20,7 @@ from common import files, process
 from common.errors import DataError, MissingSplitError, UsageError
 
 # Measured on CPUs, a step takes up to 1.4 times the activations that are counted (docs/models.md).
-_MEMORY_FACTOR = 1.4
+MEMORY_FACTOR = 1.4
 # More than any of the networks keeps (nasnetlarge: 7,800). Below, nothing needs to be counted.
 _MOST_BYTES_PER_PIXEL = 8000
 
@@ -85,7 +85,7 @@ def _check_memory(run: TrainingRun, image_bytes: ImageBytes) -> None:
     per_image = image_bytes(run.step.tower.network, size)
     if images * per_image <= available:
         return
-    fitting = int(available / (_MEMORY_FACTOR * per_image * towers))
+    fitting = images_that_fit(available, per_image, towers)
     advice = "use a smaller --image_size or another --model"
     if fitting:
         micro_batches = math.ceil(run.settings.batch_size * run.plan.micro_batches / fitting)
@@ -97,6 +97,16 @@ def _check_memory(run: TrainingRun, image_bytes: ImageBytes) -> None:
         f"a step of {images} images needs {images * per_image / 2**30:.1f} GiB or more "
         f"({per_image / 2**20:.1f} MiB each), and {available / 2**30:.1f} GiB are free: {advice}"
     )
+
+
+def images_that_fit(available: int, bytes_per_image: int, towers: int) -> int:
+    """Returns the images per tower of the largest step that the memory of a machine holds.
+
+    Args:
+        available: bytes that are free.
+        bytes_per_image: activations of one image.
+    """
+    return int(available / (MEMORY_FACTOR * bytes_per_image * towers))
 
 
 def _warn_of_nothing_saved(run: TrainingRun) -> None:

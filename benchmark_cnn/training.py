@@ -28,6 +28,7 @@ from benchmark_cnn.reporting.reporter import Reporter
 from benchmark_cnn.reporting.speed import Stopwatch
 from benchmark_cnn.run import TrainingRun, errors_in_one_line, evaluation_due, stop_line
 from benchmark_cnn.saving import Saver
+from benchmark_cnn.search import batch_size
 from benchmark_cnn.step.step_loop import make_step_loop
 from benchmark_cnn.step.training_step import REPORT
 from benchmark_cnn.survival import non_finite
@@ -82,6 +83,10 @@ def train(
         if params.checkpoint.train_dir is not None and is_chief:
             params = _with_data_name(params, dataset)
             directory, earlier = _open_directory(params, dataset, stack)
+        params = batch_size.chosen(
+            params, spec, dataset, earlier=earlier, image_bytes=image_bytes,
+            check_device=check_device,
+        )  # fmt: skip
         if servers is not None:
             stack.enter_context(servers.connected(facts, console.log))
             image_bytes = None  # its steps are not in this machine's memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmark_cnn.params.data_params import AUTOMATIC
 from benchmark_cnn.params.params import FLAGS, ExplicitFlags, Params
 
 _WITH = "with parameter servers (--ps_hosts, or TF_CONFIG with ps)"
@@ -39,6 +40,14 @@ def refused(params: Params) -> list[str]:
         "local_parameter_device": (
             hardware.local_parameter_device,
             "the variables are in the memory of the parameter servers",
+        ),
+        "batch_size": (
+            params.data.batch_size == AUTOMATIC,
+            "the chief does not know the memory of the workers: give a number",
+        ),
+        "learning_rate_finder": (
+            run.learning_rate_finder,
+            "a test of one rate after the other needs one step after the other",
         ),
         "steps_per_loop": (run.steps_per_loop > 1, "each step is scheduled by itself"),
         "forward_only": (run.forward_only, "nothing is read but the weights; leave --ps_hosts out"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from benchmark_cnn.params.flag import flag
 from benchmark_cnn.params.values import parse_area, parse_range
 
+AUTOMATIC = 0  # --batch_size=auto, before a number is found
 # Data flags that affect only ImageNet's views, not those of CIFAR-10 and digits.
 VIEW_FLAGS = (
     "train_crop",
@@ -131,8 +132,10 @@ class DataParams:
     batch_size: int | None = flag(
         None,
         "Images per step PER TOWER (per GPU). The global batch is batch_size x num_gpus x "
-        "gradient_accumulation_steps. The default is at most 32 on a CPU.",
+        "gradient_accumulation_steps. The default is at most 32 on a CPU; auto: the largest power "
+        "of two that fits.",
         lower=1,
+        named={"auto": AUTOMATIC},
         when_none="the model's",
         eval=True,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark_cnn.params.data_params import FLIP_FLAGS, VIEW_FLAGS
+from benchmark_cnn.params.data_params import AUTOMATIC, FLIP_FLAGS, VIEW_FLAGS
 from benchmark_cnn.params.params import ExplicitFlags
 from benchmark_cnn.params.values import parse_all_reduce_spec, parse_gpu_indices
 
@@ -82,6 +82,26 @@ def repeated_sample(given: ExplicitFlags) -> list[str]:
         "with --datasets_repeat_cached_sample, which reads 1,024 records",
         because_of=["datasets_repeat_cached_sample"],
     )
+
+
+def automatic_batch(given: ExplicitFlags) -> list[str]:
+    params = given.params
+    if params.data.batch_size != AUTOMATIC:
+        return []
+    if params.hardware.variable_update == "collective_all_reduce":
+        return [
+            "--batch_size=auto cannot be used with --variable_update=collective_all_reduce, whose "
+            "workers need the same number: find it on one machine, and give it"
+        ]
+    if params.run.forward_only:
+        return ["--batch_size=auto cannot be used with --forward_only: give a number"]
+    return []
+
+
+def batch_of_evaluation(given: ExplicitFlags) -> list[str]:
+    if given.params.data.batch_size != AUTOMATIC:
+        return []
+    return ["--batch_size=auto is for train.py: give a number, which changes no result"]
 
 
 def class_balance(given: ExplicitFlags) -> list[str]:

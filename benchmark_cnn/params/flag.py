@@ -33,7 +33,8 @@ class Flag:
     describes a default of None. `answers` holds a sentence for each refused value that users know
     from other programs. `syntax` parses a value; its ValueError completes the error message.
     On the command line, a value that `is_path` has its `~` expanded, and may be no URL unless it
-    `may_be_remote`; `words` are values of a path's flag that are no path. An
+    `may_be_remote`; `words` are values of a path's flag that are no path. `named`
+    holds the numbers that have a word on the command line; bounds do not hold for them. An
     evaluation takes `inherited` flags from the run that it evaluates. `eval` flags belong to
     eval.py, too; inherited flags need not declare it.
     """
@@ -55,6 +56,7 @@ class Flag:
     is_path: bool = False
     may_be_remote: bool = False
     words: tuple[str, ...] = ()
+    named: Mapping[str, int] = dataclasses.field(default_factory=dict)
     inherited: bool = False
     eval: bool = False
 
@@ -76,11 +78,15 @@ class Flag:
             if self.may_be_remote:
                 return paths.local_or_remote(text)
             return paths.local(text) if self.names_a_path(text) else value
+        if text in self.named:
+            return self.named[text]
         noun = "an integer" if self.kind is int else "a number"
         try:
             number = self.kind(text)
         except ValueError:
             raise ValueError(f"is not {noun}") from None
+        if number in self.named.values():
+            self._check_number(number)  # it has a word, and is no value by itself
         return self.checked(number)
 
     def checked(self, value: Any) -> Value:
@@ -93,7 +99,11 @@ class Flag:
             raise ValueError(f"is not {_noun(self.kind)}")
         if isinstance(value, str):
             self._check_string(value)
-        elif isinstance(value, int | float) and self.kind is not bool:
+        elif (
+            isinstance(value, int | float)
+            and value not in self.named.values()
+            and self.kind is not bool
+        ):
             self._check_number(value)
         return value
 

@@ -36,6 +36,11 @@ class RunParams:
     gradient_accumulation_steps: int = flag(
         1, "Batches per tower whose gradients are averaged for one update.", lower=1
     )
+    learning_rate_finder: bool = flag(
+        False,
+        "Instead of training, make 100 steps with growing learning rates, draw their losses and "
+        "propose a learning rate. Nothing else is saved.",
+    )
     forward_only: bool = flag(
         False, "Benchmark the forward pass alone; nothing is trained or saved."
     )

@@ -89,6 +89,19 @@ def evaluation_cadence(given: ExplicitFlags) -> list[str]:
     return given.exclusive_errors("eval_every_epochs", "eval_every_steps")
 
 
+def learning_rate_finder(given: ExplicitFlags) -> list[str]:
+    params = given.params
+    if not params.run.learning_rate_finder:
+        return []
+    lines = given.exclusive_errors("learning_rate_finder", "forward_only")
+    if params.hardware.variable_update == "collective_all_reduce":
+        lines.append(
+            "--learning_rate_finder cannot be used with --variable_update=collective_all_reduce: "
+            "run it on one machine, with --gradient_accumulation_steps for the global batch"
+        )
+    return lines
+
+
 def warmup_batches(given: ExplicitFlags) -> list[str]:
     if given.params.checkpoint.train_dir is None or not given.is_set_on("num_warmup_batches"):
         return []

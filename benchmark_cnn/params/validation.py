@@ -25,6 +25,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
     data_rules.test_images,
     data_rules.repeated_sample,
     data_rules.class_balance,
+    data_rules.automatic_batch,
     data_rules.image_preparation,
     data_rules.augmentation,
     data_rules.variable_placement,
@@ -32,6 +33,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
     training_rules.run_length,
     training_rules.cross_validation,
     training_rules.evaluation_cadence,
+    training_rules.learning_rate_finder,
     training_rules.warmup_batches,
     training_rules.loop_length,
     training_rules.forward_only,
@@ -50,6 +52,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
 # Model and data of an evaluation are known only once its run's parameters have been read.
 EVALUATION_RULES: tuple[Rule, ...] = (
     data_rules.gpu_indices,
+    data_rules.batch_of_evaluation,
     training_rules.checkpoint_to_evaluate,
     training_rules.saved_model,
     training_rules.several_checkpoints,
