@@ -70,8 +70,7 @@ def train(
         `global_step`, `images_per_sec`, and the last evaluation's `top_1`, `top_5` and `loss`.
 
     Raises:
-        RunError: see common/errors.py. Stopped comes after a signal (`StopSignal`), with the state
-            saved.
+        RunError: see common/errors.py. Stopped comes after a signal, with the state saved.
     """
     before_training.open_validation(params, dataset)
     with contextlib.ExitStack() as stack:
@@ -83,10 +82,7 @@ def train(
         if params.checkpoint.train_dir is not None and is_chief:
             params = _with_data_name(params, dataset)
             directory, earlier = _open_directory(params, dataset, stack)
-        params = batch_size.chosen(
-            params, spec, dataset, earlier=earlier, image_bytes=image_bytes,
-            check_device=check_device,
-        )  # fmt: skip
+        params = batch_size.chosen(params, spec, dataset, earlier, image_bytes, check_device)
         if servers is not None:
             stack.enter_context(servers.connected(facts, console.log))
             image_bytes = None  # its steps are not in this machine's memory

@@ -94,4 +94,5 @@ def _needed(given: ExplicitFlags) -> list[str]:
 
 def _text(params: Params, name: str) -> object:
     value = getattr(getattr(params, FLAGS[name].concern), name)
-    return str(value).lower() if isinstance(value, bool) else value
+    words = {number: word for word, number in FLAGS[name].named.items()}
+    return str(value).lower() if isinstance(value, bool) else words.get(value, value)

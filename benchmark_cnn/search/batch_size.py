@@ -22,7 +22,6 @@ def chosen(
     params: Params,
     spec: NetworkSpec,
     dataset: Dataset,
-    *,
     earlier: Params | None,
     image_bytes: ImageBytes | None,
     check_device: Callable[[str], None] | None = None,
