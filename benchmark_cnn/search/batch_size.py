@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -12,6 +13,7 @@ from benchmark_cnn.interfaces import Dataset, NetworkSpec
 from benchmark_cnn.params.data_params import AUTOMATIC
 from benchmark_cnn.params.params import Params
 from benchmark_cnn.reporting import console
+from benchmark_cnn.step.step_loop import make_step_loop
 from common import process
 from common.errors import UsageError
 
@@ -132,9 +134,9 @@ def _trains(params: Params, spec: NetworkSpec, dataset: Dataset) -> bool:
         of_each_tower(lambda: tf.zeros(shape, tf.uint8)),
         of_each_tower(lambda: tf.zeros(labels_shape, labels_type)),
     )
-    step = tf.function(run.step, autograph=False)
+    loop = make_step_loop(run.step, itertools.repeat(batch), run.plan.micro_batches)
     try:
-        step([batch] * run.plan.micro_batches, tf.constant(True), tf.constant(False)).numpy()
+        loop(1, True)[0].numpy()
     except tf.errors.ResourceExhaustedError:
         return False
     return True
