@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from benchmark_cnn.params.flag import flag
 from benchmark_cnn.params.values import parse_area, parse_range
 
-AUTOMATIC = -1  # --batch_size=auto, before a number is found
+AUTOMATIC = -2  # --batch_size=auto, before a number is found; a mistaken -1 stays an error
 # Data flags that affect only ImageNet's views, not those of CIFAR-10 and digits.
 VIEW_FLAGS = (
     "train_crop",

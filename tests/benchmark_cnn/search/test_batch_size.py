@@ -82,7 +82,7 @@ def test_the_word_is_read_and_refused_where_it_cannot_be_meant():
     flags = command_line.parse("train.py", ["--batch_size=auto"], choices={}, answers={})
     assert flags.params.data.batch_size == AUTOMATIC
     for program, argv, words in (
-        ("train.py", ["--batch_size=-1"], "must be at least 1"),
+        ("train.py", ["--batch_size=-2"], "must be at least 1"),
         ("train.py", ["--batch_size=auto", "--forward_only"], "cannot be used with --forward_only"),
         ("eval.py", ["--batch_size=auto", "--train_dir=x"], "auto is for train.py"),
     ):
