@@ -47,11 +47,7 @@ def set_up(
 
     Args:
         check_device, cluster, servers: see `make_manager`.
-<<<<<<< HEAD
         loss: (ForwardResult, labels) -> (cross entropy, auxiliary); None for that of the flags.
-=======
-        loss: (ForwardResult, labels) -> (loss, auxiliary loss); None for that of the flags.
->>>>>>> 955f73d (The setup of a run fits a screen)
     """
     run_devices, manager = make_manager(params, check_device, cluster, servers)
     settings = resolve_settings(params, spec, dataset, "train", run_devices.kind)
