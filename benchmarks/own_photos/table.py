@@ -2,11 +2,11 @@
 
     python -m benchmarks.own_photos.table [DIR] [--seeds=3] [--variants=base,flip]
 
-DIR (runs/own_photos) gets the class folders of benchmarks.own_photos.letters, the data set that the
-converter makes of them, and a run of EfficientNet-Lite0 for each variant and seed, on the CPU. Its
-top-1 is that of the test part; without one, of the validation part, which no run uses to choose. It
-is also given for b, d, p and q, which are mirror images of one another. Finished runs are not run
-again, and an interrupted one is resumed: the same command continues.
+DIR (runs/own_photos) gets the class folders of benchmarks.own_photos.letters, the cache of records
+that train.py makes of them, and a run of EfficientNet-Lite0 for each variant and seed, on the CPU.
+Its top-1 is that of the test part, which no run uses to choose. It is also given for b, d, p and q,
+which are mirror images of one another. Finished runs are not run again, and an interrupted one is
+resumed: the same command continues.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ from benchmarks.own_photos import letters
 from common import commands, files, paths
 from common.commands import at_least
 from common.errors import DataError
-from download_and_convert_imagenet.records.manifest import FILE_NAME, read_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 MIRRORED = ("b", "d", "p", "q")
-_TEST, _VALIDATION = "test", "validation"
 _PRETRAINED = "--pretrained"
 COMMON = (
     *("--model=efficientnet_lite0", "--device=cpu", "--image_size=64", "--batch_size=16"),
@@ -88,19 +86,19 @@ def _variants(text: str) -> tuple[str, ...]:
 
 def _run(options: argparse.Namespace) -> None:
     directory = options.directory
-    data = _data(directory, options.num_images)
-    manifest = read_manifest(data)
-    assert manifest is not None
-    subset = _TEST if _TEST in manifest.splits else _VALIDATION
+    photos = directory / "letters"
+    if not photos.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        letters.write(photos, options.num_images, image_size=96, seed=1)
     results = {
         name: [
-            _result(directory / f"{name}-{seed}", data, subset, name, seed, options.num_epochs)
+            _result(directory / f"{name}-{seed}", photos, name, seed, options.num_epochs)
             for seed in range(1, options.seeds + 1)
         ]
         for name in options.variants
     }
-    counts = {split: manifest.num_examples(split) for split in manifest.splits}
-    text = "\n".join([_heading(counts, subset, options), "", *markdown(results)])
+    first = directory / f"{options.variants[0]}-1"
+    text = "\n".join([_heading(_counts(first), options), "", *markdown(results)])
     print(text)
     picture = options.picture or directory / "own_photos.png"
     draw(results, picture)
@@ -110,41 +108,33 @@ def _run(options: argparse.Namespace) -> None:
     print(f"\nwritten: {page} and {picture}; what is confused: {directory}/*/confusion.png")
 
 
-def _data(directory: Path, num_images: int) -> Path:
-    """Returns the converted letters, which it makes at the first call."""
-    photos, data = directory / "letters", directory / "data"
-    if not (data / FILE_NAME).exists():
-        if not photos.exists():
-            directory.mkdir(parents=True, exist_ok=True)
-            letters.write(photos, num_images, image_size=96, seed=1)
-        convert = "download_and_convert_imagenet"
-        _call(["-m", convert, str(data), "--source=folder", f"--raw_dir={photos}"])
-    return data
-
-
-def _result(
-    train_dir: Path, data: Path, subset: str, variant: str, seed: int, num_epochs: int
-) -> Result:
+def _result(train_dir: Path, photos: Path, variant: str, seed: int, num_epochs: int) -> Result:
     """Returns the result of a run, which is trained and evaluated if that was not done."""
     path = train_dir / "result.json"
     if path.exists():
         return Result(**json.loads(path.read_text()))
     started = time.monotonic()
+    cache = f"--cache_dir={photos.parent / 'cache'}"
     _call(
         [
-            *("train.py", *COMMON, *VARIANTS[variant][1], f"--tf_random_seed={seed}"),
-            *(f"--data_dir={data}", f"--train_dir={train_dir}", f"--num_epochs={num_epochs}"),
+            *("train.py", *COMMON, *VARIANTS[variant][1], f"--tf_random_seed={seed}", cache),
+            *(f"--data_dir={photos}", f"--train_dir={train_dir}", f"--num_epochs={num_epochs}"),
         ]
     )
     seconds = time.monotonic() - started
     evaluated = train_dir / "own_photos"
-    flags = ["--device=cpu", f"--data_subset={subset}", f"--eval_dir={evaluated}"]
+    flags = ["--device=cpu", "--data_subset=test", f"--eval_dir={evaluated}", cache]
     _call(["eval.py", f"--train_dir={train_dir}", *flags])
     (found,) = evaluated.rglob("eval.json")
     result = _of_eval_json(json.loads(found.read_text()), seconds)
     files.write_text(path, json.dumps(result._asdict()) + "\n")
     print(f"{train_dir.name}: top-1 {result.top_1:.2%}, bdpq {result.mirrored:.2%}", flush=True)
     return result
+
+
+def _counts(train_dir: Path) -> Mapping[str, int]:
+    """Returns the number of images of each part, as a run has recorded them."""
+    return json.loads((train_dir / "run.json").read_text())["starts"][-1]["data"]["examples"]
 
 
 def _of_eval_json(evaluation: Mapping[str, Any], seconds: float) -> Result:
@@ -165,11 +155,11 @@ def _call(arguments: Sequence[str]) -> None:
         raise DataError(f"{arguments[0]} failed ({done.returncode}): {lines[-1]}")
 
 
-def _heading(counts: Mapping[str, int], subset: str, options: argparse.Namespace) -> str:
+def _heading(counts: Mapping[str, int], options: argparse.Namespace) -> str:
     listed = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     return (
         f"EfficientNet-Lite0 on letters, 26 classes at 64 px ({listed} images), "
-        f"{options.num_epochs} epochs on the CPU; top-1 on the {subset} images in percent, mean "
+        f"{options.num_epochs} epochs on the CPU; top-1 on the test images in percent, mean "
         f"and standard deviation of {options.seeds} seeds:"
     )
 
