@@ -99,7 +99,7 @@ def test_towers_train_as_one_on_several_labels():
 def test_the_best_label_of_an_image_counts_in_top_k():
     logits = tf.constant([[3.0, 2, 1], [3, 2, 1], [3, 3, 1], [1, 2, 3], [np.nan, 2, 1]])
     labels = tf.constant([[0.0, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 1, 0]])
-    never = np.iinfo(np.int32).max
+    never = np.iinfo(np.int64).max
     assert metrics.rank(logits, labels).numpy().tolist() == [1, 0, 1, never, never]
     shifted = metrics.after_background(labels)
     assert shifted.numpy().tolist() == [[0.0, *row] for row in labels.numpy().tolist()]
