@@ -123,7 +123,7 @@ def _result(train_dir: Path, photos: Path, variant: str, seed: int, num_epochs: 
     )
     seconds = time.monotonic() - started
     evaluated = train_dir / "own_photos"
-    flags = ["--device=cpu", "--data_subset=test", f"--eval_dir={evaluated}", cache]
+    flags = ["--device=cpu", "--data_subset=test", f"--eval_dir={evaluated}"]
     _call(["eval.py", f"--train_dir={train_dir}", *flags])
     (found,) = evaluated.rglob("eval.json")
     result = _of_eval_json(json.loads(found.read_text()), seconds)
