@@ -26,6 +26,7 @@ from launch import folds
 from models.pretrained import ensure
 from preprocessing import object_storage
 from preprocessing.augmentation import mirrored_classes
+from preprocessing.own_photos import recipe
 from preprocessing.own_photos import runs as own_photos
 from preprocessing.records.shards import SUBSETS
 
@@ -42,12 +43,13 @@ def main(argv: Sequence[str]) -> int:
 
 def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitStack) -> None:
     """Reads the flags, opens the data and trains. TensorFlow is imported after the flags."""
-    flags = command_line.parse(
+    parse = functools.partial(
+        command_line.parse,
         "train.py",
-        argv,
         choices={"model": models.registry.names(), "data_name": preprocessing.registry.names()},
         answers={"model": models.registry.answers()},
     )
+    argv, flags = recipe.with_recipe(argv, parse(argv), parse)
     flags = source.with_default_model(flags)
     servers = parameter_servers.of(flags.params)
     if servers is not None and not servers.is_chief:

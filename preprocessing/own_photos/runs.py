@@ -71,6 +71,14 @@ def for_evaluation(params: Params, run: Params | None) -> Params:
     return _reading(params, cache)
 
 
+def is_folder_of_photos(params: Params) -> bool:
+    """Returns whether --data_dir is a folder of photos."""
+    data = params.data
+    if data.data_dir is None or data.data_name not in _NAMES:
+        return False
+    return photos.holds_photos(Path(data.data_dir).expanduser())
+
+
 def records_of_run(train_dir: Path | str | None) -> Path | None:
     """Returns the data of a run, of a directory or checkpoint on this machine, if it has any."""
     if train_dir is None or paths.is_remote(str(train_dir)):
@@ -86,10 +94,10 @@ def records_of_run(train_dir: Path | str | None) -> Path | None:
 def _folder(params: Params) -> Path | None:
     """Returns --data_dir if it is a folder of photos; checks the flags that belong to one."""
     data = params.data
+    if is_folder_of_photos(params):
+        return Path(data.data_dir or "").expanduser()
     if data.data_dir is not None and data.data_name in _NAMES:
         root = Path(data.data_dir).expanduser()
-        if photos.holds_photos(root):
-            return root
         if not any(is_present(root, subset) for subset in SUBSETS):
             return None  # whoever opens it says what it lacks
     for name in _OF_PHOTOS:
