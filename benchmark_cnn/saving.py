@@ -137,7 +137,11 @@ class Saver(contextlib.AbstractContextManager):
         before, now = earlier.fine_tuning, self._params.fine_tuning
         unfrozen = []
         if (before.freeze, before.freeze_epochs) != (now.freeze, now.freeze_epochs):
-            unfrozen, averages, slots = [*averages, *slots], [], []
+            # What has none at all any more, or those of another optimizer, is not for this reason.
+            if self._params.optimization.moving_average_decay:
+                unfrozen, averages = averages, []
+            if self._params.optimization.optimizer == earlier.optimization.optimizer:
+                unfrozen, slots = [*unfrozen, *slots], []
         answers = {
             f"{len(weights)} weights": (weights, "give the --model it was trained with"),
             f"{len(unfrozen)} slots and averages": (

@@ -68,6 +68,14 @@ REFUSALS = {
         "(lenet/conv1/conv2d/bias/ExponentialMovingAverage) that would be lost: give "
         "--moving_average_decay=0.9 as before, or --moving_average_decay=0 to drop them",
     ),
+    "averages, whatever is frozen": (
+        ["--moving_average_decay=None", "--freeze_epochs=0.005"],
+        "that would be lost: give --moving_average_decay=0.9 as before",
+    ),
+    "slots, whatever is frozen": (
+        ["--optimizer=sgd", "--freeze_epochs=0.005"],
+        "would be lost: give --optimizer=momentum as before",
+    ),
     "slots": (["--optimizer=sgd"], "would be lost: give --optimizer=momentum as before"),
     "other classes": (
         ["--data_dir={other}", "--data_name=folder"],

@@ -53,17 +53,21 @@ def class_weights(
         weights = read_weights(Path(wanted), names)
         title = f"by {paths.one_line(wanted)}"
     drawn = present.astype(float) if drawn_equally else counts.astype(float)
-    mean = float(weights @ drawn / drawn.sum())
-    if mean == 0:
+    largest = weights[present].max()
+    if largest == 0:
         raise DataError(f"{wanted} gives a weight of 0 to every class that has training images")
-    weights = weights / mean
-    order = np.argsort(np.where(present, weights, np.nan))[: present.sum()]  # NaN sorts last
+    with np.errstate(over="ignore", under="ignore"):
+        scaled = weights / largest  # a sum of the largest numbers would be infinite
+        scaled = (scaled / float(scaled @ drawn / drawn.sum())).astype(np.float32)
+    if not (np.isfinite(scaled).all() and np.array_equal(scaled > 0, weights > 0)):
+        raise DataError(f"--class_weights={wanted}: the weights differ by more than float32 holds")
+    order = np.argsort(np.where(present, scaled, np.nan))[: present.sum()]  # NaN sorts last
     least, most = int(order[0]), int(order[-1])
     description = (
-        f"class weights {title}: {weights[least]:.3g} ({names[least]}) to {weights[most]:.3g} "
+        f"class weights {title}: {scaled[least]:.3g} ({names[least]}) to {scaled[most]:.3g} "
         f"({names[most]}), mean 1"
     )
-    return ClassWeights(weights.astype(np.float32), description)
+    return ClassWeights(scaled, description)
 
 
 def read_weights(path: Path, names: Sequence[str]) -> np.ndarray:
@@ -112,7 +116,10 @@ def _pairs_of_json(path: Path, text: str) -> list[tuple[str, object]]:
 
 
 def _pairs_of_csv(path: Path, text: str) -> list[tuple[str, object]]:
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
+    except csv.Error as error:
+        raise DataError(f"--class_weights={path}: not valid CSV: {error}") from error
     if rows and [cell.lower() for cell in rows[0]] == ["class", "weight"]:
         del rows[0]
     for row in rows:
@@ -127,7 +134,7 @@ def _pairs_of_csv(path: Path, text: str) -> list[tuple[str, object]]:
 def _weight(path: Path, name: str, value: object) -> float:
     try:
         weight = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         weight = math.nan
     if not (math.isfinite(weight) and weight >= 0):
         raise DataError(

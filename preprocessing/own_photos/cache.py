@@ -94,8 +94,11 @@ class Cache:
         """
         path = self.path / SPLIT_FILE
         try:
-            text = path.read_text("utf-8", "surrogateescape")
-            lines = csv.DictReader(io.StringIO(text))
+            # Names of files hold line ends of all kinds, which text mode would replace.
+            text = path.read_bytes().decode("utf-8", "surrogateescape")
+            lines = csv.DictReader(io.StringIO(text, newline=""))
+            if lines.fieldnames is None or {*lines.fieldnames} != {f.name for f in fields(Row)}:
+                raise ValueError("its first line is another")
             return [
                 Row(
                     line["file"],
@@ -107,13 +110,14 @@ class Cache:
                 )
                 for line in lines
             ]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             raise DataError(f"{path} cannot be read ({error}): remove {self.path}") from error
 
     def write(self, source: Path, division: Division, rows: Iterable[Row]) -> None:
         """Writes split.csv and photos.json, in this order."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
+        text = io.StringIO(newline="")
+        # Python 3.11 quotes no "\r" of its own accord.
+        table = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         table.writerow(field.name for field in fields(Row))
         table.writerows(astuple(row) for row in rows)
         with files.atomic_file(self.path / SPLIT_FILE) as file:

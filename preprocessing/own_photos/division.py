@@ -17,6 +17,7 @@ DEFAULT_FRACTION = 0.1
 FEWEST_TO_DIVIDE = 3
 NOT_USED = "not used"
 NOT_DECODED = "not decoded"
+_VALIDATION = "_validation"
 # Whose photo stays where two parts hold copies of it: an evaluation loses none.
 _KEEPERS = (TEST, VALIDATION, TRAIN)
 
@@ -96,7 +97,12 @@ def deal(photos: Sequence[Photo], num_folds: int, validation_fraction: float) ->
 
 def name_of_fold(number: int, *, validates: bool = False) -> str:
     """Returns the name of a part of the photos, from 1, or of its share for validation."""
-    return f"fold{number}_validation" if validates else f"fold{number}"
+    return f"fold{number}{_VALIDATION if validates else ''}"
+
+
+def is_for_validation(part: str) -> bool:
+    """Returns whether `name_of_fold` has named a share for validation."""
+    return part.endswith(_VALIDATION)
 
 
 def numbers_of_contents(photos: Iterable[Photo]) -> dict[str, int]:

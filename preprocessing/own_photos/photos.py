@@ -83,7 +83,8 @@ def holds_photos(directory: str | Path) -> bool:
     from download_and_convert_imagenet.records.manifest import FILE_NAME
     from download_and_convert_imagenet.sources.folders.tree import scan
 
-    return not (root / FILE_NAME).exists() and scan(root)[0].num_images > 0
+    with _errors_in_one_line(root):
+        return not (root / FILE_NAME).exists() and scan(root)[0].num_images > 0
 
 
 def records_for_training(root: Path, wishes: Wishes, say: Say = commands.write_line) -> Cache:
@@ -107,6 +108,11 @@ def records_for_training(root: Path, wishes: Wishes, say: Say = commands.write_l
         with conversion.alone(cache.path, say):
             if cache.is_complete():
                 kept = {row.file: row.split for row in cache.rows()}
+                if kept.keys() != parts.keys():
+                    raise DataError(
+                        f"{cache.path / caches.SPLIT_FILE} lists other photos than {root} has: "
+                        f"remove {cache.path}"
+                    )
                 say(f"Photos:      {one_line(str(root))} is converted already: {cache.path}")
                 _say_counts(folder, photos, kept, cache, say)
             else:
@@ -170,17 +176,15 @@ def division_for(folder: Folder, wishes: Wishes) -> Division:
     """
     fractions = {}
     for part, wish in ((VALIDATION, wishes.validation_fraction), (TEST, wishes.test_fraction)):
-        given = part in folder.source.splits
+        # With folds, given validation photos are dealt, too; given test photos are in none.
+        given = part in folder.source.splits and not (wishes.folds and part == VALIDATION)
         if given and wish is not None:
             raise UsageError(
                 f"--{part}_fraction has no effect on {folder.root}, which has the {part} photos in "
                 "a folder of their own"
             )
         fraction = division.DEFAULT_FRACTION if wish is None else wish
-        # With folds, each part is tested in turn, and the given test part in none.
         fractions[part] = 0.0 if given or (part == TEST and wishes.folds) else fraction
-    if wishes.folds and not fractions[VALIDATION]:
-        fractions[VALIDATION] = wishes.validation_fraction or division.DEFAULT_FRACTION
     return Division(fractions[VALIDATION], fractions[TEST], wishes.folds)
 
 
@@ -210,6 +214,13 @@ def _divided(folder: Folder, wanted: Division) -> tuple[list[Photo], Parts]:
             )
     parts = dict.fromkeys((photo.file for photo in photos), NOT_USED)
     parts |= division.deal(dealt, wanted.folds, wanted.validation_fraction)
+    validating = {part for part in parts.values() if division.is_for_validation(part)}
+    # The photos that validate in a fold are those of the others, which it does not test.
+    if wanted.validation_fraction and len(validating) < 2:
+        raise UsageError(
+            f"--folds={wanted.folds} of these few photos leaves a fold without validation photos: "
+            f"give a --validation_fraction above {wanted.validation_fraction:g}, or 0 for none"
+        )
     return photos, parts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import Counter
@@ -133,18 +134,21 @@ def _add(folder: Folder, entry: os.DirEntry[str], own: tuple[int, int] | None) -
     reason = reason_of_name(entry.name)
     if reason is not None:
         return reason
-    if entry.is_dir():
-        return _add_folder(folder, entry, own)
     suffix = os.path.splitext(entry.name)[1].lower()
     try:
+        if entry.is_dir():
+            return _add_folder(folder, entry, own)
         status = entry.stat()
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
         if suffix in IMAGE_SUFFIXES:
+            fault = "does not exist" if error.errno == errno.ENOENT else "leads back to itself"
             raise DataError(
-                f"{entry.path} is a link to {os.readlink(entry.path)}, which does not exist: "
+                f"{entry.path} is a link to {os.readlink(entry.path)}, which {fault}: "
                 "get the image, or remove the link"
             ) from None
-        return "linked to nothing"
+        return "linked to nothing" if error.errno == errno.ENOENT else CIRCLE
     if not stat.S_ISREG(status.st_mode):
         return SPECIAL
     if suffix in IMAGE_SUFFIXES:

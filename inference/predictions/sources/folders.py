@@ -139,7 +139,10 @@ def _solution(path: Path) -> dict[str, str]:
 
     The string is "n03995372 85 1 499 272", with the boxes of the same class behind it.
     """
-    rows = list(csv.reader(_text(path, "LOC_val_solution.csv").splitlines()))
+    try:
+        rows = list(csv.reader(_text(path, "LOC_val_solution.csv").splitlines()))
+    except csv.Error as error:
+        raise DataError(f"{path} is no CSV file: {error}") from error
     if not rows or rows[0][:2] != ["ImageId", "PredictionString"]:
         raise DataError(f"{path}, line 1: must be ImageId,PredictionString")
     wnid_of = {}

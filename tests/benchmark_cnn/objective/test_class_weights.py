@@ -66,6 +66,9 @@ def test_weights_of_a_file_have_the_mean_1_over_the_images(tmp_path, text):
         ('{"cat": 1', "not valid JSON"),
         ("", "no weight for cat, dog, emu"),
         ("cat,0\ndog,0\nemu,0", "a weight of 0 to every class"),
+        ('{"cat": 1%s, "dog": 1, "emu": 1}' % ("0" * 400), "the weight of 'cat' is 1000"),
+        ("cat,1\ndog," + "1" * 200_000 + "\nemu,1", "not valid CSV: field larger"),
+        ("cat,1e-300\ndog,1e-300\nemu,1e300", "the weights differ by more than float32 holds"),
         (None, "No such file"),
     ],
 )
@@ -88,6 +91,14 @@ class Unbalanced(ArrayData):
 def unbalanced():
     images, labels = random_examples(48)
     return Unbalanced(images, np.where(np.arange(48) % 3, 0, labels))
+
+
+@pytest.mark.parametrize("weight", ["1e308", "5e-324"])
+def test_only_the_proportions_of_weights_matter(tmp_path, weight):
+    (tmp_path / "weights").write_text("".join(f"{name},{weight}\n" for name in NAMES))
+    np.testing.assert_array_equal(
+        class_weights(str(tmp_path / "weights"), NAMES, COUNTS).values, 1.0
+    )
 
 
 @pytest.mark.parametrize("loss", ["softmax", "bce", "focal"])

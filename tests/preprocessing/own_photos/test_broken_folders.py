@@ -111,6 +111,48 @@ def test_heic(tmp_path, capsys):
     assert sum(sum(parts.values()) for parts in found.values()) == 10
 
 
+def test_names_with_line_ends(tmp_path):
+    """What split.csv says is what the folder holds, so that a run resumes."""
+    root = write(tmp_path / "photos", **{"a\rb": 4, "c\r\nd": 4, "e\nf": 4, 'g"h': 4})
+    for name in ("x\ry.png", "x\r\ny.png", "x\ny.png", 'x"y,.png', "x\udcffy.png"):
+        copy(root / "c\r\nd" / "0.png", root / "a\rb" / name)
+    cache, lines = records(root), []
+    files = {str(path.relative_to(root)) for path in root.rglob("*.png")}
+    assert {row.file for row in cache.rows()} == files
+    assert records(root, lines.append).path == cache.path
+    assert lines[0].endswith(f"is converted already: {cache.path}")
+
+
+def test_links_to_themselves(tmp_path, capsys):
+    root = write(tmp_path / "photos", cat=5, dog=5)
+    (root / "loop").symlink_to("loop")
+    assert train.main([f"--data_dir={root}", "--horizontal_flip=off", "--folds=2"]) == 2
+    assert "needs a local --train_dir" in capsys.readouterr().err
+    assert set(counts(records(root))) == {"cat", "dog"}
+    (root / "cat" / "loop.png").symlink_to("loop.png")
+    assert refused(root, capsys) == (
+        "PHOTOS/cat/loop.png is a link to loop.png, which leads back to itself: get the image, or "
+        "remove the link"
+    )
+
+
+def test_a_damaged_table_of_the_cache(tmp_path, capsys):
+    root = write(tmp_path / "photos", cat=5, dog=5)
+    cache = records(root)
+    table = cache.path / "split.csv"
+    whole = table.read_bytes()
+    for damage in (b"", b"a\rb,c\n", b"x" * 200_000, b'"file\nx'):
+        table.write_bytes(whole[:60] + damage + b"\nx,y\n")
+        line = refused(root, capsys)
+        assert line.startswith(f"{table} cannot be read (")
+        assert line.endswith(f"): remove {cache.path}")
+    for rest in (whole[:0], whole[: whole.index(b"\n") + 1], whole[: whole.index(b'"dog/0')]):
+        table.write_bytes(rest)
+        line = refused(root, capsys)
+        assert line.startswith(str(table))
+        assert line.endswith(f": remove {cache.path}")
+
+
 def test_text_files(tmp_path, capsys):
     root = write(tmp_path / "photos", cat=5, dog=5)
     for name in ("notes.txt", "cat/labels.csv", "dog/notes.TXT"):

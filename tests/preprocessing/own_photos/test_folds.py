@@ -43,6 +43,15 @@ def test_each_photo_is_tested_in_one_fold(tmp_path, capsys):
     assert len(tested) == 31
 
 
+def test_a_validation_fraction_of_0_holds_nothing_out(tmp_path):
+    """Also where the folder has validation photos: they are dealt, like all others."""
+    root = write(tmp_path / "photos", train__cat=6, train__dog=6, val__cat=4, val__dog=4)
+    for fraction, splits in ((0.0, {"train", "test"}), (None, {"train", "validation", "test"})):
+        cache = records(root, folds=2, validation_fraction=fraction)
+        for place in records_of_folds(cache, 2):
+            assert {row.split for row in Cache(place).rows()} == splits
+
+
 def test_the_table_has_mean_and_sample_standard_deviation(tmp_path):
     results = [
         {"top_1": v, "test_top_1": t, "test_examples": 10}
@@ -69,6 +78,11 @@ def test_the_table_has_mean_and_sample_standard_deviation(tmp_path):
         (
             ["--folds=6", "--train_dir={tmp}/run"],
             "--folds=6 needs as many different photos of each class: dog has 5",
+        ),
+        (
+            ["--folds=4", "--train_dir={tmp}/run", "--validation_fraction=0.01"],
+            "--folds=4 of these few photos leaves a fold without validation photos: give a "
+            "--validation_fraction above 0.01, or 0 for none",
         ),
     ],
 )
