@@ -122,6 +122,7 @@ def test_a_thousand_classes_of_absent_data(tmp_path, data_name, names):
 def test_the_digits_have_names_without_a_data_dir(tmp_path, monkeypatch):
     """They lie where `--data_name=digits` has put them."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # other tests may have put them there
     data = data_of(data_name="digits")
     assert class_names.class_names(10, None, data) == NUMBERS[:10]
     registry.open_dataset(DataParams(data_name="digits"))
