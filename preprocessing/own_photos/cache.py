@@ -8,6 +8,7 @@ HOME/my_photos-1a2b3c4d5e6f/   named by the folder and by a hash of its contents
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -20,6 +21,7 @@ from typing import NamedTuple
 
 from common import files, paths
 from common.errors import DataError
+from download_and_convert_imagenet.records.manifest import FILE_NAME, read_manifest
 
 SPLIT_FILE, ABOUT_FILE = "split.csv", "photos.json"
 _HOME = "photo_cache"
@@ -78,6 +80,19 @@ class Cache:
         """Returns whether the conversion came to its end."""
         return (self.path / ABOUT_FILE).is_file()
 
+    def is_whole(self) -> bool:
+        """Returns whether it is complete, and no file of records is missing or cut off since."""
+        if not self.is_complete():
+            return False
+        with contextlib.suppress(DataError):  # a damaged manifest
+            manifest = read_manifest(self.path)
+            return manifest is not None and all(
+                files.file_size(self.path / shard.file) == shard.num_bytes
+                for shards in manifest.splits.values()
+                for shard in shards
+            )
+        return False
+
     def source(self) -> Path:
         """Returns the folder of the photos when they were last seen."""
         return Path(self._about()["source"])
@@ -124,6 +139,11 @@ class Cache:
             file.write(text.getvalue().encode("utf-8", "surrogateescape"))
         about = {"source": str(source), "division": asdict(division)}
         files.write_text(self.path / ABOUT_FILE, json.dumps(about, indent=1) + "\n")
+
+    def forget(self) -> None:
+        """Makes it incomplete, without its manifest; the records stay, for the next conversion."""
+        for name in (ABOUT_FILE, FILE_NAME):
+            (self.path / name).unlink(missing_ok=True)
 
     def _about(self) -> dict:
         path = self.path / ABOUT_FILE

@@ -44,7 +44,7 @@ def records_of_folds(cache: Cache, num_folds: int) -> list[Path]:
     places = []
     for fold in range(1, num_folds + 1):
         place = Cache(directory_of(cache.path, fold))
-        if not place.is_complete():
+        if not place.is_whole():
             _make(cache, manifest, place, fold, num_folds)
         places.append(place.path)
     return places

@@ -99,14 +99,14 @@ def records_for_training(root: Path, wishes: Wishes, say: Say = commands.write_l
         folder = look_at(root, home)
         wanted = division_for(folder, wishes)
         found = _unchanged(folder, home, lambda cache: cache.division() == wanted)
-        if found is not None:
+        if found is not None and found.is_whole():
             say(f"Photos:      {one_line(str(root))} is converted already: {found.path}")
             _say_counts(folder, *_of_rows(folder, found.rows()), found, say)
             return found
         photos, parts = _divided(folder, wanted)
         cache = caches.place(home, root, wanted, _rows(folder, photos, parts))
         with conversion.alone(cache.path, say):
-            if cache.is_complete():
+            if cache.is_whole():
                 kept = {row.file: row.split for row in cache.rows()}
                 if kept.keys() != parts.keys():
                     raise DataError(
@@ -116,7 +116,11 @@ def records_for_training(root: Path, wishes: Wishes, say: Say = commands.write_l
                 say(f"Photos:      {one_line(str(root))} is converted already: {cache.path}")
                 _say_counts(folder, photos, kept, cache, say)
             else:
-                say(f"Photos:      {one_line(str(root))} is converted once, into {cache.path}")
+                how = "once, into"
+                if cache.is_complete():
+                    how = "again where records are missing or damaged, in"
+                    cache.forget()
+                say(f"Photos:      {one_line(str(root))} is converted {how} {cache.path}")
                 for note in folder.source.notes:
                     say(note)
                 _say_counts(folder, photos, parts, cache, say)

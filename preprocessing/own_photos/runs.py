@@ -157,7 +157,7 @@ def _of_resumed_run(root: Path, params: Params, train_dir: Path) -> Cache | None
             f"the run in {train_dir} began with {' '.join(words)}: give these, or another "
             "--train_dir"
         )
-    return cache
+    return cache if cache.is_whole() else None  # which is mended where it is
 
 
 def _is_of(data_dir: Path, root: Path) -> bool:

@@ -136,6 +136,26 @@ def test_links_to_themselves(tmp_path, capsys):
     )
 
 
+def test_records_that_were_damaged_are_converted_again(tmp_path, capsys):
+    root = write(tmp_path / "photos", cat=20, dog=20)
+    cache = records(root)
+    shard, manifest = cache.path / "train-00000-of-00008", cache.path / "manifest.json"
+    whole = {path: path.read_bytes() for path in (*cache.path.glob("*-of-*"), manifest)}
+    for damage in (
+        lambda: os.truncate(shard, 100),
+        shard.unlink,
+        manifest.unlink,
+        lambda: manifest.write_text("{"),
+    ):
+        damage()
+        lines: list[str] = []
+        assert records(root, lines.append).path == cache.path
+        assert lines[0].endswith(f"again where records are missing or damaged, in {cache.path}")
+        assert {path: path.read_bytes() for path in whole} == whole
+        records(root, lines.append)
+        assert lines[-1] != lines[0]
+
+
 def test_a_damaged_table_of_the_cache(tmp_path, capsys):
     root = write(tmp_path / "photos", cat=5, dog=5)
     cache = records(root)

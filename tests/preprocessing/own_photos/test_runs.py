@@ -76,7 +76,10 @@ def test_a_run_tells_what_it_reads_and_ends_with_its_test(place):
 
 
 def test_eval_gives_the_test_of_the_training(place, tmp_path, capsys):
-    """With and without --data_dir; a finished run that is started again tests nothing again."""
+    """With and without --data_dir; a finished run that is started again tests nothing again.
+
+    Records that were lost since are mended then.
+    """
     result = in_run_json(place / "run")["starts"][0]["result"]
     for own in ([], [f"--data_dir={place}/photos", f"--cache_dir={place}/cache"]):
         argv = [f"--train_dir={place}/run", f"--eval_dir={tmp_path}", "--device=cpu", *own]
@@ -85,7 +88,10 @@ def test_eval_gives_the_test_of_the_training(place, tmp_path, capsys):
         assert (found["top_1"], found["examples"]) == (result["test_top_1"], 3)
         assert found["loss"] == pytest.approx(result["test_loss"], rel=1e-6)
     capsys.readouterr()
+    cache = Cache(Path(read_parameters(place / "run").data.data_dir or ""))
+    (cache.path / "train-00000-of-00008").unlink()
     assert train.main([*flags(place), "--num_epochs=2"]) == 0
+    assert cache.is_whole()
     again = capsys.readouterr().out
     assert "Running test" not in again
     assert re.search(r"^Test: +top-1 .* on the 3 test images", again, re.MULTILINE)
