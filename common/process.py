@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from common.errors import Stopped
+from common.errors import RunError, Stopped
 
 # Ctrl-C, `kill` and schedulers, those that warn first, a closed terminal, a limit of CPU time.
 _STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGXCPU")
@@ -131,7 +131,8 @@ class StopSignal:
 
     Args:
         raises: a signal raises `Stopped` instead, where there is nothing to finish; Ctrl-C raises
-            KeyboardInterrupt. An inner context may be polled for its time.
+            KeyboardInterrupt. An inner context may be polled for its time. What a library makes of
+            it, as an ImportError or half a module, is a stop, too.
     """
 
     _active: StopSignal | None = None
@@ -139,6 +140,7 @@ class StopSignal:
     def __init__(self, *, raises: bool = False):
         self.requested: str | None = None
         self._raises = [raises]
+        self._has_raised = False
         self._previous: dict = {}
         self._terminals: list[int] = []
 
@@ -167,7 +169,7 @@ class StopSignal:
                 raise
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, _kind=None, error: BaseException | None = None, _traceback=None) -> None:
         outer = StopSignal._active
         if outer is not None and outer is not self:
             outer._raises.pop()
@@ -180,6 +182,8 @@ class StopSignal:
         self._watcher.join()
         for descriptor in (self._reader, self._writer, self._stderr):
             os.close(descriptor)
+        if self._has_raised and isinstance(error, Exception) and not isinstance(error, RunError):
+            raise self._exception() from error
 
     def request(self, reason: str) -> None:
         """Asks for a stop, from any thread, as a signal does; `reason` is what it is called."""
@@ -203,9 +207,14 @@ class StopSignal:
             return
         self.requested = signal.Signals(number).name
         if self._raises[-1]:
-            if number == signal.SIGINT:
-                raise KeyboardInterrupt
-            raise Stopped(f"stopped by {self.requested} while starting")
+            self._has_raised = True
+            raise self._exception()
+
+    def _exception(self) -> BaseException:
+        """Returns what a signal raises where it raises."""
+        if self.requested == "SIGINT":
+            return KeyboardInterrupt()
+        return Stopped(f"stopped by {self.requested} while starting")
 
     def _watch(self) -> None:
         """Reads a byte for each signal, as soon as it is delivered."""

@@ -114,7 +114,7 @@ def test_a_killed_worker_costs_a_step_and_comes_back(begin_run):
     codes = run.ends(240)
     assert set(codes.values()) == {0}, run.chief.lines
     assert run.saved() == 1500
-    assert run.chief.lines[-5].startswith("Staleness:")
+    assert any(line.startswith("Staleness:") for line in run.chief.lines), run.chief.lines
     print(f"\n| kill -9 a worker | its step | {said - struck:.1f} s until the line | {codes} |")
 
 
@@ -129,7 +129,7 @@ def test_the_loss_of_a_server_or_of_the_chief_ends_all(fault, begin_run):
     if task != CHIEF:
         assert error_of(run.chief).startswith("error: parameter server 1 (127.0.0.1:")
     lost = run.chief.step - run.saved()
-    assert 0 <= lost < MOST_LOST
+    assert 0 <= lost <= MOST_LOST
     report(fault, run, codes, struck, lost)
     saved = run.saved()
     again = begin_run()
@@ -169,7 +169,7 @@ def test_a_worker_that_is_asked_to_stop_leaves_the_others(begin_run):
     run.wait_for_line("Worker 0 (127.0.0.1:")
     codes = run.ends(240)
     assert codes.pop(WORKERS[0]) == 75
-    assert set(codes.values()) == {0}, run.chief.lines
+    assert set(codes.values()) == {0}, run.chief.lines[-15:]
     assert run.saved() == 1500
 
 

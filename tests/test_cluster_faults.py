@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 SAVE_EVERY = 50
-# The last save may still be in the background, and the one before it is whole by then.
+# The last save may still be in the background; it began when the one before it was whole.
 MOST_LOST = 2 * SAVE_EVERY
 STEPS = 400
 # lenet on digits: 0.2 s a save, some milliseconds a step.
@@ -160,7 +160,7 @@ def test_a_fault_costs_no_more_than_the_steps_since_the_last_checkpoint(fault, t
     is_saved = store.latest(tmp_path / "run") is not None
     saved = int(store.read(tmp_path / "run")["global_step"]) if is_saved else 0
     lost = max(0, done - saved)
-    assert lost < MOST_LOST if 75 not in codes else lost == 0
+    assert lost <= MOST_LOST if 75 not in codes else lost == 0
     print(f"\n| {fault} | {lost} | {seconds:.1f} s | {' and '.join(map(str, got))} |")
     if fault in ("kill -9 the chief", "SIGTERM the chief in an evaluation"):
         lines = run(tmp_path / "run", data_dir)
@@ -225,5 +225,5 @@ def test_a_cut_network_ends_both_sides(two_machines, tmp_path, data_dir):
     assert codes == [69, 69], [worker.lines[-10:] for worker in workers]
     seconds = max(worker.ended_at - struck for worker in workers if worker.ended_at is not None)
     lost = workers[0].step - int(store.read(tmp_path / "run0")["global_step"])
-    assert lost < MOST_LOST
+    assert lost <= MOST_LOST
     print(f"\n| network cut | {lost} | {seconds:.1f} s | {codes} |")

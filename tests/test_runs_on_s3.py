@@ -10,8 +10,8 @@ import eval as evaluation
 import export
 import train
 from checkpoints import object_store, remote_run, store
-from common import paths
-from tests import loopback_aws
+from common import paths, process
+from tests import loopback_aws, test_cluster_faults
 
 RUN, DATA = "s3://runs/all/lenet", "s3://data/digits"
 COMMAND = [
@@ -81,6 +81,41 @@ def test_a_run_on_s3_survives_its_machine_and_its_endpoint(server, tmp_path, mon
     assert export.main([f"--train_dir={RUN}", f"--output_tflite={exported}"]) == 0
     assert exported.stat().st_size > 1000
     assert "eval/eval.json" in object_store.Folder(RUN).entries()
+
+
+@pytest.mark.slow
+def test_of_two_workers_the_chief_alone_uploads(server, tmp_path, monkeypatch):
+    url = "s3://runs/two/lenet"
+
+    def train_on(machines, steps):
+        """Trains on two machines that have no copy of anything yet; returns the chief's lines."""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in process.free_ports(2))
+        workers = [
+            test_cluster_faults.start(
+                index, hosts, url, DATA, steps=steps,
+                prefix=("env", f"XDG_CACHE_HOME={tmp_path / name}"),
+            )
+            for index, name in enumerate(machines)
+        ]  # fmt: skip
+        try:
+            codes = test_cluster_faults.wait_for_ends(workers, 240)
+        finally:
+            for worker in workers:
+                worker.process.kill()
+        assert codes == [0, 0], [worker.lines for worker in workers]
+        return workers[0].lines
+
+    train_on(["a", "b"], 100)
+    uploads = [path for method, path in server.requests if method == "PUT" and "/two/" in path]
+    for name in (".owner", "model.ckpt-50.index", "model.ckpt-100.index"):
+        assert uploads.count(f"/runs/two/lenet/{name}") == 1, uploads
+    for name, has_copy in (("a", True), ("b", False)):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+        assert paths.copy_of(DATA, "data").is_dir()
+        assert paths.copy_of(url, "runs").exists() == has_copy
+    lines = train_on(["c", "d"], 150)
+    assert any("at step 100" in line for line in lines), lines
+    assert store.global_step(remote_run.download(url, tmp_path / "there")) == 150
 
 
 @pytest.mark.parametrize(

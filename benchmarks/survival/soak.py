@@ -26,6 +26,8 @@ from common import commands, process
 _ROOT = Path(__file__).resolve().parents[2]
 # Of the time at which a signal comes: that many mean times, at most.
 _LONGEST = 3.0
+_INTERPRETER_SECS = 0.3  # until the first line of a program runs: a signal just kills Python
+_LAST_LINES = 60  # of stderr, printed if a run ends as it should not
 _MEBIBYTE = 1 << 20
 _SIGNALS = (signal.SIGTERM, signal.SIGKILL)
 _STEP = re.compile(r"\d+\timages/sec")
@@ -121,30 +123,39 @@ def _broken(arguments, train_dir: Path) -> collections.Counter[str]:
     """Runs under signals until the end; returns how often each one came, and when."""
     chance, counts = random.Random(arguments.seed), collections.Counter()
     start_secs = 0.0
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    log = train_dir.with_name("broken.stderr")
     while True:
         number, at_start = chance.choice(_SIGNALS), chance.random() < arguments.share_at_start
         wait = min(chance.expovariate(1 / arguments.seconds), _LONGEST * arguments.seconds)
-        with _start(arguments, train_dir, **streams) as running:
+        with (
+            log.open("w") as stderr,
+            _start(
+                arguments, train_dir, stdout=subprocess.PIPE, stderr=stderr, text=True
+            ) as running,
+        ):
             trains, started = threading.Event(), time.monotonic()
             reader = threading.Thread(target=_read, args=(running, trains))
             reader.start()
             if at_start and start_secs:
-                wait = chance.uniform(0, start_secs)
+                wait = chance.uniform(_INTERPRETER_SECS, start_secs)
             else:
                 trains.wait()
                 start_secs, at_start = time.monotonic() - started, False
+            sent = "no signal"
             try:
                 code = running.wait(wait)
             except subprocess.TimeoutExpired:
+                moment = "before the first step" if at_start else "in training"
+                sent = f"{number.name} {moment}"
                 running.send_signal(number)
                 code = running.wait()
             reader.join()
         if code == 0:
             return counts
         if code not in (75, -signal.SIGKILL):
-            raise SystemExit(f"{number.name} after {wait:.1f} s ended the run with {code}")
-        counts[f"{number.name} {'before the first step' if at_start else 'in training'}"] += 1
+            sys.stderr.writelines(log.read_text(errors="replace").splitlines(True)[-_LAST_LINES:])
+            raise SystemExit(f"a run ended with {code} after {sent} ({wait:.1f} s)")
+        counts[sent] += 1
 
 
 def _read(running: subprocess.Popen, trains: threading.Event) -> None:

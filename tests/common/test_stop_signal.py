@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
@@ -13,7 +14,7 @@ import time
 import pytest
 
 from common import process
-from common.errors import Stopped
+from common.errors import DataError, Stopped
 from tests.conftest import ROOT
 
 NAMES = ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGXCPU"]
@@ -120,6 +121,29 @@ def test_where_there_is_nothing_to_finish_it_raises():
         send("SIGUSR2")
         assert stop.requested == "SIGUSR2"
     assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
+
+
+def with_a_stop(name, raises, error):
+    """Stops while a library starts; C code makes another error of it, without the cause."""
+    with process.StopSignal(raises=raises):
+        with contextlib.suppress(Stopped, KeyboardInterrupt):
+            send(name)
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("SIGTERM", Stopped), ("SIGINT", KeyboardInterrupt)]
+)
+def test_what_a_library_makes_of_it_is_a_stop(name, expected):
+    with pytest.raises(expected):
+        with_a_stop(name, True, ImportError("numpy.core.multiarray failed to import"))
+
+
+def test_an_error_that_is_not_of_the_stop_stays_itself():
+    with pytest.raises(DataError, match="no disk"):
+        with_a_stop("SIGTERM", True, DataError("no disk"))
+    with pytest.raises(ValueError, match="its own"):
+        with_a_stop("SIGTERM", False, ValueError("its own"))
 
 
 HOLDS = """
