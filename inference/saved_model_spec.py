@@ -104,7 +104,7 @@ class SavedModelSpec:
             noise = tf.constant(np.random.default_rng(1).uniform(0, 255, shape), tf.float32)
             strategy = tf.distribute.get_strategy()
             # Within a function, because TensorFlow warns of towers that run eagerly.
-            outputs = strategy.run(tf.function(lambda: graph(self._fed(noise))))
+            outputs = strategy.run(tf.function(lambda: graph(self._fed(noise)), autograph=False))
             outputs = strategy.experimental_local_results(outputs)[0]
         except (tf.errors.OpError, ValueError, TypeError, OSError) as error:
             raise DataError(f"{self.directory} cannot be run: {_first_line(error)}") from error

@@ -30,7 +30,7 @@ from common.commands import at_least
 from common.errors import DataError
 
 _ROOT = Path(__file__).resolve().parents[2]
-_PEERS = _ROOT / ".venv-peers" / "bin" / "python"
+PEERS = _ROOT / ".venv-peers" / "bin" / "python"
 _PROGRAM = Path(__file__).with_name("loaders.py")
 _ASKED = 1.5
 _NUM_CLASSES = 10
@@ -108,11 +108,12 @@ def _speeds(folder: Path, options: argparse.Namespace) -> dict[str, list[Speed]]
     task = [str(folder.resolve()), *numbers]
     own = (sys.executable, "-m", "benchmarks.own_photos.loaders")
     commands_of = {"ours": [*own, "ours", *task, "0"], "Keras": [*own, "keras", *task, "0"]}
-    if _PEERS.exists():
+    commands_of["Keras, cache()"] = [*own, "keras_cached", *task, "0"]
+    if PEERS.exists():
         for name in ("torchvision", "timm"):
             for workers in (0, process.num_cores()):
                 title = f"{name}, {workers} workers"
-                commands_of[title] = [str(_PEERS), str(_PROGRAM), name, *task, str(workers)]
+                commands_of[title] = [str(PEERS), str(_PROGRAM), name, *task, str(workers)]
     else:
         print("torchvision, timm: not measured, without .venv-peers (make venv-peers)", flush=True)
     candidates = {name: functools.partial(_run, name, argv) for name, argv in commands_of.items()}
@@ -127,7 +128,10 @@ def _run(name: str, argv: list[str]) -> Speed:
         lines = done.stderr.strip().splitlines() or ["without a word"]
         raise DataError(f"{name} failed: {lines[-1]}")
     result = json.loads(done.stdout.splitlines()[-1])
-    return speed_of(result["images"], result["secs"], result["processor_secs"])
+    speed = speed_of(result["images"], result["secs"], result["processor_secs"])
+    # At once, so that an interrupted comparison is not lost.
+    print(f"{name}: {speed.per_core:.0f} images/s of a core, {speed.per_sec:.0f}/s", flush=True)
+    return speed
 
 
 def _print(speeds: dict[str, list[Speed]], options: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ project's libraries.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+_SHUFFLED = 1000  # images, as in Keras' tutorials
 _AREA, _RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
@@ -80,30 +82,37 @@ def _ours(task: Task) -> Callable[[], int]:
     return count
 
 
-def _keras(task: Task) -> Callable[[], int]:
-    """Returns Keras' loader, with the crop and the flip that TensorFlow has for images."""
+def _keras(task: Task, *, is_cached: bool = False) -> Callable[[], int]:
+    """Returns Keras' loader, with the crop and the flip that TensorFlow has for images.
+
+    Its images are whole photos at the size of the network already: the crop enlarges a part of one.
+
+    Args:
+        is_cached: keep these images in memory, as Keras' tutorials do.
+    """
     from common.process import start_tensorflow
 
     start_tensorflow()
     import tensorflow as tf
 
-    def view(images, labels):
-        return tf.map_fn(_crop_and_flip, images, fn_output_signature=tf.float32), labels
-
-    def _crop_and_flip(image):
+    @tf.autograph.experimental.do_not_convert
+    def view(image, label):
         begin, size, _ = tf.image.sample_distorted_bounding_box(
             tf.shape(image), tf.zeros([1, 0, 4]), min_object_covered=0.0, area_range=_AREA,
             aspect_ratio_range=_RATIO, use_image_if_no_bounding_boxes=True,
         )  # fmt: skip
         crop = tf.image.resize(tf.slice(image, begin, size), [task.image_size] * 2)
-        return tf.image.random_flip_left_right(tf.ensure_shape(crop, [task.image_size] * 2 + [3]))
+        crop = tf.ensure_shape(crop, [task.image_size] * 2 + [3])
+        return tf.image.random_flip_left_right(crop), label
 
     def count() -> int:
-        batches = tf.keras.utils.image_dataset_from_directory(
-            task.directory, image_size=(task.image_size,) * 2, batch_size=task.batch_size
+        images = tf.keras.utils.image_dataset_from_directory(
+            task.directory, image_size=(task.image_size,) * 2, batch_size=None
         )
-        batches = batches.map(view, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
-        return _count(batches.repeat(task.num_epochs))
+        if is_cached:
+            images = images.cache().shuffle(_SHUFFLED)
+        views = images.map(view, num_parallel_calls=tf.data.AUTOTUNE)
+        return _count(views.batch(task.batch_size).prefetch(2).repeat(task.num_epochs))
 
     return count
 
@@ -178,7 +187,13 @@ def _count_epochs(loader: Any, num_epochs: int) -> int:
     return images
 
 
-LOADERS = {"ours": _ours, "keras": _keras, "torchvision": _torchvision, "timm": _timm}
+LOADERS = {
+    "ours": _ours,
+    "keras": _keras,
+    "keras_cached": functools.partial(_keras, is_cached=True),
+    "torchvision": _torchvision,
+    "timm": _timm,
+}
 
 if __name__ == "__main__":
     main(sys.argv[1:])

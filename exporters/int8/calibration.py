@@ -273,8 +273,11 @@ def _in_words(split: str) -> str:
 
 def _samples(dataset: Any, split: str, records: Any, labels: Sequence[int]) -> Iterator[Sample]:
     """Yields the images of `PlacedRecord`s; raises DataError for a damaged one."""
+    import tensorflow as tf
+
     from preprocessing.records.examples import parse_example
 
+    @tf.autograph.experimental.do_not_convert
     def parsed(placed: Any) -> tuple[Any, ...]:
         example = parse_example(placed.record, dataset.num_classes)
         return example.encoded, example.label, placed.record.file, placed.record.index

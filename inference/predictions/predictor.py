@@ -176,6 +176,7 @@ def _view_maker(task: Task, network: Network) -> Callable[[bytes, int], np.ndarr
     function = tf.function(
         views(task.tta, network.classifier.image_size, network.signature.view),
         input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)],
+        autograph=False,
     )
 
     def make(content: bytes, position: int) -> np.ndarray:

@@ -63,6 +63,7 @@ def shuffled_records(
     """
     names = names_of(paths)
 
+    @tf.autograph.experimental.do_not_convert
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         keys = tf.random.stateless_uniform([len(paths)], tf.stack([seed, epoch]), alg="philox")
         files = tf.data.Dataset.from_tensor_slices(tf.gather(names, tf.argsort(keys, stable=True)))
@@ -84,7 +85,8 @@ def shuffled_records(
 
 def records_in_order(read: ShardReader, paths: Sequence[Path]) -> tf.data.Dataset:
     """Reads every `Record` once, file by file: the order of an evaluation."""
-    return tf.data.Dataset.from_tensor_slices(names_of(paths)).flat_map(read)
+    files = tf.data.Dataset.from_tensor_slices(names_of(paths))
+    return files.flat_map(tf.autograph.experimental.do_not_convert(read))
 
 
 def plain_reader(path: tf.Tensor) -> tf.data.Dataset:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -226,3 +228,17 @@ def test_records_are_named_without_being_read(numbered_dir, start):
         for path in {path for path, _ in named}
     }
     assert [labels[path][index] - 1 for path, index in named] == list(numbers)
+
+
+def test_autograph_rewrites_no_function_of_the_streams(photo_dir):
+    """Rewriting them took 1.3 s of every start, and changes nothing."""
+    read(photo_dir, 1)
+    batches = open_imagenet(photo_dir).eval_batches(batch_size=1, image_size=4, subset="train")
+    next(iter(batches))
+    rewritten = {
+        inspect.getsource(module)
+        for name, module in list(sys.modules.items())
+        if name.startswith("__autograph_generated_file")
+    }
+    for function in ("to_image", "parse_example", "decode_window", "one_epoch", "plain_reader"):
+        assert not any(f"def tf__{function}(" in source for source in rewritten)
