@@ -105,7 +105,8 @@ def _run(options: argparse.Namespace) -> None:
     page = options.markdown or directory / "own_photos.md"
     with files.write_errors(page, "give another file with --markdown"):
         files.write_text(page, f"{text}\n")
-    print(f"\nwritten: {page} and {picture}; what is confused: {directory}/*/own_photos/confusion.png")
+    confused = directory / "*" / "own_photos" / "test" / "confusion.png"
+    print(f"\nwritten: {page} and {picture}; what is confused: {confused}")
 
 
 def _result(train_dir: Path, photos: Path, variant: str, seed: int, num_epochs: int) -> Result:
