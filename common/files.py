@@ -106,9 +106,14 @@ def write_errors(
         yield
     except OSError as error:
         if advice is None:
-            first = "make room" if error.errno in _NO_ROOM else "mend that or write elsewhere"
+            first = "make room" if lacks_room(error) else "mend that or write elsewhere"
             advice = f"{first}, and run the same command again"
         raise kind(f"cannot write {what}: {error.strerror}; {advice}") from error
+
+
+def lacks_room(error: OSError) -> bool:
+    """Returns whether a disk is full, or a limit of space is reached."""
+    return error.errno in _NO_ROOM
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
+from common.files import lacks_room
 from download_and_convert_imagenet.journal import FinishedShard, ImageNote
 from download_and_convert_imagenet.plan import ShardTask
 from download_and_convert_imagenet.records.image_headers import CorruptImageError
@@ -26,6 +27,7 @@ from download_and_convert_imagenet.records.tf_example import LabeledImage, encod
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _SECONDS_TO_END = 5.0
+_MAKE_ROOM = "make room, and repeat the command, which keeps the shards that are finished"
 _FEWER_PROCESSES = "use fewer --num_processes"
 # A pipe whose other end has closed.
 _HUNG_UP = (EOFError, BrokenPipeError, ConnectionResetError)
@@ -158,7 +160,9 @@ def _run_task(
     except _HUNG_UP:  # the parent, or whoever reads the progress, has gone
         raise
     except OSError as error:
-        return _Failure(f"{error.filename or data_dir / task.file}: {error.strerror or error}")
+        advice = f": {_MAKE_ROOM}" if lacks_room(error) else ""
+        reason = error.strerror or error
+        return _Failure(f"{error.filename or data_dir / task.file}: {reason}{advice}")
     except MemoryError:
         message = f"{data_dir / task.file}: memory ran out over one of its images"
         return _Failure(message, is_out_of_memory=True)

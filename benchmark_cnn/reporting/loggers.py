@@ -83,7 +83,7 @@ class Loggers(contextlib.AbstractContextManager):
         for name, logger in list(self._open.items()):
             self._try(name, lambda logger=logger, name=name: self._note(name, logger, step, shown))
         if self._directory is not None and self._open:
-            files.write_text(self._directory / STATE_FILE, json.dumps(self._state) + "\n")
+            self._keep_state(self._directory / STATE_FILE)
         # What cannot be taken back is not logged twice: a resumed run repeats the same values.
         self._done = {name: self._logged_step if name in continued else 0 for name in self._open}
         self._done["json"] = 0
@@ -105,6 +105,14 @@ class Loggers(contextlib.AbstractContextManager):
         shown = _present(result)
         self._each(lambda logger: logger.finish(shown))
         self._open.clear()
+
+    def _keep_state(self, path: Path) -> None:
+        """Writes the names of the records; a run needs none of them."""
+        try:
+            files.write_text(path, json.dumps(self._state) + "\n")
+        except OSError as error:
+            reason = error.strerror
+            logging.warning("%s: %s; a resumed run will not continue its records", path, reason)
 
     def _note(self, name: str, logger: _Logger, step: int, parameters: Values) -> None:
         found = logger.start(step, parameters)

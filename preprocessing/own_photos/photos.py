@@ -297,4 +297,7 @@ def _errors_in_one_line(root: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise DataError(f"{error.filename or root}: {error.strerror or error}") from error
+        line = f"{error.filename or root}: {error.strerror or error}"
+        if files.lacks_room(error):
+            line += ": make room, or give --cache_dir=DIR on a larger disk"
+        raise DataError(line) from error

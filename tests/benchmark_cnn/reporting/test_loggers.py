@@ -10,7 +10,7 @@ import struct
 import pytest
 
 from benchmark_cnn.params.validation import make_params
-from benchmark_cnn.reporting.loggers import JSON_FILE, Loggers
+from benchmark_cnn.reporting.loggers import JSON_FILE, STATE_FILE, Loggers
 from common.errors import UsageError
 
 PARAMETERS = {"model": "lenet", "learning_rate": 0.1, "image_size": None, "num_gpus": 2}
@@ -150,6 +150,17 @@ def test_a_logger_that_fails_is_given_up_and_the_others_go_on(tmp_path, caplog, 
     assert len(warnings) == 1
     assert "--log_to=mlflow failed" in warnings[0].getMessage()
     assert len((tmp_path / "run" / JSON_FILE).read_text().splitlines()) == 5
+
+
+def test_a_list_of_records_that_cannot_be_written_ends_nothing(tmp_path, caplog):
+    (tmp_path / STATE_FILE).mkdir()
+    with Loggers("json", tmp_path) as loggers:
+        loggers.start(0, PARAMETERS)
+        log_steps(loggers, 5, 5)
+        loggers.finish(RESULT)
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "log_to.json: Is a directory; a resumed run will not" in warning.getMessage()
+    assert len((tmp_path / JSON_FILE).read_text().splitlines()) == 3
 
 
 def test_a_torn_line_is_removed_and_a_finished_run_writes_nothing(tmp_path):

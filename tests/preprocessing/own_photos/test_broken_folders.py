@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import unicodedata
 
 import pytest
@@ -254,6 +255,22 @@ def test_no_place_for_the_cache(tmp_path, capsys):
         f"cannot write to {tmp_path}/cache: it is a file, not a directory; give --cache_dir=DIR "
         "that you may write to"
     )
+
+
+def test_no_room_for_the_cache(tmp_path, capsys):
+    root = write(tmp_path / "photos", cat=20, dog=20)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))  # as a full disk
+    try:
+        line = refused(root, capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert line.endswith(
+        "/train-00000-of-00008: File too large: make room, and repeat the command, which keeps the "
+        "shards that are finished"
+    )
+    assert not list((tmp_path / "cache").rglob("*-of-*"))
+    assert sum(len(counts(records(root))[name]) for name in ("cat", "dog")) == 6
 
 
 def test_a_folder_that_may_only_be_read(tmp_path):
