@@ -112,6 +112,8 @@ def images_that_fit(available: int, bytes_per_image: int, towers: int) -> int:
 def _warn_of_nothing_saved(run: TrainingRun) -> None:
     if run.dataset.synthetic or run.params.run.forward_only or run.plan.num_epochs < 2:
         return
+    if run.manager.cluster is not None and not run.manager.cluster.is_chief:
+        return  # the chief saves, and warns where it does not
     logging.warning(
         "nothing of these %.4g epochs will be saved: there is no --train_dir", run.plan.num_epochs
     )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections import namedtuple
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from benchmark_cnn import training
+from benchmark_cnn import before_training, training
+from benchmark_cnn.distribution.cluster import Cluster
+from benchmark_cnn.params.params import Params
 from benchmark_cnn.params.validation import make_params
 from benchmark_cnn.reporting import console
 from common import process
@@ -79,6 +83,16 @@ def test_memory_is_counted_only_where_it_may_be_short(monkeypatch):
     assert available is not None
     assert 1 << 20 < available < 1 << 50
     train(num_batches=1, image_bytes=lambda *_: pytest.fail("counted"))
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_chief_alone_says_that_nothing_is_saved(caplog, index):
+    """The others of a cluster never save."""
+    manager = SimpleNamespace(cluster=Cluster(("localhost:1", "localhost:2"), index))
+    plan, dataset = SimpleNamespace(num_epochs=2.0), SimpleNamespace(synthetic=False)
+    run: Any = SimpleNamespace(params=Params(), plan=plan, dataset=dataset, manager=manager)
+    before_training.check(run, None, None)
+    assert ("there is no --train_dir" in caplog.text) == (index == 0)
 
 
 def test_what_a_person_is_told(caplog, tmp_path):
