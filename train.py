@@ -53,9 +53,10 @@ def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitS
     flags = source.with_default_model(flags)
     servers = parameter_servers.of(flags.params)
     if servers is not None and not servers.is_chief:
+        params = own_photos.for_training(flags.params)  # the chief's data have the same path
         with process.quiet_startup():
             from benchmark_cnn import training
-        training.serve(flags.params, servers)
+        training.serve(params, servers)
         return
     if flags.params.run.folds is not None:
         cross_validate(argv, flags.params)

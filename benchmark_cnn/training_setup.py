@@ -112,6 +112,12 @@ def _fine_tuning(params: Params, network: Network, plan: RunPlan) -> FineTuning:
         flags, network, steps_per_epoch=steps_per_epoch, total_steps=total_steps
     )
     console.log(*console.fine_tuning_lines(made, network))
+    first = params.checkpoint
+    if made.frozen and not first.pretrained and first.init_checkpoint is None:
+        logging.warning(
+            "--freeze holds random weights, unless a run is resumed: give --pretrained or "
+            "--init_checkpoint for trained ones"
+        )
     return made
 
 

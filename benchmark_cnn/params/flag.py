@@ -181,7 +181,7 @@ def boolean(text: str) -> bool:
     """Returns the value of a switch: absl's words, and on and off; ValueError for others."""
     if text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
-    raise ValueError("is not true or false")
+    raise ValueError("is not true, false, on or off")
 
 
 def _noun(kind: type) -> str:

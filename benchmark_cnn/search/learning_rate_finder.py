@@ -31,6 +31,7 @@ from common.errors import DataError
 
 PICTURE = "learning_rate_finder.png"
 FIRST_RATE, LAST_RATE, STEPS = 1e-7, 10.0, 100
+_NOISE = 20  # steps of the test, up to a rate of about 4e-6
 # The loss that is judged is averaged over about this many steps to both sides. An average over the
 # past alone would lag behind: by a factor of 2 in the rate for 4 steps.
 SPAN = 4
@@ -160,7 +161,10 @@ def propose(rates: Sequence[float], losses: Sequence[float]) -> Proposal:
             "preprocessing.contact_sheet, and at the other flags"
         )
     slopes = np.gradient(smooth[: lowest + 1], np.log(rates[: lowest + 1]))
-    return Proposal(float(rates[int(np.argmin(slopes))]), float(rates[lowest]) / 10)
+    # The first rates teach nothing: what falls there is the noise of the batches.
+    first = min(_NOISE, lowest - 1)
+    steepest = first + int(np.argmin(slopes[first:]))
+    return Proposal(float(rates[steepest]), float(rates[lowest]) / 10)
 
 
 def _rate(step: tf.Tensor, steps: int) -> tf.Tensor:

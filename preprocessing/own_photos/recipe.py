@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark_cnn.params.params import ExplicitFlags
-from common import commands
+from common import commands, paths
 from preprocessing.own_photos import runs
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "fine_tune.flags"
@@ -30,8 +30,14 @@ def with_recipe(
         parse: reads a command line.
     """
     params = flags.params
-    wants = params.checkpoint.pretrained and not _OF_TRAINING & flags.explicit
-    if not wants or not runs.is_folder_of_photos(params):
+    if not params.checkpoint.pretrained or not runs.is_folder_of_photos(params):
+        return argv, flags
+    if own := sorted(_OF_TRAINING & flags.explicit):
+        if not flags.from_files:
+            commands.write_line(
+                f"Flags:       without recipes/{RECIPE.name}, because of --{', --'.join(own)}; "
+                f"--flagfile={paths.quoted(RECIPE)} before them takes the rest of it"
+            )
         return argv, flags
     commands.write_line(
         f"Flags:       recipes/{RECIPE.name}, as the command says nothing about the training"

@@ -140,7 +140,8 @@ def _of_resumed_run(root: Path, params: Params, train_dir: Path) -> Cache | None
     changed = [name for name in found.pop("changed", []) if _sha256(root / name) != sha256[name]]
     if changed:
         found["changed"] = changed
-    how = f"resume it on the photos as they were with --data_dir={quoted(cache.path)}"
+    without = " and without --cache_dir" if wishes.cache_dir is not None else ""
+    how = f"resume it on the photos as they were with --data_dir={quoted(cache.path)}{without}"
     if found:
         raise DataError(
             f"{root} has changed since the run in {train_dir} began: {report.changes(found)}: "
@@ -148,11 +149,13 @@ def _of_resumed_run(root: Path, params: Params, train_dir: Path) -> Cache | None
         )
     was, wanted = cache.division(), photos.division_for(folder, wishes)
     if was != wanted:
-        words = (
-            f"--validation_fraction={was.validation_fraction:g}",
-            f"--test_fraction={was.test_fraction:g}",
-            *([f"--folds={was.folds}"] if was.folds else []),
-        )
+        fraction = f"--validation_fraction={was.validation_fraction:g}"
+        if not was.folds:
+            words = [fraction, f"--test_fraction={was.test_fraction:g}"]
+        elif was.validation_fraction == wanted.validation_fraction:
+            words = [f"--folds={was.folds}"]
+        else:
+            words = [fraction, f"--folds={was.folds}"]
         raise DataError(
             f"the run in {train_dir} began with {' '.join(words)}: give these, or another "
             "--train_dir"

@@ -59,13 +59,18 @@ def labels_of(shards: ShardSet, num_classes: int) -> Labels:
     return labels
 
 
+@tf.autograph.experimental.do_not_convert
+def _data(record):
+    return record.data
+
+
 @functools.cache
 def _labels_of(paths: tuple, _status: tuple) -> Labels:
     """Returns the labels; size and time of the files are only part of the cache's key."""
     values, per_record, per_shard = [], [], []
     key = {LABEL_KEY: tf.io.RaggedFeature(tf.int64)}
     for path in paths:
-        records = records_in_order(plain_reader, [path]).map(lambda record: record.data)
+        records = records_in_order(plain_reader, [path]).map(_data)
         count = 0
         for batch in records.batch(_RECORDS_AT_ONCE):
             labels = tf.io.parse_example(batch, key)[LABEL_KEY]

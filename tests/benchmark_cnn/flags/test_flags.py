@@ -122,7 +122,7 @@ def test_an_old_name_works(argv, name, value):
 def test_a_mistake_under_an_old_name_quotes_that_name():
     assert lines_of("--init_learning_rate=fast", "--use_fp16=maybe") == [
         "--init_learning_rate=fast is not a number",
-        "--use_fp16=maybe is not true or false",
+        "--use_fp16=maybe is not true, false, on or off",
     ]
     assert lines_of("--distortions") == [
         "--augment has no effect without --data_dir: the images are synthetic "
@@ -145,7 +145,7 @@ WRONG = [
     (["--data_dir="], "--data_dir= is empty; give a value or leave the flag out"),
     (["--num_gpus=None"], "--num_gpus=None is not an integer"),
     (["--weight_decay=nan"], "--weight_decay=nan must be at least 0"),
-    (["--deterministic=perhaps"], "--deterministic=perhaps is not true or false"),
+    (["--deterministic=perhaps"], "--deterministic=perhaps is not true, false, on or off"),
     (
         ["--nodeterministic=true"],
         "--nodeterministic=true: --nodeterministic takes no value; write --deterministic=VALUE",

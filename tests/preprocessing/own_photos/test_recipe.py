@@ -49,7 +49,12 @@ def test_a_command_that_says_something_is_left_alone(photos, more, capsys):
     given = [f"--data_dir={photos}", *more]
     flags = parse(given)
     assert recipe.with_recipe(given, flags, parse) == (given, flags)
-    assert capsys.readouterr().out == ""
+    told = capsys.readouterr().out
+    if more and "--flagfile" not in more[-1]:
+        flag = more[-1].partition("=")[0]
+        assert told.startswith(f"Flags:       without recipes/fine_tune.flags, because of {flag};")
+    else:
+        assert told == ""
 
 
 def test_records_and_synthetic_images_have_no_recipe():
