@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -42,8 +44,10 @@ class Calls:
         self._coordinator, self._batches = manager.coordinator, batches
         self._most = _STEPS_PER_WORKER * manager.num_workers
         self._pending: deque[concurrent.futures.Future] = deque()
-        # RemoteValue.fetch cannot be interrupted, and the main thread has signals to serve.
-        self._reader = concurrent.futures.ThreadPoolExecutor(1)
+        # RemoteValue.fetch cannot be interrupted, and the main thread has signals to serve. It may
+        # never return, as from a worker that hangs; the exit waits for no daemon.
+        self._values: queue.SimpleQueue = queue.SimpleQueue()
+        threading.Thread(target=_fetch, args=(self._values,), daemon=True).start()
 
         @tf.function(autograph=False)
         def call(iterator):
@@ -63,7 +67,9 @@ class Calls:
     def schedule(self) -> None:
         """Asks for one more step, on whichever worker is free."""
         value = self._coordinator.schedule(self._call, args=(self._batches,))
-        self._pending.append(self._reader.submit(value.fetch))
+        result: concurrent.futures.Future = concurrent.futures.Future()
+        self._values.put((value, result))
+        self._pending.append(result)
 
     def oldest(self, check: Callable[[], bool]) -> Result | None:
         """Waits for the result that was asked for first.
@@ -83,4 +89,13 @@ class Calls:
     def abandon(self) -> None:
         """Forgets what is pending: nobody is left to do it."""
         self._pending.clear()
-        self._reader.shutdown(wait=False, cancel_futures=True)
+
+
+def _fetch(values: queue.SimpleQueue) -> None:
+    """Waits for values in the order of the queue of (RemoteValue, Future)."""
+    while True:
+        value, result = values.get()
+        try:
+            result.set_result(value.fetch())
+        except BaseException as error:
+            result.set_exception(error)

@@ -7,12 +7,15 @@ that the run has ended. TensorFlow then listens at the address instead.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmark_cnn.distribution import roll_call
 from benchmark_cnn.distribution.roll_call import Connection
@@ -21,6 +24,8 @@ from common.errors import ClusterError, RunError, UsageError
 POLL_SECS = 0.2
 # A task that says nothing for so long counts as lost; it says something every few seconds.
 _SILENCE_SECS = 30
+# How long the chief may then take to end in order.
+_END_SECS = 10
 _CALL_SECS = 1.0
 NAMES = {"ps": "parameter server", "worker": "worker"}
 
@@ -66,6 +71,7 @@ class RemoteTasks:
         self._tasks, self._facts, self._say = list(tasks), dict(facts), say
         self.asked_to_stop: str | None = None
         self._lost: ClusterError | None = None
+        self._silent_at: float | None = None  # when a task was found silent, its connection whole
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -82,6 +88,8 @@ class RemoteTasks:
         self._ended.set()
         self._thread.join()
         self._tell_the_end(error)
+        if self._silent_at is not None and error is self._lost:
+            self._leave()
 
     @property
     def workers_left(self) -> int:
@@ -133,6 +141,9 @@ class RemoteTasks:
     def _watch(self) -> None:
         gone_at: float | None = None
         while not self._ended.wait(POLL_SECS):
+            if self._silent_at is not None and time.monotonic() - self._silent_at > _END_SECS:
+                self._tell_the_end(self._lost)
+                self._leave()
             for task in self._tasks:
                 if task.is_ready:
                     self._look_at(task)
@@ -160,11 +171,23 @@ class RemoteTasks:
             self._forget(task)
             self._say_that_it_is_gone(task)
         elif time.monotonic() - task.heard_at > _SILENCE_SECS:
-            # TensorFlow would wait for it without end.
+            self._silent_at = self._silent_at or time.monotonic()
             self._lost = self._lost or ClusterError(
                 f"{task} has not answered for {_SILENCE_SECS} s. Start all again: the run resumes "
                 "from the last checkpoint"
             )
+
+    def _leave(self) -> NoReturn:
+        """Ends this process at once, with the reason.
+
+        Whatever TensorFlow is asked for next may wait for the silent task without end: to close a
+        summary writer, for example, it registers a function with every task.
+        """
+        assert self._lost is not None
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            print(f"error: {self._lost}", file=sys.stderr, flush=True)
+        os._exit(self._lost.exit_code)
 
     def _say_that_it_is_gone(self, task: Task) -> None:
         if task.job == "ps":

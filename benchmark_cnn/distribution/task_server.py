@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmark_cnn.distribution import devices, roll_call
 from benchmark_cnn.distribution.parameter_servers import ParameterServers
@@ -29,7 +31,6 @@ def serve(
         facts: what has to be the same in every process.
         hardware: the HardwareParams.
         say: prints a line.
-
 
     Raises:
         UsageError: the chief was started in another way, or the port is in use.
@@ -94,7 +95,7 @@ def _serve_until_the_end(task: Task, connection: Connection, stop: process.StopS
             stopped_at = now
             connection.send({"stop": stop.requested})
         if stopped_at is not None and task.job == "worker" and now - stopped_at > _LEAVE_SECS:
-            raise Stopped(f"stopped by {stop.requested}; the others train on")
+            _leave(f"stopped by {stop.requested}; the others train on")
         if now - said_at > _ALIVE_EVERY_SECS:
             said_at = now
             connection.send({"alive": True})
@@ -104,6 +105,18 @@ def _serve_until_the_end(task: Task, connection: Connection, stop: process.StopS
         raise Stopped(f"stopped with the run: {end.get('why')}")
     if end["end"]:
         raise ClusterError(f"the chief ended: {end.get('why')}")
+
+
+def _leave(line: str) -> NoReturn:
+    """Ends this process at once, as a kill does.
+
+    A server that is taken down in order cancels the steps that it has begun; the coordinator may
+    take that for an error of the run. A connection that breaks is a lost worker, always.
+    """
+    sys.stdout.flush()
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+    os._exit(Stopped.exit_code)
 
 
 def _configuration(job: str, hardware: Any) -> Any:
