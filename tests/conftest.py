@@ -11,6 +11,9 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Tests run on logical CPU devices. A GPU that TensorFlow sees would take their place, and memory.
+if not os.environ.get("BENCHMARK_TEST_GPU"):
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
