@@ -19,6 +19,7 @@ ELSEWHERE = (
     "look for damage with",  # the end of a search that found nothing
     "convert it to more shards",  # shares of several workers, which no command makes
     "choose from",  # a list of values
+    "leave the class out of",  # tests/inference/test_view_and_class_names.py
     "convert only this split",  # --help
     "look for copies of images",  # --help
     "give the --model of the other)",  # tests/inference/test_classifier.py

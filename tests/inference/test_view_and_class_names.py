@@ -184,3 +184,12 @@ def test_labels_of_another_number_of_classes_are_refused(tmp_path, content, prob
     with pytest.raises(DataError) as caught:
         class_names.class_names(2, str(path), data_of())
     assert str(caught.value).startswith(f"labels {path}: {problem}")
+
+
+def test_a_label_that_is_null_is_refused_and_the_advice_helps(tmp_path):
+    file = tmp_path / "labels.json"
+    file.write_text('{"0": "cat", "1": null}')
+    with pytest.raises(DataError, match="the label of class 1 is no text: leave the class out of"):
+        class_names.read_map(file, 2)
+    file.write_text('{"0": "cat"}')
+    assert class_names.class_names(2, file, data_of())[0] == "cat"
