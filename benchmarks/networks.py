@@ -25,7 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import training
-from benchmarks.rounds import CandidateFailed, CandidateProcess, Run, ratios, run_rounds, spread
+from benchmarks.rounds import (
+    CandidateFailed,
+    CandidateProcess,
+    Run,
+    ratios,
+    run_rounds,
+    spread_text,
+)
 from common import commands, process
 from models import registry
 
@@ -173,13 +180,8 @@ def _cells(result: dict[str, Any] | None) -> tuple[str, str, str]:
         return f"not measured ({limit}): {result['failed']}", "", ""
     engine, fit = result[ENGINE], result.get(BASELINE)
     if fit is None:
-        return _cell(engine, 1), "", ""
-    return _cell(engine, 1), _cell(fit, 1), _cell(ratios(engine, fit), 2)
-
-
-def _cell(values: Sequence[float], digits: int) -> str:
-    middle, low, high = spread(values)
-    return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+        return spread_text(engine, 1), "", ""
+    return spread_text(engine, 1), spread_text(fit, 1), spread_text(ratios(engine, fit), 2)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,12 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
     return statistics.median(values), min(values), max(values)
 
 
+def spread_text(values: Sequence[float], digits: int) -> str:
+    """Returns the median, with the lowest and the highest in parentheses."""
+    middle, low, high = spread(values)
+    return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+
+
 @dataclass(frozen=True)
 class Speed:
     """Examples per second, and per second of processor time, which is what one core does.

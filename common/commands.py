@@ -145,6 +145,17 @@ def at_least(smallest: int) -> Callable[[str], int]:
     return whole_number
 
 
+def share(text: str) -> float:
+    """Reads a number from 0 to 1, as an argparse type."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
 def above_zero(text: str) -> float:
     """Returns the number that `text` stands for: an argparse type for finite ones above zero."""
     try:

@@ -88,7 +88,7 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
     )
     parser.add_argument(
         "--validation_fraction",
-        type=_fraction,
+        type=commands.share,
         help="for --source=folder and csv without a validation split: this share of each class, or "
         "of all images (0.1)",
     )
@@ -119,16 +119,6 @@ def parse_options(arguments: Sequence[str] | None, program: str) -> argparse.Nam
         what = "class folders" if options.source == "folder" else "images"
         parser.error(f"--source={options.source} needs --raw_dir, the directory of the {what}")
     return options
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
-    return value
 
 
 if __name__ == "__main__":

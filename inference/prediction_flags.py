@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark_cnn.params.params import FLAGS
 from common import commands, paths
-from common.commands import at_least
+from common.commands import at_least, share
 from common.errors import UsageError
 from inference import artifacts, network, weight_flags
 from inference.predictions import table
@@ -70,23 +70,13 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--threshold",
-        type=_probability,
+        type=share,
         help="least probability of a class where a photo has several labels; default: 0.5",
     )
     add("--json", action="store_true", help="one JSON list of answers instead of lines")
     add("--debug", action="store_true", help="print tracebacks of errors")
     _add_data_flags(parser)
     return parser
-
-
-def _probability(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
-    return value
 
 
 def _add_view_flags(parser: argparse.ArgumentParser) -> None:

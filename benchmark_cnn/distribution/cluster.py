@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmark_cnn.distribution.roll_call import RollCall
+from benchmark_cnn.distribution.roll_call import RollCall, errors_of_a_lost_process
 from benchmark_cnn.params.values import AllReduceSpec, parse_hosts
 from common import process
 from common.errors import ClusterError, UsageError
@@ -133,18 +133,9 @@ class Cluster:
     @contextlib.contextmanager
     def errors_in_one_line(self) -> Iterator[None]:
         """Names the worker that is gone, in place of TensorFlow's errors of a collective."""
-        import tensorflow as tf
-
         try:
             yield
-        except (
-            tf.errors.UnavailableError,
-            tf.errors.AbortedError,
-            tf.errors.CancelledError,
-            tf.errors.DeadlineExceededError,
-            tf.errors.InternalError,
-            tf.errors.FailedPreconditionError,
-        ) as error:
+        except errors_of_a_lost_process() as error:
             raise ClusterError(self._explain(error)) from error
 
     def _explain(self, error: tf.errors.OpError) -> str:

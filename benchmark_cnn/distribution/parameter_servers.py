@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark_cnn.distribution import cluster
 from benchmark_cnn.distribution.devices import Devices
 from benchmark_cnn.distribution.remote_tasks import RemoteTasks, Task
+from benchmark_cnn.distribution.roll_call import errors_of_a_lost_process
 from benchmark_cnn.params import asynchronous_rules
 from benchmark_cnn.params.params import Params
 from benchmark_cnn.params.values import parse_hosts
@@ -129,18 +130,9 @@ class ParameterServers:
     @contextlib.contextmanager
     def _errors_in_one_line(self) -> Iterator[None]:
         """Names the server that is gone, in place of TensorFlow's errors."""
-        import tensorflow as tf
-
         try:
             yield
-        except (
-            tf.errors.UnavailableError,
-            tf.errors.AbortedError,
-            tf.errors.CancelledError,
-            tf.errors.DeadlineExceededError,
-            tf.errors.FailedPreconditionError,
-            tf.errors.InternalError,
-        ) as error:
+        except errors_of_a_lost_process() as error:
             if self.tasks is not None:
                 self.tasks.check(_EXPLANATION_SECS)
             failed = _FAILED_SERVER.search(error.message)

@@ -28,6 +28,20 @@ _PORT_SECS = 10
 _LONGEST_MESSAGE = 1 << 20
 
 
+def errors_of_a_lost_process() -> Any:
+    """Returns the classes of TensorFlow's errors where another process of the cluster is gone."""
+    import tensorflow as tf
+
+    return (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.InternalError,
+        tf.errors.FailedPreconditionError,
+    )
+
+
 class RollCall:
     """A context from the start of a worker to the join; see `complete`.
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from benchmarks.rounds import ratios, run_rounds, spread
+from benchmarks.rounds import ratios, run_rounds, spread_text
 from common import commands, process
 
 FOLDED, PLAIN = "folded", "as trained"
@@ -40,9 +40,9 @@ def _measure(options: argparse.Namespace) -> None:
         for dtype in options.dtypes.split(","):
             speeds = measure(model, dtype, options)
             cells = [
-                _cell(speeds[FOLDED], 1),
-                _cell(speeds[PLAIN], 1),
-                _cell(ratios(speeds[FOLDED], speeds[PLAIN]), 2),
+                spread_text(speeds[FOLDED], 1),
+                spread_text(speeds[PLAIN], 1),
+                spread_text(ratios(speeds[FOLDED], speeds[PLAIN]), 2),
             ]
             print(f"| `{model}` | {dtype} | {' | '.join(cells)} |", flush=True)
 
@@ -86,11 +86,6 @@ def _candidates(
 
 def _wait_for(logits: Any) -> None:
     logits.numpy()
-
-
-def _cell(values: Sequence[float], digits: int) -> str:
-    middle, low, high = spread(values)
-    return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 
 if __name__ == "__main__":

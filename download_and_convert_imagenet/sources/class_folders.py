@@ -22,6 +22,7 @@ from download_and_convert_imagenet.sources.folders.layout import Layout, SplitFo
 from download_and_convert_imagenet.sources.folders.split_names import TEST, kind_of
 from download_and_convert_imagenet.sources.folders.tree import TWICE, Folder, scan
 from download_and_convert_imagenet.sources.image_source import (
+    DEFAULT_VALIDATION_FRACTION,
     TRAIN,
     VALIDATION,
     ImageFile,
@@ -31,7 +32,6 @@ from download_and_convert_imagenet.sources.image_source import (
 )
 from download_and_convert_imagenet.sources.synsets import labels_by_wnid, synsets
 
-DEFAULT_VALIDATION_FRACTION = 0.1
 # Data sets that readers treat specially, by the name in the manifest.
 _RESERVED_NAMES = frozenset(("imagenet", "cifar10", "digits"))
 _SHOWN = 5

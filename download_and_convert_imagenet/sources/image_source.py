@@ -19,6 +19,7 @@ from common.files import name_file, naming
 from download_and_convert_imagenet.records.tf_example import BoundingBox
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+DEFAULT_VALIDATION_FRACTION = 0.1  # of images without a validation split
 # Files that every command takes for images, whatever the case of their names.
 IMAGE_SUFFIXES = frozenset(
     (

@@ -22,13 +22,14 @@ import numpy as np
 from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError, UsageError
 from download_and_convert_imagenet.records.manifest import read_manifest
-from download_and_convert_imagenet.sources.class_folders import (
-    DEFAULT_VALIDATION_FRACTION,
-    folder_source,
-    hold_out,
-)
+from download_and_convert_imagenet.sources.class_folders import folder_source, hold_out
 from download_and_convert_imagenet.sources.folders.tree import scan
-from download_and_convert_imagenet.sources.image_source import TRAIN, VALIDATION, SourceImage
+from download_and_convert_imagenet.sources.image_source import (
+    DEFAULT_VALIDATION_FRACTION,
+    TRAIN,
+    VALIDATION,
+    SourceImage,
+)
 from inference.signature import Signature
 from inference.view import View
 from preprocessing import registry

@@ -21,6 +21,7 @@ from common.paths import one_line
 from download_and_convert_imagenet.sources.folders.split_names import kind_of
 from download_and_convert_imagenet.sources.folders.tree import scan
 from download_and_convert_imagenet.sources.image_source import (
+    DEFAULT_VALIDATION_FRACTION,
     TRAIN,
     VALIDATION,
     ImageFile,
@@ -29,7 +30,6 @@ from download_and_convert_imagenet.sources.image_source import (
     SourceImage,
 )
 
-DEFAULT_VALIDATION_FRACTION = 0.1
 _LABELS = ("label", "labels", "class", "classes", "tags", "categories")
 _SPLIT = ("split", "subset")
 _YES, _NO = ("1", "true", "yes", "1.0"), ("0", "false", "no", "0.0", "")
