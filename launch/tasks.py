@@ -18,6 +18,7 @@ _DECIDED_HERE = (
     "gpu_indices",
 )  # fmt: skip
 _VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+_HIDDEN = ("", "-1")  # its values that hide all GPUs
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ def on_one_machine(
     """Returns the tasks with the GPUs of one machine dealt out, `gpus_per_worker` to each.
 
     Args:
-        environment: the launcher's; its CUDA_VISIBLE_DEVICES names the GPUs to deal out.
+        environment: the launcher's; its CUDA_VISIBLE_DEVICES names the GPUs to deal out, or hides
+            all of them from the tasks, too.
 
     Raises:
         UsageError: it names too few.
@@ -162,7 +164,9 @@ def on_one_machine(
     count = sum(task.job == "worker" for task in tasks)
     needed = gpus_per_worker * count
     gpus = [str(number) for number in range(needed)]
-    if environment.get(_VISIBLE_GPUS):
+    if environment.get(_VISIBLE_GPUS) in _HIDDEN:
+        return list(tasks)
+    if _VISIBLE_GPUS in environment:
         gpus = environment[_VISIBLE_GPUS].split(",")
         if len(gpus) < needed:
             raise UsageError(

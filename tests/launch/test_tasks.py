@@ -56,6 +56,13 @@ def test_the_gpus_of_a_machine_are_dealt_out(visible, dealt):
     assert [task.environment["CUDA_VISIBLE_DEVICES"] for task in started] == dealt
 
 
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_gpus_that_are_hidden_stay_so(hidden):
+    started = tasks.workers(TRAIN, ["a:1", "a:2"], 2)
+    dealt = tasks.on_one_machine(started, 2, {"CUDA_VISIBLE_DEVICES": hidden})
+    assert all("CUDA_VISIBLE_DEVICES" not in task.environment for task in dealt)
+
+
 def test_too_few_visible_gpus_are_named():
     started = tasks.workers(TRAIN, ["a:1", "a:2"], 2)
     with pytest.raises(

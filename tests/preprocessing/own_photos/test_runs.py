@@ -132,7 +132,7 @@ def test_a_changed_folder_is_refused_and_the_advice_works(copied, place, capsys)
             "1 added (dog/new.png), 1 removed (cat/1.png): "
             "resume it on the photos as they were with --data_dir="
         )
-        (advised,) = re.findall(r"--data_dir=\S+(?=, or)", line)
+        (advised,) = re.findall(r"--data_dir=\S+(?= and without --cache_dir, or)", line)
         assert train.main([*own, advised]) == 0
         assert "Resuming from" in capsys.readouterr().out
     finally:
