@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -261,10 +262,28 @@ def _number_in(path: str) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Returns different ports of this machine that nothing listens at."""
+    """Returns different ports of this machine that nothing listens at.
+
+    They lie below the range from which Linux takes the ports of outgoing connections: one of those
+    may otherwise occupy a returned port before the caller listens at it.
+    """
+    ports: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("", 0))) for _ in range(count)]
-        return [listener.getsockname()[1] for listener in sockets]
+        candidates = random.SystemRandom().sample(range(10_240, _first_outgoing_port()), k=1000)
+        while len(ports) < count:
+            with contextlib.suppress(OSError):  # in use: the next candidate
+                port = candidates.pop()
+                stack.enter_context(socket.create_server(("", port)))
+                ports.append(port)
+    return ports
+
+
+def _first_outgoing_port() -> int:
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+            return max(int(file.read().split()[0]), 12_000)
+    except (OSError, ValueError):
+        return 32_768  # Linux's default; macOS begins at 49,152
 
 
 def num_cores() -> int:

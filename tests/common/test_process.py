@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 
+from common import process
 from tests.conftest import ROOT
 
 CHATTER = (
@@ -59,3 +62,14 @@ def test_log_level_0_shows_every_line(start):
     done = start("constant = abs", TF_CPP_MIN_LOG_LEVEL="0")
     assert done.stdout == "ready\n"
     assert set(done.stderr.splitlines()) == {*CHATTER, REASON}
+
+
+def test_free_ports_are_none_of_outgoing_connections():
+    ports = process.free_ports(50)
+    assert len(set(ports)) == 50
+    with contextlib.ExitStack() as stack:
+        for port in ports:
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        client = stack.enter_context(socket.create_connection(listener.getsockname()))
+        assert max(ports) < min(client.getsockname()[1], listener.getsockname()[1])
