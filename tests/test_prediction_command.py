@@ -189,6 +189,7 @@ def test_an_empty_directory_is_named_and_the_others_answer(checkpoint, photo, tm
     assert re.fullmatch(f"error: no images in {empty} [^\n]+\n", printed.err)
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_silently(checkpoint, photo):
     """As `| head -1`: the pipe is closed before the first answer."""
     for form in ([], ["--json"]):

@@ -33,6 +33,7 @@ MODES = {
         "optimizer": "rmsprop",
     },
 }
+ONE_TOWER = pytest.param("1 tower", marks=pytest.mark.slow)  # two towers have more to lose
 # When the run is stopped: the beginning of the line that it has just printed.
 STOPS = {
     "in an epoch": "3\timages/sec",
@@ -105,7 +106,7 @@ def unbroken(tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize("mode", ["1 tower", "2 towers"])
+@pytest.mark.parametrize("mode", [ONE_TOWER, "2 towers"])
 def test_the_unbroken_run_has_something_to_lose(unbroken, mode):
     """Else two runs could be equal because nothing happens in them."""
     tensors = store.read(unbroken(mode))
@@ -121,7 +122,8 @@ def test_the_unbroken_run_has_something_to_lose(unbroken, mode):
 
 
 @pytest.mark.parametrize(
-    "mode", [*list(MODES)[:2], pytest.param("2 towers, float16", marks=pytest.mark.slow)]
+    "mode",
+    [ONE_TOWER, "2 towers", pytest.param("2 towers, float16", marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize(
     "stop",
@@ -140,7 +142,7 @@ def test_stopped_and_resumed_equals_unbroken(unbroken, tmp_path, stop, mode):
     assert_same_end(tmp_path, unbroken(mode))
 
 
-@pytest.mark.parametrize("mode", ["1 tower", "2 towers"])
+@pytest.mark.parametrize("mode", [ONE_TOWER, "2 towers"])
 @pytest.mark.parametrize("line", ["7\timages/sec", "Running evaluation at global_step 10"])
 def test_killed_and_resumed_equals_unbroken(unbroken, tmp_path, mode, line):
     """Rows of metrics.csv after the last checkpoint are replaced, not repeated."""
@@ -151,7 +153,7 @@ def test_killed_and_resumed_equals_unbroken(unbroken, tmp_path, mode, line):
     assert_same_end(tmp_path, unbroken(mode))
 
 
-@pytest.mark.parametrize("at", [5, TOTAL_STEPS])
+@pytest.mark.parametrize("at", [pytest.param(5, marks=pytest.mark.slow), TOTAL_STEPS])
 def test_stopped_again_in_the_evaluation_made_up_for(unbroken, tmp_path, at):
     for _ in range(2):
         with pytest.raises(Stopped, match=f"stopped by SIGTERM at step {at} of 12"):
@@ -170,6 +172,7 @@ def test_stopped_at_every_step_equals_unbroken(unbroken, tmp_path):
     assert_same_end(tmp_path, unbroken("1 tower"))
 
 
+@pytest.mark.slow
 def test_several_steps_in_one_call_resume_too(tmp_path):
     flags = {"steps_per_loop": 2, "num_gpus": 2, "display_every": 2}
     train(tmp_path / "whole", **flags)
@@ -179,7 +182,7 @@ def test_several_steps_in_one_call_resume_too(tmp_path):
     assert_same_end(tmp_path / "resumed", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("damage", ["one bit", "cut short"])
+@pytest.mark.parametrize("damage", [pytest.param("one bit", marks=pytest.mark.slow), "cut short"])
 def test_a_damaged_newest_checkpoint_is_passed_over(unbroken, tmp_path, caplog, damage):
     with pytest.raises(Stopped):
         train(tmp_path, on_line=stop_at("7\timages/sec"))
@@ -194,6 +197,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(unbroken, tmp_path, caplog, 
     assert_same_end(tmp_path, unbroken("1 tower"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_from_before_skipped_steps_were_counted_in_a_row(unbroken, tmp_path):
     with pytest.raises(Stopped):
         train(tmp_path, on_line=stop_at("7\timages/sec"))
@@ -208,7 +212,7 @@ def test_a_checkpoint_from_before_skipped_steps_were_counted_in_a_row(unbroken, 
 CONSTANT_SCALE = {"loss_scale": np.float32(1), "loss_scale/good_steps": np.int64(0)}
 
 
-@pytest.mark.parametrize("is_earlier", [False, True])
+@pytest.mark.parametrize("is_earlier", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_from_float32_to_float16_starts_with_the_scale_that_was_asked_for(tmp_path, is_earlier):
     with pytest.raises(Stopped):
         train(tmp_path, on_line=stop_at("3\timages/sec"))
@@ -230,6 +234,7 @@ def test_a_scale_that_sank_to_one_in_float16_is_kept(tmp_path):
     assert store.read(tmp_path)["loss_scale"] == 1
 
 
+@pytest.mark.slow
 def test_from_two_towers_to_one_with_a_doubled_batch(tmp_path):
     """Synchronized batch norm, so that the mathematics does not depend on the towers."""
     flags = {"network": lambda: ConvNetwork(batch_norm="sync")}

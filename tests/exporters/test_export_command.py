@@ -245,7 +245,9 @@ def test_half_characters_and_lines_of_names_are_escaped(run, tmp_path, capsys):
         assert "the label of class 3 is no text" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_stopped_export_leaves_nothing(run, tmp_path, number):
     command = [sys.executable, "export.py", f"--train_dir={run}"]
     flags = [f"--output_saved_model_dir={tmp_path}/s", f"--output_tflite={tmp_path}/a.tflite"]

@@ -147,7 +147,9 @@ def test_two_towers_make_the_step_of_one(name):
     assert_equal(*two_towers_and_one(name, halves_on_one_tower=1))
 
 
-@pytest.mark.parametrize("name", ["trivial", "lenet", "googlenet"])
+@pytest.mark.parametrize(
+    "name", ["trivial", "lenet", pytest.param("googlenet", marks=pytest.mark.slow)]
+)
 def test_two_towers_make_the_step_of_one_with_the_whole_batch(name):
     """These networks have no batch norm, which magnifies rounding errors."""
     assert_equal(*two_towers_and_one(name, halves_on_one_tower=2))

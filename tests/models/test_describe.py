@@ -79,6 +79,7 @@ def test_dense_layers_count():
     assert num_parameters(network) == (76 * 32 + (25 * 32 + 1) * 64 + (3136 + 1) * 512 + 513 * 10)
 
 
+@pytest.mark.slow
 def test_the_auxiliary_head_costs_nothing_in_evaluation():
     _, counted = built_and_counted("inception_v3")
     # The paper's 5 billion, and the 5.71 G that timm and torchvision count without the head.

@@ -119,6 +119,7 @@ def test_compiled_towers_inside_a_mirrored_step():
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_efficientnet_lite0_trains_on_small_images_on_two_towers():
     keras.utils.set_random_seed(1)
     strategy = towers.mirrored(2)

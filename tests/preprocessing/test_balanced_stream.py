@@ -129,7 +129,7 @@ def train(directory, train_dir, towers, on_line=lambda line: None):
     return store.read(train_dir)
 
 
-@pytest.mark.parametrize("towers", [1, 2])
+@pytest.mark.parametrize("towers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_stopped_run_ends_with_the_bits_of_the_unbroken_one(directory, tmp_path, towers):
     """Three epochs of 7 steps; stopped in the second."""
     unbroken = train(directory, tmp_path / "unbroken", towers)

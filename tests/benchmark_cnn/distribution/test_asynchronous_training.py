@@ -25,6 +25,7 @@ def check_equal_to_one_process(tmp_path, **flags):
     assert_same_run(tmp_path / "one", tmp_path / "alone", rows)
 
 
+@pytest.mark.slow
 def test_one_worker_is_one_process(tmp_path):
     check_equal_to_one_process(tmp_path)
 

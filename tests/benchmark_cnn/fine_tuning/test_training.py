@@ -271,7 +271,8 @@ def test_the_head_trains_first(unbroken, tmp_path):
     test_resume.assert_same_end(tmp_path, unbroken)
 
 
-@pytest.mark.parametrize("step", [pytest.param(3, marks=pytest.mark.slow), 7])
+@pytest.mark.parametrize("step", [3, 7])
+@pytest.mark.slow
 def test_resumed_before_and_after_the_change_equals_unbroken(unbroken, tmp_path, step):
     stop = test_resume.stop_at(f"{step}\timages/sec")
     with pytest.raises(Stopped, match=f"at step {step} of 12"):

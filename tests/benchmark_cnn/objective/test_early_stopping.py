@@ -70,6 +70,7 @@ def train(train_dir, on_line=lambda line: None, **flags):
         return training.train(params, Spec(ConvNetwork), ArrayData(*random_examples(40)))
 
 
+@pytest.mark.slow
 def test_a_run_stops_keeps_its_best_and_stays_stopped(tmp_path):
     lines = []
     result = train(tmp_path / "unbroken", lines.append)

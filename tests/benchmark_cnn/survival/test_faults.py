@@ -29,6 +29,7 @@ def start(train_dir, *flags, **settings):
     return subprocess.Popen(command, cwd=ROOT, **{**pipes, **settings})
 
 
+@pytest.mark.slow
 def test_logs_that_are_deleted_under_a_run(tmp_path, caplog, monkeypatch):
     """metrics.csv continues with the rows from then on; the weights are those of any run."""
     images, labels = examples_with_nan()
@@ -63,6 +64,7 @@ def test_logs_that_are_deleted_under_a_run(tmp_path, caplog, monkeypatch):
     assert not [name for name in whole if not np.array_equal(whole[name], run[name])]
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_stops_no_saves(tmp_path, monkeypatch):
     """Nothing that decides reads the wall clock; an hour is lost in the middle of a run."""
     images, labels = examples_with_nan()

@@ -117,6 +117,7 @@ def graph_of(network: Network, image_size: int) -> Any:
     return tf.function(logits, autograph=False).get_concrete_function(images).graph
 
 
+@pytest.mark.slow
 def test_feature_maps_have_the_sizes_of_the_paper():
     operations = graph_of(
         build(num_classes=1000, image_size=IMAGE_SIZE), IMAGE_SIZE
@@ -204,6 +205,7 @@ def reference(network: Network, images: np.ndarray) -> tuple[tf.Tensor, tf.Tenso
     return logits, dense(auxiliary, "AuxLogits/Aux_logits")
 
 
+@pytest.mark.slow
 def test_it_equals_a_second_implementation():
     network = build(num_classes=10, image_size=107)
     generator = np.random.default_rng(1)

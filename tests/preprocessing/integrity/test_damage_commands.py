@@ -213,7 +213,7 @@ def _command(program, *argv):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("split", [pytest.param("train", marks=pytest.mark.slow), "validation"])
 def test_allowed_damage_is_counted(data_dir, run, split):
     """The real command, whose standard error carries the count; two records of 24 are skipped."""
     _flip_bit(data_dir, split)
