@@ -74,19 +74,25 @@ def warn_of_place(flag: str, path: Path, params: Params) -> None:
 def _check_memory(run: TrainingRun, image_bytes: ImageBytes) -> None:
     """A GPU's allocator reports what is missing; the kernel kills a process without a word."""
     available = process.available_memory_bytes()
-    size, towers = run.settings.image_size, run.manager.num_local_towers
+    towers = run.manager.num_local_towers
     images = run.settings.batch_size * towers
     if run.devices.kind == "gpu" or run.params.run.forward_only or available is None:
         return
-    if run.step.tower.frozen:  # it keeps no activations, and the count is of all
+    # A frozen network keeps no activations, and the count is of all.
+    phases = [phase for phase in run.phases.values() if not phase.tower.frozen]
+    if not phases:
         return
+    largest = max(phases, key=lambda phase: phase.image_size)
+    size = largest.image_size
     if images * size * size * _MOST_BYTES_PER_PIXEL < available:
         return
-    per_image = image_bytes(run.step.tower.network, size)
+    per_image = image_bytes(largest.tower.network, size)
     if images * per_image <= available:
         return
     fitting = images_that_fit(available, per_image, towers)
     advice = "use a smaller --image_size or another --model"
+    if run.params.network.image_size_schedule is not None:
+        advice = "use smaller sizes in --image_size_schedule, or another --model"
     if fitting:
         micro_batches = math.ceil(run.settings.batch_size * run.plan.micro_batches / fitting)
         advice = (

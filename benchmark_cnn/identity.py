@@ -95,6 +95,7 @@ def _of_run(run: TrainingRun) -> dict[str, Any]:
         ),
         "classes": run.settings.num_classes,
         "image_size": run.settings.image_size,
+        **_train_image_sizes(run),
         "batch_per_tower": plan.batch_per_tower,
         "global_batch": plan.global_batch,
         "learning_rate": learning_rate.initial_rate(
@@ -105,11 +106,23 @@ def _of_run(run: TrainingRun) -> dict[str, Any]:
         "weights": run.settings.weights,
         "loss": str(run.step.tower.loss),
         "balanced_sampling": run.params.data.balanced_sampling,
+        "augmentation_repeats": run.params.data.augmentation_repeats,
         "checkpoint_bytes": sum(
             variable.shape.num_elements() * variable.dtype.size
             for variable in run.state.named_variables().values()
         ),
     }
+
+
+def _train_image_sizes(run: TrainingRun) -> dict[str, dict[str, int]]:
+    """Returns the first step with each size of training images -> the size, if it changes."""
+    if run.params.network.image_size_schedule is None:
+        return {}
+    changes: dict[str, int] = {}
+    for first, phase in sorted(run.phases.items()):
+        if phase.image_size not in [*changes.values()][-1:]:
+            changes[str(first)] = phase.image_size
+    return {"train_image_sizes": changes}
 
 
 def of_data(dataset: Dataset, num_examples: Mapping[str, int]) -> dict[str, Any]:

@@ -122,7 +122,18 @@ class NetworkSpec(Protocol):
         sync_batch_norm: bool,
         dropout_rate: float | None = None,
         drop_path_rate: float | None = None,
-    ) -> Network: ...
+        variables: Mapping[str, tf.Variable] | None = None,
+    ) -> Network:
+        """Builds the network; call it where variables are created, inside `strategy.scope()`.
+
+        Args:
+            variables: of the same network for images of another size, which the two then share;
+                None creates new ones.
+
+        Raises:
+            UsageError: the network cannot be built with one of these values.
+        """
+        ...
 
 
 class MixedLabels(NamedTuple):

@@ -17,6 +17,7 @@ from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
 from benchmark_cnn.params.params import Params
+from benchmark_cnn.params.values import parse_image_sizes
 from benchmark_cnn.step import failures
 from benchmark_cnn.step.train_state import TrainState
 from benchmark_cnn.step.training_step import TrainingStep
@@ -57,13 +58,18 @@ class TrainingRun:
         """The step of the last phase."""
         return self.phases[max(self.phases)]
 
+    def phase_after(self, step: int) -> int:
+        """Returns the first step of the phase in which the step after `step` steps is made."""
+        return max(first for first in self.phases if first <= step)
+
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
     """Settings that parameters leave to the model or the data set, resolved once.
 
     Attributes:
-        image_size: pixels.
+        image_size: pixels; of evaluations where training images have others.
+        train_image_sizes: pairs of a size of training images and the epoch at which it begins.
         batch_size: examples per tower and micro-batch.
         num_classes: real classes of the network's output.
         subset: the subset to train on, or to evaluate.
@@ -73,6 +79,7 @@ class RunSettings:
     """
 
     image_size: int
+    train_image_sizes: tuple[tuple[int, float], ...]
     batch_size: int
     num_classes: int
     subset: str
@@ -94,9 +101,11 @@ def resolve_settings(
     Args:
         device: "gpu" or "cpu".
     """
-    run = params.run
+    run, schedule = params.run, params.network.image_size_schedule
+    image_size = params.network.image_size or spec.image_size
     return RunSettings(
-        image_size=params.network.image_size or spec.image_size,
+        image_size=image_size,
+        train_image_sizes=parse_image_sizes(schedule) if schedule else ((image_size, 0.0),),
         batch_size=params.data.batch_size or default_batch_size(spec, device),
         num_classes=params.network.num_classes or dataset.num_classes,
         subset=params.data.data_subset or default_subset,

@@ -19,9 +19,9 @@ from benchmark_cnn import (
 )
 from benchmark_cnn.asynchronous.training import AsynchronousTraining
 from benchmark_cnn.distribution import cluster, parameter_servers, task_server
-from benchmark_cnn.distribution.batches import training_batches
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
 from benchmark_cnn.params.params import Params, write_parameters
+from benchmark_cnn.phases.loops import PhaseLoops
 from benchmark_cnn.reporting import console, run_record
 from benchmark_cnn.reporting.profiling import Profiler
 from benchmark_cnn.reporting.reporter import Reporter
@@ -29,7 +29,6 @@ from benchmark_cnn.reporting.speed import Stopwatch
 from benchmark_cnn.run import TrainingRun, errors_in_one_line, evaluation_due, stop_line
 from benchmark_cnn.saving import Saver
 from benchmark_cnn.search import batch_size
-from benchmark_cnn.step.step_loop import make_step_loop
 from benchmark_cnn.step.training_step import REPORT
 from benchmark_cnn.survival import non_finite
 from benchmark_cnn.survival.watchdog import Watchdog
@@ -202,20 +201,9 @@ def _train(
 ) -> None:
     """Runs from `step` to the end of the plan, or until an evaluation says that it is enough."""
     plan = run.plan
-    batches = training_batches(
-        run.manager,
-        run.dataset,
-        batch_size=plan.batch_per_tower,
-        image_size=run.settings.image_size,
-        seed=run.params.hardware.tf_random_seed,
-        start_example=int(run.state.examples_seen),
-        subset=run.settings.subset,
-    )
-    hooks = reporter.hooks()
-    loops = {
-        first: make_step_loop(dataclasses.replace(phase, **hooks), batches, plan.micro_batches)
-        for first, phase in run.phases.items()
-    }
+    loops = PhaseLoops(run, reporter.hooks())
+    if step < plan.total_steps:
+        loops.after(step)  # its pipeline fills its buffers during an evaluation
     stop, guard, watchdog = guards
     stopwatch, on_host = Stopwatch(), run.manager.shares_memory
     _settle_last_evaluation(run, step, saver, reporter, stop)
@@ -231,7 +219,7 @@ def _train(
         saves = run.manager.any_worker(saver.due(previous, step))
         saves = saves or evaluates or step == plan.total_steps
         report = saves or reporter.due(previous, step)
-        run_steps = loops[max(first for first in loops if first <= previous)]
+        run_steps = loops.after(previous)
         compiles = run_steps.compiles(step - previous)
         # A GPU has a queue of steps. It is waited for where its time or its values are wanted.
         report = report or (not on_host and (compiles or step == plan.warmup_steps))

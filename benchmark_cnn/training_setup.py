@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +24,7 @@ from benchmark_cnn.objective.losses import BCE, FOCAL, SOFTMAX, Loss, of_flags
 from benchmark_cnn.params import validation, values
 from benchmark_cnn.params.hardware_params import HardwareParams
 from benchmark_cnn.params.params import ExplicitFlags, Params
+from benchmark_cnn.phases import plan as phase_plan
 from benchmark_cnn.reporting import console
 from benchmark_cnn.run import RunPlan, RunSettings, TrainingRun, make_plan, resolve_settings
 from benchmark_cnn.step import learning_rate, losses, markers, optimizers, train_state
@@ -59,9 +60,10 @@ def set_up(
         synthetic=dataset.synthetic,
         is_kept=params.checkpoint.train_dir is not None,
     )
-    mode = _mode(params, settings)
+    sizes = phase_plan.image_sizes(settings.train_image_sizes, plan)
+    mode, about = _mode(params, settings), phase_plan.about_lines(sizes, settings.image_size)
     lines = console.header_lines(params, spec, dataset, run_devices, plan, mode=mode)
-    console.log(*lines, console.GENERATING_TRAINING_MODEL)
+    console.log(*lines, console.GENERATING_TRAINING_MODEL, *about)
     network = build_network(params, spec, dataset, manager, settings)
     run, optimization = params.run, params.optimization
     fine_tuning = _fine_tuning(params, network, plan)
@@ -84,6 +86,7 @@ def set_up(
     step = (AsynchronousStep if manager.is_asynchronous else TrainingStep)(
         manager=manager,
         tower=tower,
+        image_size=settings.image_size,
         state=state,
         optimizer=optimizer,
         schedule=_schedule(params, spec, plan),
@@ -96,13 +99,28 @@ def set_up(
         fine_tuning=fine_tuning,
         markers=_markers(params, manager),
     )
-    evaluated = (manager, network)
-    if manager.is_asynchronous:
-        local = _local_manager(params.hardware)
-        evaluated = (local, build_network(params, spec, dataset, local, settings))
-    evaluator = _evaluator(params, settings, *evaluated, dataset)
-    parts = (run_devices, manager, plan, state, _phases(step), evaluator)
+    build = functools.partial(build_network, params, spec, dataset)
+    evaluator = _evaluator(params, dataset, settings, manager, network, build)
+    phases = phase_plan.make(step, sizes, _of_sizes(network, settings, manager, build))
+    parts = (run_devices, manager, plan, state, phases, evaluator)
     return TrainingRun(params, spec, settings, dataset, *parts)
+
+
+def _of_sizes(
+    network: Network,
+    settings: RunSettings,
+    manager: VariableManager,
+    build: Callable[..., Network],
+) -> Callable[[int], Network]:
+    """Returns what makes the network for images of a size, with the variables of `network`."""
+
+    def network_at(size: int) -> Network:
+        if size == settings.image_size:
+            return network
+        of_size = dataclasses.replace(settings, image_size=size)
+        return build(manager, of_size, variables=network.variables)
+
+    return network_at
 
 
 def _fine_tuning(params: Params, network: Network, plan: RunPlan) -> FineTuning:
@@ -121,21 +139,17 @@ def _fine_tuning(params: Params, network: Network, plan: RunPlan) -> FineTuning:
     return made
 
 
-def _phases(step: TrainingStep) -> dict[int, TrainingStep]:
-    """Returns the steps of a run: what is frozen differs, and all else is shared."""
-    return {
-        first: dataclasses.replace(step, tower=dataclasses.replace(step.tower, frozen=frozen))
-        for first, frozen in step.fine_tuning.phases.items()
-    }
-
-
 def _evaluator(
     params: Params,
+    dataset: Dataset,
     settings: RunSettings,
     manager: VariableManager,
     network: Network,
-    dataset: Dataset,
+    build: Callable[..., Network],
 ) -> Evaluator:
+    if manager.is_asynchronous:
+        manager = _local_manager(params.hardware)
+        network = build(manager, settings)
     return Evaluator(
         manager,
         network,
@@ -203,8 +217,13 @@ def build_network(
     dataset: Dataset,
     manager: VariableManager,
     settings: RunSettings,
+    variables: Mapping[str, tf.Variable] | None = None,
 ) -> Network:
-    """Builds the network on the manager's devices, initialized from the run's seed."""
+    """Builds the network on the manager's devices, initialized from the run's seed.
+
+    Args:
+        variables: see NetworkSpec.build.
+    """
     if settings.num_classes < dataset.num_classes:
         raise UsageError(
             f"--num_classes={settings.num_classes} is less than the {dataset.num_classes} classes "
@@ -221,6 +240,7 @@ def build_network(
             sync_batch_norm=params.network.sync_batch_norm,
             dropout_rate=params.network.dropout_rate,
             drop_path_rate=params.network.drop_path_rate,
+            variables=variables,
         )
 
 

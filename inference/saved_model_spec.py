@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -86,13 +86,14 @@ class SavedModelSpec:
         sync_batch_norm: bool = False,
         dropout_rate: float | None = None,
         drop_path_rate: float | None = None,
+        variables: Mapping[str, tf.Variable] | None = None,
     ) -> Network:
-        """Loads the network; precision, layout and rates are those of its graph.
+        """Loads the network; precision, layout, rates and weights are those of its graph.
 
         Raises:
             DataError: It cannot be loaded or run, or has another number of classes.
         """
-        del dtype, data_format, sync_batch_norm, dropout_rate, drop_path_rate
+        del dtype, data_format, sync_batch_norm, dropout_rate, drop_path_rate, variables
         import numpy as np
         import tensorflow as tf
 

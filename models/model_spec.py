@@ -6,13 +6,15 @@ Flag parsing imports this module, so it imports TensorFlow only when a network i
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UsageError
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from models.layer_factory import LayerFactory
     from models.network import Network
 
@@ -54,11 +56,14 @@ class ModelSpec:
         sync_batch_norm: bool = False,
         dropout_rate: float | None = None,
         drop_path_rate: float | None = None,
+        variables: Mapping[str, tf.Variable] | None = None,
     ) -> Network:
         """Creates the network and its variables; call it inside `strategy.scope()`.
 
         Args:
             dropout_rate, drop_path_rate: None keeps the network's; see `dropout_rates.set_rates`.
+            variables: of the same network for images of another size, which this one shares; None
+                creates new ones.
 
         Raises:
             NetworkOptionError: the network cannot be built with one of these values.
@@ -77,6 +82,7 @@ class ModelSpec:
             data_format=data_format,
             sync_batch_norm=sync_batch_norm,
             background_class=self.background_class,
+            variables=variables,
         )
         network = build(config, **self.options)
         if dropout_rate is not None or drop_path_rate is not None:
@@ -102,6 +108,7 @@ class BuildConfig:
         image_size: height and width in pixels.
         dtype: of the computation; one of DTYPES. Variables are float32.
         data_format: one of DATA_FORMATS.
+        variables: checkpoint name -> variable to use; None for new ones.
     """
 
     name: str
@@ -111,6 +118,27 @@ class BuildConfig:
     data_format: str = "NHWC"
     sync_batch_norm: bool = False
     background_class: bool = False
+    variables: Mapping[str, tf.Variable] | None = None
+
+    def shared(self, name: str, shape: Sequence[int]) -> tf.Variable:
+        """Returns the variable of `variables` that a layer needs.
+
+        Args:
+            name: in a checkpoint.
+            shape: that the layer has for images of this size.
+
+        Raises:
+            NetworkOptionError: it has another shape there, or is not there.
+        """
+        variable = (self.variables or {}).get(name)
+        if variable is None or tuple(variable.shape) != tuple(shape):
+            raise NetworkOptionError(
+                f"the weights of {self.name} depend on the image size: {name} has the shape "
+                f"{list(shape)} for {self.image_size} pixels"
+                + ("" if variable is None else f", and {list(variable.shape)} for another size")
+                + "; leave --image_size_schedule out, or choose another --model"
+            )
+        return variable
 
     def check(self, *, minimum_image_size: int, nhwc_only: bool = False) -> None:
         """Raises NetworkOptionError for images that are too small and for an unsupported layout."""
@@ -145,5 +173,9 @@ class BuildConfig:
         scope = scope or self.name
         model = keras.Model(images, logits, name=scope)
         return keras_network(
-            model, scope=scope, name=self.name, background_class=self.background_class
+            model,
+            scope=scope,
+            name=self.name,
+            background_class=self.background_class,
+            shared=None if self.variables is None else self.shared,
         )

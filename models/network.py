@@ -137,12 +137,20 @@ def kernels(trainable: Sequence[str]) -> frozenset[str]:
 
 
 def keras_network(
-    model: keras.Model, *, scope: str, name: str, background_class: bool = False
+    model: keras.Model,
+    *,
+    scope: str,
+    name: str,
+    background_class: bool = False,
+    shared: Callable[[str, Sequence[int]], tf.Variable] | None = None,
 ) -> Network:
     """Wraps a Keras model that is built.
 
     Keras allows no slash in a layer's name, so a dot stands for it: the kernel of the layer
     "blocks_0.conv2d" is "<scope>/blocks_0/conv2d/kernel" in a checkpoint.
+
+    Args:
+        shared: from name and shape to the variable that takes the place of the model's own.
     """
     variables = {
         name: variable
@@ -151,6 +159,10 @@ def keras_network(
     }
     if len(variables) != len(model.weights):
         raise ValueError(f"model {name!r} has variables that share a name")
+    if shared is not None:
+        for checkpoint_name, variable in variables.items():
+            # What Keras calls to give a variable its value; it takes a tf.Variable as it is.
+            variable._initialize(shared(checkpoint_name, variable.shape))
     last_layers = [_layer_before(outputs) for outputs in model.outputs]
 
     def forward(images: tf.Tensor, training: bool) -> Any:

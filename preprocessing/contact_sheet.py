@@ -22,6 +22,7 @@ import models.registry
 from benchmark_cnn.params.data_params import FLIP_FLAGS, VIEW_FLAGS, DataParams
 from benchmark_cnn.params.flag import Flag
 from benchmark_cnn.params.params import FLAGS, Params, read_parameters
+from benchmark_cnn.params.values import parse_image_sizes
 from common import commands, paths, process
 from common.commands import at_least
 from common.errors import DataError
@@ -121,7 +122,7 @@ def _write(options: argparse.Namespace) -> None:
         sheet = draw(_loaded(found), options.num_views, size, options.seed)
     else:
         if options.train_dir is not None and options.image_size is None:
-            size = run.network.image_size or models.registry.get(run.network.model).image_size
+            size = _image_size(run)
         data = replace(run.data, **given)
         chosen = _loaded(found[:: -(-len(found) // _MOST_PHOTOS)])
         sheet = draw_run(data, chosen, options.num_views, size, options.seed)
@@ -133,6 +134,13 @@ def _write(options: argparse.Namespace) -> None:
     except (OSError, ValueError) as error:  # the disk, or a format without palettes
         raise DataError(f"cannot write {options.output}: {error}") from error
     print(f"{options.output}: {sheet.width} x {sheet.height} pixels")
+
+
+def _image_size(run: Params) -> int:
+    """Returns the size of a run's training images, in pixels; the last one if it changes."""
+    if run.network.image_size_schedule is not None:
+        return parse_image_sizes(run.network.image_size_schedule)[-1][0]
+    return run.network.image_size or models.registry.get(run.network.model).image_size
 
 
 def _loaded(found: Sequence[Path]) -> list[_Photo]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from preprocessing.records.split_check import check_first_records
 from preprocessing.records.stream import (
     PlacedRecord,
     Record,
+    Repetition,
     ShardReader,
     counting_reader,
     plain_reader,
@@ -160,6 +161,7 @@ class RecordDataset:
             start_epoch=epoch,
             start_position=position,
             drawing=balance,
+            repetition=self._repetition(shards, paths),
         )
         if self.data.datasets_repeat_cached_sample:
             records = records.take(_NUM_CACHED_EXAMPLES).cache().repeat()
@@ -184,6 +186,7 @@ class RecordDataset:
             start_epoch=epoch,
             start_position=position,
             drawing=balance,
+            repetition=self._repetition(shards, shards.paths),
         ).take(count)
         places = ((placed.record.file, placed.record.index) for placed in records)
         return [(file.numpy().decode(), int(index)) for file, index in places]
@@ -205,6 +208,14 @@ class RecordDataset:
         if not self.data.balanced_sampling:
             return None
         return Balance.of(shards.paths, self._labels(shards.subset), seed)
+
+    def _repetition(self, shards: ShardSet, paths: Sequence[Path]) -> Repetition | None:
+        copies = self.data.augmentation_repeats
+        if copies == 1:
+            return None
+        if len(paths) == len(shards.paths):
+            return Repetition(copies, num_examples(shards))
+        return Repetition(copies, sum(examples_per_shard(shards, paths)))
 
     def _labels(self, subset: str) -> Labels:
         try:

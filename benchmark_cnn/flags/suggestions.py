@@ -63,6 +63,9 @@ def _without_no(name: str) -> str:
 _SYNONYMS_OF = {
     "model": "a arch architecture net network model_name",
     "image_size": "img_size input_size eval_img_size resolution image_shape crop_size size",
+    "image_size_schedule": "progressive_resizing image_sizes train_img_sizes train_img_size "
+    "train_image_size train_crop_size train_res img_size_schedule resolution_schedule min_res "
+    "max_res start_ramp end_ramp",
     "num_classes": "classes nb_classes num_labels",
     "data_format": "channels_last layout memory_format",
     "dtype": "precision amp_dtype mixed_precision_dtype model_dtype mixed_precision compute_dtype",
@@ -94,6 +97,8 @@ _SYNONYMS_OF = {
     "random_erasing": "reprob random_erase erasing_prob",
     "mixup_alpha": "mixup",
     "cutmix_alpha": "cutmix",
+    "augmentation_repeats": "aug_repeats repeated_aug repeated_augment ra_reps ra_sampler "
+    "repeated_augmentation batch_augmentation num_repeats",
     "num_data_threads": "j workers num_workers data_threads num_parallel_calls",
     "shuffle_buffer": "shuffle_buffer_size",
     "num_gpus": "gpus gpu ngpus n_gpus num_devices nproc_per_node world_size num_replicas",

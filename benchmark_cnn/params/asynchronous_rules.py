@@ -22,6 +22,10 @@ def refused(params: Params) -> list[str]:
     run, report, hardware = params.run, params.report, params.hardware
     reasons = {
         "sync_batch_norm": (params.network.sync_batch_norm, "no worker waits for another one"),
+        "image_size_schedule": (
+            params.network.image_size_schedule,
+            "each worker reads one stream of images from the start to the end",
+        ),
         "dtype": (
             params.network.dtype == "float16",
             "one loss scale would serve workers of different age; use bfloat16 or float32",

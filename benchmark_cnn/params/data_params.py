@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmark_cnn.params.flag import flag
-from benchmark_cnn.params.values import parse_area, parse_range
+from benchmark_cnn.params.values import parse_area, parse_image_sizes, parse_range
 
 AUTOMATIC = -2  # --batch_size=auto, before a number is found; a mistaken -1 stays an error
 # Data flags that affect only ImageNet's views, not those of CIFAR-10 and digits.
@@ -39,6 +39,14 @@ class NetworkParams:
         lower=1,
         when_none="the model's",
         inherited=True,
+    )
+    image_size_schedule: str | None = flag(
+        None,
+        "Progressive resizing: sizes of the training images and the epochs at which they begin, "
+        '"SIZE:EPOCH,SIZE:EPOCH,...", for example "128:0,160:6,192:12". Evaluations keep '
+        "image_size.",
+        when_none="image_size, from the first to the last epoch",
+        syntax=parse_image_sizes,
     )
     num_classes: int | None = flag(
         None,
@@ -256,6 +264,13 @@ class DataParams:
         False,
         "Draw equally many training images of each class in every epoch: those of rare classes "
         "several times, those of frequent ones in turn.",
+    )
+    augmentation_repeats: int = flag(
+        1,
+        "Repeated augmentation: copies of each training image in a row, each with its own crop and "
+        "augmentation. An epoch keeps its number of images, and shows so many times fewer "
+        "different ones.",
+        lower=1,
     )
     max_corrupt_records: int = flag(
         0,

@@ -20,6 +20,7 @@ _FLAGS_OF_FILES = (
     "max_corrupt_records",
     "class_weights",
     "balanced_sampling",
+    "augmentation_repeats",
 )
 
 
@@ -122,6 +123,11 @@ def class_balance(given: ExplicitFlags) -> list[str]:
         lines.append(
             "--class_weights=balanced and --balanced_sampling exclude each other: both balance "
             "the classes, and together they would favor the rare ones; give one of them"
+        )
+    if params.data.augmentation_repeats > 1 and params.data.balanced_sampling:
+        lines.append(
+            f"--augmentation_repeats={params.data.augmentation_repeats} and --balanced_sampling "
+            "exclude each other: an epoch of repeated images is not balanced; give one of them"
         )
     return lines
 

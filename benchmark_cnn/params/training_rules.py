@@ -48,6 +48,7 @@ _OF_TRAINING_ONLY = (
     "early_stopping_epochs",
     "dropout_rate",
     "drop_path_rate",
+    "image_size_schedule",
     "on_nonfinite",
     "print_training_accuracy",
     "save_summaries_steps",

@@ -26,6 +26,22 @@ def parse_piecewise_schedule(text: str) -> tuple[tuple[float, ...], tuple[float,
     return rates, epochs
 
 
+def parse_image_sizes(text: str) -> tuple[tuple[int, float], ...]:
+    """Parses `"128:0,160:6.5"`: ((128, 0.0), (160, 6.5)), sizes and the epochs of their begins."""
+    parts = [part.split(":") for part in text.split(",")]
+    if any(len(part) != 2 or not re.fullmatch(r"\s*[1-9]\d*\s*", part[0]) for part in parts):
+        raise ValueError("is not SIZE:EPOCH,SIZE:EPOCH,..., for example 128:0,160:6,192:12")
+    sizes = tuple((int(size), _number(epoch)) for size, epoch in parts)
+    if sizes[0][1] != 0:
+        raise ValueError(f"has no size for epoch 0: begin with {sizes[0][0]}:0")
+    for (size, epoch), (next_size, next_epoch) in itertools.pairwise(sizes):
+        if next_epoch <= epoch:
+            raise ValueError(f"has epochs that do not rise: {epoch:g}, {next_epoch:g}")
+        if next_size == size:
+            raise ValueError(f"changes nothing at epoch {next_epoch:g}: both sizes are {size}")
+    return sizes
+
+
 def parse_profile_steps(text: str) -> tuple[int, int]:
     """Parses `"10,15"`: first step 10 and last step 15."""
     match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)

@@ -110,6 +110,8 @@ def about_lines(about: Mapping[str, Any], schedule: str) -> list[str]:
     which = "all training images once"
     if run["balanced_sampling"]:
         which = "training images of each class equally often"
+    if run["augmentation_repeats"] > 1:
+        which = f"{run['augmentation_repeats']} views of each image that it draws"
     lines = [
         _fact("Images", f"{data['title']}: {images(data['examples'])}"),
         _fact("Classes", classes(run["classes"], about["class_names"]).replace(" classes", "", 1)),

@@ -2,7 +2,8 @@
 
 The bytes are the same whether or not the run was resumed: no column depends on a clock (images/s
 and times are in the events and in run.json), and numbers read back as the same float. Cells of what
-was not done at a step are empty. A run on images of several labels has one more column.
+was not done at a step are empty. A run on images of several labels has one more column, and so has
+one whose training images change their size.
 """
 
 from __future__ import annotations
@@ -33,10 +34,16 @@ COLUMNS = (
     "eval_loss",
 )
 MULTI_LABEL_COLUMNS = (*COLUMNS, "eval_mean_average_precision")
-# Of asynchronous training; a table that has them once keeps them.
+# Of asynchronous training, and of training images of several sizes. A table that has them once
+# keeps them.
 STALENESS = ("staleness_mean", "staleness_max")
+IMAGE_SIZE = ("image_size",)
+_MORE = (*STALENESS, *IMAGE_SIZE)
 _TABLES = tuple(
-    (*columns, *more) for columns in (COLUMNS, MULTI_LABEL_COLUMNS) for more in ((), STALENESS)
+    (*columns, *staleness, *size)
+    for columns in (COLUMNS, MULTI_LABEL_COLUMNS)
+    for staleness in ((), STALENESS)
+    for size in ((), IMAGE_SIZE)
 )
 
 
@@ -52,8 +59,8 @@ class MetricsLog(contextlib.AbstractContextManager):
     def __init__(self, path: str | os.PathLike[str], columns: Sequence[str] = COLUMNS):
         self.path = Path(path)
         earlier, rows = _whole_rows(self.path)
-        kept = (name for name in earlier if name in STALENESS and name not in columns)
-        self._columns = (*columns, *kept)
+        asked_for = (name for name in _MORE if name in columns or name in earlier)
+        self._columns = (*(name for name in columns if name not in _MORE), *asked_for)
         if earlier != self._columns:
             rows = [_row(self._columns, _step_of(row), _parse(earlier, row)) for row in rows]
         self._rewrite(rows)

@@ -61,6 +61,7 @@ class Reporter:
         self._record: run_record.RunRecord | None = None
         self._examples_from: tuple[int, int] | None = None
         self._staleness = Staleness() if run.manager.is_asynchronous else None
+        self._resizes = run.params.network.image_size_schedule is not None
 
     def __enter__(self) -> Reporter:
         run, stack = self._run, self._stack
@@ -70,6 +71,8 @@ class Reporter:
                 columns = metrics_log.MULTI_LABEL_COLUMNS
             if self._staleness is not None:
                 columns = (*columns, *metrics_log.STALENESS)
+            if self._resizes:
+                columns = (*columns, *metrics_log.IMAGE_SIZE)
             log = metrics_log.MetricsLog(self._directory.metrics, columns)
             self._log = stack.enter_context(log)
             logged_step = log.last_step
@@ -353,7 +356,10 @@ class Reporter:
         }
         if self._staleness is not None:
             values |= dict(zip(metrics_log.STALENESS, self._staleness.since("row"), strict=True))
-        columns = (*metrics_log.COLUMNS, *metrics_log.STALENESS)
+        if self._resizes:
+            phase = self._run.phases[self._run.phase_after(step - 1)]
+            values["image_size"] = phase.image_size
+        columns = (*metrics_log.COLUMNS, *metrics_log.STALENESS, *metrics_log.IMAGE_SIZE)
         self._append(step, **{n: v for n, v in values.items() if n in columns})
         recent = self._recent_speed()
         if not self._run.state.scales_loss:

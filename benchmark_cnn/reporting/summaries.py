@@ -37,6 +37,7 @@ TAGS = {
     "skipped_steps": "skipped_steps",
     "images_per_sec": "images_per_sec",
     "data_wait_share": "data_wait_share",
+    "image_size": "image_size",
     "staleness_mean": "asynchronous/staleness_mean",
     "staleness_max": "asynchronous/staleness_max",
 }

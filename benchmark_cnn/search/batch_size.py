@@ -72,8 +72,10 @@ def _largest(
     available = process.available_memory_bytes()
     if image_bytes is None or available is None:
         raise UsageError("--batch_size=auto: the free memory is not known; give a number")
+    image_size = max(size for size, _ in settings.train_image_sizes)
+    settings = dataclasses.replace(settings, image_size=image_size)
     network = training_setup.build_network(one, spec, dataset, manager, settings)
-    bytes_per_image = image_bytes(network, settings.image_size)
+    bytes_per_image = image_bytes(network, image_size)
     fitting = before_training.images_that_fit(available, bytes_per_image, manager.num_local_towers)
     if fitting < 1:
         raise UsageError(
@@ -120,7 +122,8 @@ def _trains(params: Params, spec: NetworkSpec, dataset: Dataset) -> bool:
     """Returns whether a step of black images leaves the memory unexhausted."""
     with console.routed_through(lambda line: None):
         run = training_setup.set_up(params, spec, dataset)
-    size, classes = run.settings.image_size, run.settings.num_classes
+    step = max(run.phases.values(), key=lambda phase: phase.image_size)
+    size, classes = step.image_size, run.settings.num_classes
     shape = [run.plan.batch_per_tower, size, size, 3]
     labels_shape = [shape[0], classes] if dataset.multi_label else [shape[0]]
     labels_type = tf.float32 if dataset.multi_label else tf.int32
@@ -134,7 +137,7 @@ def _trains(params: Params, spec: NetworkSpec, dataset: Dataset) -> bool:
         of_each_tower(lambda: tf.zeros(shape, tf.uint8)),
         of_each_tower(lambda: tf.zeros(labels_shape, labels_type)),
     )
-    loop = make_step_loop(run.step, itertools.repeat(batch), run.plan.micro_batches)
+    loop = make_step_loop(step, itertools.repeat(batch), run.plan.micro_batches)
     try:
         loop(1, True)[0].numpy()
     except tf.errors.ResourceExhaustedError:

@@ -20,7 +20,9 @@ from absl import logging
 from benchmark_cnn import before_training, saving, training_setup
 from benchmark_cnn.distribution.batches import training_batches
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
+from benchmark_cnn.params.data_params import NetworkParams
 from benchmark_cnn.params.params import Params
+from benchmark_cnn.params.values import parse_image_sizes
 from benchmark_cnn.reporting import console
 from benchmark_cnn.run import TrainingRun
 from benchmark_cnn.search import batch_size
@@ -72,6 +74,7 @@ def find(
     short = dataclasses.replace(
         params,
         run=dataclasses.replace(params.run, num_batches=STEPS, num_epochs=None),
+        network=_of_first_size(params.network),
         checkpoint=dataclasses.replace(params.checkpoint, train_dir=None),
     )
     run = training_setup.set_up(short, spec, dataset, check_device=check_device)
@@ -107,7 +110,7 @@ def range_test(run: TrainingRun, steps: int = STEPS) -> tuple[list[float], list[
         run.manager,
         run.dataset,
         batch_size=run.plan.batch_per_tower,
-        image_size=run.settings.image_size,
+        image_size=run.step.image_size,
         seed=run.params.hardware.tf_random_seed,
         subset=run.settings.subset,
     )
@@ -165,6 +168,14 @@ def propose(rates: Sequence[float], losses: Sequence[float]) -> Proposal:
     first = min(_NOISE, lowest - 1)
     steepest = first + int(np.argmin(slopes[first:]))
     return Proposal(float(rates[steepest]), float(rates[lowest]) / 10)
+
+
+def _of_first_size(network: NetworkParams) -> NetworkParams:
+    """Returns the flags without a change of size, which the steps of the test would not reach."""
+    if network.image_size_schedule is None:
+        return network
+    size, _ = parse_image_sizes(network.image_size_schedule)[0]
+    return dataclasses.replace(network, image_size_schedule=f"{size}:0")
 
 
 def _rate(step: tf.Tensor, steps: int) -> tf.Tensor:

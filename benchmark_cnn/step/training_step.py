@@ -48,6 +48,7 @@ class TrainingStep:
     """The arithmetic of a step.
 
     Attributes:
+        image_size: of the training images, in pixels.
         decayed: checkpoint names of the variables that weight decay applies to.
         fine_tuning: the rates of the variables, and when their training begins.
         skip_nonfinite: skip the update when a gradient is not finite.
@@ -59,6 +60,7 @@ class TrainingStep:
 
     manager: VariableManager
     tower: Tower
+    image_size: int
     state: TrainState
     optimizer: optimizers.Optimizer
     schedule: Callable

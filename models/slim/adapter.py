@@ -11,7 +11,7 @@ TensorFlow removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -38,7 +38,7 @@ def slim_network(
             [B, h, w, classes]. The latter are averaged over h and w, as fully convolutional
             networks are evaluated (Simonyan and Zisserman, 2014).
     """
-    kept = KeptVariables()
+    kept = KeptVariables(None if config.variables is None else config.shared)
 
     def forward(images: tf.Tensor, training: bool) -> Any:
         inputs = normalize_pixels(images, pixel_range, config.dtype)
@@ -113,10 +113,14 @@ class KeptVariables:
 
     Variables are float32; a layer that computes in another dtype gets them cast. The regularizers
     that slim layers ask for are ignored.
+
+    Args:
+        shared: from name and shape to a variable that is there already; None creates each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Callable[[str, Sequence[int]], tf.Variable] | None = None) -> None:
         self.by_name: dict[str, tf.Variable] = {}
+        self._shared = shared
         self._reads: dict[str, str] = {}
         self._strategy = tf.distribute.get_strategy()
         self._is_complete = False
@@ -175,6 +179,8 @@ class KeptVariables:
 
     def _create(self, name: str, shape: Any, initializer: Any, trainable: bool) -> tf.Variable:
         shape = tf.TensorShape(shape).as_list()
+        if self._shared is not None:
+            return self._shared(name, shape)
         # init_scope leaves the graph that is being traced, and the strategy's scope with it.
         with tf.init_scope(), self._strategy.scope():
             return tf.Variable(

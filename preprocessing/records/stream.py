@@ -36,6 +36,19 @@ ShardReader = Callable[[tf.Tensor], tf.data.Dataset]
 """From the path of a shard, a string scalar, to the dataset of its `Record`s."""
 
 
+class Repetition(NamedTuple):
+    """Each record in several copies, one after the other.
+
+    Attributes:
+        copies: of each record.
+        epoch_size: examples of an epoch, which begins with the first records of its order and ends
+            when it has so many: the other records are not drawn in it.
+    """
+
+    copies: int
+    epoch_size: int
+
+
 class Drawing(Protocol):
     """How often each epoch draws each record."""
 
@@ -53,6 +66,7 @@ def shuffled_records(
     start_epoch: int = 0,
     start_position: int = 0,
     drawing: Drawing | None = None,
+    repetition: Repetition | None = None,
 ) -> tf.data.Dataset:
     """Reads the endless stream of `PlacedRecord`s, every epoch in its own order.
 
@@ -60,6 +74,7 @@ def shuffled_records(
 
     Args:
         drawing: how often an epoch draws each record; None for once.
+        repetition: None for one copy of each.
     """
     names = names_of(paths)
 
@@ -77,7 +92,8 @@ def shuffled_records(
         shuffled = _shuffle(records, shuffle_buffer, seed, epoch)
         skipped = tf.where(epoch == start_epoch, tf.constant(start_position, tf.int64), 0)
         positions = tf.data.Dataset.range(skipped, tf.int64.max)
-        parts: Any = PlacedRecord._make((shuffled.skip(skipped), _always(epoch), positions))
+        rest = _repeated(shuffled, repetition, skipped) if repetition else shuffled.skip(skipped)
+        parts: Any = PlacedRecord._make((rest, _always(epoch), positions))
         return tf.data.Dataset.zip(parts)
 
     return tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(one_epoch)
@@ -140,6 +156,20 @@ def _shuffle(
         reshuffle_each_iteration=False,
     )
     return tf.data.experimental.from_variant(variant, spec)
+
+
+def _repeated(
+    records: tf.data.Dataset, repetition: Repetition, skipped: tf.Tensor
+) -> tf.data.Dataset:
+    """Returns an epoch of repeated records, without the first `skipped` examples."""
+    copies, epoch_size = repetition
+
+    @tf.autograph.experimental.do_not_convert
+    def in_copies(record: Record) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensors(record).repeat(copies)
+
+    repeated = records.skip(skipped // copies).flat_map(in_copies)
+    return repeated.skip(tf.math.floormod(skipped, copies)).take(epoch_size - skipped)
 
 
 def _always(value: tf.Tensor | bool | str) -> tf.data.Dataset:

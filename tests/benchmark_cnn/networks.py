@@ -141,8 +141,10 @@ class Spec:
         self.background_class = False
         self._build_network = build_network
 
-    def build(self, **_):
-        return self._build_network()
+    def build(self, *, variables=None, **_):
+        network = self._build_network()
+        network.variables = network.variables if variables is None else dict(variables)
+        return network
 
 
 class ArrayData:

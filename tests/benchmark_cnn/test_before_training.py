@@ -76,6 +76,9 @@ def test_a_batch_that_the_memory_cannot_hold(monkeypatch):
     train(batch_size=4, gradient_accumulation_steps=2, **needs)
     with pytest.raises(UsageError, match="smaller --image_size"):
         train(**needs | {"image_bytes": lambda network, image_size: 1 << 20})
+    at_16 = {"image_bytes": lambda network, size: (1 << 20) * (size == 16), "num_batches": 4}
+    with pytest.raises(UsageError, match="smaller sizes in --image_size_schedule"):
+        train(image_size_schedule="16:0,8:1", **needs | at_16)
 
 
 def test_memory_is_counted_only_where_it_may_be_short(monkeypatch):

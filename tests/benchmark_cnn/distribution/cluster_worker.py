@@ -11,6 +11,7 @@ import json
 import sys
 
 import numpy as np
+import tensorflow as tf
 
 from benchmark_cnn import training
 from benchmark_cnn.params.validation import make_params
@@ -56,7 +57,11 @@ class DealtData(ArrayData):
         index, count = shard
         whole = super().train_batches(batch_size=1, image_size=image_size, seed=seed)
         blocks = whole.unbatch().batch(self._num_local_towers * batch_size).shard(count, index)
-        return blocks.unbatch().skip(start_example).batch(batch_size, drop_remainder=True)
+        batches = blocks.unbatch().skip(start_example).batch(batch_size, drop_remainder=True)
+        if image_size == self.images.shape[1]:
+            return batches
+        size = [image_size, image_size]
+        return batches.map(lambda images, *rest: (tf.image.resize(images, size, "nearest"), *rest))
 
 
 def train(*, network, workers=1, bad_batch=None, **flags):

@@ -111,6 +111,17 @@ def test_workers_are_towers(tmp_path, workers, towers):
 
 
 @pytest.mark.slow
+def test_workers_change_the_size_of_their_images_together(tmp_path):
+    """At step 3, of 50 images an epoch: 24 a step."""
+    flags = {"image_size_schedule": "8:0,16:1"}
+    run_cluster(tmp_path, workers=2, **flags)
+    train_alone(tmp_path / "alone", num_gpus=2, **flags)
+    assert_same_run(tmp_path / "0", tmp_path / "alone")
+    rows = metrics_log.read_rows(tmp_path / "0" / "metrics.csv")
+    assert [row["image_size"] for row in rows] == [8, 8, 8, 16, 16, 16]
+
+
+@pytest.mark.slow
 def test_a_run_resumes_on_another_number_of_workers(tmp_path):
     """The chief's directory alone holds the checkpoint: the workers share no disk."""
     run_cluster(tmp_path, workers=2, num_batches=2, network=SAME_AT_ANY_NUMBER)

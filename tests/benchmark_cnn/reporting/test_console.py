@@ -225,6 +225,7 @@ def test_what_a_newcomer_reads_after_the_block_explains_itself():
             "classes": 2, "parameters": 1000, "steps_per_epoch": 3.0, "global_batch": 16,
             "total_steps": 7, "learning_rate": 0.01, "checkpoint_bytes": 8000, "loss": "focal",
             "balanced_sampling": False,
+            "augmentation_repeats": 1,
         },
     }  # fmt: skip
     assert console.about_lines(about, "cosine")[1:7] == [

@@ -61,6 +61,25 @@ def test_a_cpu_takes_what_its_memory_holds():
         chosen(image_bytes=2 * available)
 
 
+def test_the_largest_of_several_sizes_decides():
+    available = process.available_memory_bytes()
+    assert available is not None
+    sizes = []
+
+    def image_bytes(network, size):
+        sizes.append(size)
+        return int(available / (before_training.MEMORY_FACTOR * 12)) if size == 16 else 1
+
+    params = make_params(
+        device="cpu", batch_size=AUTOMATIC, image_size=12, image_size_schedule="16:0,8:1"
+    )
+    dataset = ArrayData(*random_examples(40))
+    found = batch_size.chosen(
+        params, Spec(ConvNetwork), dataset, earlier=None, image_bytes=image_bytes
+    )
+    assert (found.data.batch_size, sizes) == (8, [16])
+
+
 def test_the_number_is_written_down_and_a_resumed_run_keeps_it(tmp_path):
     def train(memory_of_an_image, steps):
         params = make_params(

@@ -64,12 +64,29 @@ def test_a_loss_that_never_falls_gives_no_proposal():
         propose(RATES, np.linspace(1, 2, 100))
 
 
+class Sized(ArrayData):
+    """Notes which sizes were asked for."""
+
+    def __init__(self, *arrays):
+        super().__init__(*arrays)
+        self.sizes = []
+
+    def train_batches(self, *, image_size, **options):
+        self.sizes.append(image_size)
+        return super().train_batches(image_size=image_size, **options)
+
+
 def test_a_picture_and_a_proposal_and_nothing_else(tmp_path):
-    params = make_params(
-        device="cpu", batch_size=8, train_dir=str(tmp_path / "run"), learning_rate_finder=True
-    )
-    dataset = ArrayData(*random_examples(40))
-    first, second = (find(params, Spec(ConvNetwork), dataset) for _ in range(2))
+    """At the first of several sizes: the others begin after the steps of the test."""
+    dataset, found = Sized(*random_examples(40)), []
+    for schedule in (None, "12:0,16:90"):
+        params = make_params(
+            device="cpu", batch_size=8, train_dir=str(tmp_path / "run"), learning_rate_finder=True,
+            image_size_schedule=schedule,
+        )  # fmt: skip
+        found.append(find(params, Spec(ConvNetwork), dataset))
+    assert dataset.sizes == [8, 12]
+    first, second = found
     assert first == second
     assert 1e-7 < first.steepest < 10
     assert [path.name for path in (tmp_path / "run").iterdir()] == [learning_rate_finder.PICTURE]

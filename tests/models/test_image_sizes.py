@@ -1,0 +1,78 @@
+"""A network built for images of another size, with the variables of the first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models import registry
+from models.model_spec import NetworkOptionError
+
+
+def images_of(size):
+    return np.random.default_rng(size).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
+
+
+def results(network, size):
+    """Logits in training and in inference, the new statistics, and the gradients, by name."""
+    seed = tf.constant([3, 5], tf.int32)
+    trained = [network.variables[name] for name in network.trainable]
+    with tf.GradientTape() as tape:
+        output = network(images_of(size), training=True, seed=seed)
+        loss = tf.reduce_sum(output.logits**2)
+    gradients = dict(zip(network.trainable, tape.gradient(loss, trained), strict=True))
+    answers = network(images_of(size), training=False).logits
+    folded = network.for_inference()
+    folded.update()
+    return [output.logits, answers, folded(images_of(size)), output.statistics, gradients]
+
+
+def check(name, first, second):
+    """Every result is that of a network of its own that was built for the second size."""
+    spec = registry.get(name)
+    network = spec.build(num_classes=5, image_size=first)
+    other = spec.build(num_classes=5, image_size=second, variables=network.variables)
+    assert other.variables.keys() == network.variables.keys()
+    assert all(other.variables[name] is network.variables[name] for name in network.variables)
+    assert (other.trainable, other.groups) == (network.trainable, network.groups)
+    reference = spec.build(num_classes=5, image_size=second)
+    random = np.random.default_rng(1)
+    for variable_name, variable in network.variables.items():
+        value = variable.numpy() + random.uniform(0, 0.1, variable.shape).astype(np.float32)
+        variable.assign(value)
+        reference.variables[variable_name].assign(value)
+    got, wanted = results(other, second), results(reference, second)
+    tf.nest.map_structure(np.testing.assert_array_equal, got, wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("resnet20", 8, 12),
+        pytest.param("mobilenet_v1_relu", 64, 32, marks=pytest.mark.slow),
+        pytest.param("efficientnet_lite0", 64, 48, marks=pytest.mark.slow),
+        # Keras pads before a stride by a rule that depends on whether the size is even.
+        pytest.param("keras_efficientnetb0", 64, 48, marks=pytest.mark.slow),
+        pytest.param("resnet50", 64, 80, marks=pytest.mark.slow),
+        pytest.param("inception_v3", 139, 107, marks=pytest.mark.slow),
+    ],
+)
+def test_a_network_of_another_size_shares_the_variables(name, first, second):
+    check(name, first, second)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second", "line"),
+    [
+        ("lenet", 28, 32, r"lenet/hidden/dense/kernel has the shape \[4096, 512\] for 32 pixels"),
+        ("trivial", 28, 32, r"trivial/dense1/dense/kernel has the shape \[3072, 1\] for 32 pixels"),
+        ("resnet20", 8, 7, "needs images of at least 8 x 8 pixels"),
+    ],
+)
+def test_weights_that_depend_on_the_size_are_refused_in_one_line(name, first, second, line):
+    spec = registry.get(name)
+    network = spec.build(num_classes=5, image_size=first)
+    with pytest.raises(NetworkOptionError, match=line) as error:
+        spec.build(num_classes=5, image_size=second, variables=network.variables)
+    assert "\n" not in str(error.value)
