@@ -18,6 +18,7 @@ OPERATIONS = (
 )
 WIDTH, LONGEST = 3, 3  # chains, and operations in a chain
 SEVERITIES = (0.1, 3.0)
+_FILL = 0
 # Draw numbers of randomness.fold_in.
 _WEIGHTS, _DEPTHS, _CHOICES, _LEVELS, _DRAWS = 54, 55, 56, 57, 58
 
@@ -42,7 +43,11 @@ def augmix(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         operation = operations[number]
         arguments = _arguments(levels[number], tf.shape(image)[:2])
         changed = apply_operation(
-            changed, tf.gather(indices, operation), tf.gather(arguments, operation), draws[number]
+            changed,
+            tf.gather(indices, operation),
+            tf.gather(arguments, operation),
+            draws[number],
+            fill=_FILL,
         )
         ends = tf.cast(place == LONGEST - 1, tf.float32)
         share = ends * weights[number // LONGEST]

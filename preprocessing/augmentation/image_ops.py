@@ -5,7 +5,8 @@ released code of AutoAugment (Cubuk et al. 2019, arXiv:1805.09501) and RandAugme
 (arXiv:1909.13719) deviates, on purpose or by mistake: the published accuracies were reached with
 that code. Each such place says so.
 
-Geometric operations of policies use the nearest pixel; pixels from outside the image are gray.
+Geometric operations of policies use the nearest pixel; pixels from outside the image are gray where
+the policy does not say otherwise.
 """
 
 from __future__ import annotations
@@ -163,29 +164,29 @@ def cutout(image: tf.Tensor, half_side: tf.Tensor, center: tf.Tensor) -> tf.Tens
     return tf.ensure_shape(tf.concat([image[:top], rows, image[bottom:]], 0), image.shape)
 
 
-def shear_x(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+def shear_x(image: tf.Tensor, factor: tf.Tensor, fill: int = GRAY_FILL) -> tf.Tensor:
     """Shifts every row by `factor` times its number, to the left if that is positive."""
-    return _transform(image, (1, factor, 0), (0, 1, 0))
+    return _transform(image, (1, factor, 0), (0, 1, 0), fill=fill)
 
 
-def shear_y(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+def shear_y(image: tf.Tensor, factor: tf.Tensor, fill: int = GRAY_FILL) -> tf.Tensor:
     """Shifts every column by `factor` times its number, up if that is positive."""
-    return _transform(image, (1, 0, 0), (factor, 1, 0))
+    return _transform(image, (1, 0, 0), (factor, 1, 0), fill=fill)
 
 
-def translate_x(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+def translate_x(image: tf.Tensor, pixels: tf.Tensor, fill: int = GRAY_FILL) -> tf.Tensor:
     """Shifts the image to the left (to the right if `pixels` is negative)."""
-    return _transform(image, (1, 0, pixels), (0, 1, 0))
+    return _transform(image, (1, 0, pixels), (0, 1, 0), fill=fill)
 
 
-def translate_y(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+def translate_y(image: tf.Tensor, pixels: tf.Tensor, fill: int = GRAY_FILL) -> tf.Tensor:
     """Shifts the image up (down if `pixels` is negative)."""
-    return _transform(image, (1, 0, 0), (0, 1, pixels))
+    return _transform(image, (1, 0, 0), (0, 1, pixels), fill=fill)
 
 
-def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
+def rotate(image: tf.Tensor, degrees: tf.Tensor, fill: int = GRAY_FILL) -> tf.Tensor:
     """Rotates the image about its center, counter-clockwise if `degrees` is positive."""
-    return _transform(image, *_rotation(image, degrees))
+    return _transform(image, *_rotation(image, degrees), fill=fill)
 
 
 def _rotation(image: tf.Tensor, degrees: tf.Tensor) -> tuple[tuple, tuple]:
@@ -251,6 +252,7 @@ def _transform(
     y_row: tuple,
     interpolation: str = "NEAREST",
     fill_mode: str = "CONSTANT",
+    fill: int = GRAY_FILL,
 ) -> tf.Tensor:
     """Sets pixel (x, y) to the input's at (x_row, y_row) . (x, y, 1)."""
     matrix = [tf.cast(entry, tf.float32) for entry in (*x_row, *y_row, 0, 0)]
@@ -260,6 +262,6 @@ def _transform(
         output_shape=tf.shape(image)[:2],
         interpolation=interpolation,
         fill_mode=fill_mode,
-        fill_value=float(GRAY_FILL),
+        fill_value=float(fill),
     )
     return tf.ensure_shape(transformed[0], image.shape)

@@ -17,29 +17,30 @@ from preprocessing.augmentation import image_ops
 NUM_DRAWS = 3
 IDENTITY = "Identity"
 
-Change = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-"""From (image, argument float32 scalar, draws float32 [NUM_DRAWS] in 0..1) to the new image."""
+Change = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int], tf.Tensor]
+"""From (image, argument float32 scalar, draws float32 [NUM_DRAWS] in 0..1, fill) to the new one."""
 
 
 def _plain(operation: Callable[[tf.Tensor], tf.Tensor]) -> Change:
-    return lambda image, argument, draws: operation(image)
+    return lambda image, argument, draws, fill: operation(image)
 
 
 def _with_float(operation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Change:
-    return lambda image, argument, draws: operation(image, argument)
+    return lambda image, argument, draws, fill: operation(image, argument)
 
 
 def _with_integer(operation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Change:
-    return lambda image, argument, draws: operation(image, tf.cast(argument, tf.int32))
+    return lambda image, argument, draws, fill: operation(image, tf.cast(argument, tf.int32))
 
 
-def _in_either_direction(operation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Change:
-    return lambda image, argument, draws: operation(
-        image, tf.where(draws[0] < 0.5, argument, -argument)
+def _in_either_direction(operation: Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]) -> Change:
+    return lambda image, argument, draws, fill: operation(
+        image, tf.where(draws[0] < 0.5, argument, -argument), fill
     )
 
 
-def _cutout(image: tf.Tensor, argument: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+def _cutout(image: tf.Tensor, argument: tf.Tensor, draws: tf.Tensor, fill: int) -> tf.Tensor:
+    del fill
     return image_ops.cutout(image, tf.cast(argument, tf.int32), draws[1:])
 
 
@@ -91,7 +92,11 @@ def argument_of(name: str, level: float, max_translation: int) -> float:
 
 
 def apply_operation(
-    image: tf.Tensor, index: tf.Tensor, argument: tf.Tensor, draws: tf.Tensor
+    image: tf.Tensor,
+    index: tf.Tensor,
+    argument: tf.Tensor,
+    draws: tf.Tensor,
+    fill: int = image_ops.GRAY_FILL,
 ) -> tf.Tensor:
     """Changes the image, uint8 [height, width, 3], by the operation `NAMES[index]`.
 
@@ -99,7 +104,9 @@ def apply_operation(
         index: int32 scalar.
         argument: float32 scalar, see `argument_of`.
         draws: float32 [NUM_DRAWS], uniform in 0..1.
+        fill: value of the pixels that a geometric operation takes from outside the image.
     """
     return tf.switch_case(
-        index, [functools.partial(change, image, argument, draws) for change in _CHANGES.values()]
+        index,
+        [functools.partial(change, image, argument, draws, fill) for change in _CHANGES.values()],
     )

@@ -26,6 +26,7 @@ _LARGEST = {
     "MeanContrast": 0.99,
     "Sharpness": 0.99,
 }
+_FILL = 0  # torchvision's default
 _ENHANCING = frozenset({"Brightness", "Color", "MeanContrast", "Sharpness"})
 OPERATIONS = (IDENTITY, *_LARGEST, "Posterize", "Solarize", "AutoContrast", "Equalize")
 # Draw numbers of randomness.fold_in.
@@ -59,7 +60,8 @@ def trivial_augment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         for sign in (1, -1)
     ]
     plus, minus = (tf.gather(table, pair) for table in tables)
-    return apply_operation(image, index, tf.where(is_positive, plus, minus), draws)
+    argument = tf.where(is_positive, plus, minus)
+    return apply_operation(image, index, argument, draws, fill=_FILL)
 
 
 def _argument(name: str, strength: int, sign: int) -> float:

@@ -35,13 +35,13 @@ def solarize(pixels, threshold):
     return np.where(pixels.astype(int) < threshold, pixels, 255 - pixels).astype(np.uint8)
 
 
-def sample(pixels, x, y):
-    """The pixels nearest to the coordinates [height, width], 128 outside of the image."""
+def sample(pixels, x, y, fill=128):
+    """The pixels nearest to the coordinates [height, width], `fill` outside of the image."""
     x, y = (np.floor(values + 0.5).astype(int) for values in (x, y))
     height, width = pixels.shape[:2]
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     found = pixels[y.clip(0, height - 1), x.clip(0, width - 1)]
-    return np.where(inside[..., None], found, 128).astype(np.uint8)
+    return np.where(inside[..., None], found, fill).astype(np.uint8)
 
 
 def rotation(shape, degrees):
@@ -65,8 +65,8 @@ def coordinates(name, shape, argument):
     }[name]()
 
 
-def geometric(name):
-    return lambda pixels, argument: sample(pixels, *coordinates(name, pixels.shape, argument))
+def geometric(name, fill=128):
+    return lambda pixels, argument: sample(pixels, *coordinates(name, pixels.shape, argument), fill)
 
 
 GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
@@ -84,3 +84,5 @@ OPERATIONS = {
     "SolarizeAdd": solarize_add,
     **{name: geometric(name) for name in GEOMETRIC},
 }
+# Of TrivialAugment and AugMix, whose code leaves Pillow's fill as it is.
+ON_BLACK = {**OPERATIONS, **{name: geometric(name, fill=0) for name in GEOMETRIC}}

@@ -29,7 +29,7 @@ def wide_outcomes(name):
             if WIDE[name]:
                 value = sign * np.linspace(0, WIDE[name][0], 31)[number]
                 is_factor = name in ("Brightness", "Color", "MeanContrast", "Sharpness")
-                yield reference.OPERATIONS[name](PIXELS, 1 + value if is_factor else value)
+                yield reference.ON_BLACK[name](PIXELS, 1 + value if is_factor else value)
             elif name == "Posterize":
                 bits = 8 - np.round(np.arange(31) / (30 / 6)).astype(int)[number]
                 yield np.asarray(ImageOps.posterize(image, int(bits)))
@@ -37,7 +37,7 @@ def wide_outcomes(name):
                 threshold = np.linspace(255, 0, 31)[number]
                 yield np.asarray(ImageOps.solarize(image, threshold))
             else:
-                yield PIXELS if name == "Identity" else reference.OPERATIONS[name](PIXELS, None)
+                yield PIXELS if name == "Identity" else reference.ON_BLACK[name](PIXELS, None)
 
 
 def test_trivial_augment_has_torchvisions_outcomes_equally_often():
@@ -86,11 +86,11 @@ def chain_operation(name, pixels, level, is_positive):
     if name == "Solarize":
         return np.asarray(ImageOps.solarize(image, 256 - int(level * 256 / 10)))
     if name in ("AutoContrast", "Equalize"):
-        return reference.OPERATIONS[name](pixels, None)
+        return reference.ON_BLACK[name](pixels, None)
     amounts = {"Rotate": int(level * 30 / 10), "ShearX": level * 0.3 / 10}
     amounts |= {"ShearY": level * 0.3 / 10, "TranslateX": int(level * third / 10)}
     amounts["TranslateY"] = amounts["TranslateX"]
-    return reference.OPERATIONS[name](pixels, sign * amounts[name])
+    return reference.ON_BLACK[name](pixels, sign * amounts[name])
 
 
 def test_augmix_mixes_its_chains_by_the_papers_formula():
