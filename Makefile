@@ -13,7 +13,7 @@ STAMP := $(VENV)/installed-$(basename $(LOCK))
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv-peers demo fine-tune own-photos test test-all lint type format docs docs-models bench lock clean
+.PHONY: help setup venv-peers demo fine-tune own-photos test test-all lint type format docs docs-models bench bench-peers lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -82,6 +82,9 @@ docs-models: setup  ## rewrite the page of the networks, which builds all of the
 
 bench: setup  ## the engine next to a bare loop and Keras fit
 	$(RUN) -m benchmarks.engine
+
+bench-peers: setup venv-peers  ## training and inference next to timm, Keras and a bare loop: an hour
+	@$(RUN) -m benchmarks.peers
 
 lock:  ## resolve the dependencies again (needs uv)
 	for gpu in "" "--extra gpu"; do \

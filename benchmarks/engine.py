@@ -23,7 +23,7 @@ CANDIDATES = {
     "bare loop": (training.bare_loop, MODEL, STEPS_PER_RUN),
     "engine, 1 tower": (training.engine, MODEL, STEPS_PER_RUN),
     "engine, 8 towers": (training.engine, MODEL, STEPS_PER_RUN, 8),
-    "Keras fit, Keras' batch norm": (training.fit_with_keras_layers, MODEL, STEPS_PER_RUN),
+    "Keras fit, Keras' batch norm": (training.fit, MODEL, STEPS_PER_RUN),
 }
 # (candidate, baseline) -> the promised ratio of their images/s.
 RATIOS = {

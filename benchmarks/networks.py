@@ -103,9 +103,8 @@ def measure(
 ) -> dict[str, Any]:
     """Returns the images/s of engine and baseline in every round, or {"failed": reason}."""
     makers: dict[str, tuple] = {ENGINE: (training.engine, spec.name)}
-    application = spec.options.get("application")
-    if application:
-        makers[BASELINE] = (training.fit_of_keras_applications, application)
+    if spec.options.get("application"):
+        makers[BASELINE] = (training.fit, spec.name)
     groups = [{name: maker} for name, maker in makers.items()] if apart else [makers]
     result: dict[str, Any] = {"apart": True} if apart else {}
     if batch_size != training.BATCH_SIZE:

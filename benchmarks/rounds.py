@@ -25,18 +25,21 @@ Result = TypeVar("Result")
 
 
 def run_rounds(
-    candidates: Mapping[str, Callable[[], Result]], rounds: int
+    candidates: Mapping[str, Callable[[], Result]], rounds: int, *, first: int = 0
 ) -> dict[str, list[Result]]:
     """Runs every candidate once a round; each round begins with the next candidate.
+
+    Args:
+        first: the number of the first round, where others came before it.
 
     Returns:
         The results of every candidate, one a round.
     """
     results: dict[str, list[Result]] = {name: [] for name in candidates}
     names = list(candidates)
-    for number in range(rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
+    for number in range(first, first + rounds):
+        start = number % len(names)
+        for name in names[start:] + names[:start]:
             results[name].append(candidates[name]())
     return results
 

@@ -24,15 +24,14 @@ IMAGE_SIZE = 224
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 4e-5
 
 
-def bare_loop(model: str, steps: int) -> Run:
+def bare_loop(
+    model: str, steps: int, *, image_size: int = IMAGE_SIZE, batch_size: int = BATCH_SIZE
+) -> Run:
     """Trains our network in a hand-written loop: no strategy, no engine."""
     import tensorflow as tf
 
-    from models import registry
-
-    _prepare_cpu()
-    network = registry.get(model).build(num_classes=1000, image_size=IMAGE_SIZE)
-    images, labels = map(tf.constant, _batch(IMAGE_SIZE, BATCH_SIZE))
+    network = build(model, image_size)
+    images, labels = map(tf.constant, batch(image_size, batch_size))
     weights = [network.variables[name] for name in network.trainable]
     accumulators = [tf.Variable(tf.zeros_like(v), trainable=False) for v in weights]
     step = tf.Variable(tf.zeros([], tf.int64), trainable=False)
@@ -108,7 +107,7 @@ def set_up_engine(
     from models import registry
     from preprocessing.registry import open_dataset
 
-    _prepare_cpu(num_towers)
+    prepare_cpu(num_towers)
     params = make_params(
         model=model,
         device="cpu",
@@ -144,60 +143,78 @@ def steps_of(setup: TrainingRun, steps: int) -> Run:
     return run
 
 
-def fit_with_keras_layers(model: str, steps: int) -> Run:
-    """Trains our network, with Keras' own batch norm and dropout, by `fit`."""
-    from models import registry
-
-    _prepare_cpu()
-    network = registry.get(model).build(num_classes=1000, image_size=IMAGE_SIZE)
-    return _fit(with_keras_layers(network.keras_model), steps, IMAGE_SIZE, BATCH_SIZE)
-
-
-def fit_of_keras_applications(
-    application: str, steps: int, *, image_size: int = IMAGE_SIZE, batch_size: int = BATCH_SIZE
+def fit(
+    model: str, steps: int, *, image_size: int = IMAGE_SIZE, batch_size: int = BATCH_SIZE
 ) -> Run:
-    """Trains a network of keras.applications as it is by `fit`."""
+    """Trains the same network in Keras' own layers, by `fit`."""
     import keras
 
-    _prepare_cpu()
-    build = getattr(keras.applications, application)
-    shape = (image_size, image_size, 3)
-    model = build(weights=None, input_shape=shape, classifier_activation=None)
-    return _fit(model, steps, image_size, batch_size)
-
-
-def _fit(model: Any, steps: int, image_size: int, batch_size: int) -> Run:
-    import keras
-    import tensorflow as tf
-
-    model.compile(
+    network = keras_model(model, image_size)
+    network.compile(
         optimizer=keras.optimizers.SGD(
             LEARNING_RATE, momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY
         ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
-    # Every call of fit deletes an iterator, which can wait seconds for tf.data's autotuning thread:
-    # little compared with an epoch, but a multiple of the few steps that are measured here.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    batch = _batch(image_size, batch_size)
-    data = tf.data.Dataset.from_tensors(batch).repeat().with_options(options)
+    data = repeated(batch(image_size, batch_size))
 
     def run() -> None:
-        model.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+        network.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
 
     return run
 
 
-def _prepare_cpu(num_towers: int = 1) -> None:
+def build(model: str, image_size: int, **options: Any) -> Any:
+    """Prepares the CPU and builds a network of 1000 classes; returns models.network.Network."""
+    from models import registry
+
+    prepare_cpu()
+    return registry.get(model).build(num_classes=1000, image_size=image_size, **options)
+
+
+def keras_model(model: str, image_size: int) -> Any:
+    """Prepares the CPU and builds the same network of Keras' own layers.
+
+    One of keras.applications is built as it is there.
+    """
+    import keras
+
+    from models import registry
+
+    application = registry.get(model).options.get("application")
+    if not application:
+        return with_keras_layers(build(model, image_size).keras_model)
+    prepare_cpu()
+    function = getattr(keras.applications, application)
+    shape = (image_size, image_size, 3)
+    return function(weights=None, input_shape=shape, classifier_activation=None)
+
+
+def repeated(arrays: tuple[np.ndarray, ...]) -> Any:
+    """Returns an endless tf.data.Dataset of one batch, for Keras.
+
+    Every call of fit deletes an iterator, which can wait seconds for tf.data's autotuning thread:
+    little compared with an epoch, but a multiple of the few steps that are measured here. There is
+    none here.
+    """
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return tf.data.Dataset.from_tensors(arrays).repeat().with_options(options)
+
+
+def prepare_cpu(num_towers: int = 1) -> None:
+    """Starts TensorFlow on the CPU as train.py does."""
     from benchmark_cnn.distribution import devices
     from benchmark_cnn.params.validation import make_params
 
     devices.prepare(make_params(device="cpu", num_gpus=num_towers).hardware)
 
 
-def _batch(image_size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def batch(image_size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns random images, uint8 [B, S, S, 3], and labels, int32 [B]."""
     random = np.random.default_rng(0)
     images = random.normal(127, 60, (batch_size, image_size, image_size, 3)).clip(0, 255)
     return images.astype(np.uint8), random.integers(0, 1000, batch_size).astype(np.int32)

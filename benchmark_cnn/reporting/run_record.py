@@ -146,7 +146,7 @@ def describe_devices(kind: str, towers: Sequence[str]) -> dict[str, Any]:
 
 def describe_cpu() -> dict[str, Any]:
     """Returns the model, the cores of the machine, and those that this process may use."""
-    return {"model": _cpu_model(), "cores": os.cpu_count(), "usable_cores": num_cores()}
+    return {"model": cpu_model(), "cores": os.cpu_count(), "usable_cores": num_cores()}
 
 
 def git_state(root: Path) -> dict[str, Any] | None:
@@ -180,7 +180,8 @@ def _git(root: Path, *arguments: str) -> str | None:
     return result.stdout.strip()
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """Returns the name of the processor."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -24,13 +24,13 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.peers.program import PYTHON as PEERS
 from benchmarks.rounds import Speed, ratios, run_rounds, speed_of, spread
 from common import commands, process
 from common.commands import at_least
 from common.errors import DataError
 
 _ROOT = Path(__file__).resolve().parents[2]
-PEERS = _ROOT / ".venv-peers" / "bin" / "python"
 _PROGRAM = Path(__file__).with_name("loaders.py")
 _ASKED = 1.5
 _NUM_CLASSES = 10

@@ -1,0 +1,1 @@
+"""One command that compares training and inference with timm, Keras and a bare loop."""
