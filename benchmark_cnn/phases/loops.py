@@ -47,7 +47,7 @@ class PhaseLoops:
     def _change_size(self, image_size: int, step: int) -> None:
         run, is_first = self._run, self._batches is None
         seen = int(run.state.examples_seen)
-        if run.params.network.image_size_schedule is not None:
+        if step and run.params.network.image_size_schedule is not None:
             console.log(
                 f"Training images of {image_size} x {image_size} pixels from step {step} on, epoch "
                 f"{run.plan.epoch_at(seen):.2f}"

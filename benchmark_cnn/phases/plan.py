@@ -50,12 +50,13 @@ def image_sizes(schedule: Sequence[tuple[int, float]], plan: RunPlan) -> dict[in
         if first >= plan.total_steps:
             end = float(plan.total_steps / plan.steps_per(1))
             raise UsageError(
-                f"--image_size_schedule: {size} begins at epoch {epoch:g}, and the run ends after "
-                f"{end:.4g} epochs: train longer with --num_epochs, or leave {size} out"
+                f"--image_size_schedule: {size} begins after step {first} (epoch {epoch:g}), and "
+                f"the run ends at step {plan.total_steps} (epoch {end:.4g}): train longer with "
+                f"--num_epochs, or leave {size} out"
             )
         if first in sizes:
             raise UsageError(
-                f"--image_size_schedule: {sizes[first]} and {size} begin at the same step, "
+                f"--image_size_schedule: {sizes[first]} and {size} begin after the same step, "
                 f"{first}: an epoch has {float(plan.steps_per(1)):.4g} steps"
             )
         sizes[first] = size

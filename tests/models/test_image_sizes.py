@@ -67,6 +67,10 @@ def test_a_network_of_another_size_shares_the_variables(name, first, second):
     [
         ("lenet", 28, 32, r"lenet/hidden/dense/kernel has the shape \[4096, 512\] for 32 pixels"),
         ("trivial", 28, 32, r"trivial/dense1/dense/kernel has the shape \[3072, 1\] for 32 pixels"),
+        pytest.param(
+            *("keras_vgg16", 64, 96, r"keras_vgg16/fc1/kernel has the shape \[4608, 4096\] for 96"),
+            marks=pytest.mark.slow,
+        ),
         ("resnet20", 8, 7, "needs images of at least 8 x 8 pixels"),
     ],
 )

@@ -102,9 +102,7 @@ def test_each_size_is_traced_once_and_the_stream_continues(unbroken):
     assert streams == [(size, first * BATCH) for first, size in BEGINS.items()]
     said = [line for line in lines if line.startswith("Training images of")]
     assert said == [
-        f"Training images of {size} x {size} pixels from step {first} on, epoch "
-        f"{first * BATCH / IMAGES:.2f}"
-        for first, size in BEGINS.items()
+        f"Training images of 16 x 16 pixels from step 4 on, epoch {4 * BATCH / IMAGES:.2f}"
     ]
     (sizes,) = [line for line in lines if line.startswith("Image size:")]
     assert sizes.split(maxsplit=2)[2] == ("8 from step 0, 16 from step 4; evaluated at 24 pixels")
@@ -193,8 +191,11 @@ def test_a_size_begins_with_the_first_whole_batch_of_its_epoch():
 @pytest.mark.parametrize(
     ("schedule", "line"),
     [
-        ([(8, 0.0), (16, 2.0)], "16 begins at epoch 2, and the run ends after 2 epochs"),
-        ([(8, 0.0), (16, 1.0), (24, 1.01)], "16 and 24 begin at the same step, 13"),
+        (
+            [(8, 0.0), (16, 2.0)],
+            r"16 begins after step 25 \(epoch 2\), and the run ends at step 25 \(epoch 2\)",
+        ),
+        ([(8, 0.0), (16, 1.0), (24, 1.01)], "16 and 24 begin after the same step, 13"),
     ],
 )
 def test_a_size_without_a_step_is_refused(schedule, line):
