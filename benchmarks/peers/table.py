@@ -31,7 +31,7 @@ def lines(results: Mapping[str, Record]) -> Iterator[str]:
             yield f"| {name} | {reason} | | |"
     yield from (
         "",
-        "| | ours | of peak | / timm's best | its mode, of peak | / Keras | / bare loop |",
+        "| | ours | of peak | / timm's best | its mode, of peak | float32: / Keras | / bare loop |",
     )
     yield "|---|---|---|---|---|---|---|"
     for title, record in measured.items():
@@ -66,7 +66,7 @@ def _summary(title: str, record: Record) -> str:
     cells += [f"{timm.removeprefix(TIMM + ', ')}, {_share(title, record, timm)}" if timm else ""]
     for kind in (KERAS, BARE):
         peer = _best(record, kind)
-        cells.append(_ratio(record, best, peer) if peer else "")
+        cells.append(_ratio(record, f"{OURS}, {dtype_of(peer)}", peer) if peer else "")
     return f"| {' | '.join(cells)} |"
 
 
