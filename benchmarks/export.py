@@ -26,10 +26,9 @@ import numpy as np
 from benchmarks import photo_set
 from benchmarks.exported import baselines
 from benchmarks.rounds import CandidateProcess, Speed, ratios, run_rounds, spread
-from common import commands
+from common import commands, installation
 from common.errors import RunError
 
-_ROOT = Path(__file__).resolve().parents[1]
 FORMATS = {
     "SavedModel": ["--output_saved_model_dir={to}/saved_model"],
     "TFLite float32": ["--output_tflite={to}/float32.tflite"],
@@ -103,11 +102,10 @@ def export_seconds(
 
 def _export(model: str, flags: Sequence[str], directory: Path) -> float:
     places = {"to": directory, "photos": directory / "photos"}
-    command = [sys.executable, "export.py", f"--model={model}", "--pretrained"]
+    command = [*installation.program("export"), f"--model={model}", "--pretrained"]
     started = time.perf_counter()
     done = subprocess.run(
         [*command, *(flag.format(**places) for flag in flags)],
-        cwd=_ROOT,
         capture_output=True,
         text=True,
         check=False,

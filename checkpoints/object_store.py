@@ -12,7 +12,7 @@ from typing import NamedTuple
 from common import files
 from common.errors import DataError, UsageError
 
-_EXTRAS = {"s3": ("s3fs", "aws"), "gs": ("gcsfs", "gcp")}
+_LIBRARIES = {"s3": "s3fs", "gs": "gcsfs"}
 _NUM_TRANSFERS = 8
 # Of the local disk, which the callers report.
 _LOCAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -48,14 +48,14 @@ class Folder:
     def __init__(self, url: str):
         self.url = url.rstrip("/")
         scheme = url.partition("://")[0]
-        library, extra = _EXTRAS[scheme]
+        library = _LIBRARIES[scheme]
         try:
             import fsspec
 
             kind = fsspec.get_filesystem_class(scheme)
         except ImportError as error:
             raise UsageError(
-                f"{self.url} needs the library {library}: pip install '.[{extra}]'"
+                f"{self.url} needs the library {library}: pip install {library}"
             ) from error
         with self._errors("open"):
             self._system = kind(use_listings_cache=False, **_SETTINGS.get(scheme, {}))

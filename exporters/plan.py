@@ -81,10 +81,9 @@ def _check_libraries(*needed: Sequence[str]) -> None:
     """Refuses a format before any work if a library of the extra `export` is not installed."""
     missing = [name for names in needed for name in names if util.find_spec(name) is None]
     if missing:
-        packages = ", ".join(name.replace("_", "-") for name in missing)
+        packages = [name.replace("_", "-") for name in missing]
         raise UsageError(
-            f'not installed: {packages}. Run `make setup`, or pip install ".[export]" in the '
-            "project's directory"
+            f"not installed: {', '.join(packages)}. Run: pip install {' '.join(packages)}"
         )
 
 

@@ -292,9 +292,7 @@ def runtime(module: str, package: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UsageError(
-            f"{package} is not installed: run `make setup`, or pip install {package}"
-        ) from error
+        raise UsageError(f"{package} is not installed: pip install {package}") from error
 
 
 def _damaged(path: Path, error: Exception, what: str = "opened") -> DataError:

@@ -153,7 +153,7 @@ def _pod(options: argparse.Namespace, command: Sequence[str], name: str) -> dict
     container: dict[str, Any] = {
         "name": name,
         "image": options.image,
-        "command": ["python", *command],
+        "command": tasks.program(command, "python"),
         "ports": [{"containerPort": _PORT}],
         "volumeMounts": [{"name": "memory", "mountPath": "/dev/shm"}],  # of NCCL
     }

@@ -107,7 +107,7 @@ def script(options: argparse.Namespace, directory: Path) -> str:
     for option in options.sbatch:
         if not option.startswith("--"):
             raise UsageError(f"--sbatch={option} is no option of sbatch: it begins with --")
-    command = [sys.executable, *options.command, f"--num_gpus={max(1, options.gpus_per_node)}"]
+    command = [*tasks.program(options.command), f"--num_gpus={max(1, options.gpus_per_node)}"]
     if options.nodes > 1:
         command.append("--variable_update=collective_all_reduce")
     gpus = options.gpus_per_node

@@ -7,9 +7,11 @@ decides them, so the command must not hold them.
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from common.errors import UsageError
 
@@ -61,7 +63,8 @@ def workers(
     Raises:
         UsageError: the command is missing, or has a flag that a launcher decides.
     """
-    program = _program(command, python)
+    check_command(command)
+    started = program(command, python)
     tasks = []
     for index in range(len(hosts)):
         flags = [f"--num_gpus={gpus_per_worker}"]
@@ -71,7 +74,7 @@ def workers(
                 f"--worker_hosts={','.join(hosts)}",
                 f"--task_index={index}",
             ]
-        tasks.append(Task(index, (*program, *flags), {}))
+        tasks.append(Task(index, (*started, *flags), {}))
     return tasks
 
 
@@ -87,7 +90,8 @@ def asynchronous(
     Raises:
         UsageError: see `workers`.
     """
-    program = _program(command, python)
+    check_command(command)
+    started = program(command, python)
     common = [
         "--variable_update=parameter_server",
         f"--worker_hosts={','.join(worker_hosts)}",
@@ -98,7 +102,7 @@ def asynchronous(
     return [
         Task(
             index,
-            (*program, *common, f"--job_name={job}", f"--task_index={index}"),
+            (*started, *common, f"--job_name={job}", f"--task_index={index}"),
             {},
             job=job,
             is_alone=job == "worker",
@@ -107,10 +111,17 @@ def asynchronous(
     ]
 
 
-def _program(command: Sequence[str], python: str) -> Sequence[str]:
-    check_command(command)
-    is_python = command[0].endswith(".py") or command[0] == "-m"
-    return [python, *command] if is_python else command
+def program(command: Sequence[str], python: str = sys.executable) -> list[str]:
+    """Returns the command that a worker runs: a Python file and `-m` run under `python`.
+
+    Another program that is installed next to `python` is run from there: a virtual environment that
+    is not activated is not on the PATH.
+    """
+    if command[0].endswith(".py") or command[0] == "-m":
+        return [python, *command]
+    neighbor = Path(python).with_name(os.path.basename(command[0]))
+    is_installed = command[0] == neighbor.name and neighbor.is_file()
+    return [str(neighbor) if is_installed else command[0], *command[1:]]
 
 
 def check_command(command: Sequence[str], flags: str = "--workers, --gpus_per_worker") -> None:

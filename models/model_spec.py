@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from common import installation
 from common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class ModelSpec:
         if num_classes < 1:
             raise NetworkOptionError(f"num_classes must be at least 1, got {num_classes}")
         module, function = self.builder.split(":")
-        build = getattr(importlib.import_module(module), function)
+        build = getattr(importlib.import_module(installation.module(module)), function)
         config = BuildConfig(
             name=self.name,
             num_classes=num_classes + int(self.background_class),

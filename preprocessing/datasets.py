@@ -135,7 +135,7 @@ def _convert_digits(data_dir: Path) -> None:
         convert_digits(data_dir.resolve())
     except ImportError as error:
         raise DataError(
-            f"the digits data set comes with scikit-learn ({error}): pip install '.[demo]'"
+            f"the digits data set comes with scikit-learn ({error}): pip install scikit-learn"
         ) from error
     except OSError as error:
         if not (data_dir / FILE_NAME).exists():  # else another process has just written it

@@ -123,7 +123,7 @@ def guess_name(directory: Path) -> str:
     raise DataError(
         f"cannot tell which data set {directory} holds, since it has no manifest.json: give "
         f"--data_name={{{','.join(named)}}}, or convert images of other classes with "
-        "download_and_convert_imagenet"
+        "python -m download_and_convert_imagenet"
     )
 
 

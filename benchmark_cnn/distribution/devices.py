@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-from common import process
+from common import installation, process
 from common.errors import UsageError
 
 # TensorFlow reads them once, before the first operation; what a user sets stays. Without the first,
@@ -92,8 +92,8 @@ def _gpus_of_towers(hardware, gpus) -> list[int]:
         built = "" if tf.test.is_built_with_cuda() else " (this TensorFlow has no GPU support)"
         raise UsageError(
             f"--device=gpu: TensorFlow sees no GPU{built}; "
-            "`make setup GPU=1` installs the CUDA libraries, --device=cpu runs without, and "
-            "TF_CPP_MIN_LOG_LEVEL=0 in the environment shows which libraries are missing"
+            f"`{installation.GPU_SETUP}` installs the CUDA libraries, --device=cpu runs without, "
+            "and TF_CPP_MIN_LOG_LEVEL=0 in the environment shows which libraries are missing"
         )
     indices = [int(i) for i in hardware.gpu_indices.split(",")] if hardware.gpu_indices else None
     indices = indices or list(range(hardware.num_gpus))

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmark_cnn.doctor.finding import MISSING, OK, PROBLEM, Finding
-from common import process
+from common import installation, process
 from common.errors import RunError
 from common.version import installed
 
-_INSTALL = "run `make setup GPU=1`, which installs the CUDA libraries"
+_INSTALL = f"run `{installation.GPU_SETUP}`, which installs the CUDA libraries"
 # Library, and its directory in NVIDIA's packages. Each has the version in its name that TensorFlow
 # 2.21 was built for (CUDA 12, cuDNN 9).
 _LIBRARIES = {

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from benchmark_cnn.doctor.finding import MISSING, OK, PROBLEM, Finding
-from common import process
+from common import installation, process
 from common.version import installed
 
 _OLDEST, _NEWEST = (3, 10), (3, 13)
@@ -41,7 +41,7 @@ def software() -> list[Finding]:
     ]
     for package in ("tensorflow", "keras"):
         found = installed(package)
-        advice = "" if found else "run `make setup`, and start programs with .venv/bin/python"
+        advice = "" if found else f"run `{installation.SETUP}`; its Python starts the programs"
         findings.append(
             Finding(package, found or "not installed", OK if found else MISSING, advice)
         )

@@ -120,8 +120,9 @@ Flags are written `--name=value` or `--name value`, switches `--name` or `--nona
 the last value counts.
 
 `--flagfile=FILE` reads flags from a file, one per line; `#` at the start of a line or after a blank
-begins a comment. A flag after a flag file overrides the file. `--help=NAME` describes one flag, or
-the flags of one of the groups below.
+begins a comment. A recipe of this project, `recipes/NAME`, is found from any directory. A flag
+after a flag file overrides the file. `--help=NAME` describes one flag, or the flags of one of the
+groups below.
 
 A flag that has no effect is an error, with three exceptions. Its value is "off" (0, false, none).
 Or a flag file sets it, and the command line switched off what it belongs to: `momentum` of a file

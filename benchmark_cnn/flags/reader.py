@@ -20,6 +20,7 @@ from typing import NamedTuple
 from benchmark_cnn.flags import suggestions
 from benchmark_cnn.flags.migration import RENAMED
 from benchmark_cnn.params.flag import Flag, Value
+from common import installation
 
 _NUMBER = re.compile(r"-\.?\d.*")
 # As absl has it, a line may also begin with //.
@@ -112,7 +113,7 @@ class _Reader:
             self.result.errors.append("--flagfile needs the name of a file")
             return
         try:
-            lines = _lines_of_file(os.path.expanduser(path), ())
+            lines = _lines_of_file(_place(path), ())
         except OSError as error:
             self.result.errors.append(
                 f"cannot read the flag file {error.filename}: {error.strerror}"
@@ -194,9 +195,17 @@ def _lines_of_file(path: str, outer: tuple[str, ...]) -> list[str]:
         if named is None:
             lines.append(line)
         else:
-            inner = os.path.expanduser(line[named.end() :].strip())
+            inner = _place(line[named.end() :].strip())
             lines += _lines_of_file(inner, (*outer, os.path.realpath(path)))
     return lines
+
+
+def _place(typed: str) -> str:
+    """Returns the path of a flag file; a recipe of this project is found from any directory."""
+    path = os.path.expanduser(typed)
+    own = installation.HOME / path
+    is_own = path.startswith("recipes/") and not os.path.exists(path) and own.is_file()
+    return str(own) if is_own else path
 
 
 def _target(name: str) -> str:

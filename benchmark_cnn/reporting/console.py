@@ -244,13 +244,13 @@ def closing_lines(
     curves, confusion = (
         paths.quoted(os.path.join(train_dir, name)) for name in ("curves.png", "confusion.png")
     )
-    following = [f"eval.py --train_dir={run}"]
+    following = [f"python eval.py --train_dir={run}"]
     if synthetic:
-        following = [f"eval.py --train_dir={run} --data_dir=DIR"]
+        following = [f"python eval.py --train_dir={run} --data_dir=DIR"]
     elif "top_1" in result:
         following = [
-            f"prediction.py --train_dir={run} PHOTO",
-            f"export.py --train_dir={run} --output_tflite=FILE",
+            f"python prediction.py --train_dir={run} PHOTO",
+            f"python export.py --train_dir={run} --output_tflite=FILE",
             *following,
         ]
     return [
@@ -259,10 +259,7 @@ def closing_lines(
         *test,
         f"Curves:     {curves}, or tensorboard --logdir={run}",
         *([f"Confusion:  {confusion}"] if classes else []),
-        *(
-            f"{'' if number else 'Next:':12}python {command}"
-            for number, command in enumerate(following)
-        ),
+        *(f"{'' if number else 'Next:':12}{command}" for number, command in enumerate(following)),
     ]
 
 

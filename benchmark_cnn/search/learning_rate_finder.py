@@ -160,8 +160,8 @@ def propose(rates: Sequence[float], losses: Sequence[float]) -> Proposal:
     lowest = int(np.argmin(smooth)) if len(smooth) else 0
     if lowest < 2:
         raise DataError(
-            "the loss does not fall at any learning rate: look at the images with python -m "
-            "preprocessing.contact_sheet, and at the other flags"
+            "the loss does not fall at any learning rate: look at the images with "
+            "python -m preprocessing.contact_sheet, and at the other flags"
         )
     slopes = np.gradient(smooth[: lowest + 1], np.log(rates[: lowest + 1]))
     # The first rates teach nothing: what falls there is the noise of the batches.

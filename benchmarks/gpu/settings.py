@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
+from common import installation
+
 _SPEED = re.compile(r"total images/sec: ([\d.]+)")
 # A training step multiplies three times: forward, and for the gradients of inputs and of kernels.
 _PASSES = 3
@@ -93,9 +94,9 @@ def measure(setting: Setting, options: argparse.Namespace, peak_tflops: float) -
 
 
 def _train(flags: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "train.py", *flags]
+    command = [*installation.program("train"), *flags]
     return subprocess.run(
-        command, cwd=ROOT, text=True, capture_output=True, timeout=_TIMEOUT_SECS, check=False
+        command, text=True, capture_output=True, timeout=_TIMEOUT_SECS, check=False
     )
 
 
@@ -124,8 +125,9 @@ def counted(trace: Mapping[str, Any]) -> tuple[int, int]:
 @functools.cache
 def macs(model: str, image_size: int | None) -> int:
     """Returns the multiply-adds of a forward pass of one image, counted in another process."""
+    models = installation.module("models")
     program = (
-        "import sys; from models import cost, registry; name, size = sys.argv[1:]; "
+        f"import sys; from {models} import cost, registry; name, size = sys.argv[1:]; "
         "size = int(size) or registry.get(name).image_size; "
         "network = registry.get(name).build(num_classes=1000, image_size=size); "
         "print(cost.cost(network, size).macs)"
@@ -157,5 +159,6 @@ def peak_tflops(device: str, dtype: str) -> float:
 
 def _output(program: str, *arguments: str) -> str:
     command = [sys.executable, "-c", program, *arguments]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=True)
+    where = installation.IMPORTED_FROM
+    done = subprocess.run(command, cwd=where, text=True, capture_output=True, check=True)
     return done.stdout.split()[-1]

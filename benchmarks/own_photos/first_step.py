@@ -26,11 +26,10 @@ import numpy as np
 
 from benchmarks.peers.program import PYTHON as PEERS
 from benchmarks.rounds import Speed, ratios, run_rounds, speed_of, spread
-from common import commands, process
+from common import commands, installation, process
 from common.commands import at_least
 from common.errors import DataError
 
-_ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = Path(__file__).with_name("loaders.py")
 _ASKED = 1.5
 _NUM_CLASSES = 10
@@ -88,12 +87,12 @@ def seconds_to_first_step(folder: Path, cache: Path, options: argparse.Namespace
         DataError: train.py fails.
     """
     command = [
-        sys.executable, "train.py", f"--data_dir={folder}", "--pretrained", "--num_batches=1",
-        f"--cache_dir={cache}", f"--image_size={options.image_size}",
+        *installation.program("train"), f"--data_dir={folder}", "--pretrained",
+        "--num_batches=1", f"--cache_dir={cache}", f"--image_size={options.image_size}",
         f"--batch_size={options.batch_size}", "--device=cpu",
     ]  # fmt: skip
     started, seconds = time.perf_counter(), None
-    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout or ():
             if line.startswith("1\timages/sec"):
                 seconds = time.perf_counter() - started
@@ -106,7 +105,7 @@ def _speeds(folder: Path, options: argparse.Namespace) -> dict[str, list[Speed]]
     """Returns the speeds of every loader, one a round, after a round that fills the disk cache."""
     numbers = map(str, (options.image_size, options.batch_size, options.epochs))
     task = [str(folder.resolve()), *numbers]
-    own = (sys.executable, "-m", "benchmarks.own_photos.loaders")
+    own = (sys.executable, "-m", installation.module("benchmarks.own_photos.loaders"))
     commands_of = {"ours": [*own, "ours", *task, "0"], "Keras": [*own, "keras", *task, "0"]}
     commands_of["Keras, cache()"] = [*own, "keras_cached", *task, "0"]
     if PEERS.exists():
@@ -123,7 +122,8 @@ def _speeds(folder: Path, options: argparse.Namespace) -> dict[str, list[Speed]]
 def _run(name: str, argv: list[str]) -> Speed:
     # As train.py, whose entry point sets these.
     environment = {**process.DEFAULTS, **os.environ} if name == "ours" else None
-    done = subprocess.run(argv, cwd=_ROOT, capture_output=True, text=True, env=environment)
+    where = installation.IMPORTED_FROM
+    done = subprocess.run(argv, cwd=where, capture_output=True, text=True, env=environment)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["without a word"]
         raise DataError(f"{name} failed: {lines[-1]}")

@@ -141,11 +141,13 @@ def _files(names: dict, folders: dict[str, str]) -> list[Path]:
     for package, files in names.items():
         spec = util.find_spec(package)
         if spec is None or spec.origin is None:
-            raise UsageError(f"{package} is not installed: run `make setup`")
+            raise UsageError(
+                f"{package} is missing: pip install matplotlib scikit-image scikit-learn"
+            )
         found += [Path(spec.origin).parent / folders[package] / file for file in files]
     for path in found:
         if not path.is_file():
-            raise UsageError(f"{path} is missing: run `make setup`")
+            raise UsageError(f"{path} is missing: install its package again")
     return found
 
 

@@ -62,9 +62,8 @@ def _ours(task: Task) -> Callable[[], int]:
     from common.process import start_tensorflow
 
     start_tensorflow()
-    import preprocessing.datasets  # noqa: F401
     from benchmark_cnn.params.data_params import DataParams
-    from preprocessing import registry
+    from preprocessing import datasets, registry  # noqa: F401
     from preprocessing.own_photos.photos import Path, Wishes, records_for_training
 
     def count() -> int:

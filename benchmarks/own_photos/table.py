@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.own_photos import letters
-from common import commands, files, paths
+from common import commands, files, installation, paths
 from common.commands import at_least
 from common.errors import DataError
 
-ROOT = Path(__file__).resolve().parents[2]
 MIRRORED = ("b", "d", "p", "q")
 _PRETRAINED = "--pretrained"
 COMMON = (
@@ -118,14 +117,14 @@ def _result(train_dir: Path, photos: Path, variant: str, seed: int, num_epochs: 
     cache = f"--cache_dir={photos.parent / 'cache'}"
     _call(
         [
-            *("train.py", *COMMON, *VARIANTS[variant][1], f"--tf_random_seed={seed}", cache),
+            *("train", *COMMON, *VARIANTS[variant][1], f"--tf_random_seed={seed}", cache),
             *(f"--data_dir={photos}", f"--train_dir={train_dir}", f"--num_epochs={num_epochs}"),
         ]
     )
     seconds = time.monotonic() - started
     evaluated = train_dir / "own_photos"
     flags = ["--device=cpu", "--data_subset=test", f"--eval_dir={evaluated}"]
-    _call(["eval.py", f"--train_dir={train_dir}", *flags])
+    _call(["eval", f"--train_dir={train_dir}", *flags])
     (found,) = evaluated.rglob("eval.json")
     result = _of_eval_json(json.loads(found.read_text()), seconds)
     files.write_text(path, json.dumps(result._asdict()) + "\n")
@@ -145,12 +144,13 @@ def _of_eval_json(evaluation: Mapping[str, Any], seconds: float) -> Result:
 
 
 def _call(arguments: Sequence[str]) -> None:
-    """Runs a program of this project.
+    """Runs a program of this project: its name and flags.
 
     Raises:
         DataError: it failed; with its last line.
     """
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, text=True, capture_output=True)
+    command = [*installation.program(arguments[0]), *arguments[1:]]
+    done = subprocess.run(command, text=True, capture_output=True)
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no message"]
         raise DataError(f"{arguments[0]} failed ({done.returncode}): {lines[-1]}")

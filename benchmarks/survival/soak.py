@@ -21,9 +21,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from common import commands, process
+from common import commands, installation, process
 
-_ROOT = Path(__file__).resolve().parents[2]
 # Of the time at which a signal comes: that many mean times, at most.
 _LONGEST = 3.0
 _INTERPRETER_SECS = 0.3  # until the first line of a program runs: a signal just kills Python
@@ -75,13 +74,13 @@ def _soak(arguments) -> int:
 
 def _start(arguments, train_dir: Path, **streams) -> subprocess.Popen:
     command = [
-        sys.executable, "train.py", "--model=lenet", "--data_name=digits", "--device=cpu",
+        *installation.program("train"), "--model=lenet", "--data_name=digits", "--device=cpu",
         f"--num_gpus={arguments.num_gpus}", "--batch_size=16", "--moving_average_decay=0.99",
         f"--num_batches={arguments.num_batches}", "--display_every=100",
         f"--save_model_steps={arguments.save_model_steps}",
         f"--eval_every_steps={5 * arguments.save_model_steps}", f"--train_dir={train_dir}",
     ]  # fmt: skip
-    return subprocess.Popen(command, cwd=_ROOT, **streams)
+    return subprocess.Popen(command, **streams)
 
 
 def _unbroken(arguments, train_dir: Path) -> list[tuple[float, int]]:

@@ -10,7 +10,7 @@ import functools
 from dataclasses import dataclass
 from importlib import resources
 
-_PACKAGE = "download_and_convert_imagenet"
+_PACKAGE = __name__.removesuffix(".sources.synsets")
 _SYNSETS_FILE = "imagenet_synsets.txt"
 _VALIDATION_FILE = "imagenet_validation_labels.txt"
 

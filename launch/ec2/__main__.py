@@ -212,7 +212,7 @@ def _import_boto3() -> None:
     try:
         import boto3  # noqa: F401
     except ImportError as error:
-        raise UsageError("boto3 is not installed: pip install '.[aws]'") from error
+        raise UsageError("boto3 is not installed: pip install boto3") from error
 
 
 def _bucket(text: str) -> str:

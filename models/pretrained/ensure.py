@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common import paths
+from common import installation, paths
 from common.errors import DataError
 from common.files import sha256_of, write_errors
 from models.pretrained import published
@@ -73,10 +73,10 @@ def ensure_in_child(model: str, directory: str | os.PathLike[str] | None = None)
     published.weight_file(published.get(model))
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "models.pretrained", model),
+            *(sys.executable, "-m", installation.module("models.pretrained"), model),
             f"--directory={path.absolute().parents[1]}",
         ],
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=installation.IMPORTED_FROM,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
@@ -174,9 +174,9 @@ def _is_present(model: str, path: Path) -> bool:
         print(f"{path} holds weights from {source}", file=sys.stderr, flush=True)
     elif origin.get("sha256") != entry.sha256:
         raise DataError(
-            f"{path} holds weights from {source}, not the published ones: write those with python "
-            f"-m models.pretrained {model} --directory={paths.quoted(path.parents[1])}, or use "
-            "these with --init_checkpoint (train.py) or --train_dir (eval.py, prediction.py)"
+            f"{path} holds weights from {source}, not the published ones: write those with "
+            f"python -m models.pretrained {model} --directory={paths.quoted(path.parents[1])}, or "
+            "use these with --init_checkpoint (train.py) or --train_dir (eval.py, prediction.py)"
         )
     return True
 

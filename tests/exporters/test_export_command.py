@@ -286,7 +286,7 @@ def test_a_missing_library_is_named_before_any_work(run, tmp_path, monkeypatch, 
     flags = [f"--output_tflite={tmp_path}/a.tflite", f"--output_onnx={tmp_path}/a.onnx"]
     assert export.main([f"--train_dir={run}", *flags]) == 2
     errors = capsys.readouterr().err
-    assert errors.startswith("error: not installed: onnxruntime. Run `make setup`, or pip install")
+    assert errors.startswith("error: not installed: onnxruntime. Run: pip install onnxruntime")
     assert not list(tmp_path.iterdir())
 
 

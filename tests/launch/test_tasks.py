@@ -32,6 +32,17 @@ def test_a_program_is_started_as_it_is():
     assert task.command == ("./train.sh", "x", "--num_gpus=1")
 
 
+def test_an_installed_program_runs_from_next_to_python(tmp_path):
+    """As `imagenet-train` of a virtual environment that is not activated."""
+    python = tmp_path / "python"
+    (tmp_path / "imagenet-train").touch()
+    assert tasks.program(["imagenet-train", "x"], str(python)) == [
+        str(tmp_path / "imagenet-train"), "x"
+    ]  # fmt: skip
+    for command in (["imagenet-eval"], ["./imagenet-train"], ["bin/imagenet-train"]):
+        assert tasks.program(command, str(python)) == command
+
+
 @pytest.mark.parametrize(
     "flag",
     ["--num_gpus=2", "--worker_hosts=a:1", "-task_index=0", "--variable_update", "--num_gpus"],

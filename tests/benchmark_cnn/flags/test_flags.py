@@ -327,6 +327,18 @@ def test_a_contradiction_inside_a_flag_file_is_reported(tmp_path):
     ]
 
 
+def test_a_recipe_is_found_from_any_directory_unless_the_directory_has_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    typed = "--flagfile=recipes/demo.flags"
+    assert train(typed).params.data.data_name == "digits"
+    (tmp_path / "recipes").mkdir()
+    assert lines_of("--flagfile=recipes/no_such.flags") == [
+        "cannot read the flag file recipes/no_such.flags: No such file or directory"
+    ]
+    (tmp_path / "recipes" / "demo.flags").write_text("--model=lenet\n")
+    assert train(typed).params.network.model == "lenet"
+
+
 def test_flag_files_may_name_others(tmp_path):
     (tmp_path / "inner.flags").write_text("--num_gpus=4\n")
     outer = tmp_path / "outer.flags"
