@@ -43,7 +43,7 @@ class LinearNetwork:
         self.trainable = tuple(self.variables)
         self.decayed = frozenset()
 
-    def __call__(self, images, *, training, seed=None):
+    def __call__(self, images, *, training, seed=None, frozen=frozenset()):
         total = sum(
             tf.reduce_sum(variable * (number + 1.0))
             for number, variable in enumerate(self.variables.values())
