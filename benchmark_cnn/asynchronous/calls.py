@@ -33,6 +33,10 @@ class Result(NamedTuple):
     values: dict[str, float]
 
 
+LOST = Result(0, 0, {})
+"""A step that was applied by a worker that died before the chief had copied its values."""
+
+
 class Calls:
     """Schedules calls of `step`, and waits for the oldest.
 
@@ -72,7 +76,7 @@ class Calls:
         self._pending.append(result)
 
     def oldest(self, check: Callable[[], bool]) -> Result | None:
-        """Waits for the result that was asked for first.
+        """Waits for the result that was asked for first; it may be LOST.
 
         Args:
             check: called while waiting; may raise, and ends the wait with None by False.
@@ -82,7 +86,10 @@ class Calls:
                 break
         else:
             return None
-        values, (read, applied) = self._pending.popleft().result()
+        fetched = self._pending.popleft().result()
+        if fetched is None:
+            return LOST
+        values, (read, applied) = fetched
         named: dict[str, float] = dict(zip(REPORT, values.tolist(), strict=True))
         return Result(int(applied) + 1, int(applied - read), named)
 
@@ -92,10 +99,17 @@ class Calls:
 
 
 def _fetch(values: queue.SimpleQueue) -> None:
-    """Waits for values in the order of the queue of (RemoteValue, Future)."""
+    """Waits for values in the order of the queue of (RemoteValue, Future).
+
+    The coordinator repeats a step whose worker dies before its end. A value stays on its worker
+    until it is fetched here, after that end: with a worker lost in between, the result is None.
+    """
     while True:
         value, result = values.get()
         try:
             result.set_result(value.fetch())
+        except tf.errors.UnavailableError as error:
+            of_worker = "/job:worker/" in str(error) and "/job:ps/" not in str(error)
+            result.set_result(None) if of_worker else result.set_exception(error)
         except BaseException as error:
             result.set_exception(error)

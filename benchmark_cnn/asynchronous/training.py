@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 
-from benchmark_cnn.asynchronous.calls import Calls
+from benchmark_cnn.asynchronous.calls import LOST, Calls
 from benchmark_cnn.distribution.asynchronous_manager import AsynchronousManager
 from benchmark_cnn.distribution.remote_tasks import RemoteTasks
 from benchmark_cnn.reporting import console
@@ -124,6 +124,8 @@ class AsynchronousTraining:
                 if result is None:
                     calls.abandon()
                     break
+                if result is LOST:
+                    continue
                 self.guard.check(result.number, result.values)
                 self.num_results += 1
                 self.reporter.on_staleness(result.staleness)
