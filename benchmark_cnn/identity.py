@@ -16,7 +16,7 @@ import tensorflow as tf
 from benchmark_cnn.interfaces import Dataset
 from benchmark_cnn.params.params import Params, read_parameters, recorded
 from benchmark_cnn.reporting import console, run_record
-from benchmark_cnn.run import TrainingRun
+from benchmark_cnn.run import TrainingRun, default_rate
 from benchmark_cnn.run_directory import RunDirectory
 from benchmark_cnn.step import learning_rate
 from common import paths
@@ -99,7 +99,9 @@ def _of_run(run: TrainingRun) -> dict[str, Any]:
         "batch_per_tower": plan.batch_per_tower,
         "global_batch": plan.global_batch,
         "learning_rate": learning_rate.initial_rate(
-            run.params.learning_rate, run.spec.learning_rate, plan.global_batch
+            run.params.learning_rate,
+            default_rate(run.params, run.spec, plan),
+            plan.global_batch,
         ),
         "steps_per_epoch": plan.examples_per_epoch / plan.global_batch,
         "total_steps": plan.total_steps,
@@ -220,7 +222,11 @@ def _warn_of_unrecorded_classes(directory: RunDirectory, dataset: Dataset) -> No
 
 def log_changes(earlier: Params, params: Params) -> None:
     """Prints the flags that differ from the earlier start's."""
-    before, now = recorded(earlier), recorded(params)
+    before, now = (
+        # An earlier version recorded the number for a weight decay that was not given.
+        recorded(some) | {"weight_decay": some.optimization.decay}
+        for some in (earlier, params)
+    )
     concerns = [vars(getattr(params, concern)) for concern in _CONCERNS]
     changed = [
         f"--{name}={now[name]} (was {before[name]})"

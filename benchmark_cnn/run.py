@@ -18,7 +18,7 @@ from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
 from benchmark_cnn.params.params import Params
 from benchmark_cnn.params.values import parse_image_sizes
-from benchmark_cnn.step import failures
+from benchmark_cnn.step import failures, optimizers
 from benchmark_cnn.step.train_state import TrainState
 from benchmark_cnn.step.training_step import TrainingStep
 from common.errors import DataError, UsageError
@@ -194,6 +194,19 @@ def make_plan(
     return dataclasses.replace(
         plan, warmup_steps=warmup_steps, total_steps=warmup_steps + num_batches
     )
+
+
+def default_rate(params: Params, spec: NetworkSpec, plan: RunPlan) -> float:
+    """Returns the model's learning rate, in proportion where a CPU has a smaller default batch.
+
+    An optimizer for which the model's means nothing has its own, for any batch.
+    """
+    of_optimizer = optimizers.make_optimizer(params.optimization).default_learning_rate
+    if of_optimizer is not None:
+        return of_optimizer
+    if params.data.batch_size is not None:
+        return spec.learning_rate
+    return spec.learning_rate * plan.batch_per_tower / spec.batch_size
 
 
 def crosses(previous: int, current: int, every) -> bool:

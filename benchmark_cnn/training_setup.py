@@ -26,7 +26,14 @@ from benchmark_cnn.params.hardware_params import HardwareParams
 from benchmark_cnn.params.params import ExplicitFlags, Params
 from benchmark_cnn.phases import plan as phase_plan
 from benchmark_cnn.reporting import console
-from benchmark_cnn.run import RunPlan, RunSettings, TrainingRun, make_plan, resolve_settings
+from benchmark_cnn.run import (
+    RunPlan,
+    RunSettings,
+    TrainingRun,
+    default_rate,
+    make_plan,
+    resolve_settings,
+)
 from benchmark_cnn.step import learning_rate, losses, markers, optimizers, train_state
 from benchmark_cnn.step.asynchronous_step import AsynchronousStep
 from benchmark_cnn.step.tower import Tower
@@ -296,13 +303,6 @@ def _mode(params: Params, settings: RunSettings) -> str:
     return "training + evaluation" if settings.evaluates else "training"
 
 
-def _default_rate(params: Params, spec: NetworkSpec, plan: RunPlan) -> float:
-    """Returns the model's learning rate, in proportion where a CPU has a smaller default batch."""
-    if params.data.batch_size is not None:
-        return spec.learning_rate
-    return spec.learning_rate * plan.batch_per_tower / spec.batch_size
-
-
 def _markers(params: Params, manager: VariableManager) -> markers.Markers | None:
     """Creates the counters of towers on the CPU; to count on the host is to wait for a GPU."""
     in_one_program = params.hardware.xla == "step"
@@ -314,7 +314,7 @@ def _markers(params: Params, manager: VariableManager) -> markers.Markers | None
 def _schedule(params: Params, spec: NetworkSpec, plan: RunPlan) -> learning_rate.Schedule:
     return learning_rate.make_schedule(
         params.learning_rate,
-        default_learning_rate=_default_rate(params, spec, plan),
+        default_learning_rate=default_rate(params, spec, plan),
         global_batch=plan.global_batch,
         examples_per_epoch=plan.examples_per_epoch,
         total_steps=plan.total_steps,

@@ -12,9 +12,12 @@ import pytest
 
 import eval as evaluation
 import train
+from benchmark_cnn import identity, training_setup
 from benchmark_cnn.params.params import read_parameters
+from benchmark_cnn.params.validation import make_params
 from checkpoints import best
 from inference import class_names
+from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, Spec, random_examples
 from tests.benchmark_cnn.reporting.event_readers import tensor
 
 LENET = ["--device=cpu", "--model=lenet"]
@@ -249,3 +252,20 @@ def test_an_output_among_the_data_gives_a_warning(places, caplog):
     assert f"--train_dir={inside} lies in --data_dir={places['data']}" in caplog.text
     shutil.rmtree(inside)
     shutil.rmtree(f"{places['data']}/eval")
+
+
+def test_the_decay_that_an_earlier_version_recorded_as_a_default_is_no_change(capsys):
+    earlier, now = make_params(weight_decay=4e-5), make_params()
+    identity.log_changes(earlier, now)
+    assert not capsys.readouterr().out
+    identity.log_changes(earlier, make_params(optimizer="adamw"))
+    expected = "--optimizer=adamw (was momentum), --weight_decay=0.01 (was 4e-05)"
+    assert expected in capsys.readouterr().out
+
+
+def test_the_rate_that_a_run_announces_is_that_of_its_steps(tmp_path):
+    """Where a CPU has a smaller default batch, the model's rate is reduced in proportion."""
+    spec = Spec(ConvNetwork, batch_size=64, learning_rate=0.5)
+    run = training_setup.set_up(make_params(device="cpu"), spec, ArrayData(*random_examples(64)))
+    assert float(run.step.schedule(0)) == 0.25
+    assert identity.of_start(run)["run"]["learning_rate"] == 0.25

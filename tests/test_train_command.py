@@ -129,7 +129,7 @@ MISTAKES = {
     "unknown flag": (["--batchsize=3"], 2, "unknown flag --batchsize; did you mean --batch_size?"),
     "wrong type": (["--num_gpus=two"], 2, "--num_gpus=two is not an integer"),
     "out of range": (["--momentum=1.5"], 2, "--momentum=1.5 must be at least 0 and below 1"),
-    "no such choice": (["--optimizer=adamw"], 2, "--optimizer=adamw is not one of"),
+    "no such choice": (["--optimizer=ftrl"], 2, "--optimizer=ftrl is not one of"),
     "exclusive flags": (["--num_batches=3", "--num_epochs=2"], 2, "exclude each other"),
     "flag without effect": (
         ["--adam_beta1=0.8"],

@@ -123,7 +123,7 @@ KEPT: dict[str, str] = {
     "num_intra_threads": "default: TensorFlow's choice; 1 with more towers than cores on the CPU",
     "num_inter_threads": "",
     "trace_file": "always in Chrome's format",
-    "optimizer": "default: momentum; lars is new",
+    "optimizer": "default: momentum; adamw, lars, lamb and lion are new",
     "learning_rate": "multiplies a mean over the global batch in every mode",
     "piecewise_learning_rate_schedule": "epochs may have decimals",
     "num_epochs_per_decay": "leave it out instead of 0",

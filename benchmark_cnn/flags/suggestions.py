@@ -131,7 +131,9 @@ _SYNONYMS_OF = {
     "adam_beta1": "opt_betas beta1",
     "adam_beta2": "beta2",
     "weight_decay": "wd decay l2",
-    "decoupled_weight_decay": "adamw",
+    "optimizer=adamw": "adamw",
+    "optimizer=lamb": "lamb",
+    "optimizer=lion": "lion",
     "freeze": "freeze_layers frozen_layers frozen_stages freeze_at freeze_until freeze_pattern "
     "trainable trainable_layers requires_grad",
     "freeze=backbone": "freeze_backbone linear_probe linear_probing head_only train_head_only",

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from benchmark_cnn.params.flag import flag
 from benchmark_cnn.params.values import parse_pattern, parse_piecewise_schedule
 
+OPTIMIZERS = ("sgd", "momentum", "rmsprop", "adam", "adamw", "lars", "lamb", "lion")
+_WEIGHT_DECAY, _DECOUPLED_WEIGHT_DECAY = 4e-5, 0.01
+
 
 @dataclass(frozen=True)
 class RunParams:
@@ -107,7 +110,7 @@ class LearningRateParams:
         "Initial learning rate (after warm-up), for a gradient that is the mean over the global "
         "batch.",
         lower=0,
-        when_none="the model's",
+        when_none="the model's; 0.001 with optimizer=adamw and lamb, 0.0001 with lion",
     )
     learning_rate_schedule: str | None = flag(
         None,
@@ -162,8 +165,9 @@ class OptimizationParams:
 
     optimizer: str = flag(
         "momentum",
-        "Optimizer, with TensorFlow 1's formulas; sgd has no momentum.",
-        choices=("sgd", "momentum", "rmsprop", "adam", "lars"),
+        "Optimizer: sgd (no momentum), momentum, rmsprop and adam have TensorFlow 1's formulas, "
+        "the others those of their papers.",
+        choices=OPTIMIZERS,
     )
     momentum: float = flag(0.9, "Momentum of optimizer=momentum and lars.", lower=0, below=1)
     nesterov: bool = flag(True, "Use Nesterov momentum with optimizer=momentum.")
@@ -172,16 +176,33 @@ class OptimizationParams:
     rmsprop_epsilon: float = flag(
         1.0, "Epsilon of RMSProp, added to the mean square inside the root.", above=0
     )
-    adam_beta1: float = flag(0.9, "Decay per update of Adam's mean gradient.", lower=0, below=1)
-    adam_beta2: float = flag(0.999, "Decay per update of Adam's mean square.", lower=0, below=1)
-    adam_epsilon: float = flag(1e-8, "Epsilon of Adam, added outside the root.", above=0)
+    adam_beta1: float = flag(
+        0.9, "Decay per update of the mean gradient of adam, adamw and lamb.", lower=0, below=1
+    )
+    adam_beta2: float = flag(
+        0.999, "Decay per update of the mean square of adam, adamw and lamb.", lower=0, below=1
+    )
+    adam_epsilon: float = flag(
+        1e-8,
+        "Epsilon of adam and adamw, added outside the root; adamw's is added after the correction "
+        "of the first steps.",
+        above=0,
+    )
+    lamb_epsilon: float = flag(1e-6, "Epsilon of LAMB, added outside the root.", above=0)
+    lion_beta1: float = flag(
+        0.9, "Share of the earlier gradients in the direction of Lion's update.", lower=0, below=1
+    )
+    lion_beta2: float = flag(0.99, "Decay per update of Lion's mean gradient.", lower=0, below=1)
     lars_eeta: float = flag(0.001, "Trust coefficient of LARS.", above=0)
     lars_epsilon: float = flag(0.0, "Epsilon in the denominator of LARS's trust ratio.", lower=0)
-    weight_decay: float = flag(
-        4e-5,
+    weight_decay: float | None = flag(
+        None,
         "Weight decay w: adds 0.5 * w * |v|^2 to the loss for each kernel v, for any number of "
-        "towers; never for batch norm.",
+        "towers; never for batch norm. With optimizer=adamw, lamb or lion it is no part of the "
+        "loss: w * v is added to their update.",
         lower=0,
+        when_none=f"{_WEIGHT_DECAY:g}; {_DECOUPLED_WEIGHT_DECAY:g} with optimizer=adamw, lamb and "
+        "lion",
     )
     weight_decay_exclude: str | None = flag(
         None,
@@ -191,7 +212,8 @@ class OptimizationParams:
     )
     decoupled_weight_decay: bool = flag(
         False,
-        "Subtract learning rate * decay * weight in the update instead of adding to the loss.",
+        "Subtract learning rate * decay * weight in the update instead of adding to the loss, as "
+        "adamw and lion always do.",
     )
     gradient_clip: float | None = flag(
         None,
@@ -245,3 +267,11 @@ class OptimizationParams:
     fp16_inc_loss_scale_every_n: int = flag(
         1000, "Consecutive finite updates after which the loss scale is doubled.", lower=1
     )
+
+    @property
+    def decay(self) -> float:
+        """The weight decay: the optimizer's usual one if it is not given."""
+        if self.weight_decay is not None:
+            return self.weight_decay
+        is_decoupled = self.optimizer in ("adamw", "lamb", "lion")
+        return _DECOUPLED_WEIGHT_DECAY if is_decoupled else _WEIGHT_DECAY

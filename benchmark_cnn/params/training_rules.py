@@ -21,11 +21,21 @@ _OPTIMIZERS_OF_FLAG = {
     "rmsprop_decay": ("rmsprop",),
     "rmsprop_momentum": ("rmsprop",),
     "rmsprop_epsilon": ("rmsprop",),
-    "adam_beta1": ("adam",),
-    "adam_beta2": ("adam",),
-    "adam_epsilon": ("adam",),
+    "adam_beta1": ("adam", "adamw", "lamb"),
+    "adam_beta2": ("adam", "adamw", "lamb"),
+    "adam_epsilon": ("adam", "adamw"),
+    "lamb_epsilon": ("lamb",),
+    "lion_beta1": ("lion",),
+    "lion_beta2": ("lion",),
     "lars_eeta": ("lars",),
     "lars_epsilon": ("lars",),
+}
+# Of what a flag of one optimizer says, another optimizer may have its own.
+_ITS_OWN = {
+    ("momentum", "rmsprop"): "rmsprop_momentum",
+    ("adam_beta1", "lion"): "lion_beta1",
+    ("adam_beta2", "lion"): "lion_beta2",
+    ("adam_epsilon", "lamb"): "lamb_epsilon",
 }
 _SCHEDULES_OF_FLAG = {
     "learning_rate": ("constant", "exponential", "cosine", "polynomial"),
@@ -207,8 +217,8 @@ def optimizer_flags(given: ExplicitFlags) -> list[str]:
         if chosen in optimizers:
             continue
         instead = f"--optimizer={optimizers[0]}"
-        if (name, chosen) == ("momentum", "rmsprop"):
-            instead = "--rmsprop_momentum"
+        if (name, chosen) in _ITS_OWN:
+            instead = f"--{_ITS_OWN[name, chosen]}"
         why = f"with --optimizer={chosen}; use {instead}"
         lines += given.unused_flag_errors([name], why, because_of=["optimizer"])
     return lines
@@ -217,15 +227,21 @@ def optimizer_flags(given: ExplicitFlags) -> list[str]:
 def weight_decay(given: ExplicitFlags) -> list[str]:
     flags = given.params.optimization
     lines = []
-    if flags.weight_decay == 0:
+    if flags.decay == 0:
         names = ("weight_decay_exclude", "decoupled_weight_decay")
         lines += given.unused_flag_errors(
             names, "with --weight_decay=0", because_of=["weight_decay"]
         )
-    if flags.decoupled_weight_decay and flags.optimizer == "lars":
+    if flags.decoupled_weight_decay and flags.optimizer in ("lars", "lamb"):
         lines.append(
-            "--decoupled_weight_decay cannot be used with --optimizer=lars, which decays weights "
-            "in its own way"
+            f"--decoupled_weight_decay cannot be used with --optimizer={flags.optimizer}, which "
+            "decays weights in its own way"
+        )
+    if flags.optimizer in ("adamw", "lion"):
+        lines += given.unused_flag_errors(
+            ["decoupled_weight_decay"],
+            f"with --optimizer={flags.optimizer}, whose weight decay is always decoupled",
+            because_of=["optimizer"],
         )
     return lines
 

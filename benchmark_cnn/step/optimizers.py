@@ -1,8 +1,9 @@
-"""TF1's optimizers on TensorFlow's fused update kernels, one kernel per variable.
+"""The optimizers, on TensorFlow's fused update kernels.
 
-Arithmetic and slot names are those of `tf.compat.v1.train`, so that published recipes keep their
-meaning and checkpoints hold TF1's slots (`<variable>/Momentum`, `<variable>/RMSProp`). Keras 3
-differs: its RMSprop starts the accumulator at zero, and its Adam places epsilon elsewhere.
+Arithmetic and slot names of those that TF1 has are those of `tf.compat.v1.train`, so that published
+recipes keep their meaning and checkpoints hold TF1's slots (`<variable>/Momentum`,
+`<variable>/RMSProp`). Keras 3's RMSprop differs: it starts the accumulator at zero. AdamW, LAMB and
+Lion are those of their papers, as PyTorch and timm have them.
 
 Kernels lock what they update: asynchronous workers may update a variable at the same time.
 """
@@ -15,7 +16,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from benchmark_cnn.params.training_params import OptimizationParams
+from benchmark_cnn.params.training_params import OPTIMIZERS, OptimizationParams
 from common.errors import UsageError
 
 
@@ -25,10 +26,14 @@ class Optimizer:
     Attributes:
         slots: name of each slot (the suffix of its checkpoint name) -> the value it is filled with.
         includes_weight_decay: whether the optimizer decays weights itself.
+        decouples_weight_decay: whether `decay_decoupled` comes before each of its updates.
+        default_learning_rate: where the model's, which is for momentum or RMSProp, means nothing.
     """
 
     slots: ClassVar[Mapping[str, float]] = {}
     includes_weight_decay: ClassVar[bool] = False
+    decouples_weight_decay: ClassVar[bool] = False
+    default_learning_rate: ClassVar[float | None] = None
 
     def apply(
         self,
@@ -68,11 +73,15 @@ def make_optimizer(optimization: OptimizationParams) -> Optimizer:
         return RMSProp(flags.rmsprop_decay, flags.rmsprop_momentum, flags.rmsprop_epsilon)
     if flags.optimizer == "adam":
         return Adam(flags.adam_beta1, flags.adam_beta2, flags.adam_epsilon)
+    if flags.optimizer == "adamw":
+        return AdamW(flags.adam_beta1, flags.adam_beta2, flags.adam_epsilon)
     if flags.optimizer == "lars":
-        return LARS(flags.momentum, flags.weight_decay, flags.lars_eeta, flags.lars_epsilon)
-    raise UsageError(
-        f"unknown optimizer {flags.optimizer!r}; there are sgd, momentum, rmsprop, adam and lars"
-    )
+        return LARS(flags.momentum, flags.decay, flags.lars_eeta, flags.lars_epsilon)
+    if flags.optimizer == "lamb":
+        return LAMB(flags.adam_beta1, flags.adam_beta2, flags.lamb_epsilon, flags.decay)
+    if flags.optimizer == "lion":
+        return Lion(flags.lion_beta1, flags.lion_beta2)
+    raise UsageError(f"unknown optimizer {flags.optimizer!r}; there are {', '.join(OPTIMIZERS)}")
 
 
 def decay_decoupled(
@@ -173,10 +182,92 @@ class Adam(Optimizer):
             lr=learning_rate,
             beta1=self.beta1,
             beta2=self.beta2,
-            epsilon=self.epsilon,
+            epsilon=self._epsilon_hat(step),
             grad=gradient,
             use_locking=True,
         )
+
+    def _epsilon_hat(self, step: tf.Tensor) -> tf.Tensor | float:
+        return self.epsilon
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay: algorithm 2 of arXiv:1711.05101, and PyTorch's AdamW.
+
+    `variable -= lr * (m^ / (sqrt(v^) + epsilon) + weight_decay * variable)`, where m^ and v^ are m
+    and v divided by 1 - beta^t. In the form of `Adam`, epsilon is multiplied by sqrt(1 - beta2^t).
+    """
+
+    decouples_weight_decay: ClassVar[bool] = True
+    default_learning_rate: ClassVar[float | None] = 0.001
+
+    def _epsilon_hat(self, step: tf.Tensor) -> tf.Tensor:
+        return self.epsilon * tf.sqrt(1.0 - _power(self.beta2, step))
+
+
+@dataclass(frozen=True)
+class LAMB(Optimizer):
+    """Layer-wise adaptive moments for batch training: algorithm 2 of arXiv:1904.00962.
+
+    With AdamW's direction `r = m^ / (sqrt(v^) + epsilon)` and `u = r + weight_decay * variable` the
+    update is `variable -= lr * |variable| / |u| * u`, or `lr * u` where one of the norms is zero.
+    Variables that do not decay lose `lr * r`, as in the authors' code and in timm.
+    """
+
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+
+    slots: ClassVar[Mapping[str, float]] = {"LAMB": 0.0, "LAMB_1": 0.0}
+    includes_weight_decay: ClassVar[bool] = True
+    default_learning_rate: ClassVar[float | None] = 0.001
+
+    def apply(self, variable, gradient, slots, *, learning_rate, step, decayed) -> tf.Operation:
+        mean, square = slots["LAMB"], slots["LAMB_1"]
+        _average_in(mean, gradient, self.beta1)
+        _average_in(square, tf.square(gradient), self.beta2)
+        corrected_mean = mean.read_value() / (1.0 - _power(self.beta1, step))
+        corrected_square = square.read_value() / (1.0 - _power(self.beta2, step))
+        update = corrected_mean / (tf.sqrt(corrected_square) + self.epsilon)
+        if decayed:
+            weights = variable.read_value()
+            update += self.weight_decay * weights
+            learning_rate = learning_rate * self._trust_ratio(weights, update)
+        return tf.raw_ops.ResourceApplyGradientDescent(
+            var=variable.handle, alpha=learning_rate, delta=update, use_locking=True
+        )
+
+    def _trust_ratio(self, weights: tf.Tensor, update: tf.Tensor) -> tf.Tensor:
+        weight_norm, update_norm = tf.norm(weights), tf.norm(update)
+        ratio = tf.math.divide_no_nan(weight_norm, update_norm)
+        return tf.where(ratio > 0, ratio, 1.0)
+
+
+@dataclass(frozen=True)
+class Lion(Optimizer):
+    """Evolved sign momentum: arXiv:2302.06675, program 1.
+
+    `variable -= lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * variable)`, and then
+    `m = beta2 * m + (1 - beta2) * g`.
+    """
+
+    beta1: float
+    beta2: float
+
+    slots: ClassVar[Mapping[str, float]] = {"Lion": 0.0}
+    decouples_weight_decay: ClassVar[bool] = True
+    default_learning_rate: ClassVar[float | None] = 0.0001
+
+    def apply(self, variable, gradient, slots, *, learning_rate, step, decayed) -> tf.Operation:
+        mean = slots["Lion"]
+        direction = tf.sign(self.beta1 * mean.read_value() + (1.0 - self.beta1) * gradient)
+        updated = tf.raw_ops.ResourceApplyGradientDescent(
+            var=variable.handle, alpha=learning_rate, delta=direction, use_locking=True
+        )
+        _average_in(mean, gradient, self.beta2)
+        return updated
 
 
 @dataclass(frozen=True)
@@ -218,6 +309,16 @@ class LARS(Optimizer):
             gradient_norm + self.weight_decay * weight_norm + self.epsilon,
         )
         return tf.where(tf.logical_and(weight_norm > 0, gradient_norm > 0), ratio, 1.0)
+
+
+def _average_in(average: tf.Variable, value: tf.Tensor, beta: float) -> None:
+    """Applies `average = beta * average + (1 - beta) * value`."""
+    tf.raw_ops.ResourceApplyGradientDescent(
+        var=average.handle,
+        alpha=1.0 - beta,
+        delta=average.read_value() - value,
+        use_locking=True,
+    )
 
 
 def _power(beta: float, step: tf.Tensor) -> tf.Tensor:

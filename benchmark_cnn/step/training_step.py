@@ -181,8 +181,12 @@ class TrainingStep:
     @property
     def _decay_is_separate(self) -> bool:
         """Whether weight decay is no part of the gradient that is clipped and applied."""
-        decoupled = self.optimization.decoupled_weight_decay
-        return decoupled or self.optimizer.includes_weight_decay
+        return self._decouples_decay or self.optimizer.includes_weight_decay
+
+    @property
+    def _decouples_decay(self) -> bool:
+        flags = self.optimization
+        return flags.decoupled_weight_decay or self.optimizer.decouples_weight_decay
 
     @property
     def _always_needs_norm(self) -> bool:
@@ -191,14 +195,14 @@ class TrainingStep:
     @property
     def _weight_decays(self) -> list[float]:
         names = self.tower.trained_names
-        return [self.optimization.weight_decay if name in self.decayed else 0.0 for name in names]
+        return [self.optimization.decay if name in self.decayed else 0.0 for name in names]
 
     def _decay_loss(self):
         if self._decay_is_separate:
             return tf.zeros([])
         weights = zip(self.tower.trained, self._weight_decays, strict=True)
         decayed = [variable for variable, decay in weights if decay]
-        return losses.l2_penalty(decayed, self.optimization.weight_decay)
+        return losses.l2_penalty(decayed, self.optimization.decay)
 
     def _apply(
         self, _strategy, gradients, statistics, norm, step, learning_rate, summarize
@@ -284,10 +288,10 @@ class TrainingStep:
         state, decayed = self.state, name in self.decayed
 
         def apply(variable, gradient, slots, average):
-            if decayed and self.optimization.decoupled_weight_decay:
+            if decayed and self._decouples_decay:
                 optimizers.decay_decoupled(
                     variable,
-                    weight_decay=self.optimization.weight_decay,
+                    weight_decay=self.optimization.decay,
                     learning_rate=terms.learning_rate,
                 )
             self.optimizer.apply(

@@ -144,7 +144,7 @@ WRONG = [
     (["--data_dir", "--num_gpus=2"], "--data_dir needs a value: --data_dir=VALUE"),
     (["--data_dir="], "--data_dir= is empty; give a value or leave the flag out"),
     (["--num_gpus=None"], "--num_gpus=None is not an integer"),
-    (["--weight_decay=nan"], "--weight_decay=nan must be at least 0"),
+    (["--focal_gamma=nan", "--loss=focal"], "--focal_gamma=nan must be at least 0"),
     (["--deterministic=perhaps"], "--deterministic=perhaps is not true, false, on or off"),
     (
         ["--nodeterministic=true"],
@@ -172,7 +172,8 @@ WRONG = [
     (["--ckpt_scope=a:b"], "--ckpt_scope is a flag of eval.py; train.py does not have it"),
     (
         ["--optimizer=Adamm"],
-        "--optimizer=Adamm is not one of sgd, momentum, rmsprop, adam, lars; did you mean adam?",
+        "--optimizer=Adamm is not one of sgd, momentum, rmsprop, adam, adamw, lars, lamb, lion; "
+        "did you mean adam?",
     ),
     (["--flagfile"], "--flagfile needs the name of a file"),
     (

@@ -36,11 +36,12 @@ def test_defaults_that_users_of_the_original_programs_know():
     known = {
         "model": "trivial", "num_gpus": 1, "resize_method": "bilinear", "tf_random_seed": 1234,
         "display_every": 10, "momentum": 0.9, "rmsprop_decay": 0.9, "rmsprop_momentum": 0.9,
-        "rmsprop_epsilon": 1.0, "weight_decay": 0.00004, "gradient_clip": None,
+        "rmsprop_epsilon": 1.0, "gradient_clip": None,
         "label_smoothing": 0.0, "moving_average_decay": None, "data_dir": None, "train_dir": None,
     }  # fmt: skip
     defaults = Params().to_dict()
     assert {name: defaults[name] for name in known} == known
+    assert Params().optimization.decay == 0.00004
 
 
 def test_adam_has_the_defaults_of_its_paper():
@@ -101,9 +102,9 @@ def test_an_integer_serves_where_a_number_is_expected():
             {"num_epochs": 0},
             "--num_epochs=0 must be above 0; leave the flag out for the length of num_batches",
         ),
-        ({"weight_decay": -1e-9}, "--weight_decay=-1e-09 must be at least 0"),
-        ({"weight_decay": float("nan")}, "--weight_decay=nan must be at least 0"),
-        ({"weight_decay": float("inf")}, "--weight_decay=inf must be at least 0"),
+        ({"lars_epsilon": -1e-9}, "--lars_epsilon=-1e-09 must be at least 0"),
+        ({"lars_epsilon": float("nan")}, "--lars_epsilon=nan must be at least 0"),
+        ({"lars_epsilon": float("inf")}, "--lars_epsilon=inf must be at least 0"),
         ({"weight_decay": "0.1"}, "--weight_decay=0.1 is not a number"),
         ({"label_smoothing": 1.0}, "--label_smoothing=1.0 must be at least 0 and below 1"),
         ({"momentum": 1}, "--momentum=1 must be at least 0 and below 1"),
@@ -135,7 +136,8 @@ def test_an_integer_serves_where_a_number_is_expected():
         ),
         (
             {"optimizer": "momentun"},
-            "--optimizer=momentun is not one of sgd, momentum, rmsprop, adam, lars; "
+            "--optimizer=momentun is not one of sgd, momentum, rmsprop, adam, adamw, lars, "
+            "lamb, lion; "
             "did you mean momentum?",
         ),
         (

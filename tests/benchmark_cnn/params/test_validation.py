@@ -211,6 +211,28 @@ PAIRS = [
         "--optimizer=adam --decoupled_weight_decay",
     ),
     (
+        "--optimizer=lamb --decoupled_weight_decay",
+        "--decoupled_weight_decay cannot be used with --optimizer=lamb, which decays weights in "
+        "its own way",
+        "--optimizer=lamb --weight_decay=0.1",
+    ),
+    (
+        "--optimizer=adamw --decoupled_weight_decay",
+        "--decoupled_weight_decay has no effect with --optimizer=adamw, whose weight decay is "
+        "always decoupled",
+        "--optimizer=adamw --weight_decay=0.1",
+    ),
+    (
+        "--optimizer=lion --adam_beta2=0.95",
+        "--adam_beta2 has no effect with --optimizer=lion; use --lion_beta2",
+        "--optimizer=lion --lion_beta2=0.95",
+    ),
+    (
+        "--optimizer=lamb --adam_epsilon=1e-6",
+        "--adam_epsilon has no effect with --optimizer=lamb; use --lamb_epsilon",
+        "--optimizer=lamb --lamb_epsilon=1e-6",
+    ),
+    (
         "--fp16_loss_scale=128",
         "--fp16_loss_scale has no effect with --dtype=float32; it belongs to --dtype=float16",
         "--fp16_loss_scale=128 --use_fp16",
