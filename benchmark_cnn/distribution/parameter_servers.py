@@ -19,8 +19,8 @@ from benchmark_cnn.distribution import cluster
 from benchmark_cnn.distribution.devices import Devices
 from benchmark_cnn.distribution.remote_tasks import RemoteTasks, Task
 from benchmark_cnn.distribution.roll_call import errors_of_a_lost_process
-from benchmark_cnn.params import asynchronous_rules
 from benchmark_cnn.params.params import Params
+from benchmark_cnn.params.rules import asynchronous_rules
 from benchmark_cnn.params.values import parse_hosts
 from common import process
 from common.errors import ClusterError, UsageError

@@ -14,7 +14,7 @@ from benchmark_cnn.flags import help, reader
 from benchmark_cnn.flags.reader import CommandLine
 from benchmark_cnn.params import validation
 from benchmark_cnn.params.params import FLAGS, ExplicitFlags, Params, assemble
-from benchmark_cnn.params.training_rules import ALTERNATIVES
+from benchmark_cnn.params.rules.training_rules import ALTERNATIVES
 from common.errors import UsageError
 from common.version import version_line
 

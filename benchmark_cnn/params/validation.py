@@ -10,9 +10,14 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from benchmark_cnn.params import asynchronous_rules, data_rules, training_rules
 from benchmark_cnn.params.flag import EVAL, TRAIN
 from benchmark_cnn.params.params import FLAGS, ExplicitFlags, Params, assemble
+from benchmark_cnn.params.rules import (
+    asynchronous_rules,
+    data_rules,
+    optimization_rules,
+    training_rules,
+)
 from common.errors import UsageError
 
 Rule = Callable[[ExplicitFlags], list[str]]
@@ -37,14 +42,14 @@ TRAINING_RULES: tuple[Rule, ...] = (
     training_rules.warmup_batches,
     training_rules.loop_length,
     training_rules.forward_only,
-    training_rules.learning_rate_schedule,
-    training_rules.minimum_learning_rate,
-    training_rules.optimizer_flags,
-    training_rules.weight_decay,
+    optimization_rules.learning_rate_schedule,
+    optimization_rules.minimum_learning_rate,
+    optimization_rules.optimizer_flags,
+    optimization_rules.weight_decay,
     training_rules.rates_of_backbone,
-    training_rules.gradient_clip,
-    training_rules.loss_flags,
-    training_rules.loss_scale,
+    optimization_rules.gradient_clip,
+    optimization_rules.loss_flags,
+    optimization_rules.loss_scale,
     training_rules.no_run_directory,
     training_rules.installed_loggers,
     training_rules.first_weights,

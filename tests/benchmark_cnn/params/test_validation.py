@@ -9,8 +9,9 @@ import shlex
 import pytest
 
 from benchmark_cnn.flags import command_line
-from benchmark_cnn.params import data_rules, training_rules, validation
+from benchmark_cnn.params import validation
 from benchmark_cnn.params.params import FLAGS, ExplicitFlags
+from benchmark_cnn.params.rules import data_rules, optimization_rules, training_rules
 from benchmark_cnn.params.validation import make_params
 from common.errors import UsageError
 
@@ -479,7 +480,7 @@ def test_no_rule_is_forgotten():
         *validation.EVALUATION_RULES,
         *validation.INHERITED_RULES,
     }
-    for module in (data_rules, training_rules):
+    for module in (data_rules, optimization_rules, training_rules):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             is_rule = function.__module__ == module.__name__ and not name.startswith("_")
             assert not is_rule or function in asked, name

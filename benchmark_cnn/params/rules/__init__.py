@@ -1,0 +1,1 @@
+"""What flags exclude and need: each rule returns a line for every contradiction."""
