@@ -89,6 +89,14 @@ class Network(Protocol):
         """
         ...
 
+    def recomputing(self) -> Network:
+        """Returns the network with a training that computes activations again, to save memory.
+
+        Raises:
+            UsageError: this network cannot.
+        """
+        ...
+
     def for_inference(self) -> InferenceNetwork:
         """Makes the form of the network for many images.
 

@@ -7,8 +7,9 @@ import dataclasses
 import errno
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
+from typing import Any
 
 import tensorflow as tf
 
@@ -52,6 +53,29 @@ class TrainingRun:
     state: TrainState
     phases: Mapping[int, TrainingStep]
     evaluator: Evaluator
+
+    def observe(self, step: int, result: Mapping[str, Any], log: Callable[[str], None]) -> None:
+        """Shows an evaluation to a learning rate that follows them; logs what it changes."""
+        flags, plateau = self.params.learning_rate, self.state.plateau
+        if plateau is not None:
+            patience = self.plan.steps_per(flags.learning_rate_patience_epochs)
+            line = plateau.observe(step, result, flags, patience)
+            if line is not None:
+                log(line)
+
+    def observe_logged(
+        self, step: int, logged: Mapping[str, Any] | None, log: Callable[[str], None]
+    ) -> None:
+        """Observes the evaluation of the checkpoint just restored, which holds the state before it.
+
+        Args:
+            logged: the last evaluation; None on other workers than the chief.
+        """
+        if self.state.plateau is None:
+            return
+        if logged is not None and logged["global_step"] == step:
+            self.observe(step, logged, log)
+        self.state.take_from_chief()
 
     @property
     def step(self) -> TrainingStep:

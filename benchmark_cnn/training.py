@@ -274,6 +274,7 @@ def _roll_back(
     line = guard.count_rollback(step, error)
     reporter.rewind(step)
     console.log(line)
+    run.observe_logged(step, reporter.logged_evaluation(), console.log)
     return step
 
 
@@ -328,6 +329,7 @@ def _evaluate(
         result.pop(of_each_class, None)
     reporter.on_evaluation(step, result, confusion)
     saver.keep_if_best(result)
+    run.observe(step, result, console.log)
 
 
 def _test(run: TrainingRun, step: int, reporter: Reporter, stop: StopSignal) -> None:
@@ -364,5 +366,7 @@ def _settle_last_evaluation(
     # The chief alone has the log.
     if not run.manager.any_worker(is_logged):
         _evaluate(run, step, saver, reporter, stop)
-    elif logged is not None:
+        return
+    if logged is not None:
         saver.keep_if_best(logged)
+    run.observe_logged(step, logged, console.log)

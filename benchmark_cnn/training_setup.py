@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -37,6 +37,7 @@ from benchmark_cnn.run import (
 from benchmark_cnn.step import learning_rate, losses, markers, optimizers, train_state
 from benchmark_cnn.step.asynchronous_step import AsynchronousStep
 from benchmark_cnn.step.tower import Tower
+from benchmark_cnn.step.train_state import TrainState
 from benchmark_cnn.step.training_step import TrainingStep
 from common.errors import UsageError
 
@@ -75,14 +76,8 @@ def set_up(
     run, optimization = params.run, params.optimization
     fine_tuning = _fine_tuning(params, network, plan)
     optimizer = optimizers.make_optimizer(optimization)
-    state = train_state.create(
-        manager,
-        network,
-        slot_values={} if run.forward_only else optimizer.slots,
-        with_averages=settings.averages,
-        never_trained=fine_tuning.never_trained,
-        initial_loss_scale=optimization.fp16_loss_scale if settings.is_float16 else None,
-    )
+    never_trained = fine_tuning.never_trained
+    state = _state(params, settings, manager, network, optimizer.slots, never_trained)
     tower = Tower(
         network,
         loss or make_loss(params, dataset, network, settings.subset),
@@ -96,12 +91,13 @@ def set_up(
         image_size=settings.image_size,
         state=state,
         optimizer=optimizer,
-        schedule=_schedule(params, spec, plan),
+        schedule=_schedule(params, spec, plan, state),
         optimization=optimization,
         decayed=losses.decayed_names(network.decayed, optimization.weight_decay_exclude),
         global_batch=plan.global_batch,
         seed=params.hardware.tf_random_seed,
         skip_nonfinite=settings.is_float16 or run.on_nonfinite == "skip",
+        averages_from=int(plan.steps_per(optimization.moving_average_start_epoch)),
         compiles=params.hardware.xla == "step",
         fine_tuning=fine_tuning,
         markers=_markers(params, manager),
@@ -128,6 +124,26 @@ def _of_sizes(
         return build(manager, of_size, variables=network.variables)
 
     return network_at
+
+
+def _state(
+    params: Params,
+    settings: RunSettings,
+    manager: VariableManager,
+    network: Network,
+    slots: Mapping[str, float],
+    never_trained: Collection[str],
+) -> TrainState:
+    loss_scale = params.optimization.fp16_loss_scale
+    return train_state.create(
+        manager,
+        network,
+        slot_values={} if params.run.forward_only else slots,
+        with_averages=settings.averages,
+        never_trained=never_trained,
+        initial_loss_scale=loss_scale if settings.is_float16 else None,
+        follows_evaluations=params.learning_rate.schedule == "plateau",
+    )
 
 
 def _fine_tuning(params: Params, network: Network, plan: RunPlan) -> FineTuning:
@@ -239,7 +255,7 @@ def build_network(
     # Initializers draw from TensorFlow's global seed, Keras' own from its random state.
     tf.keras.utils.set_random_seed(params.hardware.tf_random_seed)
     with manager.scope():
-        return spec.build(
+        network = spec.build(
             num_classes=settings.num_classes,
             image_size=settings.image_size,
             dtype=params.network.dtype,
@@ -249,6 +265,7 @@ def build_network(
             drop_path_rate=params.network.drop_path_rate,
             variables=variables,
         )
+    return network.recomputing() if params.network.recompute else network
 
 
 def make_loss(params: Params, dataset: Dataset, network: Network, subset: str) -> Loss:
@@ -311,11 +328,14 @@ def _markers(params: Params, manager: VariableManager) -> markers.Markers | None
     return None
 
 
-def _schedule(params: Params, spec: NetworkSpec, plan: RunPlan) -> learning_rate.Schedule:
+def _schedule(
+    params: Params, spec: NetworkSpec, plan: RunPlan, state: TrainState
+) -> learning_rate.Schedule:
     return learning_rate.make_schedule(
         params.learning_rate,
         default_learning_rate=default_rate(params, spec, plan),
         global_batch=plan.global_batch,
         examples_per_epoch=plan.examples_per_epoch,
         total_steps=plan.total_steps,
+        reductions=None if state.plateau is None else state.plateau.reductions,
     )

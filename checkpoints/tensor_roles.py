@@ -22,6 +22,7 @@ _SLOTS = frozenset(("Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1", "Adagr
 _RUN_STATE = frozenset((
     "global_step", "skipped_steps", "in_a_row", "examples_seen", "best_top_1", "loss_scale",
     "good_steps", "beta1_power", "beta2_power", "save_counter", OBJECT_GRAPH,
+    "plateau_best", "plateau_since", "plateau_reductions",
 ))
 # fmt: on
 # Slim's published VGG and ResNet v1 keep the mean that was subtracted from their pixels.

@@ -107,11 +107,13 @@ def activation_bytes(network: Network, image_size: int) -> int:
 
     It traces one training step, with auxiliary heads, without computing anything. A tensor counts
     if the forward pass makes it, the gradients need it, and it depends on the image or is random,
-    such as a dropout mask. Weights, gradients and optimizer slots do not count, as they do not grow
+    such as a dropout mask. With `--recompute`, the largest part that is computed again comes on
+    top. Weights, gradients and optimizer slots do not count, as they do not grow
     with the batch; nor do batch norm's statistics and temporary tensors of the backward pass.
     """
     kept = _kept(*_traced_step(network, image_size))
-    return sum(num_elements(tensor) * tensor.dtype.size for tensor in kept)
+    size = sum(num_elements(tensor) * tensor.dtype.size for tensor in kept)
+    return size + network.recomputed_bytes
 
 
 def _traced_step(network: Network, image_size: int) -> tuple[tf.Tensor, set[str], list[tf.Tensor]]:

@@ -87,9 +87,9 @@ class ModelSpec:
         )
         network = build(config, **self.options)
         if dropout_rate is not None or drop_path_rate is not None:
-            from models.dropout_rates import set_rates
+            from models.layers.dropout_rates import set_rates
 
-            if problem := set_rates(network, dropout_rate, drop_path_rate):
+            if problem := set_rates(self.name, network.keras_model, dropout_rate, drop_path_rate):
                 raise NetworkOptionError(problem)
         return network
 

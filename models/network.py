@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from models import blocks
+from common.errors import UsageError
+from models import blocks, recompute
 from models.folding import Fold, FoldedNetwork, keras_folds, substituted
 from models.forward_pass import forward_pass
 from models.layers.dropout import StochasticDepth
@@ -45,6 +46,7 @@ class Network:
         branches: id of a layer that drops a residual branch -> names of the branch's last layer.
         folds: the batch norms that convolutions can take in.
         background_class: whether class 0 is one that no label uses.
+        recomputed_bytes: bytes an image of what the backward pass computes again at a time.
         keras_model: the Keras model of the network, for summary(), save() or fine-tuning; None for
             TF-Slim.
     """
@@ -59,6 +61,7 @@ class Network:
     branches: Mapping[int, frozenset[str]] = field(default_factory=dict)
     folds: Sequence[Fold] = ()
     background_class: bool = False
+    recomputed_bytes: int = 0
     keras_model: Any = None
 
     @tf.autograph.experimental.do_not_convert
@@ -94,6 +97,19 @@ class Network:
         statistics = {key for key, name in self.statistic_names.items() if name in names}
         branches = {key for key, branch in self.branches.items() if branch <= names}
         return frozenset(statistics | branches)
+
+    def recomputing(self) -> Network:
+        """Returns the network with a training that computes activations again (`--recompute`).
+
+        Raises:
+            UsageError: the network has no parts that could be computed again.
+        """
+        if self.keras_model is None:
+            raise UsageError(
+                f"{self.name}, a network of TF-Slim, has no parts: leave --recompute out"
+            )
+        forward, size = recompute.divided(self.keras_model, self.forward)
+        return replace(self, forward=forward, recomputed_bytes=size)
 
     def for_inference(self) -> FoldedNetwork:
         """Returns the network with batch norm folded into its convolutions.

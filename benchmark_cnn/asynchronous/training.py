@@ -165,7 +165,7 @@ class AsynchronousTraining:
             return
         result["weights"] = run.settings.weights
         self.reporter.on_evaluation(step, result)
-        self.saver.keep_if_best(result)
+        self._take(step, result)
 
     def _look_at_tasks(self) -> None:
         self.tasks.check()
@@ -185,7 +185,12 @@ class AsynchronousTraining:
         if logged is None or logged["global_step"] != step:
             self._evaluate(step)
         else:
-            self.saver.keep_if_best(logged)
+            self._take(step, logged)
+
+    def _take(self, step: int, result: dict) -> None:
+        """Keeps the best checkpoint, and lets the learning rate follow."""
+        self.saver.keep_if_best(result)
+        self.run.observe(step, result, console.log)
 
 
 class _Abandoned(Exception):

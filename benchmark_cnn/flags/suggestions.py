@@ -66,6 +66,8 @@ _SYNONYMS_OF = {
     "image_size_schedule": "progressive_resizing image_sizes train_img_sizes train_img_size "
     "train_image_size train_crop_size train_res img_size_schedule resolution_schedule min_res "
     "max_res start_ramp end_ramp",
+    "recompute": "grad_checkpointing gradient_checkpointing activation_checkpointing remat "
+    "checkpoint_activations recompute_grad memory_efficient",
     "num_classes": "classes nb_classes num_labels",
     "data_format": "channels_last layout memory_format",
     "dtype": "precision amp_dtype mixed_precision_dtype model_dtype mixed_precision compute_dtype",
@@ -120,6 +122,12 @@ _SYNONYMS_OF = {
     "learning_rate": "lr base_lr initial_learning_rate lr_init",
     "learning_rate_schedule": "sched scheduler lr_schedule lr_decay_type lr_scheduler",
     "learning_rate_schedule=cosine": "cosine",
+    "learning_rate_schedule=cosine_restarts": "sgdr warm_restarts cosine_annealing_warm_restarts",
+    "learning_rate_schedule=plateau": "plateau reduce_lr_on_plateau",
+    "learning_rate_cycle_epochs": "t_0 t_initial cycle_length first_decay_steps",
+    "learning_rate_cycle_multiplier": "lr_cycle_mul t_mult t_mul cycle_mult",
+    "learning_rate_cycle_decay": "lr_cycle_decay m_mul cycle_decay",
+    "learning_rate_patience_epochs": "patience patience_epochs lr_patience",
     "num_epochs_per_decay": "decay_epochs lr_decay_epochs decay_milestones",
     "learning_rate_decay_factor": "decay_rate lr_decay_rate gamma lr_gamma",
     "minimum_learning_rate": "min_lr",
@@ -144,9 +152,12 @@ _SYNONYMS_OF = {
     "gradient_clip": "clip_grad global_clipnorm grad_clip_norm clipnorm clip_norm grad_clip "
     "max_grad_norm gradient_clip_norm gradient_clip_val",
     "gradient_clip_mode": "clip_mode",
+    "loss=bce": "bce_loss binary_cross_entropy",
+    "bce_target_threshold": "bce_target_thresh target_threshold",
     "label_smoothing": "smoothing label_smooth",
     "moving_average_decay": "model_ema model_ema_decay ema ema_decay model_ema_warmup use_ema "
     "intratrain_eval_using_ema ema_momentum",
+    "moving_average_start_epoch": "ema_start ema_start_epoch model_ema_start",
     "fp16_loss_scale": "loss_scale static_loss_scale",
     "train_dir": "o output output_dir experiment model_dir log_dir logdir save_dir workdir "
     "checkpoint_dir run_dir out_dir results_dir resume",

@@ -31,7 +31,7 @@ def reason_to_stop(
     last, _ = evaluations[-1]
     best, result = evaluations[0]
     for step, other in evaluations[1:]:
-        if _order(other) > _order(result):
+        if comparable(other) > comparable(result):
             best, result = step, other
     if last - best <= steps_per(epochs) - 1:
         return None
@@ -43,5 +43,6 @@ def reason_to_stop(
     )
 
 
-def _order(result: Mapping[str, Any]) -> tuple[float, float]:
+def comparable(result: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns what is higher for a better evaluation; NaN is the worst."""
     return tuple(-math.inf if math.isnan(part) else part for part in order(result))  # type: ignore[return-value]

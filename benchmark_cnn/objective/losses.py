@@ -2,7 +2,7 @@
 
 Every loss here is linear in the target: the loss of a mixture of labels is the mixture of their
 losses. Label smoothing, mixup and CutMix mix the target, so that they need no further formula, and
-a class's weight goes with its label.
+a class's weight goes with its label. A threshold makes targets of 0 and 1 of the shares.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class Loss:
             The mean divides by the number of examples, not by the sum of their weights, so that a
             batch on several towers has the loss and the gradient of one.
         about_weights: for `str`.
+        threshold: with bce, shares of mixed labels above it become targets of 1, the others of 0,
+            as in timm; None for the shares themselves.
     """
 
     name: str = SOFTMAX
@@ -62,6 +64,7 @@ class Loss:
     smoothing: float = 0.0
     weights: np.ndarray | None = None
     about_weights: str = ""
+    threshold: float | None = None
 
     def __call__(self, output: ForwardResult, labels: Labels) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the mean losses of the logits and of the auxiliary logits, 0 without any."""
@@ -76,13 +79,17 @@ class Loss:
             parts = [f"focal, gamma {self.gamma:g}"]
         if self.smoothing:
             parts.append(f"label smoothing {self.smoothing:g}")
+        if self.threshold is not None:
+            parts.append(f"targets of 1 above a share of {self.threshold:g}")
         if self.about_weights:
             parts.append(self.about_weights)
         return "; ".join(parts)
 
     def unweighted(self) -> Loss:
         """Returns the loss that evaluations report: without weights and label smoothing."""
-        return dataclasses.replace(self, smoothing=0.0, weights=None, about_weights="")
+        return dataclasses.replace(
+            self, smoothing=0.0, threshold=None, weights=None, about_weights=""
+        )
 
     def of_each_example(
         self, logits: tf.Tensor, labels: Labels, dtype: tf.DType = tf.float32
@@ -103,6 +110,8 @@ class Loss:
         if not isinstance(labels, MixedLabels):
             return self._of_labels(terms, labels)
         share = tf.cast(labels.share_of_first, dtype)
+        if self.threshold is not None and isinstance(terms, _Separate):
+            return terms.of_targets(_above(labels, share, logits.shape[1], self.threshold))
         first, second = (self._of_labels(terms, part) for part in (labels.first, labels.second))
         return share * first + (1.0 - share) * second
 
@@ -134,12 +143,26 @@ CROSS_ENTROPY = Loss()
 
 def of_flags(flags: OptimizationParams) -> Loss:
     """Returns the loss of `--loss`, without the weights of classes, which only the data know."""
-    return Loss(flags.loss, flags.focal_gamma, flags.label_smoothing)
+    smoothing, threshold = flags.label_smoothing, flags.bce_target_threshold
+    return Loss(flags.loss, flags.focal_gamma, smoothing, threshold=threshold)
 
 
 def cross_entropy(logits: tf.Tensor, labels: Labels, label_smoothing: float = 0.0) -> tf.Tensor:
     """Computes the mean softmax cross entropy of a batch, in nats, float32; see `Loss`."""
     return tf.reduce_mean(Loss(smoothing=label_smoothing).of_each_example(logits, labels))
+
+
+def _above(labels: MixedLabels, share: tf.Tensor, num_classes: int, threshold: float) -> tf.Tensor:
+    """Returns targets [B, C] of 0 and 1: whether the share of a class is above the threshold."""
+
+    def of_classes(part: tf.Tensor) -> tf.Tensor:
+        if part.dtype.is_floating:
+            return tf.cast(part, share.dtype)
+        return tf.one_hot(part, num_classes, dtype=share.dtype)
+
+    share = share[:, tf.newaxis]
+    targets = share * of_classes(labels.first) + (1.0 - share) * of_classes(labels.second)
+    return tf.cast(targets > threshold, share.dtype)
 
 
 class _Softmax:
@@ -166,10 +189,11 @@ class _Separate:
 
     def of_label(self, labels: tf.Tensor) -> tf.Tensor:
         if labels.dtype.is_floating:
-            gain = tf.reduce_sum(tf.cast(labels, self._gain.dtype) * self._gain, axis=1)
-        else:
-            gain = tf.gather(self._gain, labels, axis=1, batch_dims=1)
-        return self._of_nothing + gain
+            return self.of_targets(tf.cast(labels, self._gain.dtype))
+        return self._of_nothing + tf.gather(self._gain, labels, axis=1, batch_dims=1)
+
+    def of_targets(self, targets: tf.Tensor) -> tf.Tensor:
+        return self._of_nothing + tf.reduce_sum(targets * self._gain, axis=1)
 
     def of_even_target(self, has_several: bool) -> tf.Tensor:
         if has_several:

@@ -86,6 +86,11 @@ class NetworkParams:
         below=1,
         when_none="the model's",
     )
+    recompute: bool = flag(
+        False,
+        "Gradient checkpointing: compute most activations again in the backward pass instead of "
+        "keeping them. A step takes less memory and more time, and has the same result.",
+    )
 
 
 @dataclass(frozen=True)

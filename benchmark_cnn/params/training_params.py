@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from benchmark_cnn.params.flag import flag
 from benchmark_cnn.params.values import parse_pattern, parse_piecewise_schedule
 
+SCHEDULES = (
+    "constant", "exponential", "piecewise", "cosine", "cosine_restarts", "polynomial", "plateau",
+)  # fmt: skip
 OPTIMIZERS = ("sgd", "momentum", "rmsprop", "adam", "adamw", "lars", "lamb", "lion")
 _WEIGHT_DECAY, _DECOUPLED_WEIGHT_DECAY = 4e-5, 0.01
 
@@ -114,8 +117,9 @@ class LearningRateParams:
     )
     learning_rate_schedule: str | None = flag(
         None,
-        "Schedule of the learning rate.",
-        choices=("constant", "exponential", "piecewise", "cosine", "polynomial"),
+        "Schedule of the learning rate. plateau multiplies it by learning_rate_decay_factor when "
+        "evaluations stop getting better.",
+        choices=SCHEDULES,
         when_none="piecewise or exponential if their flags are given, else constant",
     )
     num_epochs_per_decay: float | None = flag(
@@ -123,12 +127,14 @@ class LearningRateParams:
     )
     learning_rate_decay_factor: float | None = flag(
         None,
-        "Factor of each decay of the exponential schedule.",
+        "Factor of each decay of the exponential and plateau schedules.",
         above=0,
         upper=1,
         when_none="no decay",
     )
-    minimum_learning_rate: float = flag(0.0, "Lower limit of the exponential schedule.", lower=0)
+    minimum_learning_rate: float = flag(
+        0.0, "Lower limit of the exponential and plateau schedules.", lower=0
+    )
     piecewise_learning_rate_schedule: str | None = flag(
         None,
         'Learning rates and the epochs between them, "LR;epoch;LR;epoch;...;LR", for example '
@@ -146,7 +152,32 @@ class LearningRateParams:
     )
     learning_rate_power: float = flag(2.0, "Exponent of the polynomial schedule.", above=0)
     learning_rate_end: float = flag(
-        0.0, "Final learning rate of the cosine and polynomial schedules.", lower=0
+        0.0,
+        "Final learning rate of the cosine and polynomial schedules, and of each cycle of "
+        "cosine_restarts.",
+        lower=0,
+    )
+    learning_rate_cycle_epochs: float | None = flag(
+        None,
+        "Epochs of the first cycle of the cosine_restarts schedule; each cycle falls from the "
+        "initial learning rate to the final one.",
+        above=0,
+        when_none="no cycles",
+    )
+    learning_rate_cycle_multiplier: float = flag(
+        1.0, "Length of each cycle, divided by that of the cycle before.", lower=1
+    )
+    learning_rate_cycle_decay: float = flag(
+        1.0,
+        "Initial learning rate of each cycle, divided by that of the cycle before.",
+        above=0,
+        upper=1,
+    )
+    learning_rate_patience_epochs: float = flag(
+        10.0,
+        "Epochs without a better evaluation, by top-1 (or mean average precision), then loss, "
+        "after which the plateau schedule decays; it waits as long for the next decay.",
+        above=0,
     )
 
     @property
@@ -198,8 +229,7 @@ class OptimizationParams:
     weight_decay: float | None = flag(
         None,
         "Weight decay w: adds 0.5 * w * |v|^2 to the loss for each kernel v, for any number of "
-        "towers; never for batch norm. With optimizer=adamw, lamb or lion it is no part of the "
-        "loss: w * v is added to their update.",
+        "towers; never for batch norm. adamw, lamb and lion add w * v to their update instead.",
         lower=0,
         when_none=f"{_WEIGHT_DECAY:g}; {_DECOUPLED_WEIGHT_DECAY:g} with optimizer=adamw, lamb and "
         "lion",
@@ -241,6 +271,14 @@ class OptimizationParams:
         lower=0,
         inherited=True,
     )
+    bce_target_threshold: float | None = flag(
+        None,
+        "With loss=bce on mixed images (mixup, CutMix): each class with a larger share than this "
+        "has the target 1, all others 0.",
+        lower=0,
+        below=1,
+        when_none="the shares as targets",
+    )
     class_weights: str = flag(
         "none",
         "Weight of each class in the loss: balanced (in inverse proportion to its number of "
@@ -260,6 +298,11 @@ class OptimizationParams:
         below=1,
         when_none="no average",
         eval=True,
+    )
+    moving_average_start_epoch: float = flag(
+        0.0,
+        "Epoch at which the moving average begins; until then it is a copy of the weights.",
+        lower=0,
     )
     fp16_loss_scale: float = flag(
         32768.0, "Initial loss scale of float16 training; it adapts.", lower=1

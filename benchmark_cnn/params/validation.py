@@ -48,6 +48,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
     optimization_rules.weight_decay,
     training_rules.rates_of_backbone,
     optimization_rules.gradient_clip,
+    optimization_rules.moving_average,
     optimization_rules.loss_flags,
     optimization_rules.loss_scale,
     training_rules.no_run_directory,

@@ -1,6 +1,6 @@
-"""Learning-rate schedules: pure functions of the step.
+"""Learning-rate schedules: functions of the step, and of a plateau's number of reductions.
 
-A resumed run needs only its step to continue with the same rates. Epochs become steps by exact
+A resumed run needs nothing else to continue with the same rates. Epochs become steps by exact
 fractions, and rates are computed in float64 on the host, so that a boundary falls on the exact
 step and not on its neighbor.
 """
@@ -28,6 +28,7 @@ def make_schedule(
     global_batch: int,
     examples_per_epoch: int,
     total_steps: int,
+    reductions: tf.Variable | None = None,
 ) -> Schedule:
     """Makes the schedule that the learning-rate flags describe.
 
@@ -41,41 +42,47 @@ def make_schedule(
         global_batch: examples of one update, over all towers and accumulated micro-batches.
         examples_per_epoch: size of the training set.
         total_steps: length of the run; cosine and polynomial end there.
+        reductions: of the plateau schedule: int64, how often the rate was reduced so far.
 
     Returns:
         A function from the step (int, or int64 scalar; 0 for the first update) to the learning
         rate, a float32 scalar.
 
     Raises:
-        UsageError: `num_epochs_per_decay` is less than one step.
+        UsageError: `num_epochs_per_decay` or `learning_rate_cycle_epochs` is less than one step.
     """
     flags = learning_rate_params
 
     def steps(epochs: float | None) -> int:
         return _whole_steps(epochs or 0, examples_per_epoch, global_batch)
 
+    def some_steps(name: str) -> Fraction:
+        return _some_steps(name, getattr(flags, name), examples_per_epoch, global_batch)
+
+    factor, minimum = flags.learning_rate_decay_factor or 1.0, flags.minimum_learning_rate
+    decays = {"factor": factor, "minimum": minimum}
     scale = _batch_scale(flags, global_batch)
     initial = initial_rate(flags, default_learning_rate, global_batch)
     end, warmup_steps = flags.learning_rate_end, steps(flags.num_learning_rate_warmup_epochs)
     if flags.schedule == "constant":
         rate = partial(_constant, initial=initial)
     elif flags.schedule == "exponential":
-        decay_steps = steps(flags.num_epochs_per_decay)
-        if decay_steps < 1:
-            raise UsageError(
-                f"--num_epochs_per_decay={flags.num_epochs_per_decay} is less than one step: an "
-                f"epoch of {examples_per_epoch} examples has "
-                f"{examples_per_epoch / global_batch:g} steps of {global_batch}"
-            )
-        factor, minimum = flags.learning_rate_decay_factor or 1.0, flags.minimum_learning_rate
-        decays = {"decay_steps": decay_steps, "factor": factor, "minimum": minimum}
-        rate = partial(_exponential, initial=initial, **decays)
+        decay_steps = int(some_steps("num_epochs_per_decay"))
+        rate = partial(_exponential, initial=initial, decay_steps=decay_steps, **decays)
+    elif flags.schedule == "plateau":
+        rate = partial(_plateau, initial=initial, reductions=reductions, **decays)
     elif flags.schedule == "piecewise":
         rates, epochs = parse_piecewise_schedule(flags.piecewise_learning_rate_schedule or "")
         rates = [scale * rate for rate in rates]
         rate = partial(_piecewise, rates=rates, starts=[steps(epoch) for epoch in epochs])
     elif flags.schedule == "cosine":
         rate = partial(_cosine, initial=initial, end=end, total_steps=total_steps)
+    elif flags.schedule == "cosine_restarts":
+        multiplier = Fraction(str(flags.learning_rate_cycle_multiplier))
+        first = some_steps("learning_rate_cycle_epochs")
+        starts = _starts_of_cycles(first, multiplier, total_steps)
+        ways = {"starts": starts, "decay": flags.learning_rate_cycle_decay}
+        rate = partial(_cosine_restarts, initial=initial, end=end, **ways)
     else:
         way = {"power": flags.learning_rate_power, "first": warmup_steps, "last": total_steps}
         rate = partial(_polynomial, initial=initial, end=end, **way)
@@ -103,7 +110,35 @@ def _whole_steps(epochs: float, examples_per_epoch: int, global_batch: int) -> i
     The number of batches in an epoch is not rounded itself: 30 epochs of ImageNet at batch 256 are
     150136 steps, not 30 * 5004.
     """
-    return int(Fraction(str(epochs)) * examples_per_epoch / global_batch)
+    return int(_exact_steps(epochs, examples_per_epoch, global_batch))
+
+
+def _exact_steps(epochs: float, examples_per_epoch: int, global_batch: int) -> Fraction:
+    return Fraction(str(epochs)) * examples_per_epoch / global_batch
+
+
+def _some_steps(name: str, epochs: float, examples_per_epoch: int, global_batch: int) -> Fraction:
+    steps = _exact_steps(epochs, examples_per_epoch, global_batch)
+    if steps < 1:
+        raise UsageError(
+            f"--{name}={epochs} is less than one step: an epoch of {examples_per_epoch} examples "
+            f"has {examples_per_epoch / global_batch:g} steps of {global_batch}"
+        )
+    return steps
+
+
+def _starts_of_cycles(length: Fraction, multiplier: Fraction, total_steps: int) -> list[float]:
+    """Returns where cycles begin, in steps, and the end of the last one of the run.
+
+    Args:
+        length: steps of the first cycle, which need not be whole.
+        multiplier: length of each cycle, divided by that of the cycle before; at least 1.
+    """
+    starts = [Fraction(0)]
+    while starts[-1] < total_steps:
+        starts.append(starts[-1] + length)
+        length *= multiplier
+    return [float(start) for start in starts]
 
 
 # Each rate takes the step, int64, and returns float64.
@@ -125,6 +160,15 @@ def _exponential(
     return tf.maximum(decayed, tf.constant(minimum, tf.float64))
 
 
+def _plateau(
+    step: tf.Tensor, *, initial: float, reductions: tf.Variable, factor: float, minimum: float
+) -> tf.Tensor:
+    """Multiplies by `factor` for each reduction, down to the minimum (objective/plateau.py)."""
+    reduced = tf.cast(reductions.read_value(), tf.float64)
+    decayed = initial * tf.pow(tf.constant(factor, tf.float64), reduced)
+    return tf.maximum(decayed, tf.constant(minimum, tf.float64))
+
+
 def _piecewise(step: tf.Tensor, *, rates: Sequence[float], starts: Sequence[int]) -> tf.Tensor:
     """Returns rates[i + 1] from step starts[i].
 
@@ -141,6 +185,25 @@ def _cosine(step: tf.Tensor, *, initial: float, end: float, total_steps: int) ->
     """
     progress = _progress(step, 0, total_steps)
     return end + (initial - end) * 0.5 * (1.0 + tf.cos(math.pi * progress))
+
+
+def _cosine_restarts(
+    step: tf.Tensor, *, initial: float, end: float, starts: Sequence[float], decay: float
+) -> tf.Tensor:
+    """Follows half a cosine from each start to the next one (arXiv:1608.03983, equation 5).
+
+    Args:
+        decay: the cycle of number i, from 0, begins at `end + (initial - end) * decay^i`.
+    """
+    borders, now = tf.constant(starts, tf.float64), tf.cast(step, tf.float64)
+    begun = tf.reduce_sum(tf.cast(now >= borders, tf.int32))
+    cycle = tf.minimum(begun, len(starts) - 1)
+    first, last = tf.gather(borders, cycle - 1), tf.gather(borders, cycle)
+    progress = tf.minimum((now - first) / (last - first), 1.0)
+    height = (initial - end) * tf.pow(
+        tf.constant(decay, tf.float64), tf.cast(cycle - 1, tf.float64)
+    )
+    return end + height * 0.5 * (1.0 + tf.cos(math.pi * progress))
 
 
 def _polynomial(

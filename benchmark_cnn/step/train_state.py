@@ -15,13 +15,19 @@ import numpy as np
 import tensorflow as tf
 
 from benchmark_cnn.distribution.variable_mgr import VariableManager
+from benchmark_cnn.objective import plateau as plateaus
 from checkpoints.tensor_roles import MOVING_AVERAGE
 
 SKIPPED_IN_A_ROW = "skipped_steps/in_a_row"
 LOSS_SCALE, GOOD_STEPS = "loss_scale", "loss_scale/good_steps"
-# Checkpoints of earlier versions and of other precisions lack these; a run that resumes from such a
-# checkpoint keeps their initial values.
-OPTIONAL = frozenset((SKIPPED_IN_A_ROW, LOSS_SCALE, GOOD_STEPS))
+# Checkpoints of earlier versions, other precisions and other schedules lack these; a run that
+# resumes from such a checkpoint keeps their initial values.
+OPTIONAL = frozenset(
+    (
+        SKIPPED_IN_A_ROW, LOSS_SCALE, GOOD_STEPS,
+        plateaus.BEST, plateaus.SINCE, plateaus.REDUCTIONS,
+    )
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +44,7 @@ class TrainState:
         examples_seen: position in the data, also when the batch size changes on resume.
         loss_scale, good_steps: see gradients.next_scale; constant and not saved without scaling.
         scales_loss: whether the loss is scaled.
+        plateau: what the plateau schedule has seen; None with another schedule.
     """
 
     manager: VariableManager
@@ -51,6 +58,7 @@ class TrainState:
     loss_scale: tf.Variable
     good_steps: tf.Variable
     scales_loss: bool
+    plateau: plateaus.Plateau | None = None
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns checkpoint name -> variable for everything that a resumed run needs."""
@@ -60,6 +68,8 @@ class TrainState:
         named |= {f"{name}/{MOVING_AVERAGE}": average for name, average in self.averages.items()}
         if self.scales_loss:
             named |= {LOSS_SCALE: self.loss_scale, GOOD_STEPS: self.good_steps}
+        if self.plateau is not None:
+            named |= self.plateau.named_variables()
         return named | {
             "global_step": self.global_step,
             "skipped_steps": self.skipped_steps,
@@ -122,6 +132,7 @@ def create(
     with_averages: bool,
     never_trained: Collection[str] = (),
     initial_loss_scale: float | None = None,
+    follows_evaluations: bool = False,
 ) -> TrainState:
     """Creates the state of a new run of `network`, whose variables exist already.
 
@@ -129,6 +140,7 @@ def create(
         slot_values: name of each slot -> the value it is filled with.
         never_trained: checkpoint names of the variables that get neither slots nor averages.
         initial_loss_scale: start of dynamic loss scaling; None for no scaling.
+        follows_evaluations: whether the learning rate does (the plateau schedule).
     """
     slots = {
         name: {
@@ -171,6 +183,7 @@ def create(
             ),
             good_steps=_counter("good_steps"),
             scales_loss=initial_loss_scale is not None,
+            plateau=plateaus.create() if follows_evaluations else None,
         )
 
 

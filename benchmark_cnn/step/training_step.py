@@ -52,6 +52,7 @@ class TrainingStep:
         decayed: checkpoint names of the variables that weight decay applies to.
         fine_tuning: the rates of the variables, and when their training begins.
         skip_nonfinite: skip the update when a gradient is not finite.
+        averages_from: number of the step that first averages; before, averages are copies.
         compiles: run each tower's step in XLA programs (`--xla=step`).
         markers: counters that say how far a step is; None counts nothing.
         on_gradients, on_images: called in summarized steps, inside the graph, with the number of
@@ -69,6 +70,7 @@ class TrainingStep:
     global_batch: int
     seed: int
     skip_nonfinite: bool
+    averages_from: int = 0
     compiles: bool = False
     fine_tuning: FineTuning = EVERYTHING
     markers: Markers | None = None
@@ -277,11 +279,16 @@ class TrainingStep:
 
     def _terms(self, step, learning_rate, first_step: int, rate: float) -> _Terms:
         updates = step - first_step if first_step else step
-        decay = self.optimization.moving_average_decay or 0.0
+        begins = max(first_step, self.averages_from)
+        decay = train_state.decay_at(
+            step - begins + 1, self.optimization.moving_average_decay or 0.0
+        )
+        if self.averages_from:
+            decay = tf.where(step < begins, 0.0, decay)
         return _Terms(
             learning_rate if rate == 1.0 else learning_rate * rate,
             updates,
-            train_state.decay_at(updates + 1, decay),
+            decay,
         )
 
     def _update_weight(self, update, name: str, gradient, terms: _Terms) -> None:

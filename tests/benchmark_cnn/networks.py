@@ -143,7 +143,8 @@ class Spec:
 
     def build(self, *, variables=None, **_):
         network = self._build_network()
-        network.variables = network.variables if variables is None else dict(variables)
+        if variables is not None:
+            network.variables = dict(variables)
         return network
 
 

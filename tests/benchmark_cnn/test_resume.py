@@ -172,6 +172,20 @@ def test_stopped_at_every_step_equals_unbroken(unbroken, tmp_path):
     assert_same_end(tmp_path, unbroken("1 tower"))
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    ["lamb", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adamw", "lion"))],
+)
+def test_each_optimizer_resumes(tmp_path, optimizer):
+    """Slots that were lost would change the weights; those of other optimizers are above."""
+    flags = {"optimizer": optimizer, "num_gpus": 2, "moving_average_start_epoch": 0.9}
+    train(tmp_path / "whole", **flags)
+    with pytest.raises(Stopped):
+        train(tmp_path / "resumed", on_line=stop_at("4\timages/sec"), **flags)
+    train(tmp_path / "resumed", **flags)
+    assert_same_end(tmp_path / "resumed", tmp_path / "whole")
+
+
 @pytest.mark.slow
 def test_several_steps_in_one_call_resume_too(tmp_path):
     flags = {"steps_per_loop": 2, "num_gpus": 2, "display_every": 2}

@@ -1,6 +1,6 @@
 """Prints the peak memory of this process in bytes after two training steps.
 
-python -m tests.models.peak_memory NAME BATCH_SIZE
+python -m tests.models.peak_memory NAME BATCH_SIZE [--recompute]
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import tensorflow as tf
 from models import registry
 
 
-def main(name: str, batch_size: int) -> None:
+def main(name: str, batch_size: int, *, recompute: bool) -> None:
     # One operation at a time: otherwise chance decides how many have their outputs at once.
     tf.config.threading.set_inter_op_parallelism_threads(1)
     spec = registry.get(name)
     network = spec.build(num_classes=1000, image_size=spec.image_size)
+    if recompute:
+        network = network.recomputing()
     variables = [network.variables[key] for key in network.trainable]
     shape = [batch_size, spec.image_size, spec.image_size, 3]
 
@@ -38,4 +40,4 @@ def main(name: str, batch_size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), recompute="--recompute" in sys.argv)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmark_cnn.params.params import ExplicitFlags
+from benchmark_cnn.params.training_params import SCHEDULES
 
 _OPTIMIZERS_OF_FLAG = {
     "momentum": ("momentum", "lars"),
@@ -27,13 +28,17 @@ _ITS_OWN = {
     ("adam_epsilon", "lamb"): "lamb_epsilon",
 }
 _SCHEDULES_OF_FLAG = {
-    "learning_rate": ("constant", "exponential", "cosine", "polynomial"),
+    "learning_rate": tuple(name for name in SCHEDULES if name != "piecewise"),
     "num_epochs_per_decay": ("exponential",),
-    "learning_rate_decay_factor": ("exponential",),
-    "minimum_learning_rate": ("exponential",),
+    "learning_rate_decay_factor": ("exponential", "plateau"),
+    "minimum_learning_rate": ("exponential", "plateau"),
     "piecewise_learning_rate_schedule": ("piecewise",),
     "learning_rate_power": ("polynomial",),
-    "learning_rate_end": ("cosine", "polynomial"),
+    "learning_rate_end": ("cosine", "cosine_restarts", "polynomial"),
+    "learning_rate_cycle_epochs": ("cosine_restarts",),
+    "learning_rate_cycle_multiplier": ("cosine_restarts",),
+    "learning_rate_cycle_decay": ("cosine_restarts",),
+    "learning_rate_patience_epochs": ("plateau",),
 }
 
 
@@ -69,7 +74,10 @@ def _undescribed_decay(given: ExplicitFlags) -> list[str]:
         "minimum_learning_rate": "--num_epochs_per_decay and --learning_rate_decay_factor",
         "learning_rate_power": "--learning_rate_schedule=polynomial",
         "learning_rate_end": "--learning_rate_schedule=cosine or polynomial",
+        "learning_rate_patience_epochs": "--learning_rate_schedule=plateau",
     }
+    of_cycles = [name for name in _SCHEDULES_OF_FLAG if name.startswith("learning_rate_cycle_")]
+    needs |= dict.fromkeys(of_cycles, "--learning_rate_schedule=cosine_restarts")
     return [f"--{name} needs {need}" for name, need in needs.items() if given.is_set_on(name)]
 
 
@@ -78,12 +86,18 @@ def _missing_of_schedule(given: ExplicitFlags, how: str) -> list[str]:
     needed = {
         "exponential": ("num_epochs_per_decay", "learning_rate_decay_factor"),
         "piecewise": ("piecewise_learning_rate_schedule",),
+        "cosine_restarts": ("learning_rate_cycle_epochs",),
+        "plateau": ("learning_rate_decay_factor",),
     }
-    return [
+    lines = [
         f"{how} needs --{name}"
         for name in needed.get(flags.schedule, ())
         if getattr(flags, name) is None
     ]
+    run = given.params.run
+    if flags.schedule == "plateau" and not (run.eval_every_epochs or run.eval_every_steps):
+        lines.append(f"{how} needs --eval_every_epochs or --eval_every_steps")
+    return lines
 
 
 def minimum_learning_rate(given: ExplicitFlags) -> list[str]:
@@ -140,8 +154,31 @@ def gradient_clip(given: ExplicitFlags) -> list[str]:
     )
 
 
+def moving_average(given: ExplicitFlags) -> list[str]:
+    if given.params.optimization.moving_average_decay:
+        return []
+    return given.unused_flag_errors(
+        ["moving_average_start_epoch"],
+        "without --moving_average_decay",
+        because_of=["moving_average_decay"],
+    )
+
+
 def loss_flags(given: ExplicitFlags) -> list[str]:
-    return given.errors_unless("loss", "focal", ["focal_gamma"])
+    lines = given.errors_unless("loss", "focal", ["focal_gamma"])
+    threshold = given.params.optimization.bce_target_threshold
+    if threshold is None:
+        return lines
+    data, how = given.params.data, f"--bce_target_threshold={threshold:g}"
+    if given.params.optimization.loss != "bce":
+        lines.append(f"{how} needs --loss=bce")
+    if not (data.mixup_alpha or data.cutmix_alpha):
+        lines.append(f"{how} needs --mixup_alpha or --cutmix_alpha, whose mixtures it is for")
+    return lines + given.unused_flag_errors(
+        ["label_smoothing", "class_weights"],
+        f"with {how}, with which a target is 0 or 1",
+        because_of=["bce_target_threshold"],
+    )
 
 
 def loss_scale(given: ExplicitFlags) -> list[str]:

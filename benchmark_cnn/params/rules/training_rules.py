@@ -28,6 +28,7 @@ _OF_TRAINING_ONLY = (
     "dropout_rate",
     "drop_path_rate",
     "image_size_schedule",
+    "recompute",
     "on_nonfinite",
     "print_training_accuracy",
     "save_summaries_steps",

@@ -37,6 +37,13 @@ def test_one_worker_is_one_process(tmp_path):
         {"optimizer": "rmsprop", "learning_rate": 0.01, "gradient_clip_mode": "value"},
         {"optimizer": "adam", "learning_rate": 0.01, "decoupled_weight_decay": True},
         {"optimizer": "lars", "learning_rate": 1.0, "learning_rate_schedule": "cosine"},
+        {"optimizer": "lamb", "moving_average_start_epoch": 0.2},
+        {
+            "optimizer": "lion",
+            "learning_rate_schedule": "plateau",
+            "learning_rate_decay_factor": 0.5,
+            "learning_rate_patience_epochs": 0.1,
+        },
     ],
     ids=lambda flags: flags["optimizer"],
 )

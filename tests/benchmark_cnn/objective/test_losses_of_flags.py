@@ -51,6 +51,23 @@ def test_bce_of_mixed_labels_is_that_of_the_mixed_targets():
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5, 0.8])
+@pytest.mark.parametrize("several", [False, True])
+def test_bce_with_a_threshold_is_timms(threshold, several):
+    """Shares above the threshold become 1; an image may be mixed with one of its own class."""
+    first, second = (SEVERAL, SEVERAL[::-1]) if several else (one_hot(FIRST), one_hot(SECOND))
+    target = SHARES[:, None] * first + (1 - SHARES[:, None]) * second > threshold
+    p = 1 / (1 + np.exp(-LOGITS))
+    expected = -np.where(target, np.log(p), np.log(1 - p)).mean(1)
+    parts = [tf.constant(part, tf.float32) for part in (first, second)]
+    labels = MixedLabels(*parts, tf.constant(SHARES, tf.float32)) if several else mixed()
+    loss = Loss(BCE, threshold=threshold)
+    got = loss.of_each_example(tf.constant(LOGITS), labels, tf.float64)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    assert str(loss).endswith(f"targets of 1 above a share of {threshold:g}")
+    assert loss.unweighted() == Loss(BCE)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_bce_of_several_labels_is_keras(smoothing):
     keras_loss = keras.losses.BinaryCrossentropy(

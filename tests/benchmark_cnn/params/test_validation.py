@@ -135,6 +135,59 @@ PAIRS = [
         "--piecewise_learning_rate_schedule='1;2;0.1'",
     ),
     (
+        "--learning_rate_schedule=cosine_restarts",
+        "--learning_rate_schedule=cosine_restarts needs --learning_rate_cycle_epochs",
+        "--learning_rate_schedule=cosine_restarts --learning_rate_cycle_epochs=10",
+    ),
+    (
+        "--learning_rate_cycle_epochs=10",
+        "--learning_rate_cycle_epochs needs --learning_rate_schedule=cosine_restarts",
+        "--learning_rate_schedule=cosine_restarts --learning_rate_cycle_epochs=10",
+    ),
+    (
+        "--learning_rate_schedule=plateau --eval_every_epochs=1",
+        "--learning_rate_schedule=plateau needs --learning_rate_decay_factor",
+        "--learning_rate_schedule=plateau --eval_every_epochs=1 --learning_rate_decay_factor=0.1",
+    ),
+    (
+        "--learning_rate_schedule=plateau --learning_rate_decay_factor=0.1",
+        "--learning_rate_schedule=plateau needs --eval_every_epochs or --eval_every_steps",
+        "--learning_rate_schedule=plateau --eval_every_epochs=1 --learning_rate_decay_factor=0.1",
+    ),
+    (
+        "--learning_rate_schedule=cosine --learning_rate_patience_epochs=3",
+        "--learning_rate_patience_epochs has no effect with --learning_rate_schedule=cosine",
+        "--learning_rate_schedule=plateau --learning_rate_patience_epochs=3 "
+        "--learning_rate_decay_factor=0.1 --eval_every_steps=10",
+    ),
+    (
+        "--bce_target_threshold=0.2 --mixup_alpha=0.1",
+        "--bce_target_threshold=0.2 needs --loss=bce",
+        "--bce_target_threshold=0.2 --mixup_alpha=0.1 --loss=bce",
+    ),
+    (
+        "--bce_target_threshold=0.2 --loss=bce",
+        "--bce_target_threshold=0.2 needs --mixup_alpha or --cutmix_alpha, whose mixtures it is "
+        "for",
+        "--bce_target_threshold=0.2 --cutmix_alpha=1 --loss=bce",
+    ),
+    (
+        "--bce_target_threshold=0.2 --cutmix_alpha=1 --loss=bce --label_smoothing=0.1",
+        "--label_smoothing has no effect with --bce_target_threshold=0.2, with which a target is "
+        "0 or 1",
+        "--cutmix_alpha=1 --loss=bce --label_smoothing=0.1",
+    ),
+    (
+        "--moving_average_start_epoch=5",
+        "--moving_average_start_epoch has no effect without --moving_average_decay",
+        "--moving_average_start_epoch=5 --moving_average_decay=0.999",
+    ),
+    (
+        "--forward_only --recompute",
+        "--recompute has no effect with --forward_only, which trains nothing",
+        "--recompute",
+    ),
+    (
         "--piecewise_learning_rate_schedule='1;2;0.1' --learning_rate=1",
         "--learning_rate has no effect with --piecewise_learning_rate_schedule, which holds the "
         "rates itself",

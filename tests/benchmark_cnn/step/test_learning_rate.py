@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -199,6 +200,53 @@ def test_staircase_is_exact_at_steps_that_float32_cannot_hold():
     check(rate, {2**24: 1.0, 2**24 + 1: 0.5})
 
 
+@pytest.mark.parametrize(
+    ("multiplier", "decay", "end"), [(1.0, 1.0, 0.0), (2.0, 1.0, 0.0), (1.5, 0.7, 0.04)]
+)
+def test_cosine_restarts_equal_keras(multiplier, decay, end):
+    """Keras counts cycles by a float32 logarithm: its own borders may be a step away."""
+    rate = schedule(
+        learning_rate=0.4,
+        learning_rate_end=end,
+        learning_rate_schedule="cosine_restarts",
+        learning_rate_cycle_epochs=4.0,
+        learning_rate_cycle_multiplier=multiplier,
+        learning_rate_cycle_decay=decay,
+        total_steps=500,
+    )
+    theirs = keras.optimizers.schedules.CosineDecayRestarts(0.4, 40, multiplier, decay, end / 0.4)
+    borders = {40 * cycle for cycle in range(13)} if multiplier == 1 else set()
+    lengths = [40 * multiplier**cycle for cycle in range(8)]
+    borders |= {int(sum(lengths[:cycle])) for cycle in range(8)}
+    steps = [step for step in range(500) if step not in borders]
+    expected = [float(theirs(step)) for step in steps]
+    got = [float(rate(step)) for step in steps]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=0.4 * 1e-6)
+
+
+def test_cosine_restarts_begin_on_exact_steps():
+    """T0 = 10 epochs of 10 steps, then 20 and 40 epochs, each from half of the rate before."""
+    rate = schedule(
+        learning_rate=0.8,
+        learning_rate_schedule="cosine_restarts",
+        learning_rate_cycle_epochs=10.0,
+        learning_rate_cycle_multiplier=2.0,
+        learning_rate_cycle_decay=0.5,
+        num_learning_rate_warmup_epochs=1.0,
+    )
+    half = (1 + math.cos(math.pi / 2)) / 2
+    check(rate, {5: 0.4, 10: 0.8 * (1 + math.cos(math.pi / 10)) / 2, 50: 0.8 * half})
+    check(rate, {99: 0.8 * (1 + math.cos(math.pi * 0.99)) / 2, 100: 0.4, 200: 0.4 * half, 300: 0.2})
+    check(rate, {299: 0.4 * (1 + math.cos(math.pi * 199 / 200)) / 2, 500: 0.2 * half, 700: 0.1})
+
+
+def test_a_longer_run_has_the_same_cycles():
+    flags = {"learning_rate_schedule": "cosine_restarts", "learning_rate_cycle_epochs": 3.3}
+    short, long = (schedule(total_steps=total, **flags) for total in (70, 1000))
+    for step in range(70):
+        assert float(short(step)) == float(long(step))
+
+
 # Use inside the engine.
 
 
@@ -210,8 +258,9 @@ def test_staircase_is_exact_at_steps_that_float32_cannot_hold():
         {"piecewise_learning_rate_schedule": "1;3;.1"},
         {"learning_rate_schedule": "cosine"},
         {"learning_rate_schedule": "polynomial"},
+        {"learning_rate_schedule": "cosine_restarts", "learning_rate_cycle_epochs": 2.0},
     ],
-    ids=["constant", "exponential", "piecewise", "cosine", "polynomial"],
+    ids=["constant", "exponential", "piecewise", "cosine", "polynomial", "restarts"],
 )
 def test_a_schedule_is_a_float32_function_of_an_int64_step_in_a_graph(changes):
     rate = schedule(num_learning_rate_warmup_epochs=1.0, **changes)

@@ -7,6 +7,9 @@ import pytest
 import tensorflow as tf
 
 from benchmark_cnn.step import train_state
+from tests.benchmark_cnn.engine import run_steps
+from tests.benchmark_cnn.networks import ArrayData
+from tests.benchmark_cnn.step.test_step import GradientNetwork
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,34 @@ def test_twenty_updates_equal_numpy():
         expected = decay * expected + (1 - decay) * value
         update(tf.constant(value), tf.constant(num_updates, tf.int64))
         np.testing.assert_allclose(average, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+def test_it_begins_at_an_epoch(towers):
+    """Epochs of 6 steps: from step 4 on (0-based), the decays are 2/11, 3/12, and 0.24 at most."""
+    gradients = np.random.default_rng(3).normal(0, 1, (24, 1, 1, 2)).astype(np.float32)
+    flags = {"moving_average_decay": 0.24, "moving_average_start_epoch": 0.7}
+    for steps in (4, 8):
+        _, tensors = run_steps(
+            GradientNetwork,
+            ArrayData(gradients, np.zeros(24)),
+            steps=steps,
+            global_batch=4,
+            loss_function=GradientNetwork.loss,
+            num_gpus=towers,
+            optimizer="sgd",
+            learning_rate=0.5,
+            weight_decay=0.0,
+            **flags,
+        )
+        weights, average = np.zeros(2), np.zeros(2)
+        for step in range(steps):
+            batch = gradients.reshape(24, 2)[np.arange(4 * step, 4 * step + 4) % 24]
+            weights = weights - 0.5 * batch.mean(axis=0, dtype=np.float64)
+            decay = 0.0 if step < 4 else min(0.24, (step - 2) / (step + 7))
+            average = decay * average + (1 - decay) * weights
+        np.testing.assert_allclose(tensors["w"], weights, rtol=1e-6)
+        np.testing.assert_allclose(tensors["w/ExponentialMovingAverage"], average, rtol=1e-6)
 
 
 def test_equals_tf1_whose_first_average_counts_one_update():

@@ -99,8 +99,8 @@ def lars_reference(flags, decayed=True):
         if decayed:
             weight_norm, gradient_norm = np.sqrt((w**2).sum()), np.sqrt((g**2).sum())
             trust = flags.lars_eeta * weight_norm
-            trust /= gradient_norm + flags.weight_decay * weight_norm + flags.lars_epsilon
-            g = g + flags.weight_decay * w
+            trust /= gradient_norm + flags.decay * weight_norm + flags.lars_epsilon
+            g = g + flags.decay * w
         m = exact(flags.momentum) * m + exact(lr) * trust * g
         w = w - m
         yield w, {"LARSOptimizer": m}
