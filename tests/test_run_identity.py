@@ -167,7 +167,7 @@ def test_the_run_directory_says_what_the_run_is(trained, tmp_path):
         "parameters": 1_664_970, "classes": 10, "image_size": 28, "batch_per_tower": 8,
         "global_batch": 8, "learning_rate": 0.005, "steps_per_epoch": 1438 / 8, "total_steps": 2,
         "weights": "moving average", "checkpoint_bytes": 3 * 4 * 1_664_970 + 4 * 8,
-        "loss": "softmax cross entropy", "balanced_sampling": False,
+        "loss": "softmax cross entropy", "balanced_sampling": False, "augmentation_repeats": 1,
     }  # fmt: skip
     assert start["result"]["weights"] == "moving average"
     table = tensor(trained["run"], "parameters").item().decode()
