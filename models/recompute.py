@@ -66,12 +66,16 @@ class Part:
                     tape.watch(again)
                     outputs = self._run_with(again)
                 return tape.gradient(
-                    outputs, again, upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO
+                    outputs,
+                    again,
+                    list(upstream),
+                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
                 )
 
             return self._run_with(tensors), backward
 
-        return list(run(*inputs, *weights))
+        outputs: Any = run(*inputs, *weights)
+        return list(outputs)
 
     def _run_with(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Computes the outputs from inputs and values of the weights."""

@@ -111,7 +111,7 @@ class Loss:
             return self._of_labels(terms, labels)
         share = tf.cast(labels.share_of_first, dtype)
         if self.threshold is not None and isinstance(terms, _Separate):
-            return terms.of_targets(_above(labels, share, logits.shape[1], self.threshold))
+            return terms.of_targets(_above(labels, share, tf.shape(logits)[1], self.threshold))
         first, second = (self._of_labels(terms, part) for part in (labels.first, labels.second))
         return share * first + (1.0 - share) * second
 
@@ -152,7 +152,9 @@ def cross_entropy(logits: tf.Tensor, labels: Labels, label_smoothing: float = 0.
     return tf.reduce_mean(Loss(smoothing=label_smoothing).of_each_example(logits, labels))
 
 
-def _above(labels: MixedLabels, share: tf.Tensor, num_classes: int, threshold: float) -> tf.Tensor:
+def _above(
+    labels: MixedLabels, share: tf.Tensor, num_classes: tf.Tensor, threshold: float
+) -> tf.Tensor:
     """Returns targets [B, C] of 0 and 1: whether the share of a class is above the threshold."""
 
     def of_classes(part: tf.Tensor) -> tf.Tensor:
