@@ -65,12 +65,13 @@ class Part:
                 with tf.GradientTape(watch_accessed_variables=False) as tape, _same(outer):
                     tape.watch(again)
                     outputs = self._run_with(again)
-                return tape.gradient(
+                gradients: Any = tape.gradient(
                     outputs,
                     again,
                     list(upstream),
                     unconnected_gradients=tf.UnconnectedGradients.ZERO,
                 )
+                return gradients
 
             return self._run_with(tensors), backward
 
