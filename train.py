@@ -46,8 +46,11 @@ def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitS
     parse = functools.partial(
         command_line.parse,
         "train.py",
-        choices={"model": models.registry.names(), "data_name": preprocessing.registry.names()},
-        answers={"model": models.registry.answers()},
+        choices={
+            **dict.fromkeys(("model", "teacher"), models.registry.names()),
+            "data_name": preprocessing.registry.names(),
+        },
+        answers=dict.fromkeys(("model", "teacher"), models.registry.answers()),
     )
     argv, flags = recipe.with_recipe(argv, parse(argv), parse)
     flags = source.with_default_model(flags)
@@ -76,6 +79,7 @@ def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitS
         from benchmark_cnn import training
         from models import cost
 
+        teacher = source.teacher_of(params)
     if params.run.learning_rate_finder:
         from benchmark_cnn.search import learning_rate_finder
 
@@ -85,6 +89,7 @@ def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitS
             dataset,
             check_device=functools.partial(validation.check_device, flags),
             image_bytes=cost.activation_bytes,
+            teacher=teacher,
         )
         return
     training.train(
@@ -94,6 +99,7 @@ def train(argv: Sequence[str], stop: process.StopSignal, stack: contextlib.ExitS
         command_line=["train.py", *argv],
         check_device=functools.partial(validation.check_device, flags),
         image_bytes=cost.activation_bytes,
+        loss=teacher,
         class_names=class_names.class_names(
             params.network.num_classes or dataset.num_classes, None, params.data
         ),

@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from benchmark_cnn.interfaces import Dataset
+from benchmark_cnn.objective.teacher import Teacher
 from benchmark_cnn.params.params import Params, read_parameters, recorded
 from benchmark_cnn.reporting import console, run_record
 from benchmark_cnn.run import TrainingRun, default_rate
@@ -23,27 +24,35 @@ from common import paths
 from common.errors import DataError
 
 # Flags of these concerns decide what is trained; the others, where it is saved and what is printed.
-_CONCERNS = ("network", "data", "hardware", "run", "learning_rate", "optimization", "fine_tuning")
+_CONCERNS = (
+    *("network", "data", "hardware", "run", "learning_rate", "optimization", "fine_tuning"),
+    "distillation",
+)
 
 # What each worker of a cluster may set for itself; the other flags have to agree.
 _FLAGS_OF_A_WORKER = frozenset(
     (
         "worker_hosts", "task_index", "data_dir", "train_dir", "init_checkpoint", "trace_file",
         "gpu_indices", "num_data_threads", "num_intra_threads", "num_inter_threads", "debug",
-        "fresh", "keep_checkpoints", "job_name", "ps_hosts", "cache_dir",
+        "fresh", "keep_checkpoints", "job_name", "ps_hosts", "cache_dir", "teacher_checkpoint",
     )
 )  # fmt: skip
 _CODE_OF_A_STEP = ("common", "checkpoints", "models", "benchmark_cnn", "preprocessing")
 
 
-def of_worker(params: Params, dataset: Dataset) -> dict[str, Any]:
+def of_worker(params: Params, dataset: Dataset, teacher: Teacher | None) -> dict[str, Any]:
     """Returns what all workers of a cluster must have in common: name in messages -> value."""
     about = dataset.describe()
-    return _common_flags(params) | {
-        "the data": f"{about.title}, manifest {about.manifest_sha256}",
-        "the code": _hash_of_code(),
-        "TensorFlow": tf.__version__,
-    }
+    taught = {} if teacher is None else {"the teacher": _teacher_in_words(teacher.identity)}
+    return (
+        _common_flags(params)
+        | taught
+        | {
+            "the data": f"{about.title}, manifest {about.manifest_sha256}",
+            "the code": _hash_of_code(),
+            "TensorFlow": tf.__version__,
+        }
+    )
 
 
 def of_task(params: Params) -> dict[str, Any]:
@@ -75,14 +84,15 @@ def _hash_of_code() -> str:
     return digest.hexdigest()[:12]
 
 
-def of_start(run: TrainingRun) -> dict[str, Any]:
-    """Returns the names of the classes, and what identifies the data and the decided values."""
+def of_start(run: TrainingRun, teacher: Teacher | None = None) -> dict[str, Any]:
+    """Returns the names of the classes, and what identifies data, teacher and decided values."""
     return {
         "class_names": list(run.dataset.describe().class_names),
         "data": of_data(
             run.dataset, {run.settings.subset: run.dataset.num_examples(run.settings.subset)}
         ),
         "run": _of_run(run),
+        **({} if teacher is None else {"teacher": teacher.identity}),
     }
 
 
@@ -182,6 +192,39 @@ def check_data(directory: RunDirectory, dataset: Dataset, earlier: Params) -> No
             f"{console.images(was['examples'])}, there are {console.images(now['examples'])}; "
             "their order is another"
         )
+
+
+def check_teacher(directory: RunDirectory, teacher: Teacher | None, earlier: Params) -> None:
+    """Compares the teacher with that of the run's last start.
+
+    Raises:
+        DataError: it is another one, one has been added, or it is missing.
+    """
+    record = run_record.last_start(directory.run_info)
+    if not record:
+        return
+    was, now = record.get("teacher"), None if teacher is None else teacher.identity
+    if was == now or (was and now and was["sha256"] == now["sha256"]):
+        return
+    flags = earlier.distillation
+    given = {"teacher": flags.teacher, "teacher_checkpoint": flags.teacher_checkpoint}
+    before = " ".join(f"--{name}={value}" for name, value in given.items() if value)
+    advice = f"give {before} as before" if before else "leave out --teacher"
+    if before and was and now and was["checkpoint"] != now["checkpoint"]:
+        advice = f"give the checkpoint {was['checkpoint']} with --teacher_checkpoint"
+    raise DataError(
+        f"the run in {directory.path} learns from {_teacher_in_words(was)}, not from "
+        f"{_teacher_in_words(now)}: {advice}, or start another --train_dir from its weights with "
+        f"--init_checkpoint={directory.path}"
+    )
+
+
+def _teacher_in_words(teacher: Mapping[str, Any] | None) -> str:
+    if teacher is None:
+        return "its labels alone"
+    kind = "moving averages" if teacher["averaged"] else "raw weights"
+    name = f"the {kind} of {teacher['model']}, {teacher['checkpoint']}"
+    return f"{name} (SHA-256 {teacher['sha256'][:12]})"
 
 
 def other_data(directory: RunDirectory, dataset: Dataset) -> str | None:

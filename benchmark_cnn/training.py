@@ -20,6 +20,7 @@ from benchmark_cnn import (
 from benchmark_cnn.asynchronous.training import AsynchronousTraining
 from benchmark_cnn.distribution import cluster, parameter_servers, task_server
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
+from benchmark_cnn.objective.teacher import Teacher
 from benchmark_cnn.params.params import Params, write_parameters
 from benchmark_cnn.phases.loops import PhaseLoops
 from benchmark_cnn.reporting import console, run_record
@@ -53,16 +54,14 @@ def train(
     command_line: Sequence[str] = (),
     check_device: Callable[[str], None] | None = None,
     image_bytes: before_training.ImageBytes | None = None,
-    loss: Callable | None = None,
+    loss: Callable | Teacher | None = None,
     class_names: Sequence[str] = (),
 ) -> dict:
     """Trains as `params` says; the same call on the same train_dir resumes.
 
     Args:
-        loss: see training_setup.set_up.
         command_line: program and arguments, for run.json.
-        check_device: see training_setup.make_manager.
-        image_bytes: see before_training.check.
+        check_device, loss, image_bytes: see training_setup and before_training.check.
         class_names: of the network's classes, where they are known better than by the data set.
 
     Returns:
@@ -72,22 +71,25 @@ def train(
         RunError: see common/errors.py. Stopped comes after a signal, with the state saved.
     """
     before_training.open_validation(params, dataset)
+    teacher = loss if isinstance(loss, Teacher) else None
     with contextlib.ExitStack() as stack:
         servers = parameter_servers.of(params)
         workers = None if servers else cluster.of(params.hardware)
-        is_chief = workers is None or _is_chief(workers, identity.of_worker(params, dataset), stack)
+        is_chief = workers is None or _is_chief(stack, workers, params, dataset, teacher)
         facts = identity.of_task(params)
         directory = earlier = None
         if params.checkpoint.train_dir is not None and is_chief:
             params = _with_data_name(params, dataset)
-            directory, earlier = _open_directory(params, dataset, stack)
-        params = batch_size.chosen(params, spec, dataset, earlier, image_bytes, check_device)
+            directory, earlier = _open_directory(params, dataset, teacher, stack)
+        params = batch_size.chosen(
+            params, spec, dataset, earlier, image_bytes, check_device, teacher
+        )
         if servers is not None:
             stack.enter_context(servers.connected(facts, console.log))
             image_bytes = None  # its steps are not in this machine's memory
         places = {"check_device": check_device, "cluster": workers, "servers": servers}
         run = training_setup.set_up(params, spec, dataset, loss=loss, **places)
-        about = identity.of_start(run)
+        about = identity.of_start(run, teacher)
         if not dataset.synthetic:
             console.log(*console.about_lines(about, params.learning_rate.schedule))
         saver = stack.enter_context(Saver(run.state, directory, params))
@@ -105,15 +107,14 @@ def train(
         )
         guard = non_finite.Guard(run, directory, start_step)
         if servers is not None and servers.tasks is not None:
-            loop = AsynchronousTraining(run, servers.tasks, saver, reporter, guard, stop)
-            loop.train(start_step)
+            AsynchronousTraining(run, servers.tasks, saver, reporter, guard, stop).train(start_step)
             return reporter.finish()
         profiler = stack.enter_context(_profiler(params, start_step))
         if start_step == 0 and params.run.on_nonfinite == "rollback":
             saver.save(0, run.state.host_values())  # to have something to return to
-        minutes, marks = params.run.hang_minutes, run.step.markers
-        watchdog = stack.enter_context(Watchdog(minutes, directory, marks))
-        _train(run, start_step, saver, reporter, profiler, _Guards(stop, guard, watchdog))
+        watchdog = Watchdog(params.run.hang_minutes, directory, run.step.markers)
+        guards = _Guards(stop, guard, stack.enter_context(watchdog))
+        _train(run, start_step, saver, reporter, profiler, guards)
         return reporter.finish()
 
 
@@ -136,8 +137,15 @@ def _profiler(params: Params, start_step: int) -> Profiler:
     return Profiler(report.profile_steps, report.trace_file, train_dir, start_step)
 
 
-def _is_chief(workers: cluster.Cluster, facts: dict, stack: contextlib.ExitStack) -> bool:
+def _is_chief(
+    stack: contextlib.ExitStack,
+    workers: cluster.Cluster,
+    params: Params,
+    dataset: Dataset,
+    teacher: Teacher | None,
+) -> bool:
     """Prepares a worker of a cluster: the others than the chief print errors only."""
+    facts = identity.of_worker(params, dataset, teacher)
     stack.enter_context(workers.errors_in_one_line())
     stack.enter_context(workers.roll_call(facts))
     console.log(console.worker_line(workers.index, workers.workers))
@@ -160,7 +168,7 @@ def _stop_signal(params: Params, stack: contextlib.ExitStack) -> StopSignal:
 
 
 def _open_directory(
-    params: Params, dataset: Dataset, stack: contextlib.ExitStack
+    params: Params, dataset: Dataset, teacher: Teacher | None, stack: contextlib.ExitStack
 ) -> tuple[run_directory.RunDirectory, Params | None]:
     """Opens --train_dir; returns it and the parameters of the run that will be resumed."""
     train_dir = params.checkpoint.train_dir or "."
@@ -170,6 +178,7 @@ def _open_directory(
     earlier = identity.earlier_start(directory)
     if earlier is not None:
         identity.check_data(directory, dataset, earlier)
+        identity.check_teacher(directory, teacher, earlier)
     return directory, earlier
 
 

@@ -19,8 +19,10 @@ from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.fine_tuning.plan import FineTuning
 from benchmark_cnn.fine_tuning.plan import make as make_fine_tuning
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
+from benchmark_cnn.objective import distillation
 from benchmark_cnn.objective.class_weights import NONE, class_weights
 from benchmark_cnn.objective.losses import BCE, FOCAL, SOFTMAX, Loss, of_flags
+from benchmark_cnn.objective.teacher import Teacher
 from benchmark_cnn.params import validation, values
 from benchmark_cnn.params.hardware_params import HardwareParams
 from benchmark_cnn.params.params import ExplicitFlags, Params
@@ -50,13 +52,14 @@ def set_up(
     check_device: Callable[[str], None] | None = None,
     cluster: Cluster | None = None,
     servers: ParameterServers | None = None,
-    loss: Callable | None = None,
+    loss: Callable | Teacher | None = None,
 ) -> TrainingRun:
     """Builds the run that `params` describes, with initial values, and prints its header.
 
     Args:
         check_device, cluster, servers: see `make_manager`.
-        loss: (ForwardResult, labels) -> (cross entropy, auxiliary); None for that of the flags.
+        loss: (ForwardResult, labels) -> (cross entropy, auxiliary); None for that of the flags;
+            or the teacher that their loss is about, too.
     """
     run_devices, manager = make_manager(params, check_device, cluster, servers)
     settings = resolve_settings(params, spec, dataset, "train", run_devices.kind)
@@ -78,13 +81,7 @@ def set_up(
     optimizer = optimizers.make_optimizer(optimization)
     never_trained = fine_tuning.never_trained
     state = _state(params, settings, manager, network, optimizer.slots, never_trained)
-    tower = Tower(
-        network,
-        loss or make_loss(params, dataset, network, settings.subset),
-        augment=None if run.forward_only else dataset.batch_augmentation,
-        xla_compile=params.hardware.xla == "towers",
-        forward_only=run.forward_only,
-    )
+    tower = _tower(params, dataset, manager, settings, network, loss, {*sizes.values()})
     step = (AsynchronousStep if manager.is_asynchronous else TrainingStep)(
         manager=manager,
         tower=tower,
@@ -143,6 +140,34 @@ def _state(
         never_trained=never_trained,
         initial_loss_scale=loss_scale if settings.is_float16 else None,
         follows_evaluations=params.learning_rate.schedule == "plateau",
+    )
+
+
+def _tower(
+    params: Params,
+    dataset: Dataset,
+    manager: VariableManager,
+    settings: RunSettings,
+    network: Network,
+    loss: Callable | Teacher | None,
+    image_sizes: Collection[int],
+) -> Tower:
+    """Makes what each tower runs, with the teacher if there is one."""
+    teaching = None
+    if isinstance(loss, Teacher):
+        loss.check_classes(dataset)
+        teaching = loss.build(params.network, manager, settings.num_classes, image_sizes)
+        console.log(*loss.lines(teaching, network, settings.image_size))
+        loss = make_loss(params, dataset, network, settings.subset)
+        loss = distillation.of_flags(params.distillation, loss, int(network.background_class))
+    forward_only = params.run.forward_only
+    return Tower(
+        network,
+        loss or make_loss(params, dataset, network, settings.subset),
+        augment=None if forward_only else dataset.batch_augmentation,
+        teacher=teaching,
+        xla_compile=params.hardware.xla == "towers",
+        forward_only=forward_only,
     )
 
 
@@ -298,6 +323,9 @@ def _check_multi_label(params: Params, dataset: Dataset) -> None:
     answers = {
         f"--loss={SOFTMAX} cannot be used on {title}: give --loss={BCE} or --loss={FOCAL}": (
             params.optimization.loss == SOFTMAX
+        ),
+        f"--teacher cannot be used on {title}: its outputs are the softmax of one label": (
+            params.distillation.has_teacher
         ),
         f"--class_weights has no effect on {title}: leave it out": (
             params.optimization.class_weights != NONE

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import models.registry
 from benchmark_cnn.params.data_params import DataParams
+from benchmark_cnn.params.fine_tuning_params import PUBLISHED_TEACHER
 from benchmark_cnn.params.params import (
     PARAMETERS_FILE,
     ExplicitFlags,
@@ -17,7 +18,7 @@ from benchmark_cnn.params.params import (
 )
 from benchmark_cnn.reporting import run_record
 from benchmark_cnn.run_directory import RunDirectory
-from common import commands
+from common import commands, paths
 from common.errors import DataError, UsageError
 from inference import class_names
 from inference.signature import INDEPENDENT, PROBABILITIES, PUBLISHED, Signature, versions
@@ -26,6 +27,7 @@ from models.pretrained import ensure
 from preprocessing import object_storage
 
 if TYPE_CHECKING:
+    from benchmark_cnn.objective.teacher import Teacher
     from inference.classifier import Classifier
 
 DEFAULT_MODEL = "efficientnet_lite0"  # of --pretrained
@@ -133,6 +135,46 @@ def load(request: Request) -> Source:
     return Source(classifier, signature, prefix, run)
 
 
+def teacher_of(params: Params) -> Teacher | None:
+    """Reads the network that a training learns from; None without --teacher. Starts TensorFlow.
+
+    Raises:
+        DataError: There are no such weights, or the run trained another network.
+        UsageError: The network is not known.
+    """
+    flags = params.distillation
+    if not flags.has_teacher:
+        return None
+    given, class_names = flags.teacher_checkpoint or PUBLISHED_TEACHER, ()
+    if given == PUBLISHED_TEACHER:
+        if flags.teacher is None:
+            raise UsageError(f"--teacher_checkpoint={given} needs --teacher=NETWORK")
+        model, prefix = flags.teacher, ensure.ensure_in_child(flags.teacher)
+    else:
+        prefix, model, run = _run(given, flags.teacher, "teacher")
+        if run.network.model != model and (prefix.parent / PARAMETERS_FILE).exists():
+            raise DataError(
+                f"--teacher_checkpoint={given}: the run trained {run.network.model}: leave "
+                "--teacher out"
+            )
+        if _has_several_labels(prefix.parent):
+            raise DataError(
+                f"--teacher_checkpoint={given} was trained on images of several labels: a teacher "
+                "answers with the softmax of one"
+            )
+        class_names = run_record.read(RunDirectory(prefix.parent).run_info).get("class_names", ())
+    from benchmark_cnn.objective import teacher
+    from models import cost
+
+    return teacher.read(
+        models.registry.get(model),
+        str(prefix),
+        given,
+        class_names=tuple(map(paths.one_line, class_names)),
+        multiply_adds=lambda network, size: cost.cost(network, size).macs,
+    )
+
+
 def _has_several_labels(directory: Path) -> bool:
     """Returns whether the images of a run had several labels each, by its run.json."""
     data = run_record.last_start(RunDirectory(directory).run_info).get("data", {})
@@ -148,8 +190,12 @@ def with_default_model(flags: ExplicitFlags) -> ExplicitFlags:
     return replace(flags, params=replace(flags.params, network=network))
 
 
-def _run(train_dir: Path | str, model: str | None) -> tuple[Path, str, Params]:
-    """Returns the checkpoint of a run, its network, and its parameters (defaults if foreign)."""
+def _run(train_dir: Path | str, model: str | None, flag: str = "model") -> tuple[Path, str, Params]:
+    """Returns the checkpoint of a run, its network, and its parameters (defaults if foreign).
+
+    Args:
+        flag: That names the network.
+    """
     from checkpoints import store
 
     prefix = Path(store.resolve(object_storage.run_to_read(os.fspath(train_dir))))
@@ -158,5 +204,5 @@ def _run(train_dir: Path | str, model: str | None) -> tuple[Path, str, Params]:
         run = read_parameters(prefix.parent)
         model = model or run.network.model
     if model is None:
-        raise UsageError(f"the network of {prefix} is not known: give --model=NAME")
+        raise UsageError(f"the network of {prefix} is not known: give --{flag}=NAME")
     return prefix, model, run

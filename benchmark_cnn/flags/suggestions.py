@@ -149,6 +149,10 @@ _SYNONYMS_OF = {
     "backbone_learning_rate_multiplier": "lr_mult lr_multiplier backbone_lr backbone_lr_mult "
     "backbone_lr_factor",
     "layer_decay": "llrd layer_lr_decay layer_wise_lr_decay layerwise_lr_decay lr_layer_decay",
+    "teacher": "kd_model_name kd_model teacher_model teacher_name distill_model",
+    "teacher_checkpoint": "teacher_path teacher_ckpt teacher_weights teacher_dir",
+    "distillation_temperature": "kd_temperature distill_temperature distillation_tau temperature",
+    "hard_label_share": "kd_alpha distillation_alpha task_loss_weight hard_loss_weight",
     "gradient_clip": "clip_grad global_clipnorm grad_clip_norm clipnorm clip_norm grad_clip "
     "max_grad_norm gradient_clip_norm gradient_clip_val",
     "gradient_clip_mode": "clip_mode",

@@ -1,4 +1,4 @@
-"""Flags of fine-tuning."""
+"""Flags of fine-tuning and distillation: what a run learns from besides its labels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from benchmark_cnn.params.flag import flag
 from benchmark_cnn.params.values import parse_pattern
 
 BACKBONE = "backbone"
+PUBLISHED_TEACHER = "published"
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,41 @@ class FineTuningParams:
         above=0,
         upper=1,
     )
+
+
+@dataclass(frozen=True)
+class DistillationParams:
+    """Learning from the outputs of a trained network, the teacher."""
+
+    teacher: str | None = flag(
+        None,
+        "Network whose outputs are soft targets of the training. It sees the same batch, after "
+        "augmentation, and is not trained.",
+        when_none="the network of the run in teacher_checkpoint; no teacher without that",
+    )
+    teacher_checkpoint: str | None = flag(
+        None,
+        f"Weights of the teacher: a run, a checkpoint, or {PUBLISHED_TEACHER}. Moving averages are "
+        "read where there are any.",
+        when_none="the published weights of teacher",
+        is_path=True,
+        may_be_remote=True,
+        words=(PUBLISHED_TEACHER,),
+    )
+    distillation_temperature: float = flag(
+        4.0,
+        "Temperature T: logits of teacher and student are divided by it before the softmax, and "
+        "the divergence of the two is multiplied by T^2.",
+        above=0,
+    )
+    hard_label_share: float = flag(
+        0.1,
+        "Share of the loss that belongs to the labels; the rest belongs to the teacher's outputs.",
+        lower=0,
+        below=1,
+    )
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether there is a teacher."""
+        return self.teacher is not None or self.teacher_checkpoint is not None

@@ -21,7 +21,7 @@ from typing import Any
 from absl import logging
 
 from benchmark_cnn.params.data_params import DataParams, NetworkParams
-from benchmark_cnn.params.fine_tuning_params import FineTuningParams
+from benchmark_cnn.params.fine_tuning_params import DistillationParams, FineTuningParams
 from benchmark_cnn.params.flag import Flag, Value, flags_of
 from benchmark_cnn.params.hardware_params import HardwareParams
 from benchmark_cnn.params.output_params import CheckpointParams, EvaluationParams, ReportParams
@@ -45,6 +45,7 @@ class Params:
     learning_rate: LearningRateParams = dataclasses.field(default_factory=LearningRateParams)
     optimization: OptimizationParams = dataclasses.field(default_factory=OptimizationParams)
     fine_tuning: FineTuningParams = dataclasses.field(default_factory=FineTuningParams)
+    distillation: DistillationParams = dataclasses.field(default_factory=DistillationParams)
     checkpoint: CheckpointParams = dataclasses.field(default_factory=CheckpointParams)
     report: ReportParams = dataclasses.field(default_factory=ReportParams)
     evaluation: EvaluationParams = dataclasses.field(default_factory=EvaluationParams)

@@ -47,6 +47,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
     optimization_rules.optimizer_flags,
     optimization_rules.weight_decay,
     training_rules.rates_of_backbone,
+    training_rules.distillation,
     optimization_rules.gradient_clip,
     optimization_rules.moving_average,
     optimization_rules.loss_flags,

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from benchmark_cnn import before_training, training_setup
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
+from benchmark_cnn.objective.teacher import Teacher
 from benchmark_cnn.params.data_params import AUTOMATIC
 from benchmark_cnn.params.params import Params
 from benchmark_cnn.reporting import console
@@ -27,12 +28,14 @@ def chosen(
     earlier: Params | None,
     image_bytes: ImageBytes | None,
     check_device: Callable[[str], None] | None = None,
+    teacher: Teacher | None = None,
 ) -> Params:
     """Returns `params` with a number in place of AUTOMATIC; that of the last start if it resumes.
 
     Args:
         earlier: parameters of the last start, whose batch size was chosen then.
         image_bytes: see before_training.check.
+        teacher: of a run that learns from one.
 
     Raises:
         UsageError: not even one image fits.
@@ -42,7 +45,7 @@ def chosen(
     if earlier is not None and earlier.data.batch_size:
         size, reason = earlier.data.batch_size, "as at the last start"
     else:
-        size, reason = _largest(params, spec, dataset, image_bytes, check_device)
+        size, reason = _largest(params, spec, dataset, image_bytes, check_device, teacher)
     console.log(f"Batch size: {size} images per tower, {reason}")
     return with_batch_size(params, size)
 
@@ -58,6 +61,7 @@ def _largest(
     dataset: Dataset,
     image_bytes: ImageBytes | None,
     check_device: Callable[[str], None] | None,
+    teacher: Teacher | None,
 ) -> tuple[int, str]:
     """Returns the batch size and how it was found."""
     run_devices, manager = training_setup.make_manager(params, check_device)
@@ -67,7 +71,11 @@ def _largest(
     share = images // (manager.num_towers * params.run.gradient_accumulation_steps)
     most = power_of_two(max(1, share))
     if run_devices.kind == "gpu":
-        size = search(lambda size: _trains(with_batch_size(params, size), spec, dataset), most)
+
+        def trains(size: int) -> bool:
+            return _trains(with_batch_size(params, size), spec, dataset, teacher)
+
+        size = search(trains, most)
         return size, "the largest power of two that a step was made with"
     available = process.available_memory_bytes()
     if image_bytes is None or available is None:
@@ -118,10 +126,12 @@ def search(fits: Callable[[int], bool], most: int, first: int = 32) -> int:
     raise UsageError("--batch_size=auto: not even one image fits: use a smaller --image_size")
 
 
-def _trains(params: Params, spec: NetworkSpec, dataset: Dataset) -> bool:
+def _trains(
+    params: Params, spec: NetworkSpec, dataset: Dataset, teacher: Teacher | None = None
+) -> bool:
     """Returns whether a step of black images leaves the memory unexhausted."""
     with console.routed_through(lambda line: None):
-        run = training_setup.set_up(params, spec, dataset)
+        run = training_setup.set_up(params, spec, dataset, loss=teacher)
     step = max(run.phases.values(), key=lambda phase: phase.image_size)
     size, classes = step.image_size, run.settings.num_classes
     shape = [run.plan.batch_per_tower, size, size, 3]

@@ -20,6 +20,7 @@ from absl import logging
 from benchmark_cnn import before_training, saving, training_setup
 from benchmark_cnn.distribution.batches import training_batches
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
+from benchmark_cnn.objective.teacher import Teacher
 from benchmark_cnn.params.data_params import NetworkParams
 from benchmark_cnn.params.params import Params
 from benchmark_cnn.params.values import parse_image_sizes
@@ -59,6 +60,7 @@ def find(
     *,
     check_device: Callable[[str], None] | None = None,
     image_bytes: before_training.ImageBytes | None = None,
+    teacher: Teacher | None = None,
 ) -> Proposal:
     """Trains `STEPS` steps with growing rates, prints a proposal and draws a picture.
 
@@ -68,16 +70,14 @@ def find(
         DataError: the loss does not fall at any rate.
     """
     directory = Path(params.checkpoint.train_dir or ".")
-    params = batch_size.chosen(
-        params, spec, dataset, earlier=None, image_bytes=image_bytes, check_device=check_device
-    )
+    params = batch_size.chosen(params, spec, dataset, None, image_bytes, check_device, teacher)
     short = dataclasses.replace(
         params,
         run=dataclasses.replace(params.run, num_batches=STEPS, num_epochs=None),
         network=_of_first_size(params.network),
         checkpoint=dataclasses.replace(params.checkpoint, train_dir=None),
     )
-    run = training_setup.set_up(short, spec, dataset, check_device=check_device)
+    run = training_setup.set_up(short, spec, dataset, check_device=check_device, loss=teacher)
     if params.checkpoint.init_checkpoint is not None:
         saving.initialize(
             run.state,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from benchmark_cnn.interfaces import BatchAugmentation, MixedLabels, Network
+from benchmark_cnn.objective.distillation import TaughtLabels
 from benchmark_cnn.objective.losses import AUXILIARY_WEIGHT
 from benchmark_cnn.step import metrics
 
@@ -40,12 +41,15 @@ class Tower:
         loss: (ForwardResult, labels) -> (cross entropy, auxiliary cross entropy), scalars. With
             `augment`, the labels are MixedLabels.
         augment: changes a batch before the forward pass, or None.
+        teacher: images -> logits that are targets, too, so that the labels of `loss` are
+            TaughtLabels; or None.
         frozen: checkpoint names of the variables that are not trained.
     """
 
     network: Network
     loss: Callable
     augment: BatchAugmentation | None = None
+    teacher: Callable[[tf.Tensor], tf.Tensor] | None = None
     frozen: frozenset[str] = frozenset()
     xla_compile: bool = False
     forward_only: bool = False
@@ -110,6 +114,9 @@ class Tower:
         return total
 
     def _forward_backward(self, images, labels, key, loss_scale) -> TowerResult:
+        targets = labels
+        if self.teacher is not None:  # outside of the tape: it is not trained
+            targets = TaughtLabels(labels, self.teacher(images))
         # A tape that does not watch the frozen variables records nothing below the lowest trained
         # layer: there is no backward pass.
         with tf.GradientTape(watch_accessed_variables=not self.frozen) as tape:
@@ -118,7 +125,7 @@ class Tower:
             output = self.network(
                 images, training=not self.forward_only, seed=key, frozen=self.frozen
             )
-            cross_entropy, aux_cross_entropy = self.loss(output, labels)
+            cross_entropy, aux_cross_entropy = self.loss(output, targets)
             loss = cross_entropy + AUXILIARY_WEIGHT * aux_cross_entropy
         # The backward pass starts from the value of the loss. Where a gradient needs only the shape
         # of a weight's output, TensorFlow's graph optimizer drops the edge that orders the forward

@@ -115,7 +115,7 @@ def _result(train_dir: Path, photos: Path, variant: str, seed: int, num_epochs: 
         return Result(**json.loads(path.read_text()))
     started = time.monotonic()
     cache = f"--cache_dir={photos.parent / 'cache'}"
-    _call(
+    call(
         [
             *("train", *COMMON, *VARIANTS[variant][1], f"--tf_random_seed={seed}", cache),
             *(f"--data_dir={photos}", f"--train_dir={train_dir}", f"--num_epochs={num_epochs}"),
@@ -124,7 +124,7 @@ def _result(train_dir: Path, photos: Path, variant: str, seed: int, num_epochs: 
     seconds = time.monotonic() - started
     evaluated = train_dir / "own_photos"
     flags = ["--device=cpu", "--data_subset=test", f"--eval_dir={evaluated}"]
-    _call(["eval", f"--train_dir={train_dir}", *flags])
+    call(["eval", f"--train_dir={train_dir}", *flags])
     (found,) = evaluated.rglob("eval.json")
     result = _of_eval_json(json.loads(found.read_text()), seconds)
     files.write_text(path, json.dumps(result._asdict()) + "\n")
@@ -143,7 +143,7 @@ def _of_eval_json(evaluation: Mapping[str, Any], seconds: float) -> Result:
     return Result(evaluation["top_1"], correct / examples, round(seconds, 1))
 
 
-def _call(arguments: Sequence[str]) -> None:
+def call(arguments: Sequence[str]) -> None:
     """Runs a program of this project: its name and flags.
 
     Raises:
@@ -169,13 +169,14 @@ def markdown(results: Mapping[str, Sequence[Result]]) -> list[str]:
     """Returns the table, a row for each variant."""
     rows = ["| variant | top-1 | b, d, p and q | seconds a run |", "|---|---|---|---|"]
     for name, runs in results.items():
-        cells = [_mean([run[place] * 100 for run in runs]) for place in (0, 1)]
+        cells = [mean_and_spread([run[place] * 100 for run in runs]) for place in (0, 1)]
         seconds = statistics.mean(run.seconds for run in runs)
         rows.append(f"| {VARIANTS[name][0]} | {' | '.join(cells)} | {seconds:.0f} |")
     return rows
 
 
-def _mean(values: Sequence[float]) -> str:
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Returns mean and standard deviation as a table has them."""
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.1f}{spread}"
 

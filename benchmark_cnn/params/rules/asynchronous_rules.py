@@ -54,6 +54,14 @@ def refused(params: Params) -> list[str]:
             "a test of one rate after the other needs one step after the other",
         ),
         "steps_per_loop": (run.steps_per_loop > 1, "each step is scheduled by itself"),
+        "teacher": (
+            params.distillation.teacher,
+            "a worker would fetch the teacher's weights for each step",
+        ),
+        "teacher_checkpoint": (
+            params.distillation.teacher_checkpoint,
+            "a worker would fetch the teacher's weights for each step",
+        ),
         "forward_only": (run.forward_only, "nothing is read but the weights; leave --ps_hosts out"),
         "on_nonfinite": (
             run.on_nonfinite == "rollback",

@@ -113,6 +113,7 @@ def forward_only(given: ExplicitFlags) -> list[str]:
     if not params.run.forward_only:
         return []
     trained = (params.learning_rate, params.optimization, params.fine_tuning, params.checkpoint)
+    trained += (params.distillation,)
     names = [field.name for group in trained for field in dataclasses.fields(group)]
     return given.unused_flag_errors(
         (*names, *_OF_TRAINING_ONLY),
@@ -130,6 +131,23 @@ def rates_of_backbone(given: ExplicitFlags) -> list[str]:
         f"with --freeze={BACKBONE}, unless --freeze_epochs ends it",
         because_of=["freeze", "freeze_epochs"],
     )
+
+
+def distillation(given: ExplicitFlags) -> list[str]:
+    flags, loss = given.params.distillation, given.params.optimization.loss
+    if not flags.has_teacher:
+        names = ("distillation_temperature", "hard_label_share")
+        return given.unused_flag_errors(names, "without --teacher or --teacher_checkpoint")
+    if loss == "bce":
+        return [
+            "--loss=bce cannot be used with a teacher, whose soft targets are those of a softmax"
+        ]
+    if flags.hard_label_share:
+        return []
+    names = ("class_weights", "label_smoothing", "focal_gamma")
+    why = "with --hard_label_share=0, which leaves out the loss of the labels"
+    lines = given.unused_flag_errors(names, why, because_of=["hard_label_share"])
+    return lines + ([f"--loss={loss} has no effect {why}"] if loss != "softmax" else [])
 
 
 _FLAGS_OF_DIRECTORY = (
