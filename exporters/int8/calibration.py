@@ -43,7 +43,13 @@ ADVICE = (
     "folders, or a folder of a few hundred photos"
 )
 NO_DATA = f"int8 is calibrated on images, and there is no data set here: {ADVICE}"
-_SHUFFLE_BUFFER = 1024
+# How a split is read here: a run may draw an image several times in an epoch.
+_EACH_ONCE: dict[str, Any] = {
+    "shuffle_buffer": 1024,
+    "augmentation_repeats": 1,
+    "balanced_sampling": False,
+    "datasets_repeat_cached_sample": False,
+}
 # How many records are read for each image, at most, in search of all classes.
 _READ_PER_IMAGE = 40
 _MOST_CLASSES = 1000
@@ -245,7 +251,7 @@ def _of_records(
     """Calibrates on the training split and measures on validation, where there are both."""
     directory: Path = dataset.data_dir
     splits = [split for split in (TRAIN, VALIDATION) if is_present(directory, split)]
-    dataset = replace(dataset, data=replace(dataset.data, shuffle_buffer=_SHUFFLE_BUFFER))
+    dataset = replace(dataset, data=replace(dataset.data, **_EACH_ONCE))
 
     def choice(split: str, number: int) -> tuple[list[Sample], list[Sample]]:
         records = dataset.train_records(seed=seed, subset=split)

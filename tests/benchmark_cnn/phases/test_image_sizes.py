@@ -96,6 +96,13 @@ def assert_same_checkpoint(directory, expected):
     assert not [name for name in wanted if not np.array_equal(tensors[name], wanted[name])]
 
 
+def assert_nearly_equal(directory, expected):
+    tensors = store.read(directory)
+    for name, value in store.read(expected).items():
+        scale = float(np.abs(value).max())
+        np.testing.assert_allclose(tensors[name], value, rtol=1e-5, atol=1e-5 * scale, err_msg=name)
+
+
 def test_each_size_is_traced_once_and_the_stream_continues(unbroken):
     _, traces, streams, lines = unbroken
     assert traces == [8, 16]
@@ -151,10 +158,7 @@ def test_two_towers_are_one(digits, unbroken, tmp_path):
     traces = []
     train(digits, tmp_path, num_gpus=2, traces=traces)
     assert sorted(traces) == sorted(2 * [8, 16])
-    tensors, wanted = store.read(tmp_path), store.read(unbroken[0])
-    for name, value in wanted.items():
-        scale = float(np.abs(value).max())
-        np.testing.assert_allclose(tensors[name], value, rtol=1e-5, atol=1e-5 * scale, err_msg=name)
+    assert_nearly_equal(tmp_path, unbroken[0])
 
 
 @pytest.mark.slow
@@ -179,6 +183,22 @@ def test_frozen_epochs_have_their_own_phases_within_a_size(digits, tmp_path):
     for end, size in ((4, 8), (7, 16)):
         train(digits, by_hand, image_size=size, image_size_schedule=None, num_batches=end, **freeze)
     assert_same_checkpoint(tmp_path / "run", by_hand)
+
+
+@pytest.mark.slow
+def test_repeated_images_in_a_schedule_resume_too_on_any_towers(digits, unbroken, tmp_path):
+    """Batches of 8 images in copies of 3: a stop falls within the copies of an image."""
+    data = open_dataset(DataParams(data_dir=str(digits.data_dir), augmentation_repeats=3))
+    train(data, tmp_path / "whole")
+    for step in (2, 5):
+        with pytest.raises(Stopped):
+            train(data, tmp_path / "resumed", on_line=stop_at(f"{step}\timages/sec"))
+    train(data, tmp_path / "resumed")
+    assert_same_checkpoint(tmp_path / "resumed", tmp_path / "whole")
+    train(data, tmp_path / "towers", num_gpus=2)
+    assert_nearly_equal(tmp_path / "towers", tmp_path / "whole")
+    kernels = [store.read(d)["conv1/kernel"] for d in (tmp_path / "whole", unbroken[0])]
+    assert not np.allclose(*kernels)
 
 
 PLAN = RunPlan(8, 1, 1, examples_per_epoch=100, warmup_steps=0, total_steps=25)

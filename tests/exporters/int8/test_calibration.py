@@ -81,6 +81,18 @@ def test_the_choice_depends_on_the_seed_alone(records: Path):
     assert len(set(bytes_of(1))) == 30
 
 
+@pytest.mark.parametrize(
+    "flags", [{"augmentation_repeats": 3}, {"balanced_sampling": True}], ids=lambda f: next(iter(f))
+)
+def test_an_image_that_its_run_draws_several_times_counts_once(records: Path, flags):
+    expected, chosen = (
+        choose(SIGNATURE, data, None, 60).calibration.samples
+        for data in (_data(records), replace(_data(records), **flags))
+    )
+    assert [sample.name for sample in chosen] == [sample.name for sample in expected]
+    assert len({sample.name for sample in chosen}) == 60
+
+
 def test_measured_images_are_the_validation_split_and_none_is_calibrated_on(records: Path):
     chosen = choose(SIGNATURE, _data(records), None, 100)
     calibrated, measured = ({sample.load() for sample in images.samples} for images in chosen)
