@@ -13,10 +13,10 @@ STAMP := $(VENV)/installed-$(basename $(LOCK))
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv-peers demo fine-tune own-photos test test-all lint type format docs docs-models bench bench-peers lock clean
+.PHONY: help setup venv-peers demo fine-tune own-photos test test-all lint type format docs docs-models docs-recipes bench bench-peers lock clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
 setup: $(STAMP)  ## create .venv and install what the lock file names
 
@@ -79,6 +79,9 @@ docs: setup  ## rewrite the pages of the flags
 
 docs-models: setup  ## rewrite the page of the networks, which builds all of them: some minutes
 	$(RUN) -m models.describe --output=docs/models.md
+
+docs-recipes: setup  ## rewrite the table and the picture of the recipes
+	$(RUN) -m recipes.page
 
 bench: setup  ## the engine next to a bare loop and Keras fit
 	$(RUN) -m benchmarks.engine

@@ -1,0 +1,1 @@
+"""Published trainings as flag files, and the program that checks them."""
