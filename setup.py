@@ -28,7 +28,6 @@ ROOMS = sorted(
     for path in ROOT.glob("*/__init__.py")
     if path.parent.name not in (PACKAGE, "tests")
 )
-DATA = "recipes"  # flag files
 # Its instances run a checkout, whatever starts them.
 NAMES_PROGRAMS_OF_A_CHECKOUT = "launch/ec2/"
 
@@ -86,9 +85,7 @@ class BuildPackage(build_py):
 
 def packages() -> dict[str, str]:
     """Returns the folder of each package."""
-    files = [
-        path.relative_to(ROOT) for room in (*ROOMS, DATA) for path in (ROOT / room).rglob("*.*")
-    ]
+    files = [path.relative_to(ROOT) for room in ROOMS for path in (ROOT / room).rglob("*.*")]
     folders = sorted({path.parent for path in files if "__pycache__" not in path.parts})
     named = {".".join([PACKAGE, *folder.parts]): folder.as_posix() for folder in folders}
     return {PACKAGE: PACKAGE, **named}

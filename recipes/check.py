@@ -54,7 +54,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.recipe or options.rates:
         for name, values in rates.items():
             print(f"{name}\n{page.table(schedules.rows(name, values))}")
-    rows = [(*page.COLUMNS, "ok")]
+    rows: list[tuple[str, ...]] = [(*page.COLUMNS, "ok")]
     for recipe in recipes:
         values = rates[recipe.name]
         lines = schedules.errors(recipe, values)

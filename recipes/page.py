@@ -73,7 +73,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def with_table(page: str, recipes: Sequence[Recipe], rates: Mapping[str, Sequence[Rate]]) -> str:
     """Returns `page`, the text of docs/recipes.md, with a new table."""
-    rows = [(*COLUMNS, _MEASURED_COLUMN)]
+    rows: list[tuple[str, ...]] = [(*COLUMNS, _MEASURED_COLUMN)]
     for recipe in recipes:
         name, *cells = summary(recipe, rates[recipe.name])
         link = f"[{name}](../{catalog.shown(recipe.path)})"

@@ -90,9 +90,11 @@ def rows(name: str, values: Sequence[Rate]) -> list[tuple[str, ...]]:
 def plan_of(recipe: Recipe) -> RunPlan:
     """Returns the batches and the number of updates of a recipe."""
     params = recipe.params
+    batch_size = params.data.batch_size
+    assert isinstance(batch_size, int)  # catalog.py refuses a recipe without it
     return make_plan(
         params.run,
-        batch_per_tower=params.data.batch_size,
+        batch_per_tower=batch_size,
         num_towers=params.hardware.num_gpus,
         examples_per_epoch=recipe.images_per_epoch,
         synthetic=False,

@@ -11,7 +11,8 @@ from tests.conftest import ROOT
 
 ROOMS = (
     "common", "checkpoints", "download_and_convert_imagenet", "models", "benchmark_cnn",
-    "preprocessing", "inference", "exporters", "launch", "benchmarks", "recipes", "tensorflow_imagenet",
+    "preprocessing", "inference", "exporters", "launch", "benchmarks", "recipes",
+    "tensorflow_imagenet",
 )  # fmt: skip
 MAX_FILES_IN_A_FOLDER = 12
 MAX_LINES_OF_A_FILE = 400

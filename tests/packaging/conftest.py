@@ -59,7 +59,7 @@ class Place(NamedTuple):
 def distributions(tmp_path_factory) -> Path:
     """A directory with the wheel and the sdist of this checkout."""
     copy, directory = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("dist")
-    for name in (*setup.ROOMS, setup.PACKAGE, setup.DATA, "tests"):
+    for name in (*setup.ROOMS, setup.PACKAGE, "tests"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, copy / name, ignore=ignored)
     for path in ROOT.glob("*"):

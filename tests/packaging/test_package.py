@@ -43,7 +43,7 @@ def test_the_wheel_holds_one_package_with_every_file_of_the_rooms(package):
     metadata = f"{setup.PACKAGE}-0.1.0.dist-info"
     assert {path.name for path in package.parent.iterdir()} == {setup.PACKAGE, metadata}
     expected = {f"{name}.py" for name in setup.PROGRAMS}
-    for folder in (*setup.ROOMS, setup.DATA, setup.PACKAGE):
+    for folder in (*setup.ROOMS, setup.PACKAGE):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 expected.add(str(path.relative_to(ROOT)).removeprefix(f"{setup.PACKAGE}/"))
