@@ -96,6 +96,7 @@ def set_up(
         skip_nonfinite=settings.is_float16 or run.on_nonfinite == "skip",
         averages_from=int(plan.steps_per(optimization.moving_average_start_epoch)),
         compiles=params.hardware.xla == "step",
+        inlined=_inlines_towers(params, manager),
         fine_tuning=fine_tuning,
         markers=_markers(params, manager),
     )
@@ -185,6 +186,12 @@ def _fine_tuning(params: Params, network: Network, plan: RunPlan) -> FineTuning:
             "--init_checkpoint for trained ones"
         )
     return made
+
+
+def _inlines_towers(params: Params, manager: VariableManager) -> bool:
+    """Returns whether the towers are parts of one graph. Calls are for the towers of one host."""
+    is_alone = manager.num_local_towers == 1 or params.hardware.xla == "step"
+    return is_alone or manager.cluster is not None or not manager.shares_memory
 
 
 def _evaluator(

@@ -2,6 +2,8 @@
 
 read: records in the order of training (with --eval, of the files), not decoded. decode: whole
 images of a sample in memory, decoded as fast as the decoder can on all cores, and nothing else.
+minimal: a tf.data program that decodes, crops, resizes and batches the files of training, and does
+nothing else: no shuffle, label, check or flip. No pipeline on TensorFlow can be much faster.
 view: the same sample through the whole pipeline, so without the disk. pipeline: what a run gets.
 PIL: the same sample through the same crops with Pillow, one Python process per core, as timm and
 torchvision do it; PIL, files: the same from one file per image. All run in rounds; a ratio is taken
@@ -36,6 +38,7 @@ from common import commands
 from common.commands import above_zero, at_least
 from common.process import num_cores, start_tensorflow
 from preprocessing import registry
+from preprocessing.records.shards import find_shards
 
 if TYPE_CHECKING:
     from preprocessing.record_dataset import RecordDataset
@@ -43,7 +46,9 @@ if TYPE_CHECKING:
 _ROUNDS = 5
 RATIOS = (
     ("view", "decode"),
+    ("minimal", "decode"),
     ("pipeline", "decode"),
+    ("pipeline", "minimal"),
     ("view", "PIL"),
     ("pipeline", "PIL"),
     ("pipeline", "PIL, files"),
@@ -127,6 +132,11 @@ def _candidates(
         if evaluate
         else dataset.train_batches(**shape, seed=parts.SEED),
     }
+    if parts.has_imagenet_views(dataset) and not evaluate:
+        paths = find_shards(dataset.data_dir, "train").paths
+        streams["minimal"] = parts.minimal(
+            paths, **shape, num_data_threads=options.num_data_threads
+        )
     candidates = {
         name: stream_candidate(iter(stream), batch_size) for name, stream in streams.items()
     }

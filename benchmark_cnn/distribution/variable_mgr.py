@@ -108,13 +108,18 @@ class VariableManager:
         buffers = context.all_reduce(mean, pack(backwards, self.pack_bytes))
         return unpack(buffers, backwards, self.pack_bytes)[::-1]
 
+    @property
+    def computes_once(self) -> bool:
+        """Whether tower 0 computes what is equal on all towers; see `computed_once`."""
+        return self.exchanges and self.shares_memory
+
     def computed_once(self, values: Sequence) -> list:
         """Takes `values` that are equal on all towers from tower 0. Called between the towers.
 
         On one CPU a tensor passes between devices without a copy, and the other towers' identical
         computations drop out of the graph. Between GPUs it is cheaper that each computes them.
         """
-        if not (self.exchanges and self.shares_memory):
+        if not self.computes_once:
             return list(values)
         return [self.local_results(value)[0] for value in values]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
@@ -23,10 +24,11 @@ class StepLoop:
     Args:
         single: (report bool, summarize bool) -> (report, seconds waited for data).
         several: (number of steps int32, report, summarize) -> (last report, seconds waited).
+        inlined: a `single` that calls no functions; None if neither calls any.
     """
 
-    def __init__(self, single: Callable, several: Callable):
-        self._single, self._several = single, several
+    def __init__(self, single: Callable, several: Callable, inlined: Callable | None = None):
+        self._single, self._several, self._inlined = single, several, inlined
         self._compiled: set[Callable] = set()
 
     def compiles(self, num_steps: int) -> bool:
@@ -51,10 +53,18 @@ class StepLoop:
         sizes = [] if graph is self._single else [num_steps]
         with tf.device(_HOST):
             arguments = [tf.constant(value) for value in (*sizes, report, summarize)]
-        return graph(*arguments)
+        try:
+            return graph(*arguments)
+        except tf.errors.CancelledError:
+            if self._inlined is not None:
+                # A call that fails cancels what waits for it, and TensorFlow may raise that.
+                self._inlined(*arguments[-2:])
+            raise
 
     def _graph(self, num_steps: int) -> Callable:
-        return self._single if num_steps == 1 else self._several
+        # The graph of several steps can also run one, which saves tracing another.
+        is_single = num_steps == 1 and self._several not in self._compiled
+        return self._single if is_single else self._several
 
 
 def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) -> StepLoop:
@@ -83,7 +93,7 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
             unknown = tf.constant(float("nan"), tf.float64)
         return fetch(), unknown
 
-    def one(report, summarize):
+    def one(report, summarize, step=step):
         batch, waited = timed_fetch() if step.manager.shares_memory else untimed_fetch()
         if step.markers is not None:
             mark(step.markers.batches, [waited])
@@ -114,4 +124,11 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
         )
         return values, waited
 
-    return StepLoop(single, several)
+    if step.inlined:
+        return StepLoop(single, several)
+
+    @tf.function(autograph=False)
+    def inlined(report, summarize):
+        return one(report, summarize, dataclasses.replace(step, inlined=True))
+
+    return StepLoop(single, several, inlined)

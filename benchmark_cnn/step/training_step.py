@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from benchmark_cnn.distribution.one_trace import OneTrace
 from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.fine_tuning.plan import EVERYTHING, FineTuning
 from benchmark_cnn.objective.losses import AUXILIARY_WEIGHT
@@ -54,6 +55,7 @@ class TrainingStep:
         skip_nonfinite: skip the update when a gradient is not finite.
         averages_from: number of the step that first averages; before, averages are copies.
         compiles: run each tower's step in XLA programs (`--xla=step`).
+        inlined: whether the graph of each tower is a part of the step's, and no call.
         markers: counters that say how far a step is; None counts nothing.
         on_gradients, on_images: called in summarized steps, inside the graph, with the number of
             the finished step and the gradients by name, or the first tower's images.
@@ -72,6 +74,7 @@ class TrainingStep:
     skip_nonfinite: bool
     averages_from: int = 0
     compiles: bool = False
+    inlined: bool = True
     fine_tuning: FineTuning = EVERYTHING
     markers: Markers | None = None
     on_gradients: Callable | None = None
@@ -118,17 +121,38 @@ class TrainingStep:
     def _tower(self, micro_batches, report, summarize, step, learning_rate, scale):
         if self.compiles:
             return self._compiled_tower(micro_batches, step, learning_rate, scale)
-        result = self.tower.run(micro_batches, seed=self.seed, step=step, loss_scale=scale)
+        tower, unknown = self._local_tower(), tf.constant(float("nan"))
+        prepared = self.tower.prepare(micro_batches, seed=self.seed, step=step)
+        result = self._compute(tower, prepared, scale)
         if self.markers is not None:
-            mark(self.markers.towers[self._local_tower()], [result.scalars, *result.gradients])
+            mark(self.markers.towers[tower], [result.scalars, *result.gradients])
         result = gradients.aggregate(self.manager, result)
         if self.tower.forward_only:
-            return tf.concat([result.scalars, [0.0]], 0), tf.constant(float("nan"))
-        finished, decay_loss, norm = self._finish(result.gradients, report, scale)
+            return tf.concat([result.scalars, [0.0]], 0), unknown
+        finished, decay_loss, norm = result.gradients, unknown, unknown
+        if tower == 0 or not self.manager.computes_once:
+            finished, decay_loss, norm = self._finish(result.gradients, report, scale)
         tf.distribute.get_replica_context().merge_call(
             self._apply, args=(finished, result.statistics, norm, step, learning_rate, summarize)
         )
         return tf.concat([result.scalars, [decay_loss]], 0), norm
+
+    @functools.cached_property
+    def _compute(self) -> OneTrace:
+        """The forward and backward passes of a tower."""
+        variables = self.state.variables.values()
+        return OneTrace(self.manager, self.tower.compute, variables, inlined=self.inlined)
+
+    @functools.cached_property
+    def _update_copies(self) -> OneTrace:
+        """The update of a tower's copies of the variables."""
+
+        def update(gradients, statistics, step, learning_rate):
+            own = functools.partial(self._update_copy, 0)
+            self._update_all(gradients, statistics, step, learning_rate, own)
+
+        variables = self.state.named_variables().values()
+        return OneTrace(self.manager, update, variables, inlined=False)
 
     def _compiled_tower(self, micro_batches, step, learning_rate, scale):
         """Runs the step in one XLA program, or in two with the all-reduce between them.
@@ -216,16 +240,24 @@ class TrainingStep:
         if self.on_gradients is not None:
             named = zip(self.tower.trained_names, map(self._shared, gradients), strict=True)
             self._hand_out(self.on_gradients, self._shared(summarize), step, dict(named))
-        if not self.skip_nonfinite:
+        update = functools.partial(
+            self._update_everywhere, gradients, statistics, step, learning_rate
+        )
+        if self.skip_nonfinite:
+            tf.cond(self._all_finite(norm), update, lambda: None)
+        else:
+            update()
+
+    def _update_everywhere(self, gradients, statistics, step, learning_rate) -> None:
+        """Updates all copies of all variables."""
+        copies = self.manager.local_results(next(iter(self.state.variables.values())))
+        if self.inlined or len(copies) == 1:
             self._update_all(gradients, statistics, step, learning_rate, self.manager.update)
             return
-        tf.cond(
-            self._all_finite(norm),
-            lambda: self._update_all(
-                gradients, statistics, step, learning_rate, self.manager.update
-            ),
-            lambda: None,
-        )
+        for tower, copy in enumerate(copies):
+            arguments = self._own(tower, (list(gradients), list(statistics), step, learning_rate))
+            with tf.device(copy.device):
+                self._update_copies(tower, *arguments)
 
     @staticmethod
     def _hand_out(hook: Callable, summarize, step, value) -> None:
@@ -247,25 +279,32 @@ class TrainingStep:
 
     def _update_own(self, gradients, statistics, norm, step, learning_rate) -> None:
         """Updates the running tower's copies; a skipped update leaves what they held."""
-        tower, copies = self._local_tower(), []
-
-        def own(value):
-            if not isinstance(value, tf.distribute.DistributedValues):
-                return value
-            copies.append(self.manager.local_results(value)[tower])
-            return copies[-1]
+        tower = self._local_tower()
 
         def update(variable, function, args):
-            start = len(copies)
-            variable, args = own(variable), tf.nest.map_structure(own, args)
-            before = [copy.read_value() for copy in copies[start:]]
-            function(variable, *args)
+            own = tf.nest.flatten(self._own(tower, (variable, args)))
+            copies = [value for value in own if isinstance(value, tf.Variable)]
+            before = [copy.read_value() for copy in copies]
+            self._update_copy(tower, variable, function, args)
             if not self.skip_nonfinite:
                 return
-            for copy, value in zip(copies[start:], before, strict=True):
+            for copy, value in zip(copies, before, strict=True):
                 copy.assign(tf.where(tf.math.is_finite(norm), copy.read_value(), value))
 
         self._update_all(gradients, statistics, step, learning_rate, update)
+
+    def _update_copy(self, tower: int, variable, function, args) -> None:
+        variable, args = self._own(tower, (variable, args))
+        function(variable, *args)
+
+    def _own(self, tower: int, values):
+        """Returns nested values with a tower's own in place of per-tower values and variables."""
+
+        def own(value):
+            is_distributed = isinstance(value, tf.distribute.DistributedValues)
+            return self.manager.local_results(value)[tower] if is_distributed else value
+
+        return tf.nest.map_structure(own, values)
 
     def _update_all(self, gradients, statistics, step, learning_rate, update) -> None:
         """Updates weights, slots, averages and statistics by `update`; see VariableManager."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -12,12 +13,12 @@ from benchmark_cnn.distribution.batches import without_autotune
 from benchmark_cnn.params.data_params import DataParams
 from benchmarks.pipelines.pillow_loader import View
 from common.process import num_cores
-from preprocessing.images.crops import eval_window, vgg_resized_shape
+from preprocessing.images.crops import eval_window, train_crop, vgg_resized_shape
 from preprocessing.images.decoding import WindowChooser, decode_window, whole_image
 from preprocessing.images.views import random_view, train_image, train_window
 from preprocessing.randomness import example_seed
 from preprocessing.record_dataset import RecordDataset, map_in_order, prefetched
-from preprocessing.records.examples import Example, parse_example
+from preprocessing.records.examples import IMAGE_KEY, Example, parse_example
 from preprocessing.records.stream import PlacedRecord
 
 SEED = 1
@@ -68,6 +69,31 @@ def decode_whole(num_classes: int) -> Stage:
         )
 
     return stage
+
+
+def minimal(
+    paths: Sequence[Path], batch_size: int, image_size: int, num_data_threads: int | None
+) -> tf.data.Dataset:
+    """Decodes, crops, resizes and batches the images of TFRecords, and does nothing else.
+
+    It shuffles, checks and flips nothing, and has neither labels nor a place to begin at: what
+    TensorFlow itself needs for random crops.
+    """
+    choose = train_crop(DataParams(), image_size)
+
+    def view(number: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
+        keys = {IMAGE_KEY: tf.io.FixedLenFeature([], tf.string)}
+        encoded = tf.io.parse_single_example(record, keys)[IMAGE_KEY]
+        seed = tf.stack([tf.constant(SEED, tf.int64), number])
+        pixels = decode_window(encoded, lambda h, w: choose(h, w, tf.zeros([0, 4]), seed))
+        resized = tf.raw_ops.ResizeBilinear(
+            images=tf.cast(pixels[tf.newaxis], tf.float32), size=[image_size, image_size]
+        )
+        return tf.cast(resized[0], tf.uint8)
+
+    records = tf.data.TFRecordDataset([str(path) for path in paths]).repeat().enumerate()
+    views = map_in_order(records, view, num_data_threads)
+    return prefetched(views.batch(batch_size, drop_remainder=True), num_data_threads)
 
 
 def cumulative_stages(

@@ -14,7 +14,8 @@ from benchmarks.rounds import Speed
 from common.errors import DataError
 from tests.preprocessing.image_shards import encode, example, photographs, write_split
 
-WITHOUT_PIL = ["view / decode", "pipeline / decode"]
+MINIMAL = ["minimal / decode", "pipeline / minimal"]
+WITHOUT_PIL = ["view / decode", "minimal / decode", "pipeline / decode", "pipeline / minimal"]
 WITH_PIL = ["view / PIL", "pipeline / PIL", "pipeline / PIL, files"]
 
 
@@ -58,8 +59,11 @@ def test_a_row_for_every_candidate(tmp_path, capsys, arguments, ratios):
     assert heading.startswith(f"imagenet, {subset}: 32 px, batch 8")
     assert columns.split() == ["median", "lowest", "highest"] * 2
     names = ["read", "decode", "view", "pipeline"]
+    names += ["minimal"] if subset == "train" else []
     names += ["PIL", "PIL, files"] if "view / PIL" in ratios else []
-    assert [re.split(r"\s{2,}", row)[0] for row in rows] == names + ratios
+    assert [re.split(r"\s{2,}", row)[0] for row in rows] == names + [
+        name for name in ratios if subset == "train" or name not in MINIMAL
+    ]
     for row in rows:
         values = [float(word) for word in row.split()[-6:]]
         for median, lowest, highest in (values[:3], values[3:]):

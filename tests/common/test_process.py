@@ -41,6 +41,7 @@ def start(tmp_path):
             env={**variables, "PYTHONPATH": str(tmp_path), **environment},
         )  # fmt: skip
 
+    run.directory = tmp_path
     return run
 
 
@@ -56,6 +57,25 @@ def test_the_reason_of_a_failed_import_is_printed(start):
     assert lines[1].startswith("Traceback")
     assert lines[-1] == "ImportError: cannot load"
     assert not set(CHATTER) & set(lines)
+
+
+def test_tensorflow_does_not_find_what_no_command_uses(start):
+    """Afterwards everyone does."""
+    done = start("try:\n    import matplotlib\nexcept ImportError:\n    constant = abs")
+    assert (done.stdout, done.stderr) == ("ready\n", f"{REASON}\n")
+    code = "from common import process; process.start_tensorflow(); import gc, matplotlib"
+    (start.directory / "tensorflow.py").write_text("constant = abs")
+    path = {**os.environ, "PYTHONPATH": str(start.directory)}
+    check = f"{code}; print(gc.isenabled())"
+    done = subprocess.run(
+        [sys.executable, "-c", check],
+        cwd=ROOT,
+        env=path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "True\n"
 
 
 def test_log_level_0_shows_every_line(start):

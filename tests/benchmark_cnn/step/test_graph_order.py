@@ -11,6 +11,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.python.eager import context
 
 from benchmark_cnn.distribution import variable_mgr
@@ -18,6 +19,7 @@ from benchmark_cnn.params import values
 from tests.benchmark_cnn.engine import run_steps
 from tests.benchmark_cnn.networks import ArrayData, ConvNetwork, ProductNetwork, random_examples
 
+DT_RESOURCE = 20
 # Nodes that hand a variable on, and neither read nor write it.
 PASSING = {"Identity", "Switch", "_Arg"}
 SGD = {"optimizer": "sgd", "weight_decay": 0.01}
@@ -34,6 +36,46 @@ def node_name(edge):
     return edge.removeprefix("^").split(":")[0]
 
 
+def with_bodies(graphs):
+    """The nodes of the optimized graph, and those of the functions in place of the calls of them.
+
+    A call begins when it has all of its inputs, and has results when all of its nodes are done.
+    """
+    # The optimizer's copies of functions, which lack what is unused or constant, are not collected.
+    library = graphs.pre_optimization_graph.library
+    bodies = {function.signature.name: function for function in library.function}
+    outer = graphs.post_optimization_graph.node
+    variables = {n.name for n in outer if n.op == "_Arg" and n.attr["T"].type == DT_RESOURCE}
+    nodes = []
+    for node in graphs.post_optimization_graph.node:
+        body = bodies.get(node.attr["f"].func.name.split("_specialized_for_")[0])
+        if body is None:
+            nodes.append(node)
+            continue
+        starts = [f"^{node_name(edge)}" for edge in node.input]
+        arguments = {argument.name for argument in body.signature.input_arg}
+        taken = [a.name for a in body.signature.input_arg if a.type == DT_RESOURCE]
+        edges = [edge for edge in node.input if edge in variables]
+        others = arguments.difference(taken)
+        nodes += [NodeDef(name=f"{node.name}/{name}", op="Placeholder") for name in others]
+        for name, edge in zip(taken, edges, strict=True):
+            nodes.append(NodeDef(name=f"{node.name}/{name}", op="Identity", input=[edge]))
+        done = []
+        for inner in body.node_def:
+            assert inner.name not in arguments
+            copy = NodeDef()
+            copy.CopyFrom(inner)
+            copy.name = f"{node.name}/{inner.name}"
+            edges = [
+                f"{'^' * edge.startswith('^')}{node.name}/{node_name(edge)}" for edge in inner.input
+            ]
+            copy.input[:] = [*edges, *starts]
+            nodes.append(copy)
+            done.append(f"^{copy.name}")
+        nodes.append(NodeDef(name=node.name, op="NoOp", input=[*starts, *done]))
+    return nodes
+
+
 def ancestors(inputs, name):
     found, waiting = set(), [name]
     while waiting:
@@ -47,7 +89,7 @@ def ancestors(inputs, name):
 def users_of_variables(nodes):
     """Name of a variable's argument -> (names of its reads, names of what else takes it)."""
     by_name = {node.name: node for node in nodes}
-    arguments = {n.name for n in nodes if n.op == "_Arg" and n.attr["T"].type == 20}  # DT_RESOURCE
+    arguments = {n.name for n in nodes if n.op == "_Arg" and n.attr["T"].type == DT_RESOURCE}
     users = defaultdict(lambda: (set(), set()))
     for node in nodes:
         if node.op in PASSING:
@@ -99,7 +141,7 @@ def test_reads_and_updates_keep_their_order(build_network, loss, flags, num_gpus
         images, labels = np.arange(16, dtype=np.float32).reshape(16, 1, 1, 1), np.zeros(16)
     data = ArrayData(images, labels)
     graph = graph_of_the_step(build_network, data, loss_function=loss, num_gpus=num_gpus, **flags)
-    nodes = graph.post_optimization_graph.node
+    nodes = with_bodies(graph)
     updates = set().union(*(users[1] for users in users_of_variables(nodes).values()))
     assert len([name for name in updates if "ResourceApply" in name]) >= 2 * num_gpus
     assert without_order(nodes) == []

@@ -30,9 +30,9 @@ def train(num_batches, *, on_line=lambda line: None, **flags):
     [
         (3, {}, [1, 1]),
         (8, {"steps_per_loop": 2}, [2, 2, 2]),
-        # The last call has a single step, and compiles the graph of one.
-        (7, {"steps_per_loop": 2}, [2, 2]),
-        (7, {"steps_per_loop": 2, "num_warmup_batches": 2}, [2, 2, 2]),
+        # The last call has a single step, and runs it by the graph of several.
+        (7, {"steps_per_loop": 2}, [2, 2, 1]),
+        (7, {"steps_per_loop": 2, "num_warmup_batches": 2}, [2, 2, 2, 1]),
         # The warm-up has a single step, what is timed has two a call.
         (6, {"steps_per_loop": 2, "num_warmup_batches": 1}, [2, 2]),
     ],
