@@ -91,11 +91,19 @@ _TORCHVISION_600 = cosine(0.5, 600, warmup=5, begins=5, start=0.005)
 _CIFAR10 = drops(0.1, 32000 * 128 / 50000, 48000 * 128 / 50000)
 
 
+def _resnet_strikes_back(peak: float, epochs: int) -> Published:
+    """Returns the cosine of timm, whose warm-up begins at 0.0001 and replaces the beginning."""
+    return Published(cosine(peak, epochs, warmup=5, start=1e-4), within=0.03)
+
+
 PUBLISHED = {
     **{f"efficientnet_lite/lite{variant}": Published(_EFFICIENTNET) for variant in range(5)},
     "efficientnet_lite/lite0_timm": Published(staircase(0.022, factor=0.97, every=2.4, warmup=3)),
     "keras_applications/efficientnetb0": Published(
         staircase(0.048, factor=0.97, every=2.4, warmup=3)
+    ),
+    "keras_applications/convnexttiny": Published(
+        cosine(4e-3, 300, warmup=20, begins=20), within=0.07
     ),
     "resnet/90_epochs": Published(drops(0.128 * 2048 / 256, 30, 60, 80, warmup=5)),
     "resnet/90_epochs_cosine": Published(cosine(0.256 * 2048 / 256, 90, warmup=8)),
@@ -103,6 +111,9 @@ PUBLISHED = {
     "resnet/16_epochs": Published(triangle(1.7, 2, 16)),
     "resnet/40_epochs": Published(triangle(1.7, 2, 40)),
     "resnet/600_epochs": Published(_TORCHVISION_600, within=0.011),
+    "resnet/a1": _resnet_strikes_back(5e-3, 600),
+    "resnet/a2": _resnet_strikes_back(5e-3, 300),
+    "resnet/a3": _resnet_strikes_back(8e-3, 100),
     "resnet/resnet_v2_50": Published(staircase(0.1, factor=0.94, every=2)),
     "mobilenet/v1": Published(staircase(0.045, factor=0.94, every=2.5)),
     "mobilenet/v2": Published(staircase(0.045 * 8, factor=0.98, every=2.5)),
