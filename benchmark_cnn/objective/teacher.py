@@ -34,6 +34,7 @@ class Teaching:
     """A teacher on the towers; called within one, it answers the images of a batch.
 
     Attributes:
+        network: built for the largest images.
         answering: image size in pixels -> what answers images of that size.
     """
 
@@ -124,7 +125,7 @@ class Teacher:
             DataError: the checkpoint is another network's, or has another number of classes.
         """
         network, answering = None, {}
-        for image_size in sorted(image_sizes):
+        for image_size in sorted(image_sizes, reverse=True):
             with manager.scope():
                 of_size = self.spec.build(
                     num_classes=num_classes,
@@ -145,11 +146,16 @@ class Teacher:
         return Teaching(network, answering)
 
     def lines(self, teaching: Teaching, student: Network, image_size: int) -> list[str]:
-        """Returns what a run prints of its teacher: which one it is, and what it costs."""
+        """Returns what a run prints of its teacher: which one it is, and what it costs.
+
+        Args:
+            image_size: that the student is built for, in pixels. Without a teacher of this size
+                there is no line about the cost.
+        """
         kind = "moving averages" if self.is_averaged else "raw weights"
         checkpoint = os.path.basename(self.prefix)
         lines = [f"Teacher:     {self.spec.name}, {kind} of {self.given} ({checkpoint})"]
-        if self.multiply_adds is not None:
+        if self.multiply_adds is not None and image_size == max(teaching.answering):
             its, ours = (self.multiply_adds(n, image_size) for n in (teaching.network, student))
             lines.append(
                 f"             adds {its / (_STEP * ours):.0%} to the multiply-adds of a step: "

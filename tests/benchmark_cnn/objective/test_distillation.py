@@ -306,17 +306,25 @@ def test_a_teacher_answers_batches_of_each_size(conv_teacher):
     class SizedSpec(Spec):
         built: ClassVar[list] = []
 
-        def build(self, variables=None, **_):
+        def build(self, image_size, variables=None, **_):
             network = ConvNetwork(batch_norm="tower")
+            network.built_for = image_size
             network.variables = network.variables if variables is None else variables
             self.built.append(network)
             return network
 
-    of_sizes = dataclasses.replace(conv_teacher, spec=SizedSpec(None))
+    def multiply_adds(network, size):
+        assert size == getattr(network, "built_for", size), "a network takes images of one size"
+        return 1000
+
+    of_sizes = dataclasses.replace(conv_teacher, spec=SizedSpec(None), multiply_adds=multiply_adds)
     params = make_params(device="cpu")
     _, manager = training_setup.make_manager(params)
     teaching = of_sizes.build(params.network, manager, CLASSES, {8, 16})
     assert len({id(network.variables["conv1/kernel"]) for network in SizedSpec.built}) == 1
+    student = ConvNetwork(batch_norm="tower")
+    assert "adds 33%" in of_sizes.lines(teaching, student, 16)[1]
+    assert len(of_sizes.lines(teaching, student, 24)) == 1  # the student's size comes never
     for size in (8, 16):
         images, _ = random_examples(3, image_size=size)
         wanted = conv_teacher.spec.build()
