@@ -44,7 +44,7 @@ def test_finished_runs_are_not_run_again_and_make_the_table(directory, capsys, m
     def no_call(arguments):
         raise AssertionError(arguments)
 
-    monkeypatch.setattr(table, "_call", no_call)
+    monkeypatch.setattr(table, "call", no_call)
     assert table.main([str(directory), "--seeds=2", "--variants=base,flip"]) == 0
     printed = capsys.readouterr().out.splitlines()
     # The standard deviation of 90 and 94 is sqrt(8) = 2.83.
