@@ -71,6 +71,7 @@ def set_up(
         synthetic=dataset.synthetic,
         is_kept=params.checkpoint.train_dir is not None,
     )
+    _warn_of_patience(params, plan)
     sizes = phase_plan.image_sizes(settings.train_image_sizes, plan)
     mode, about = _mode(params, settings), phase_plan.about_lines(sizes, settings.image_size)
     lines = console.header_lines(params, spec, dataset, run_devices, plan, mode=mode)
@@ -94,7 +95,7 @@ def set_up(
         global_batch=plan.global_batch,
         seed=params.hardware.tf_random_seed,
         skip_nonfinite=settings.is_float16 or run.on_nonfinite == "skip",
-        averages_from=int(plan.steps_per(optimization.moving_average_start_epoch)),
+        averages_from=phase_plan.averages_from(optimization.moving_average_start_epoch, plan),
         compiles=params.hardware.xla == "step",
         inlined=_inlines_towers(params, manager),
         fine_tuning=fine_tuning,
@@ -170,6 +171,18 @@ def _tower(
         xla_compile=params.hardware.xla == "towers",
         forward_only=forward_only,
     )
+
+
+def _warn_of_patience(params: Params, plan: RunPlan) -> None:
+    """Warns of a patience that no run of this length can lose."""
+    rate = params.learning_rate
+    patience = {"early_stopping_epochs": params.run.early_stopping_epochs}
+    if rate.schedule == "plateau":
+        patience["learning_rate_patience_epochs"] = rate.learning_rate_patience_epochs
+    for name, epochs in patience.items():
+        if epochs is not None and plan.steps_per(epochs) >= plan.total_steps:
+            end = float(plan.total_steps / plan.steps_per(1))
+            logging.warning("--%s=%g has no effect: the run ends at epoch %.4g", name, epochs, end)
 
 
 def _fine_tuning(params: Params, network: Network, plan: RunPlan) -> FineTuning:

@@ -50,17 +50,24 @@ def held(first: float, until: float, then: Formula) -> Formula:
 
 
 def cosine(
-    peak: float, epochs: float, *, warmup: float = 0, begins: float = 0, start: float = 0
+    peak: float,
+    epochs: float,
+    *,
+    warmup: float = 0,
+    begins: float = 0,
+    start: float = 0,
+    end: float = 0,
 ) -> Formula:
     """Follows half a cosine from epoch `begins` to the last one, after a linear warm-up.
 
     Args:
         start: the rate at which the warm-up begins.
+        end: the rate at the last epoch.
     """
 
     def rate(epoch: float) -> float:
         progress = (epoch - begins) / (epochs - begins)
-        return peak * (1 + math.cos(math.pi * progress)) / 2
+        return end + (peak - end) * (1 + math.cos(math.pi * progress)) / 2
 
     return _warmed_up(rate, peak, warmup, start)
 
@@ -93,7 +100,7 @@ _CIFAR10 = drops(0.1, 32000 * 128 / 50000, 48000 * 128 / 50000)
 
 def _resnet_strikes_back(peak: float, epochs: int) -> Published:
     """Returns the cosine of timm, whose warm-up begins at 0.0001 and replaces the beginning."""
-    return Published(cosine(peak, epochs, warmup=5, start=1e-4), within=0.03)
+    return Published(cosine(peak, epochs, warmup=5, start=1e-4, end=1e-6), within=0.03)
 
 
 PUBLISHED = {

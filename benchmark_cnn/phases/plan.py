@@ -1,4 +1,4 @@
-"""When the phases of a run begin, and the step of each."""
+"""When the phases of a run and its moving averages begin, and the step of each phase."""
 
 from __future__ import annotations
 
@@ -61,6 +61,22 @@ def image_sizes(schedule: Sequence[tuple[int, float]], plan: RunPlan) -> dict[in
             )
         sizes[first] = size
     return sizes
+
+
+def averages_from(epoch: float, plan: RunPlan) -> int:
+    """Returns the steps before the moving averages begin at `epoch`.
+
+    Raises:
+        UsageError: the run ends before.
+    """
+    first = int(plan.steps_per(epoch))
+    if first and first >= plan.total_steps:
+        raise UsageError(
+            f"--moving_average_start_epoch={epoch:g}: the averages begin after step {first}, and "
+            f"the run ends at step {plan.total_steps}: train longer with --num_epochs, or let the "
+            "averages begin earlier"
+        )
+    return first
 
 
 def about_lines(sizes: Mapping[int, int], image_size: int) -> list[str]:

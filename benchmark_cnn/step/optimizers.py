@@ -212,7 +212,8 @@ class LAMB(Optimizer):
 
     With AdamW's direction `r = m^ / (sqrt(v^) + epsilon)` and `u = r + weight_decay * variable` the
     update is `variable -= lr * |variable| / |u| * u`, or `lr * u` where one of the norms is zero.
-    Variables that do not decay lose `lr * r`, as in the authors' code and in timm.
+    Variables that do not decay lose `lr * r`, as in the authors' code and in timm. With a decay of
+    0 timm's kernels do so, too; here they keep their trust ratio.
     """
 
     beta1: float

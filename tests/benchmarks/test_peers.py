@@ -112,7 +112,7 @@ def test_mistakes_are_one_line(tmp_path, capsys):
 
 
 def test_every_form_of_inference_answers(monkeypatch):
-    """LeNet, which has no batch norm to fold, and one call of Keras."""
+    """LeNet, which has no batch norm to fold, and one call of Keras: none raises an error."""
     monkeypatch.setattr("benchmarks.training.prepare_cpu", lambda *_: None)  # tests share a runtime
     sizes = {"image_size": 28, "batch_size": 2}
     inference.folded("lenet", 1, dtype="bfloat16", **sizes)()

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmark_cnn import training
+from benchmark_cnn import training, training_setup
 from benchmark_cnn.objective.early_stopping import reason_to_stop
 from benchmark_cnn.params.validation import make_params
 from benchmark_cnn.reporting import console
@@ -89,6 +89,19 @@ def test_a_run_stops_keeps_its_best_and_stays_stopped(tmp_path):
         np.testing.assert_array_equal(got[name], tensor, err_msg=name)
     # More patience, and the same run trains on.
     assert train(tmp_path / "run", early_stopping_epochs=5.0)["global_step"] == 30
+
+
+@pytest.mark.parametrize("epochs", [18.0, 19.0])
+def test_a_patience_that_no_run_of_this_length_loses_is_warned_of(caplog, epochs):
+    """The run of 100 steps ends at epoch 18.18."""
+    flags = {"eval_every_epochs": 1.0, "num_epochs": 18.18}
+    plateau = {"learning_rate_schedule": "plateau", "learning_rate_decay_factor": 0.5}
+    for name, more in (("early_stopping_epochs", {}), ("learning_rate_patience_epochs", plateau)):
+        caplog.clear()
+        with caplog.at_level("WARNING", logger="absl"):
+            training_setup._warn_of_patience(make_params(**flags, **more, **{name: epochs}), PLAN)
+        line = f"--{name}={epochs:g} has no effect: the run ends at epoch 18.18"
+        assert caplog.messages == ([line] if epochs == 19 else [])
 
 
 def test_it_works_without_a_run_directory_and_not_without_evaluations():

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmark_cnn.phases import plan as phase_plan
+from benchmark_cnn.run import RunPlan
 from benchmark_cnn.step import train_state
+from common.errors import UsageError
 from tests.benchmark_cnn.engine import run_steps
 from tests.benchmark_cnn.networks import ArrayData
 from tests.benchmark_cnn.step.test_step import GradientNetwork
@@ -54,7 +57,7 @@ def test_it_begins_at_an_epoch(towers):
     """Epochs of 6 steps: from step 4 on (0-based), the decays are 2/11, 3/12, and 0.24 at most."""
     gradients = np.random.default_rng(3).normal(0, 1, (24, 1, 1, 2)).astype(np.float32)
     flags = {"moving_average_decay": 0.24, "moving_average_start_epoch": 0.7}
-    for steps in (4, 8):
+    for steps in (5, 8):
         _, tensors = run_steps(
             GradientNetwork,
             ArrayData(gradients, np.zeros(24)),
@@ -75,6 +78,16 @@ def test_it_begins_at_an_epoch(towers):
             average = decay * average + (1 - decay) * weights
         np.testing.assert_allclose(tensors["w"], weights, rtol=1e-6)
         np.testing.assert_allclose(tensors["w/ExponentialMovingAverage"], average, rtol=1e-6)
+
+
+def test_averages_that_begin_after_the_end_are_refused():
+    plan = RunPlan(4, 1, 1, examples_per_epoch=24, warmup_steps=0, total_steps=9)
+    assert phase_plan.averages_from(1.4, plan) == 8
+    with pytest.raises(
+        UsageError, match=r"averages begin after step 9, and the run ends at step 9"
+    ):
+        phase_plan.averages_from(1.5, plan)
+    assert phase_plan.averages_from(0.0, plan) == 0
 
 
 def test_equals_tf1_whose_first_average_counts_one_update():
