@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from inference.artifacts import open_artifact
 from inference.classifier import Classifier
 from models.network import Network
 from tests.exporters.conftest import random_network
+from tests.models.peak_memory import peak_bytes
 
 pytest.importorskip("onnx")
 
@@ -98,7 +98,7 @@ def answers(model: str, image_size: int, directory: Path) -> Answers:
     plan = Plan(tflite=directory / "a.tflite", onnx=directory / "a.onnx")
     exporting.export(source, plan)
     tflite, onnx = (open_artifact(path).probabilities(images) for path in (plan.tflite, plan.onnx))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     rounding = change_by_last_places(source.classifier, images) if model in SENSITIVE else 0.0
     return Answers(wanted, tflite, onnx, peak, rounding)
 
