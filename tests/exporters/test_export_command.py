@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -245,19 +246,53 @@ def test_half_characters_and_lines_of_names_are_escaped(run, tmp_path, capsys):
         assert "the label of class 3 is no text" in capsys.readouterr().err
 
 
+# A process that stops itself while it writes a file: the moment is the program's, not the clock's.
+STOPS_ITSELF = """
+import os, sys, time
+import export
+from exporters import exporting
+
+def write(source, plan, path):
+    path.write_bytes(b"half a file")
+    os.kill(os.getpid(), int(sys.argv[1]))
+    time.sleep(600)  # the handler of the signal ends it
+
+exporting._write_tflite = write
+sys.exit(export.main(sys.argv[2:]))
+"""
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
 def test_a_stopped_export_leaves_nothing(run, tmp_path, number):
-    command = [sys.executable, "export.py", f"--train_dir={run}"]
     flags = [f"--output_saved_model_dir={tmp_path}/s", f"--output_tflite={tmp_path}/a.tflite"]
-    process = subprocess.Popen([*command, *flags], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not any(tmp_path.iterdir()):
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, errors = process.communicate()
-    assert process.returncode == {signal.SIGTERM: 75, signal.SIGINT: 130}[number], errors
+    command = [sys.executable, "-c", STOPS_ITSELF, str(int(number)), f"--train_dir={run}", *flags]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    code, line = {
+        signal.SIGTERM: (75, "stopped by SIGTERM while starting"),
+        signal.SIGINT: (130, "error: interrupted"),
+    }[number]
+    assert done.returncode == code, done.stderr
+    assert done.stderr.splitlines()[-1] == line
     assert not list(tmp_path.iterdir())
+
+
+def test_an_export_stopped_at_its_last_file_keeps_the_others(run, tmp_path, monkeypatch, capsys):
+    def stop(_source, _plan, path):
+        path.mkdir()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(600)
+
+    monkeypatch.setattr(exporting, "_write_saved_model", stop)
+    flags = [f"--output_saved_model_dir={tmp_path}/s", f"--output_tflite={tmp_path}/a.tflite"]
+    assert export.main([f"--train_dir={run}", *flags]) == 75
+    output, errors = capsys.readouterr()
+    assert errors == "stopped by SIGTERM while starting\n"
+    assert output.startswith(f"TFLite file written to {tmp_path}/a.tflite ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tflite", "labels.txt"]
+    found = open_artifact(tmp_path / "a.tflite").probabilities(IMAGES)
+    assert np.abs(found - answers(run, True)).max() < 1e-5
 
 
 def test_a_full_disk_leaves_nothing(run, tmp_path):
