@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Task:
         network: one of TIMM_NAMES.
         mode: one of MODES.
         steps: of a run.
+        dtypes: the precisions of ours and of timm, some of DTYPES.
     """
 
     network: str
@@ -40,6 +41,7 @@ class Task:
     batch_size: int
     image_size: int
     steps: int
+    dtypes: tuple[str, ...] = DTYPES
 
     @property
     def trains(self) -> bool:
@@ -59,7 +61,7 @@ Makers = dict[str, Callable[[], CandidateProcess]]
 def makers(task: Task) -> Makers:
     """Returns all candidates, and MACHINE; timm's only if there is a `.venv-peers`."""
     peers = _timm(task) if program.PYTHON.exists() else {}
-    return {**_tensorflow(task), **peers, MACHINE: functools.partial(CandidateProcess, machine)}
+    return {**_tensorflow(task), **peers, MACHINE: _machine(task)}
 
 
 def dtype_of(candidate: str) -> str:
@@ -79,7 +81,7 @@ def _tensorflow(task: Task) -> Makers:
     else:
         ours, bare, keras = inference.folded, inference.as_trained, inference.predict
     return {
-        **{f"{OURS}, {dtype}": maker(ours, dtype=dtype) for dtype in DTYPES},
+        **{f"{OURS}, {dtype}": maker(ours, dtype=dtype) for dtype in task.dtypes},
         f"{BARE}, float32": maker(bare),
         f"{KERAS}, float32": maker(keras),
     }
@@ -106,7 +108,7 @@ def _timm(task: Task) -> Makers:
     if not task.trains:
         kinds[", compiled, frozen"] = {"is_compiled": True, "is_frozen": True}
     made = {}
-    for dtype in DTYPES:
+    for dtype in task.dtypes:
         for kind, flags in kinds.items():
             content = json.dumps(base._replace(dtype=dtype, **flags)._asdict())
             command = [str(program.PYTHON), str(_PROGRAM), content]
@@ -114,7 +116,11 @@ def _timm(task: Task) -> Makers:
     return made
 
 
-def machine() -> Callable[[], dict[str, float]]:
+def _machine(task: Task) -> Callable[[], CandidateProcess]:
+    return functools.partial(CandidateProcess, functools.partial(machine, task.dtypes))
+
+
+def machine(dtypes: Sequence[str]) -> Callable[[], dict[str, float]]:
     """Returns a call that measures the products of square matrices, in TFLOP/s of each dtype."""
     import tensorflow as tf
 
@@ -122,7 +128,7 @@ def machine() -> Callable[[], dict[str, float]]:
     product: Any = tf.function(lambda matrix: tf.linalg.matmul(matrix, matrix))
     matrices = {
         dtype: [tf.cast(tf.random.normal([side, side]), dtype) for side in _SIDES]
-        for dtype in DTYPES
+        for dtype in dtypes
     }
 
     def tflops(matrix: Any) -> float:

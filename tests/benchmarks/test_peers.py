@@ -74,7 +74,8 @@ def test_an_interrupted_comparison_resumes_at_its_next_round(tmp_path, monkeypat
     ours = functools.partial(rounds.CandidateProcess, _constant, None)
     broken = functools.partial(program.ProgramCandidate, [sys.executable, "-c", "import none"])
     peer = functools.partial(program.ProgramCandidate, [sys.executable, "-c", _PROGRAM])
-    peak = functools.partial(rounds.CandidateProcess, _constant, {"float32": 0.2})
+    peaks = dict.fromkeys(candidates.DTYPES, 0.2)
+    peak = functools.partial(rounds.CandidateProcess, _constant, peaks)
     made = {"ours, float32": ours, "timm, float32": peer, "timm, bfloat16": broken}
     monkeypatch.setattr(candidates, "makers", lambda task: {**made, candidates.MACHINE: peak})
     monkeypatch.setattr("benchmarks.gpu.settings.macs", lambda network, size: 1e9)
@@ -98,6 +99,14 @@ def test_an_interrupted_comparison_resumes_at_its_next_round(tmp_path, monkeypat
     capsys.readouterr()
     assert command.main([*argv, "--rounds=4"]) == 0  # nothing is left to measure
     assert "ready after" not in capsys.readouterr().out
+    assert command.main([*argv, "--rounds=5", "--dtypes=float32"]) == 3
+    assert "with --dtypes=bfloat16,float32: repeat that, or name" in capsys.readouterr().err
+
+
+def test_precisions_are_left_out():
+    names = candidates.makers(Task("resnet50", "infer", 1, 32, 1, ("float32",)))
+    assert {"ours, float32", candidates.MACHINE} < set(names)
+    assert not any("bfloat16" in name for name in names)
 
 
 def test_mistakes_are_one_line(tmp_path, capsys):
