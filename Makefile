@@ -13,7 +13,7 @@ STAMP := $(VENV)/installed-$(basename $(LOCK))
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv-peers demo fine-tune own-photos test test-all lint type format docs docs-models docs-recipes bench bench-peers lock clean
+.PHONY: help setup venv-peers demo fine-tune own-photos test test-all lint type format docs docs-models docs-recipes docs-site bench bench-peers lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -74,14 +74,20 @@ format: setup  ## let ruff fix what it can
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-docs: setup  ## rewrite the pages of the flags
+docs: setup  ## rewrite the pages of the flags, and the tables of the families of networks
 	$(RUN) -m benchmark_cnn.flags.help
+	$(RUN) -m recipes.families
 
 docs-models: setup  ## rewrite the page of the networks, which builds all of them: some minutes
 	$(RUN) -m models.describe --output=docs/models.md
+	$(RUN) -m recipes.families
 
 docs-recipes: setup  ## rewrite the table and the picture of the recipes
 	$(RUN) -m recipes.page
+
+docs-site: setup  ## the documentation as a site in build/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
+	@echo "open build/site/index.html"
 
 bench: setup  ## the engine next to a bare loop and Keras fit
 	$(RUN) -m benchmarks.engine
@@ -92,7 +98,7 @@ bench-peers: setup venv-peers  ## training and inference next to timm, Keras and
 lock:  ## resolve the dependencies again (needs uv)
 	for gpu in "" "--extra gpu"; do \
 	  uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
-	    --no-annotate --no-emit-index-url --extra demo --extra weights --extra export --extra aws --extra loggers --extra test $$gpu pyproject.toml \
+	    --no-annotate --no-emit-index-url --extra demo --extra weights --extra export --extra aws --extra loggers --extra docs --extra test $$gpu pyproject.toml \
 	    -o requirements$${gpu:+-gpu}.lock; done
 
 clean:  ## remove .venv and what the demo wrote

@@ -17,6 +17,13 @@ from models import registry
 INTRODUCTION = """# Networks
 
 The networks that `--model` accepts. `python -m models.describe --output=FILE` writes this page.
+What a family is, its recipes, weights and traps:
+[EfficientNet-Lite](models/efficientnet_lite.md), [ResNet](models/resnet.md),
+[MobileNet](models/mobilenet.md), [Inception](models/inception.md),
+[EfficientNet B and V2](models/efficientnet.md), [ConvNeXt](models/convnext.md),
+[DenseNet](models/densenet.md), [NASNet and Xception](models/nasnet_xception.md),
+[VGG, AlexNet and OverFeat](models/vgg_alexnet_overfeat.md),
+[ResNets for CIFAR-10](models/cifar_resnet.md), [small networks](models/small.md).
 
 *Parameters* are the trainable ones for ImageNet's 1000 classes, including auxiliary heads and,
 where the network has one, the background class. *MACs* are the multiplications of convolutions and

@@ -21,8 +21,9 @@ from common import commands
 from common.errors import UsageError
 
 FOLDER = Path(__file__).resolve().parent
-COMMAND, DATA, PUBLISHED, MEASURED = "command", "data", "published", "run here"
-FIELDS = (COMMAND, DATA, "source", PUBLISHED, "hardware", MEASURED)
+COMMAND, DATA, SOURCE = "command", "data", "source"
+PUBLISHED, MEASURED = "published", "run here"
+FIELDS = (COMMAND, DATA, SOURCE, PUBLISHED, "hardware", MEASURED)
 NOT_PUBLISHED, NOT_RUN = "not published", "not run here"
 
 _FIELD = re.compile(r"#   (?P<name>[a-z][a-z ]*?[a-z]) {2,}(?P<text>\S.*)")
@@ -137,6 +138,17 @@ def read(path: Path) -> Recipe:
         raise UsageError("\n".join(f"{shown(path)}: {line}" for line in lines))
     name = path.relative_to(FOLDER).with_suffix("").as_posix() if _is_here(path) else path.stem
     return Recipe(name, path, title, head, flags)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table with aligned columns, which also reads well in a terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = ["-" * width for width in widths]
+    lines = []
+    for row in (rows[0], rule, *rows[1:]):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines)
 
 
 def parse(argv: Sequence[str]) -> ExplicitFlags:

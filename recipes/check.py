@@ -53,7 +53,7 @@ def _check(options: argparse.Namespace) -> None:
     rates = {recipe.name: schedules.rates(recipe) for recipe in recipes}
     if options.recipe or options.rates:
         for name, values in rates.items():
-            print(f"{name}\n{page.table(schedules.rows(name, values))}")
+            print(f"{name}\n{catalog.table(schedules.rows(name, values))}")
     rows: list[tuple[str, ...]] = [(*page.COLUMNS, "ok")]
     for recipe in recipes:
         values = rates[recipe.name]
@@ -62,7 +62,7 @@ def _check(options: argparse.Namespace) -> None:
             lines = _errors_of_run(recipe)
         rows.append((*page.summary(recipe, values), "no" if lines else "yes"))
         mistakes += lines
-    print(page.table(rows), end="")
+    print(catalog.table(rows), end="")
     _draw(rates, options.output)
     if mistakes:
         raise UsageError("\n".join(mistakes))

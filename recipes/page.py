@@ -60,17 +60,6 @@ def _largest(recipe: Recipe, rates: Sequence[Rate]) -> float:
     return max(first, *(rate.rate for rate in rates))
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table with aligned columns, which also reads well in a terminal."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * width for width in widths]
-    lines = []
-    for row in (rows[0], rule, *rows[1:]):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append(f"| {' | '.join(cells)} |\n")
-    return "".join(lines)
-
-
 def with_table(page: str, recipes: Sequence[Recipe], rates: Mapping[str, Sequence[Rate]]) -> str:
     """Returns `page`, the text of docs/recipes.md, with a new table."""
     rows: list[tuple[str, ...]] = [(*COLUMNS, _MEASURED_COLUMN)]
@@ -83,7 +72,7 @@ def with_table(page: str, recipes: Sequence[Recipe], rates: Mapping[str, Sequenc
     _, ends, after = rest.partition(TABLE_ENDS)
     if not begins or not ends:
         raise ValueError("docs/recipes.md lacks the comments around its table")
-    return f"{before}{begins}\n{table(rows)}\n{ends}{after}"
+    return f"{before}{begins}\n{catalog.table(rows)}\n{ends}{after}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
