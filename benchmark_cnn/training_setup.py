@@ -252,6 +252,7 @@ def make_manager(
         return run_devices, manager
     run_devices = devices.prepare(hardware)
     check_device(run_devices.kind)
+    devices.warn_of_emulation(params.network.dtype, run_devices.kind)
     if hardware.device == "auto" and run_devices.kind == "cpu" and hardware.num_gpus > 1:
         logging.warning(
             "TensorFlow sees no GPU: the %d towers share the CPU and its memory; --device=cpu "

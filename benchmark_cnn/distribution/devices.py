@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 from pathlib import Path
 
 from common import installation, process
@@ -22,6 +23,12 @@ _GPU_ENVIRONMENT = {
 }
 # TensorFlow 2.21 holds binaries up to 8.9; for later GPUs the driver compiles its PTX.
 _FIRST_WITHOUT_BINARIES = (9, 0)
+# Names in /proc/cpuinfo, on x86 and ARM, of the instructions that compute in 16 bits.
+_INSTRUCTIONS = {
+    "bfloat16": ("avx512_bf16", "amx_bf16", "bf16"),
+    "float16": ("avx512_fp16", "amx_fp16", "fphp"),
+}
+_CPU_INFO = Path("/proc/cpuinfo")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +116,20 @@ def _gpus_of_towers(hardware, gpus) -> list[int]:
             f"{os.environ.get('CUDA_VISIBLE_DEVICES', '')!r}"
         )
     return indices
+
+
+def warn_of_emulation(dtype: str, kind: str) -> None:
+    """Warns of a precision that the CPU has no instructions for, if the run is on one."""
+    instructions = _INSTRUCTIONS.get(dtype)
+    if kind != "cpu" or instructions is None or not _CPU_INFO.is_file():
+        return
+    match = re.search(r"^(?:flags|Features)\s*:(.*)$", _CPU_INFO.read_text(), re.MULTILINE)
+    if match and not set(instructions) & set(match[1].split()):
+        logging.warning(
+            "this CPU has no instructions for --dtype=%s and emulates it: a step can take ten "
+            "times as long as with --dtype=float32",
+            dtype,
+        )
 
 
 def _announce_compilation(gpu) -> None:

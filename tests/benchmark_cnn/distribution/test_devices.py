@@ -113,3 +113,26 @@ def test_a_gpu_without_compiled_kernels_is_announced(
     (tmp_path / "0").mkdir()
     devices._announce_compilation(gpus(1)[0])
     assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "info", "warned"),
+    [
+        ("bfloat16", "cpu", "flags\t\t: fpu avx2\nbugs\t: sysret\n", True),
+        ("float16", "cpu", "flags\t\t: fpu avx512_bf16\n", True),
+        ("bfloat16", "cpu", "flags\t\t: fpu avx512_bf16\n", False),
+        ("bfloat16", "cpu", "Features\t: fp asimd bf16\n", False),
+        ("float32", "cpu", "flags\t\t: fpu\n", False),
+        ("bfloat16", "gpu", "flags\t\t: fpu\n", False),
+        ("bfloat16", "cpu", "processor\t: 0\n", False),
+    ],
+)
+def test_an_emulated_precision_is_warned_of(
+    caplog, tmp_path, monkeypatch, dtype, kind, info, warned
+):
+    """Ten times slower was measured; where the kernel names no instructions, nothing is said."""
+    file = tmp_path / "cpuinfo"
+    file.write_text(info)
+    monkeypatch.setattr(devices, "_CPU_INFO", file)
+    devices.warn_of_emulation(dtype, kind)
+    assert (f"no instructions for --dtype={dtype}" in caplog.text) == warned
