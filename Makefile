@@ -46,7 +46,7 @@ fine-tune: setup  ## EfficientNet-Lite0 fine-tuned on digits, next to training f
 	@$(RUN) -m benchmark_cnn.reporting.curves runs/fine_tuned runs/from_scratch_2_epochs \
 	  runs/from_scratch_20_epochs --output=runs/fine_tuning.png
 
-venv-peers: .venv-peers/installed  ## PyTorch, torchvision and timm in .venv-peers, for benchmarks (5.5 GB)
+venv-peers: .venv-peers/installed  ## PyTorch, torchvision, timm and JAX in .venv-peers, for benchmarks (6 GB)
 
 .venv-peers/installed: requirements-peers.lock
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers

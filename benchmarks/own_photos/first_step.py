@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers.program import PYTHON as PEERS
+from benchmarks.gpu.program import PYTHON as PEERS
 from benchmarks.rounds import Speed, ratios, run_rounds, speed_of, spread
 from common import commands, installation, process
 from common.commands import at_least

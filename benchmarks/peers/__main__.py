@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import training
+from benchmarks.gpu import program
 from benchmarks.gpu.peer import TIMM_NAMES
-from benchmarks.peers import candidates, comparison, program, table
+from benchmarks.peers import candidates, comparison, table
 from benchmarks.peers.candidates import Task
 from common import commands, files, paths, process
 from common.commands import at_least, write_line

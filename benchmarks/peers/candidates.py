@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import training
+from benchmarks.gpu import program, timm_steps
 from benchmarks.gpu.peer import TIMM_NAMES
-from benchmarks.peers import inference, program, timm_steps
+from benchmarks.peers import inference
 from benchmarks.rounds import CandidateProcess
 from common import process
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models.layers import SERIALIZATION_PACKAGE
+from models.layers import SERIALIZATION_PACKAGE, target
 from models.layers.convolution import or_of_empty_batch
 from models.layers.layout import channel_axis, tensorflow_layout
 
@@ -106,7 +106,7 @@ def depthwise_convolution(
     """
     options = {"strides": strides, "padding": padding, "data_format": layout}
     is_wide = int(kernel.shape[1] or 0) > _WIDEST_FAST_FILTER
-    if tf.config.list_logical_devices("GPU") or not (is_wide or inputs.dtype == tf.bfloat16):
+    if target.is_gpu() or not (is_wide or inputs.dtype == tf.bfloat16):
         return tf.raw_ops.DepthwiseConv2dNative(
             input=inputs, filter=tf.cast(kernel, inputs.dtype), **options
         )

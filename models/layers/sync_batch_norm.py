@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.layers import target
+
 
 def synchronized_batch_norm(
     inputs: tf.Tensor,
@@ -127,7 +129,7 @@ def _moments_gradient(
 
 def _fused_gradient_is_missing() -> bool:
     """Returns whether the kernel takes no NCHW and is not deterministic, as on GPUs."""
-    return bool(tf.config.list_logical_devices("GPU"))
+    return target.is_gpu()
 
 
 def _gradients(

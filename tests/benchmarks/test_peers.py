@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from benchmarks import rounds
+from benchmarks.gpu import program
 from benchmarks.gpu.peer import TIMM_NAMES
 from benchmarks.peers import __main__ as command
-from benchmarks.peers import candidates, inference, program, table
+from benchmarks.peers import candidates, inference, table
 from benchmarks.peers.candidates import Task
 
 # Answers every line, as timm's program does, until its sixth run.

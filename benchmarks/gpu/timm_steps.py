@@ -1,4 +1,4 @@
-"""Runs timm's networks on the CPU. It needs PyTorch, timm and the standard library only.
+"""Runs timm's networks. It needs PyTorch, timm and the standard library only.
 
     .venv-peers/bin/python timm_steps.py JSON
 
@@ -28,6 +28,7 @@ class Task(NamedTuple):
         is_frozen: the compiler takes the weights as constants, which only answers allow.
         threads: of an operation.
         sgd: of the training: keyword arguments of torch.optim.SGD.
+        device: "cpu" or "cuda".
     """
 
     network: str
@@ -40,50 +41,59 @@ class Task(NamedTuple):
     is_compiled: bool = False
     is_frozen: bool = False
     sgd: dict[str, Any] = {}  # noqa: RUF012
+    device: str = "cpu"
 
 
 def main(task: Task) -> None:
     """Announces itself, and takes steps for every line of stdin."""
     with contextlib.redirect_stdout(sys.stderr):
-        about, step = build(task)
-        for _ in range(_WARMUP_STEPS):
-            step()
+        about, take_steps = build(task)
+        take_steps(_WARMUP_STEPS)
     print(json.dumps(about), flush=True)
     for _ in sys.stdin:
         with contextlib.redirect_stdout(sys.stderr):
-            for _ in range(task.steps):
-                step()
+            take_steps(task.steps)
         print(flush=True)
 
 
-def build(task: Task) -> tuple[dict[str, Any], Callable[[], None]]:
-    """Returns what is measured, and a function that takes a step on one batch in memory."""
+def build(task: Task) -> tuple[dict[str, Any], Callable[[int], None]]:
+    """Returns what is measured, and a function that takes steps on one batch in memory."""
     import timm  # pyright: ignore
     import torch  # pyright: ignore
 
     torch.set_num_threads(task.threads)
     torch.manual_seed(0)
-    network = timm.create_model(task.network).to(memory_format=torch.channels_last)
+    device = task.device
+    network = timm.create_model(task.network).to(device, memory_format=torch.channels_last)
     about = {
         "versions": {"torch": torch.__version__, "timm": timm.__version__},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
     # Its loader normalizes images: they are floats before they are measured.
     shape = (task.batch_size, 3, task.image_size, task.image_size)
-    images = torch.randn(shape).to(memory_format=torch.channels_last)
-    labels = torch.randint(0, 1000, (task.batch_size,))
+    images = torch.randn(shape).to(device, memory_format=torch.channels_last)
+    labels = torch.randint(0, 1000, (task.batch_size,)).to(device)
     network.train(task.trains)
     if task.is_frozen:
         torch._inductor.config.freezing = True  # pyright: ignore
     forward = torch.compile(network) if task.is_compiled else network
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=task.dtype == "bfloat16")
+    autocast = torch.autocast(device, torch.bfloat16, enabled=task.dtype == "bfloat16")
 
     def answer() -> None:
         with torch.inference_mode(), autocast:
             forward(images)
 
+    def taker(step: Callable[[], None]) -> Callable[[int], None]:
+        def take(steps: int) -> None:
+            for _ in range(steps):
+                step()
+            if device != "cpu":
+                torch.cuda.synchronize()
+
+        return take
+
     if not task.trains:
-        return about, answer
+        return about, taker(answer)
     optimizer = torch.optim.SGD(network.parameters(), **task.sgd)
 
     def train() -> None:
@@ -93,7 +103,7 @@ def build(task: Task) -> tuple[dict[str, Any], Callable[[], None]]:
         loss.backward()
         optimizer.step()
 
-    return about, train
+    return about, taker(train)
 
 
 if __name__ == "__main__":

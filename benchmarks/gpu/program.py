@@ -16,13 +16,22 @@ PYTHON = Path(__file__).resolve().parents[2] / ".venv-peers" / "bin" / "python"
 
 
 class ProgramCandidate(CandidateProcess):
-    """A program that prints a line of JSON when it is ready, then answers lines with lines."""
+    """A program that prints a line of JSON when it is ready, then answers lines with lines.
 
-    def __init__(self, command: Sequence[str]):
+    Args:
+        directory: where it starts; None for that of this process.
+    """
+
+    def __init__(self, command: Sequence[str], directory: Path | None = None):
         # Closed by `stop`.
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._program = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
+            command,
+            cwd=directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
         )
         self._is_ready = False
 

@@ -1,0 +1,27 @@
+"""Whether layers compute on GPUs, for those that are written differently for them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+# Of the process, not of a thread: a MirroredStrategy traces each tower in a thread of its own.
+_is_assumed = False
+
+
+def is_gpu() -> bool:
+    """Returns whether layers that are traced now will run on a GPU."""
+    return _is_assumed or bool(tf.config.list_logical_devices("GPU"))
+
+
+@contextlib.contextmanager
+def assume_gpu() -> Iterator[None]:
+    """Makes layers that are traced within the block those of a GPU, on a machine without one."""
+    global _is_assumed
+    before, _is_assumed = _is_assumed, True
+    try:
+        yield
+    finally:
+        _is_assumed = before
