@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
+from benchmark_cnn.distribution import determinism
 from benchmark_cnn.step.markers import mark
 from benchmark_cnn.step.training_step import REPORT, TrainingStep
 
@@ -25,10 +27,18 @@ class StepLoop:
         single: (report bool, summarize bool) -> (report, seconds waited for data).
         several: (number of steps int32, report, summarize) -> (last report, seconds waited).
         inlined: a `single` that calls no functions; None if neither calls any.
+        check: called with each graph before it runs for the first time.
     """
 
-    def __init__(self, single: Callable, several: Callable, inlined: Callable | None = None):
+    def __init__(
+        self,
+        single: Callable,
+        several: Callable,
+        inlined: Callable | None = None,
+        check: Callable[[tf.Graph], None] | None = None,
+    ):
         self._single, self._several, self._inlined = single, several, inlined
+        self._check = check
         self._compiled: set[Callable] = set()
 
     def compiles(self, num_steps: int) -> bool:
@@ -46,13 +56,17 @@ class StepLoop:
 
         Returns:
             The values, float32 [len(REPORT)], and the seconds that steps waited for their batches,
-            float64, measured inside the graph: prefetched batches arrive at once. NaN on GPUs.
+            float64, measured inside the graph: prefetched batches arrive at once. NaN on GPUs, and
+            in deterministic runs.
         """
         graph = self._graph(num_steps)
-        self._compiled.add(graph)
         sizes = [] if graph is self._single else [num_steps]
         with tf.device(_HOST):
             arguments = [tf.constant(value) for value in (*sizes, report, summarize)]
+        if self._check is not None and graph not in self._compiled:
+            traced: Any = graph
+            self._check(traced.get_concrete_function(*arguments).graph)
+        self._compiled.add(graph)
         try:
             return graph(*arguments)
         except tf.errors.CancelledError:
@@ -93,8 +107,11 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
             unknown = tf.constant(float("nan"), tf.float64)
         return fetch(), unknown
 
+    on_host = step.manager.shares_memory
+    is_timed = on_host and not determinism.is_required()  # which forbids clocks
+
     def one(report, summarize, step=step):
-        batch, waited = timed_fetch() if step.manager.shares_memory else untimed_fetch()
+        batch, waited = timed_fetch() if is_timed else untimed_fetch()
         if step.markers is not None:
             mark(step.markers.batches, [waited])
         return step(batch, report, summarize), waited
@@ -124,11 +141,12 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
         )
         return values, waited
 
+    check = determinism.check if determinism.is_required() and not on_host else None
     if step.inlined:
-        return StepLoop(single, several)
+        return StepLoop(single, several, check=check)
 
     @tf.function(autograph=False)
     def inlined(report, summarize):
         return one(report, summarize, dataclasses.replace(step, inlined=True))
 
-    return StepLoop(single, several, inlined)
+    return StepLoop(single, several, inlined, check)

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from models import forward_pass
-from models.layers import SERIALIZATION_PACKAGE
+from models.layers import SERIALIZATION_PACKAGE, target
 from models.layers.layout import channel_axis, tensorflow_layout
 from models.layers.sync_batch_norm import synchronized_batch_norm
 
@@ -77,6 +77,7 @@ class FusedBatchNorm(keras.layers.Layer):
             epsilon=self.epsilon,
             layout=self.layout,
             synchronized=self.synchronized,
+            frozen=training and not is_training,
         )
         if is_training:
             # Of an empty batch, which a replica of Keras' fit may get, the moments are NaN.
@@ -132,6 +133,7 @@ def fused_batch_norm(
     epsilon: float,
     layout: str,
     synchronized: bool,
+    frozen: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Normalizes with the batch's moments in training, otherwise with the moving statistics.
 
@@ -140,6 +142,7 @@ def fused_batch_norm(
     Args:
         inputs: [B, H, W, C] or, with layout "NCHW", [B, C, H, W].
         synchronized: normalize with the moments of all towers' batches together.
+        frozen: whether gradients may be taken although it is not training.
 
     Returns:
         outputs: shape and dtype of the inputs.
@@ -156,6 +159,9 @@ def fused_batch_norm(
         return synchronized_batch_norm(
             inputs, gamma, beta, shift=mean, epsilon=epsilon, layout=layout
         )
+    if frozen and target.is_gpu() and target.is_deterministic():
+        scale = gamma * tf.math.rsqrt(variance + epsilon)
+        return _scaled(inputs, scale, beta - mean * scale, layout), mean, variance
     if training:
         mean = variance = tf.zeros([0], tf.float32)  # the kernel does not use them
     outputs, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -169,6 +175,16 @@ def fused_batch_norm(
         is_training=training,
     )
     return outputs, batch_mean, batch_variance
+
+
+def _scaled(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, layout: str) -> tf.Tensor:
+    """Returns inputs * scale + offset, computed in float32.
+
+    The gradient of the fused kernel with given moments is not deterministic on GPUs.
+    """
+    shape = [-1 if name == "C" else 1 for name in layout]
+    scale, offset = tf.reshape(scale, shape), tf.reshape(offset, shape)
+    return tf.cast(tf.cast(inputs, tf.float32) * scale + offset, inputs.dtype)
 
 
 def _num_towers() -> int:

@@ -98,15 +98,17 @@ def depthwise_convolution(
 
     On a CPU the backward pass is our own: in float32 for bfloat16, whose gradient kernels in
     TensorFlow 2.21 made EfficientNet-Lite0 1.7 times slower, and column by column for filters wider
-    than 3. On a GPU cuDNN has 16-bit kernels, and none in float32.
+    than 3. On a GPU cuDNN has 16-bit kernels, and TensorFlow has one in float32 whose sums have no
+    order: a deterministic run takes the gradient of a grouped convolution instead.
 
     Args:
         kernel: float32 [k, k, C, 1].
         strides: one for each axis of the inputs.
     """
     options = {"strides": strides, "padding": padding, "data_format": layout}
-    is_wide = int(kernel.shape[1] or 0) > _WIDEST_FAST_FILTER
-    if target.is_gpu() or not (is_wide or inputs.dtype == tf.bfloat16):
+    is_gpu, is_wide = target.is_gpu(), int(kernel.shape[1] or 0) > _WIDEST_FAST_FILTER
+    is_ours = target.is_deterministic() if is_gpu else is_wide or inputs.dtype == tf.bfloat16
+    if not is_ours:
         return tf.raw_ops.DepthwiseConv2dNative(
             input=inputs, filter=tf.cast(kernel, inputs.dtype), **options
         )
@@ -118,18 +120,38 @@ def depthwise_convolution(
         )
 
         def gradient(d_outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            d_outputs = tf.cast(d_outputs, tf.float32)
+            images, of_filter = inputs, grouped_filter_gradient
+            if not is_gpu:
+                images, of_filter = tf.cast(inputs, tf.float32), filter_gradient
+                d_outputs = tf.cast(d_outputs, tf.float32)
             d_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                input_sizes=tf.shape(inputs), filter=kernel, out_backprop=d_outputs, **options
+                input_sizes=tf.shape(inputs),
+                filter=tf.cast(kernel, images.dtype),
+                out_backprop=d_outputs,
+                **options,
             )
-            d_kernel = filter_gradient(
-                tf.cast(inputs, tf.float32), d_outputs, kernel.shape, **options
-            )
+            d_kernel = of_filter(images, d_outputs, kernel.shape, **options)
             return tf.cast(d_inputs, inputs.dtype), d_kernel
 
         return outputs, gradient
 
     return convolve(inputs, kernel)
+
+
+def grouped_filter_gradient(inputs, d_outputs, kernel_shape, **options):
+    """Returns the gradient of a depthwise filter, [k, k, C, 1] in float32; not on CPUs.
+
+    A depthwise convolution is one of C groups with a channel each, for which cuDNN has
+    deterministic kernels in every precision.
+    """
+    height, width, channels, _ = kernel_shape
+    gradient = tf.raw_ops.Conv2DBackpropFilter(
+        input=inputs,
+        filter_sizes=[height, width, 1, channels],
+        out_backprop=d_outputs,
+        **options,
+    )
+    return tf.cast(tf.reshape(gradient, kernel_shape), tf.float32)
 
 
 def filter_gradient(inputs, d_outputs, kernel_shape, *, strides, padding, data_format):

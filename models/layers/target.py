@@ -1,4 +1,4 @@
-"""Whether layers compute on GPUs, for those that are written differently for them."""
+"""Where and how layers compute, for those that are written differently for GPUs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import tensorflow as tf
+from tensorflow.python.framework import config
 
 # Of the process, not of a thread: a MirroredStrategy traces each tower in a thread of its own.
 _is_assumed = False
@@ -14,6 +15,11 @@ _is_assumed = False
 def is_gpu() -> bool:
     """Returns whether layers that are traced now will run on a GPU."""
     return _is_assumed or bool(tf.config.list_logical_devices("GPU"))
+
+
+def is_deterministic() -> bool:
+    """Returns whether kernels without a fixed order of sums raise an error (`--deterministic`)."""
+    return bool(config.is_op_determinism_enabled())
 
 
 @contextlib.contextmanager

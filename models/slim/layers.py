@@ -78,7 +78,8 @@ def batch_norm(
         if current is None:
             raise RuntimeError("a slim network runs only as a Network: there is no forward pass")
         current.batch_norms[variable_scope.name] = epsilon
-        is_training = is_training and not forward_pass.is_frozen(moving_mean)
+        is_frozen = is_training and forward_pass.is_frozen(moving_mean)
+        is_training = is_training and not is_frozen
         outputs, mean, variance = fused_batch_norm(
             inputs,
             variables,
@@ -86,6 +87,7 @@ def batch_norm(
             epsilon=epsilon,
             layout=LAYOUT,
             synchronized=synchronized,
+            frozen=is_frozen,
         )
         if is_training:
             current.average_in(moving_mean, mean, decay)

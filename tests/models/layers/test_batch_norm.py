@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from models.forward_pass import forward_pass
+from models.layers import target
 from models.layers.batch_norm import FusedBatchNorm
 
 EPSILON = 1e-3
@@ -202,3 +203,28 @@ def test_jit_compiled_equals_plain():
     compiled = tf.function(call, jit_compile=True, autograph=False)(tf.constant(inputs))
     for actual, wanted in zip(compiled, plain, strict=True):
         np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+def test_a_frozen_layer_of_a_deterministic_run_on_gpus_equals_the_kernel(monkeypatch, layout):
+    layer = built(data_format=layout)
+    inputs = tf.constant(batch())
+
+    def results(transposes):
+        with tf.GradientTape() as tape, forward_pass(None, frozenset([id(layer.moving_mean)])):
+            tape.watch(inputs)
+            given = tf.transpose(inputs, [0, 3, 1, 2]) if transposes else inputs
+            outputs = layer(given, training=True)
+            outputs = tf.transpose(outputs, [0, 2, 3, 1]) if transposes else outputs
+            loss = tf.reduce_sum(outputs**3)
+        variables = [layer.gamma.value, layer.beta.value]
+        return outputs, *tape.gradient(loss, [inputs, *variables])
+
+    monkeypatch.setattr(layer, "layout", "NHWC")
+    expected = results(False)
+    monkeypatch.undo()
+    monkeypatch.setattr(target, "is_deterministic", lambda: True)
+    with target.assume_gpu():
+        found = results(layout == "channels_first")
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.layers import target
 from models.layers.depthwise_convolution import DepthwiseConvolution
 
 
@@ -177,3 +178,25 @@ def test_no_gradient_kernel_is_wider_than_the_fast_one(kernel_size, strides):
     ]
     assert len(widths) == 3
     assert max(widths) == 3
+
+
+@pytest.mark.parametrize(("kernel_size", "strides"), [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)])
+def test_the_deterministic_gradients_of_gpus_equal_the_kernels(monkeypatch, kernel_size, strides):
+    """XLA, which has grouped convolutions on a CPU, too, takes the place of cuDNN."""
+    layer = built(kernel_size, strides)
+    inputs = tf.constant(images(9, 8))
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = layer(inputs, training=True)
+            weights = tf.reshape(tf.range(tf.size(outputs)) % 7, tf.shape(outputs))
+            loss = tf.reduce_sum(outputs * tf.cast(weights, tf.float32))
+        return tape.gradient(loss, [inputs, layer.depthwise_kernel.value])
+
+    expected = gradients()
+    monkeypatch.setattr(target, "is_deterministic", lambda: True)
+    with target.assume_gpu():
+        found = tf.function(gradients, jit_compile=True, autograph=False)()
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
