@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from benchmark_cnn.distribution.devices import HOST
+
 # Positions of an epoch and epochs share one 64-bit word, shard numbers and draws the other.
 _EPOCH_SHIFT = 40
 _SHARD_SHIFT = 40
@@ -27,3 +29,13 @@ def example_seed(seed: int, shard_index: int, epoch: tf.Tensor, position: tf.Ten
 def fold_in(seed: tf.Tensor, draw: int) -> tf.Tensor:
     """Returns the seed of draw number `draw`, 1 to 127: each random operation has its own."""
     return seed + tf.constant([draw << _DRAW_SHIFT, 0], tf.int64)
+
+
+def split_key(key: tf.Tensor, count: int) -> list[tf.Tensor]:
+    """Returns `count` keys, int32 [2] each, that follow from one; on the host.
+
+    On a GPU each of them would be computed there, and wait for it on its way to a kernel that reads
+    its seed on the host.
+    """
+    with tf.device(HOST):
+        return tf.unstack(tf.random.split(key, count))

@@ -11,6 +11,9 @@ from pathlib import Path
 from common import installation, process
 from common.errors import UsageError
 
+# What decides, measures or counts stays on the host: to read a value from a GPU is to wait for all
+# work that was queued there.
+HOST = "/device:CPU:0"
 # TensorFlow reads them once, before the first operation; what a user sets stays. Without the first,
 # each batch norm in NHWC transposes its images twice in each direction; the others launch kernels
 # from threads of their own, apart from those that decode images; the last is the size of the
@@ -65,7 +68,7 @@ def prepare(hardware) -> Devices:
     kind = hardware.device if hardware.device != "auto" else ("gpu" if gpus else "cpu")
     towers = _prepare_gpus(hardware, gpus) if kind == "gpu" else _split_cpu(hardware)
     parameter_kind = hardware.local_parameter_device or kind
-    parameter_device = "/device:CPU:0" if parameter_kind == "cpu" else towers[0]
+    parameter_device = HOST if parameter_kind == "cpu" else towers[0]
     return Devices(kind, towers, parameter_device)
 
 

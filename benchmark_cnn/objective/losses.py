@@ -174,7 +174,16 @@ class _Softmax:
         self._logits = logits
 
     def of_label(self, labels: tf.Tensor) -> tf.Tensor:
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=self._logits)
+        if self._logits.dtype != tf.float64:
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(
+                labels=labels, logits=self._logits
+            )
+        # The fused kernel has no float64 on GPUs: the logits would come to the host.
+        labels = tf.cast(labels, tf.int64)
+        losses = -tf.gather(tf.nn.log_softmax(self._logits), labels, batch_dims=1)
+        num_classes = tf.shape(self._logits, tf.int64)[1]
+        is_class = tf.logical_and(labels >= 0, labels < num_classes)
+        return tf.where(is_class, losses, tf.constant(float("nan"), tf.float64))
 
     def of_even_target(self, has_several: bool) -> tf.Tensor:
         del has_several

@@ -104,7 +104,8 @@ def rank(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         return tf.where(has_label, rank(logits, best), tf.int64.max)
     labels = tf.cast(labels, tf.int64)  # int32 would be compared on the host, for GPUs, too
     of_label = tf.gather(logits, labels, axis=1, batch_dims=1)[:, tf.newaxis]
-    classes = tf.range(tf.shape(logits)[1], dtype=labels.dtype)
+    num_classes = logits.shape[1] or tf.shape(logits)[1]  # a range of a GPU begins on the host
+    classes = tf.range(num_classes, dtype=labels.dtype)
     wins_tie = tf.logical_and(logits == of_label, classes < labels[:, tf.newaxis])
     before = tf.logical_or(logits > of_label, wins_tie)
     is_finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)

@@ -9,15 +9,13 @@ from typing import Any
 import tensorflow as tf
 
 from benchmark_cnn.distribution import determinism
+from benchmark_cnn.distribution.devices import HOST
 from benchmark_cnn.step.markers import mark
 from benchmark_cnn.step.training_step import REPORT, TrainingStep
 
 # TensorFlow rejects more than 32 calls of `next` in all graphs together, and there are
 # two graphs, or four in a run that trains the head first.
 _MAXIMUM_CALLS = 8
-# What decides or measures stays on the host: to read a value from a GPU is to wait for all work
-# that was queued there.
-_HOST = "/device:CPU:0"
 
 
 class StepLoop:
@@ -61,7 +59,7 @@ class StepLoop:
         """
         graph = self._graph(num_steps)
         sizes = [] if graph is self._single else [num_steps]
-        with tf.device(_HOST):
+        with tf.device(HOST):
             arguments = [tf.constant(value) for value in (*sizes, report, summarize)]
         if self._check is not None and graph not in self._compiled:
             traced: Any = graph
@@ -103,7 +101,7 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
 
     def untimed_fetch():
         # A time read after a GPU has its batch cannot tell a late batch from a busy GPU.
-        with tf.device(_HOST):
+        with tf.device(HOST):
             unknown = tf.constant(float("nan"), tf.float64)
         return fetch(), unknown
 
@@ -117,11 +115,11 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
         return step(batch, report, summarize), waited
 
     def body(count, num_steps, report, summarize, _values, waited):
-        with tf.device(_HOST):
+        with tf.device(HOST):
             is_last = count == num_steps - 1
             reports, summarizes = (tf.logical_and(flag, is_last) for flag in (report, summarize))
         values, more = one(reports, summarizes)
-        with tf.device(_HOST):
+        with tf.device(HOST):
             return count + 1, num_steps, report, summarize, values, waited + more
 
     @tf.function(autograph=False)
@@ -131,7 +129,7 @@ def make_step_loop(step: TrainingStep, batches: Iterator, micro_batches: int) ->
     @tf.function(autograph=False)
     def several(num_steps, report, summarize):
         nothing = tf.fill([len(REPORT)], float("nan"))
-        with tf.device(_HOST):
+        with tf.device(HOST):
             first, no_time = tf.constant(0), tf.zeros([], tf.float64)
         *_, values, waited = tf.while_loop(
             lambda count, num_steps, *_: count < num_steps,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from benchmark_cnn.distribution.devices import HOST
 from benchmark_cnn.interfaces import BatchAugmentation, MixedLabels, Network
 from benchmark_cnn.objective.distillation import TaughtLabels
 from benchmark_cnn.objective.losses import AUXILIARY_WEIGHT
@@ -92,7 +93,9 @@ class Tower:
             if self.network.background_class:
                 labels = metrics.after_background(labels)
             if self.augment is not None:
-                images, labels = self.augment(images, labels, _fold_in(key, _AUGMENTATION))
+                with tf.device(HOST):
+                    augmentation_key = _fold_in(key, _AUGMENTATION)
+                images, labels = self.augment(images, labels, augmentation_key)
             prepared.append((images, labels, key))
         return prepared
 
@@ -156,6 +159,10 @@ class Tower:
 
 
 def _random_key(seed: int, step, tower, micro_batch: int) -> tf.Tensor:
-    """Returns a key, int32 [2], that differs for every step, tower and micro-batch of a run."""
-    key = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
-    return _fold_in(_fold_in(key, tower), micro_batch)
+    """Returns a key, int32 [2], that differs for every step, tower and micro-batch of a run.
+
+    Kernels of GPUs read seeds from the host's memory, and write random numbers to their own.
+    """
+    with tf.device(HOST):
+        key = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
+        return _fold_in(_fold_in(key, tower), micro_batch)

@@ -11,9 +11,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from benchmark_cnn.distribution.devices import HOST
 from benchmark_cnn.interfaces import MixedLabels
 from benchmark_cnn.params.data_params import DataParams
 from preprocessing.augmentation.mixup import cutmix, mixed_labels, mixup, mixup_or_cutmix
+from preprocessing.randomness import split_key
 
 # Section 4.1 of its paper: fraction of the image's area, and height over width.
 AREA = (0.02, 0.4)
@@ -43,7 +45,7 @@ class BatchAugmentation:
             float32.
         """
         data = self.data
-        key_of_erasing, key_of_mixing = tf.unstack(tf.random.split(key, 2))
+        key_of_erasing, key_of_mixing = split_key(key, 2)
         if data.random_erasing:
             images = erase(images, key_of_erasing, data.random_erasing)
         if data.mixup_alpha and data.cutmix_alpha:
@@ -70,7 +72,7 @@ def erase(images: tf.Tensor, key: tf.Tensor, probability: float) -> tf.Tensor:
     Returns:
         images of the same type and shape.
     """
-    key_of_coins, key_of_rectangles, key_of_noise = tf.unstack(tf.random.split(key, 3))
+    key_of_coins, key_of_rectangles, key_of_noise = split_key(key, 3)
     batch, height, width, _ = tf.unstack(tf.shape(images))
     coins = tf.random.stateless_uniform(tf.stack([batch]), key_of_coins, alg="philox")
     erased = _rectangles(batch, height, width, key_of_rectangles)
@@ -102,7 +104,8 @@ def _rectangles(batch: tf.Tensor, height: tf.Tensor, width: tf.Tensor, key: tf.T
 
 def _random_bytes(shape: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """Draws uint8 of any shape, four from each draw of 32 bits."""
-    num_bytes = tf.reduce_prod(shape)
+    with tf.device(HOST):
+        num_bytes = tf.reduce_prod(shape)
     full_range: Any = None
     words = tf.random.stateless_uniform(
         tf.stack([-(-num_bytes // 4)]), key, full_range, full_range, dtype=tf.uint32, alg="philox"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from benchmark_cnn.interfaces import MixedLabels
+from preprocessing.randomness import split_key
 
 
 def mixup(images: tf.Tensor, key: tf.Tensor, alpha: float) -> tuple[tf.Tensor, tf.Tensor]:
@@ -50,7 +51,7 @@ def mixup_or_cutmix(
 
     Both are computed and one is selected by its weights: a branch would wait for the host.
     """
-    key_of_choice, key_of_mixup, key_of_cutmix = tf.unstack(tf.random.split(key, 3))
+    key_of_choice, key_of_mixup, key_of_cutmix = split_key(key, 3)
     is_mixup = tf.random.stateless_uniform([], key_of_choice, alg="philox") < 0.5
     shares = _mixup_shares(tf.shape(images)[0], key_of_mixup, mixup_alpha)
     keeps, cut_shares = _cutmix_keeps(images, key_of_cutmix, cutmix_alpha)
@@ -70,7 +71,7 @@ def symmetric_beta(shape: tf.Tensor, key: tf.Tensor, alpha: float) -> tf.Tensor:
     float, so their logarithms are drawn: Gamma(a) is Gamma(a + 1) times the a-th root of a uniform
     number.
     """
-    gamma_key, uniform_key = tf.unstack(tf.random.split(key, 2))
+    gamma_key, uniform_key = split_key(key, 2)
     shape = tf.concat([[2], shape], 0)
     gammas = tf.random.stateless_gamma(shape, gamma_key, tf.constant(alpha + 1.0))
     uniform = 1.0 - tf.random.stateless_uniform(shape, uniform_key, alg="philox")  # never 0
@@ -97,7 +98,7 @@ def _mixup_shares(batch: tf.Tensor, key: tf.Tensor, alpha: float) -> tf.Tensor:
 
 def _cutmix_keeps(images: tf.Tensor, key: tf.Tensor, alpha: float) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns which pixels an image keeps, bool [batch, height, width], and their share [batch]."""
-    key_of_area, key_of_center = tf.unstack(tf.random.split(key, 2))
+    key_of_area, key_of_center = split_key(key, 2)
     batch, height, width, _ = tf.unstack(tf.shape(images))
     kept_area = symmetric_beta(batch[tf.newaxis], key_of_area, alpha)
     side = tf.sqrt(1 - kept_area)[tf.newaxis]
