@@ -22,6 +22,9 @@ from benchmark_cnn.step.train_state import TrainState
 from common.errors import DataError, UsageError
 
 
+_STEPS_OF_A_GPUS_QUEUE = 10
+
+
 class Evaluator:
     """Evaluates `network` on one subset; keeps its compiled step between evaluations.
 
@@ -101,8 +104,8 @@ class Evaluator:
         share = math.ceil(expected / self.manager.worker[1])
         num_steps = math.ceil(math.ceil(share / self.batch_size) / self.manager.num_local_towers)
         total, pairs, scored = metrics.zero(), [], []
+        clock = _Clock(1 if self.manager.shares_memory else _STEPS_OF_A_GPUS_QUEUE)
         for step in range(1, num_steps + 1):
-            started = time.perf_counter()
             try:
                 counts, classes, scores = self._step(num_classes is not None, *next(batches))
             except tf.errors.ResourceExhaustedError as error:
@@ -116,8 +119,8 @@ class Evaluator:
                 pairs.append(classes)
             if scores is not None:
                 scored.append(scores)
-            elapsed = max(time.perf_counter() - started, 1e-9)
-            on_step(step, self.batch_size * self.manager.num_towers / elapsed)
+            per_sec = clock.steps_per_sec(step, total.examples)
+            on_step(step, self.batch_size * self.manager.num_towers * per_sec)
         result: dict = metrics.Counts(*self.manager.sum_over_workers(total)).result()
         if not expected - self.max_skipped <= result["examples"] <= expected:
             raise DataError(
@@ -193,6 +196,27 @@ class Evaluator:
             "average_precisions": precisions,
             "examples_of_classes": (labels > 0).sum(axis=0),
         }
+
+
+class _Clock:
+    """Measures steps, the work of GPUs in them: a call only queues it.
+
+    Args:
+        every: steps after which the GPUs are waited for.
+    """
+
+    def __init__(self, every: int):
+        self._every, self._measured, self._per_sec = every, 0, 0.0
+        self._since = time.perf_counter()
+
+    def steps_per_sec(self, step: int, result: tf.Tensor) -> float:
+        """Returns the speed up to the last step that was waited for, the first among them."""
+        if step == 1 or step % self._every == 0:
+            np.asarray(result)  # waits
+            now = time.perf_counter()
+            self._per_sec = (step - self._measured) / max(now - self._since, 1e-9)
+            self._measured, self._since = step, now
+        return self._per_sec
 
 
 class _Abandoned(Exception):

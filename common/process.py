@@ -39,19 +39,33 @@ _CONTROL_GROUP_FILES = (
 # cores (8.9 million page faults became 0.2 million). No tensor changes by it.
 ALLOCATOR = "GLIBC_TUNABLES"
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-DEFAULTS = {
-    ALLOCATOR: ":".join(
-        f"glibc.malloc.{name}={value}"
-        for name, value in {
-            "hugetlb": 1,  # madvise(MADV_HUGEPAGE), where the kernel leaves it to the program
-            "mmap_threshold": 32 << 20,  # the largest that glibc accepts
-            "trim_threshold": 8 << 30,
-            "top_pad": 64 << 20,
-            "arena_max": 2,
-        }.items()
-    ),
-    _LOG_LEVEL: "2",
-}
+# Two arenas keep the memory of all threads together; the threads that decode images on a machine
+# with many cores would wait for each other.
+_MOST_CORES_OF_TWO_ARENAS = 8
+
+
+def num_cores() -> int:
+    """Returns the number of cores that this process may use; on macOS, of all cores."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def defaults(cores: int) -> dict[str, str]:
+    """Returns the environment variables of a process on so many cores, unless they are set."""
+    values = {
+        "hugetlb": 1,  # madvise(MADV_HUGEPAGE), where the kernel leaves it to the program
+        "mmap_threshold": 32 << 20,  # the largest that glibc accepts
+        "trim_threshold": 8 << 30,
+        "top_pad": 64 << 20,
+    }
+    if cores <= _MOST_CORES_OF_TWO_ARENAS:
+        values["arena_max"] = 2
+    tunables = ":".join(f"glibc.malloc.{name}={value}" for name, value in values.items())
+    return {ALLOCATOR: tunables, _LOG_LEVEL: "2"}
+
+
+DEFAULTS = defaults(num_cores())
 
 
 # When this process began, by time.monotonic: a limit of its time counts from here.
@@ -318,10 +332,3 @@ def _first_outgoing_port() -> int:
             return max(int(file.read().split()[0]), 12_000)
     except (OSError, ValueError):
         return 32_768  # Linux's default; macOS begins at 49,152
-
-
-def num_cores() -> int:
-    """Returns the number of cores that this process may use; on macOS, of all cores."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -72,7 +72,10 @@ def distribute(manager: VariableManager, batches: tf.data.Dataset) -> Iterator:
     batches = without_autotune(batches.prefetch(_PREFETCHED_PER_TOWER * manager.num_local_towers))
     if manager.shares_memory:
         return _SharedBatches(manager, batches)
-    options = tf.distribute.InputOptions(experimental_fetch_to_device=True)
+    # With one batch, a GPU would wait whenever decoding is late by less than a step.
+    options = tf.distribute.InputOptions(
+        experimental_fetch_to_device=True, experimental_per_replica_buffer_size=2
+    )
     return iter(manager.strategy.distribute_datasets_from_function(lambda _: batches, options))
 
 

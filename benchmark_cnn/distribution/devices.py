@@ -89,6 +89,7 @@ def _prepare_gpus(hardware, gpus) -> tuple[str, ...]:
             "--device=gpu: TensorFlow is already running in this process, with other devices or "
             f"another --allow_memory_growth ({error})"
         ) from error
+    tf.config.experimental.enable_tensor_float_32_execution(hardware.tf32)
     _announce_compilation(gpus[chosen[0]])
     # TensorFlow numbers the visible GPUs in ascending order, whatever order it is given.
     return tuple(f"/device:GPU:{chosen.index(index)}" for index in indices)

@@ -57,7 +57,8 @@ class NetworkParams:
     )
     data_format: str = flag(
         "NHWC",
-        "Layout of the activations; NCHW needs a GPU. The input pipeline is always NHWC.",
+        "Layout of the activations; NCHW needs a GPU, and in 16 bits is transposed there: NHWC is "
+        "what tensor cores take. The input pipeline is always NHWC.",
         choices=("NHWC", "NCHW"),
         eval=True,
     )

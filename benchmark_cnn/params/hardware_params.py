@@ -109,6 +109,12 @@ class HardwareParams:
         "Use only deterministic kernels, so that runs are bitwise reproducible; slower.",
         eval=True,
     )
+    tf32: bool = flag(
+        True,
+        "Let GPUs round the factors of float32 convolutions and matrix products to TF32, with 11 "
+        "bits in place of 24, which is TensorFlow's default.",
+        eval=True,
+    )
     tf_random_seed: int = flag(
         1234, "Seed of weights, data order, augmentation and dropout.", lower=0, upper=2**31 - 1
     )

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import preprocessing.registry
-from benchmark_cnn import training_setup
+from benchmark_cnn import evaluation, training_setup
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.params.data_params import DataParams
 from benchmark_cnn.params.validation import make_params
@@ -168,3 +168,21 @@ def test_an_example_too_few_is_an_error():
     dataset = Short(np.zeros((5, 1, 1, CLASSES), np.float32), np.zeros(5), CLASSES)
     with pytest.raises(DataError, match="gave 5 examples where 6 were announced"):
         evaluate(LogitsInImages(), dataset, towers=2, batch_size=2)
+
+
+def test_the_speed_on_gpus_is_that_of_steps_that_were_waited_for(monkeypatch):
+    """A call only queues a step there: its own time says nothing."""
+    seconds = iter(range(100))
+    monkeypatch.setattr(evaluation.time, "perf_counter", lambda: float(next(seconds)))
+    clock, waited = evaluation._Clock(10), []
+
+    class Result:
+        def __array__(self, *_arguments, **_options):
+            waited.append(step)
+            return np.zeros([])
+
+    speeds = []
+    for step in range(1, 31):
+        speeds.append(clock.steps_per_sec(step, Result()))
+    assert waited == [1, 10, 20, 30]
+    assert speeds == [1.0] * 9 + [9.0] * 10 + [10.0] * 11

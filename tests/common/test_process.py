@@ -93,3 +93,10 @@ def test_free_ports_are_none_of_outgoing_connections():
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         client = stack.enter_context(socket.create_connection(listener.getsockname()))
         assert max(ports) < min(client.getsockname()[1], listener.getsockname()[1])
+
+
+@pytest.mark.parametrize(("cores", "has_two_arenas"), [(2, True), (8, True), (96, False)])
+def test_threads_of_many_cores_do_not_share_two_arenas(cores, has_two_arenas):
+    tunables = process.defaults(cores)[process.ALLOCATOR].split(":")
+    assert ("glibc.malloc.arena_max=2" in tunables) == has_two_arenas
+    assert "glibc.malloc.hugetlb=1" in tunables

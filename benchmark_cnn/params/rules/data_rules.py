@@ -214,7 +214,7 @@ def on_device(given: ExplicitFlags, device: str) -> list[str]:
     except ValueError as error:
         lines.append(f"--all_reduce_spec={params.hardware.all_reduce_spec} {error}")
     return lines + given.unused_flag_errors(
-        ["gpu_indices", "allow_memory_growth"], "with --device=cpu"
+        ["gpu_indices", "allow_memory_growth", "tf32"], "with --device=cpu"
     )
 
 

@@ -77,7 +77,9 @@ def test_only_the_gpus_of_the_towers_are_opened_and_towers_keep_the_users_order(
     for name in devices._GPU_ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TF_GPU_THREAD_COUNT", "5")
-    hardware = make_params(device="gpu", num_gpus=3, gpu_indices="6,1,3").hardware
+    rounds = []
+    monkeypatch.setattr(tf.config.experimental, "enable_tensor_float_32_execution", rounds.append)
+    hardware = make_params(device="gpu", num_gpus=3, gpu_indices="6,1,3", tf32=False).hardware
     # TensorFlow numbers what is visible, 1, 3 and 6, from 0.
     expected = ("/device:GPU:2", "/device:GPU:0", "/device:GPU:1")
     assert devices._prepare_gpus(hardware, gpus(8)) == expected
@@ -85,6 +87,7 @@ def test_only_the_gpus_of_the_towers_are_opened_and_towers_keep_the_users_order(
     [(visible, kind)] = opened
     assert ([gpu.name for gpu in visible], kind) == (names, "GPU")
     assert grown == [(name, True) for name in names]
+    assert rounds == [False]
     assert os.environ["TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT"] == "1"
     assert os.environ["TF_GPU_THREAD_COUNT"] == "5"
 

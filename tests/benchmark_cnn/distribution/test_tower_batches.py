@@ -80,3 +80,17 @@ def test_synthetic_batches_lie_on_the_devices_of_their_towers(kind):
     for part in next(batches):
         devices = [tensor.device for tensor in manager.local_results(part)]
         assert [device[-5:] for device in devices] == ["CPU:0", "CPU:1", "CPU:2"]
+
+
+def test_two_batches_wait_on_each_gpu(monkeypatch):
+    manager, given = manager_of(2, "replicated", shares_memory=False), []
+    make = manager.strategy.distribute_datasets_from_function
+
+    def recorded(function, options):
+        given.append(options)
+        return make(function, options)
+
+    monkeypatch.setattr(manager.strategy, "distribute_datasets_from_function", recorded)
+    next(distribute(manager, tf.data.Dataset.range(10)))
+    assert [options.experimental_fetch_to_device for options in given] == [True]
+    assert [options.experimental_per_replica_buffer_size for options in given] == [2]

@@ -363,6 +363,11 @@ PAIRS = [
         "--noallow_memory_growth --device=cpu",
     ),
     (
+        "--tf32 --device=cpu",
+        "--tf32 has no effect with --device=cpu",
+        "--notf32 --device=gpu",
+    ),
+    (
         "--gpu_indices=0,1 --num_gpus=4",
         "--gpu_indices=0,1 names 2 GPUs but --num_gpus=4; make them agree",
         "--gpu_indices=1,0 --num_gpus=2",
