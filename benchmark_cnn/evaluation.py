@@ -21,7 +21,6 @@ from benchmark_cnn.step import failures, metrics
 from benchmark_cnn.step.train_state import TrainState
 from common.errors import DataError, UsageError
 
-
 _STEPS_OF_A_GPUS_QUEUE = 10
 
 
