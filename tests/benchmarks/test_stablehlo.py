@@ -109,13 +109,19 @@ def test_jax_takes_the_steps_of_the_engine(tmp_path, network, image_size, num_st
     take = tf.function(lambda *batch: plain((batch,), True, False), autograph=False)
     for _ in range(num_steps):
         expected = take(tf.constant(images), tf.constant(labels)).numpy()
-    np.testing.assert_allclose(values, expected, rtol=1e-5, err_msg=str(REPORT))
+    found, wanted = (dict(zip(REPORT, some, strict=True)) for some in (values, expected))
+    # The norm of this network's first gradient has a condition of thousands.
+    norms = [report.pop("gradient_norm") for report in (found, wanted)]
+    np.testing.assert_allclose(*norms, rtol=5e-3 if network == "efficientnet_lite0" else 1e-5)
+    np.testing.assert_allclose([*found.values()], [*wanted.values()], rtol=1e-5)
     tensors = run.state.host_values()
     assert set(variables) == set(tensors) - {"skipped_steps", "skipped_steps/in_a_row"}
     assert variables["global_step"] == num_steps
     for name, value in variables.items():
         scale = np.abs(tensors[name]).max()
-        np.testing.assert_allclose(value, tensors[name], rtol=1e-5, atol=1e-5 * scale, err_msg=name)
+        # Gradients that cancel to nothing, as before a batch norm, are noise of 1e-8 in all.
+        atol = 1e-7 + 1e-5 * scale
+        np.testing.assert_allclose(value, tensors[name], rtol=1e-5, atol=atol, err_msg=name)
 
 
 def test_depthwise_gradients_of_a_gpu_stay_in_16_bits():

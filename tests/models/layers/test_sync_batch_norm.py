@@ -105,8 +105,9 @@ def test_without_synchronization_towers_differ_from_one_big_batch():
         assert_equal(one, many)
 
 
-@pytest.mark.usefixtures("gradient")
-def test_channels_first_towers_equal_one_big_batch():
+def test_channels_first_towers_equal_one_big_batch(monkeypatch):
+    """Of GPUs alone; whether a CPU's kernel takes this layout depends on its instructions."""
+    monkeypatch.setattr(sync_batch_norm, "_fused_gradient_is_missing", lambda: True)
     inputs, d_outputs = (tf.transpose(x, (0, 3, 1, 2)) for x in random_batch())
     one, many = one_batch_and_towers(towers.mirrored(2), inputs, d_outputs, first=True)
     assert_equal(one, many)
