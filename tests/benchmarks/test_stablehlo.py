@@ -110,7 +110,7 @@ def test_jax_takes_the_steps_of_the_engine(tmp_path, network, image_size, num_st
     for _ in range(num_steps):
         expected = take(tf.constant(images), tf.constant(labels)).numpy()
     found, wanted = (dict(zip(REPORT, some, strict=True)) for some in (values, expected))
-    # The norm of this network's first gradient has a condition of thousands.
+    # Noise of 1e-7 in the pixels changes the norm of this network's first gradient by 2e-3.
     norms = [report.pop("gradient_norm") for report in (found, wanted)]
     np.testing.assert_allclose(*norms, rtol=5e-3 if network == "efficientnet_lite0" else 1e-5)
     np.testing.assert_allclose([*found.values()], [*wanted.values()], rtol=1e-5)
