@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from common import commands, process
 
@@ -36,8 +37,17 @@ def main(argv: Sequence[str]) -> int:
     return commands.run(run, debug=command_line.asks_for_debug(argv))
 
 
-def evaluate(argv: Sequence[str]) -> None:
-    """Evaluates a run; its parameters.json names model and data, unless the flags do."""
+def evaluate(
+    argv: Sequence[str], *, about_network: Callable[[Any, int], dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Evaluates a run; its parameters.json names model and data, unless the flags do.
+
+    Args:
+        about_network: see `checkpoint_evaluation.evaluate`.
+
+    Returns:
+        The content of the last eval.json.
+    """
     flags = command_line.parse(
         "eval.py",
         argv,
@@ -67,16 +77,18 @@ def evaluate(argv: Sequence[str]) -> None:
         class_names.check_imagenet_labels(params.data)
 
     num_classes = params.network.num_classes or dataset.num_classes
-    checkpoint_evaluation.evaluate(
+    result = checkpoint_evaluation.evaluate(
         params,
         spec or models.registry.get(params.network.model),
         dataset,
         class_names=class_names.class_names(num_classes, None, params.data),
         check_device=functools.partial(validation.check_device, flags),
         reference=reference,
+        about_network=about_network,
     )
     if params.evaluation.eval_dir is None:
         object_storage.upload_evaluation(url, params)
+    return result
 
 
 def _published(flags: ExplicitFlags) -> tuple[ExplicitFlags, Params]:

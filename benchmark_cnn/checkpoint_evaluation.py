@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -68,6 +69,7 @@ def evaluate(
     class_names: Sequence[str] | None = None,
     check_device: Callable[[str], None] | None = None,
     reference: Params | None = None,
+    about_network: Callable[[Network, int], dict] | None = None,
 ) -> dict:
     """Evaluates `params.checkpoint.train_dir`: the checkpoints of a run, or one checkpoint.
 
@@ -78,10 +80,12 @@ def evaluate(
         check_device: see `training_setup.make_manager`.
         reference: how these weights are meant to be evaluated, where no run says it. Any other
             measurement has a folder of its own.
+        about_network: from the network and its image size, further entries of what is returned.
 
     Returns:
-        The last result: `top_1`, `top_5`, `loss`, `examples`, `global_step`, `checkpoint`, and
-        `class_report.entries`; it is also written to eval.json of the evaluation directory.
+        The last result: `top_1`, `top_5`, `loss`, `examples`, `images_per_sec`, `global_step`,
+        `checkpoint`, and `class_report.entries`; it is also written to eval.json of the evaluation
+        directory.
 
     Raises:
         DataError: no checkpoint, one of another model, or damaged data.
@@ -129,7 +133,7 @@ def evaluate(
         raise Stopped(f"stopped by {stop.requested}; finished evaluations are in {directory}")
     if not result:
         raise DataError(f"no checkpoint in {params.checkpoint.train_dir} is left to evaluate")
-    return result
+    return result | (about_network(network, settings.image_size) if about_network else {})
 
 
 def evaluation_directory(params: Params) -> Path:
@@ -233,13 +237,18 @@ def _evaluate_one(
         console.running_evaluation_line(weights.step),
     )
 
+    ends: list[float] = []
+
     def on_step(number: int, examples_per_sec: float) -> None:
+        ends.append(time.perf_counter())
         if stop.requested:
             raise Stopped(f"stopped by {stop.requested} while evaluating {weights.source}")
         if crosses(number - 1, number, params.report.display_every):
             console.log(console.evaluation_step_line(number, examples_per_sec))
 
+    started = time.perf_counter()
     result = evaluator.run(on_step, num_classes=len(class_names))
+    result["images_per_sec"] = _images_per_sec(started, ends, result["examples"])
     counted: Confusion | None = result.pop("confusion", None)
     classes: dict = {}
     if evaluator.dataset.multi_label:
@@ -253,6 +262,18 @@ def _evaluate_one(
     console.log(console.accuracy_line(result["top_1"], result["top_5"], result["examples"]))
     about = {"global_step": weights.step, "checkpoint": _name(weights), **about}
     return {**result, **about, **classes}, counted
+
+
+def _images_per_sec(started: float, ends: Sequence[float], examples: int) -> float:
+    """Returns the speed of the steps after the first, which compiles; of the only one otherwise.
+
+    Args:
+        ends: the time at the end of each step.
+    """
+    if len(ends) == 1:
+        return examples / max(ends[0] - started, 1e-9)
+    share = (len(ends) - 1) / len(ends)
+    return examples * share / max(ends[-1] - ends[0], 1e-9)
 
 
 def _name(weights: _Weights) -> str:

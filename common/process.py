@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 import random
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -24,6 +25,7 @@ _STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGXCPU")
 # `timeout` signals a process and then its group; the kernel repeats SIGXCPU every second.
 _SAME_REQUEST_SECS = 0.3
 _NO_SIGNAL = b"\0"
+_PR_SET_PDEATHSIG = 1
 # The limit of a container's memory and what it uses, in both versions of control groups.
 _CONTROL_GROUP_FILES = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -332,3 +334,17 @@ def _first_outgoing_port() -> int:
             return max(int(file.read().split()[0]), 12_000)
     except (OSError, ValueError):
         return 32_768  # Linux's default; macOS begins at 49,152
+
+
+def end_with_parent() -> Callable[[], None] | None:
+    """Returns a `preexec_fn` for a new process, which the kernel then ends along with this one."""
+    if not sys.platform.startswith("linux"):
+        return None
+    kernel, parent = ctypes.CDLL(None), os.getpid()
+
+    def ask() -> None:
+        kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return ask

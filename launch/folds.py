@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import commands, files, paths
+from common import commands, files, paths, process
 from common.errors import DataError, RunError, Stopped
-from launch.local import end_with_parent
 
 TABLE_FILE = "folds.json"
 # run.json's results, and their columns.
@@ -95,7 +94,10 @@ def _result(directory: Path, flags: Sequence[str]) -> dict[str, Any] | None:
 def _run(command: Sequence[str], directory: Path) -> None:
     """Runs a training; a signal to this process is passed on."""
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=end_with_parent()
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=process.end_with_parent(),
     )
     try:
         code = child.wait()

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -35,7 +34,6 @@ _FINAL = (0, *(e.exit_code for e in (UsageError, DataError, NonFiniteError, Stop
 _CAUSE_SECS = 3
 _POLL_SECS = 0.05
 _LAST_LINES = 20
-_PR_SET_PDEATHSIG = 1
 
 
 def main(argv: Sequence[str]) -> int:
@@ -222,7 +220,7 @@ class _Worker:
                 stderr=subprocess.PIPE,
                 env={**os.environ, **task.environment},
                 start_new_session=True,  # the launcher passes Ctrl-C on, once
-                preexec_fn=end_with_parent(),
+                preexec_fn=process.end_with_parent(),
             )
         except OSError as error:
             raise UsageError(f"cannot start {task.command[0]}: {error.strerror}") from error
@@ -267,20 +265,6 @@ class _Output:
                 target.flush()
             except (OSError, ValueError):  # its reader has gone, as with `| head`
                 self.is_broken = True
-
-
-def end_with_parent():
-    """Returns a function for a new process, which the kernel then ends along with the launcher."""
-    if not sys.platform.startswith("linux"):
-        return None
-    kernel, parent = ctypes.CDLL(None), os.getpid()
-
-    def ask() -> None:
-        kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    return ask
 
 
 def _have_ended(workers: Sequence[_Worker], seconds: float) -> bool:

@@ -1,0 +1,1 @@
+"""Many networks evaluated into one table: `python -m benchmarks.bulk`."""
