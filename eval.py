@@ -70,7 +70,9 @@ def evaluate(
     params = object_storage.with_local_data(params, [params.data.data_subset or "validation"])
     params = own_photos.for_evaluation(params, run)
     with process.quiet_startup():
-        dataset = preprocessing.registry.open_dataset(params.data, default_subset="validation")
+        dataset = preprocessing.registry.open_dataset(
+            params.data, default_subset="validation", tta=params.evaluation.tta
+        )
         from benchmark_cnn import checkpoint_evaluation
     checkpoint = params.checkpoint
     if checkpoint.pretrained or ensure.holds_published(checkpoint.train_dir):

@@ -16,7 +16,7 @@ from benchmark_cnn.distribution.batches import evaluation_batches
 from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.interfaces import Dataset, InferenceNetwork, Network
 from benchmark_cnn.objective import average_precision
-from benchmark_cnn.objective.losses import CROSS_ENTROPY, Loss
+from benchmark_cnn.objective.losses import BCE, CROSS_ENTROPY, Loss
 from benchmark_cnn.step import failures, metrics
 from benchmark_cnn.step.train_state import TrainState
 from common.errors import DataError, UsageError
@@ -157,10 +157,12 @@ class Evaluator:
 
     def _tower(self, counts_classes, images, labels, is_real):
         background = int(self.network.background_class)
-        assert self._inference is not None
-        logits = self._inference(images)
+        logits, of_loss = self._answers(images)
         of_outputs = metrics.after_background(labels) if background else labels
         counts = metrics.count(logits, of_outputs, is_real, self.loss)
+        if of_loss is not None:
+            by_loss = metrics.count(of_loss, of_outputs, is_real, self.loss)
+            counts = counts._replace(loss_sum=by_loss.loss_sum)
         if self.dataset.multi_label:
             real = tf.cast(is_real, tf.float32)[:, tf.newaxis]
             scores = tf.cast(logits[:, background:], tf.float32)
@@ -171,6 +173,25 @@ class Evaluator:
         # The background class is NO_CLASS, as is a row that is not finite.
         predicted = tf.maximum(metrics.predicted(logits) - background, NO_CLASS)
         return counts, tf.stack([true, predicted]), None
+
+    def _answers(self, images) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns the logits, and those of the loss where they are others: see `mean_of_views`."""
+        assert self._inference is not None
+        if images.shape.rank == 4:
+            return self._inference(images), None
+        # One view of all images after the other: the memory of activations is that of one.
+        of_views = tf.map_fn(
+            self._inference,
+            tf.transpose(images, [1, 0, 2, 3, 4]),
+            parallel_iterations=1,
+            fn_output_signature=tf.float32,
+        )
+        if self.dataset.multi_label:
+            return metrics.mean_of_views(of_views, independent=True), None
+        logits = metrics.mean_of_views(of_views, independent=False)
+        if self.loss.name != BCE:
+            return logits, None
+        return logits, metrics.mean_of_views(of_views, independent=True)
 
     def _precisions(self, scored: np.ndarray, share: int) -> dict:
         """Returns the average precisions over the rows of all workers.

@@ -288,7 +288,8 @@ class Dataset(Protocol):
 
         Returns:
             Images and labels as in `train_batches`, and is_real, bool [batch_size]: False marks
-            padding, whose image and label mean nothing.
+            padding, whose image and label mean nothing. With several views of each image (`--tta`)
+            they are [batch_size, views, image_size, image_size, 3].
 
         Raises:
             DataError: files of the subset are missing or incomplete.

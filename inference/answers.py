@@ -38,7 +38,7 @@ def classify(
 
     Args:
         top: the most predictions of a photo; None for 5, or for all above the threshold.
-        tta: the views of a photo, see predictions.tta; None for the network's own.
+        tta: the views of a photo, see preprocessing.images.tta; None for the network's own.
         threshold: the least probability of a label, where a photo has several; None for 0.5.
 
     Raises:
@@ -124,10 +124,11 @@ def _probabilities(
     process.start_tensorflow()  # LiteRT and ONNX Runtime have not done so
     import tensorflow as tf
 
-    from inference.predictions.tta import views
     from preprocessing.images import photos
+    from preprocessing.images.tta import views
 
-    make_views = views(tta, network.classifier.image_size, network.signature.view)
+    size = network.classifier.image_size
+    make_views = views(tta, size, network.signature.view.maker(size))
     answers: list[dict[str, Any]] = []
     pixels = []
     for file in files:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark_cnn.params.output_params import FLIP
 from benchmark_cnn.params.params import FLAGS
 from common import commands, paths
 from common.commands import at_least, share
@@ -13,7 +14,6 @@ from common.errors import UsageError
 from inference import artifacts, network, weight_flags
 from inference.predictions import table
 from inference.predictions.sources.opening import DEFAULT_DATA
-from inference.predictions.tta_names import FLIP, NUM_VIEWS
 from inference.source import DEFAULT_MODEL, Request
 from inference.view import WHOLE
 from preprocessing.records.shards import SUBSETS
@@ -89,12 +89,8 @@ def _add_view_flags(parser: argparse.ArgumentParser) -> None:
     )
     methods = FLAGS["resize_method"].choices
     add("--resize_method", choices=[method for method in methods if method != "round_robin"])
-    add(
-        "--tta",
-        choices=tuple(NUM_VIEWS),
-        help="how the network sees an image: resized, with gray bars, cropped, or the mean of "
-        "several views; default: as its evaluation does",
-    )
+    tta = FLAGS["tta"]
+    add("--tta", choices=tta.choices, help=f"{tta.help} Default: as the network's evaluation does")
 
 
 def _add_data_flags(parser: argparse.ArgumentParser) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError, UsageError
 from preprocessing import registry
+from preprocessing.images import photos
 
 WHOLE = "whole"
 # Networks of these data sets see whole images.
@@ -44,6 +47,12 @@ class View:
             eval_method=eval_method,
             resize_method=resize_method or self.resize_method,
             eval_crop_fraction=self.eval_crop_fraction if is_same else None,
+        )
+
+    def maker(self, image_size: int) -> Callable[[Any, Any], Any]:
+        """Returns the function from an encoded image and its position, tensors, to this view."""
+        return lambda encoded, position: photos.encoded_view(
+            encoded, image_size, position=position, **dataclasses.asdict(self)
         )
 
 

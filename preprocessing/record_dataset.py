@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from common.errors import DataError
 from common.process import num_cores
 from download_and_convert_imagenet.records import manifest
 from preprocessing.augmentation.batch_augmentation import BatchAugmentation
+from preprocessing.images.tta import views
 from preprocessing.integrity.diagnosis import explain
 from preprocessing.integrity.skip_damaged import skipping_reader
 from preprocessing.randomness import example_seed
@@ -45,7 +46,7 @@ PREFETCHED_BATCHES = 2
 TrainImage = Callable[[Example, int, tf.Tensor, tf.Tensor], tf.Tensor]
 """From (example, image size, seed int64 [2], position) to [image_size, image_size, 3]."""
 EvalImage = Callable[[Example, int, tf.Tensor], tf.Tensor]
-"""From (example, image size, position) to [image_size, image_size, 3]."""
+"""From (example, image size, position) to [image_size, image_size, 3], or several, [V, ...]."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,17 @@ class RecordDataset:
         records = self.eval_records(subset).enumerate().shard(count, index)
         examples = map_in_order(records, to_image, self.data.num_data_threads)
         return prefetched(_padded_batches(examples, batch_size), self.data.num_data_threads)
+
+    def with_views(self, tta: str) -> RecordDataset:
+        """Returns the data set with the views of `--tta` of each image in evaluations."""
+
+        def eval_views(example: Example, image_size: int, position: tf.Tensor) -> tf.Tensor:
+            def own(encoded: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+                return self.eval_image(example._replace(encoded=encoded), image_size, position)
+
+            return views(tta, image_size, own)(example.encoded, position)
+
+        return replace(self, eval_image=eval_views)
 
     def train_records(
         self,

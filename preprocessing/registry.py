@@ -23,6 +23,7 @@ from preprocessing.records.shards import (
 
 if TYPE_CHECKING:
     from benchmark_cnn.interfaces import Dataset
+    from preprocessing.record_dataset import RecordDataset
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,15 @@ def names() -> tuple[str, ...]:
     return tuple(_ENTRIES)
 
 
-def open_dataset(data: DataParams, *, default_subset: str | None = None) -> Dataset:
+def open_dataset(
+    data: DataParams, *, default_subset: str | None = None, tta: str | None = None
+) -> Dataset:
     """Opens a data set.
 
     Without `data_dir` the images are synthetic, with the classes and the size of `data_name`
     (ImageNet's by default), except that `digits` has a directory of its own. Without `data_name`
     the name is guessed from the directory. The files of `data_subset`, or of `default_subset`, are
-    checked here.
+    checked here. With `tta`, evaluations have several views of an image (`images/tta.py`).
 
     Raises:
         UsageError: a value that its flag refuses, or that has no effect on this data set.
@@ -64,6 +67,8 @@ def open_dataset(data: DataParams, *, default_subset: str | None = None) -> Data
         raise UsageError(f"unknown data set '{data.data_name}': choose from {', '.join(_ENTRIES)}")
     directory = data_directory(data.data_dir, data.data_name)
     if directory is None:
+        if tta is not None:
+            raise UsageError(f"--tta={tta} has no effect on synthetic images: give --data_dir")
         return _augmenting(_open_synthetic(data.data_name or "imagenet"), data)
     name = data.data_name or guess_name(directory)
     if _ENTRIES[name].default_dir is None:  # others are written at their first use
@@ -75,7 +80,7 @@ def open_dataset(data: DataParams, *, default_subset: str | None = None) -> Data
             find_shards(directory, subset, max_corrupt_records=data.max_corrupt_records)
         except MissingSplitError as error:
             raise DataError(f"{error}, or choose another --data_subset") from error
-    return _augmenting(dataset, data)
+    return _augmenting(dataset if tta is None else dataset.with_views(tta), data)
 
 
 def data_directory(data_dir: str | None, data_name: str | None) -> Path | None:
@@ -127,7 +132,7 @@ def guess_name(directory: Path) -> str:
     )
 
 
-def _open_records(name: str, directory: Path, data: DataParams) -> Dataset:
+def _open_records(name: str, directory: Path, data: DataParams) -> RecordDataset:
     from preprocessing import datasets
 
     openers = {

@@ -85,6 +85,21 @@ def test_eval_reports_the_mean_average_precision(places, capsys):
     assert kept["mean_average_precision"] <= 1
 
 
+def test_views_of_an_image_have_the_mean_of_independent_probabilities(places):
+    argv = [f"--train_dir={places / 'run'}", "--device=cpu", "--tta=flip", "--batch_size=8"]
+    assert evaluation.main([*argv, "--num_gpus=2"]) == 0
+    result = json.loads((places / "run" / "eval" / "tta=flip" / "eval.json").read_text())
+    classifier = source.load(source.Request(train_dir=places / "run")).classifier
+    images, labels, _ = truth(places / "data")
+    both = [classifier.probabilities(view) for view in (images, images[:, :, ::-1])]
+    mean = np.mean(both, axis=0, dtype=np.float64)
+    expected = average_precision_score(labels, mean, average=None)
+    got = {entry["name"]: entry["average_precision"] for entry in result["classes"]}
+    np.testing.assert_allclose([got[name] for name in COLORS], expected, atol=1e-6)
+    cross_entropy = -(labels * np.log(mean) + (1 - labels) * np.log(1 - mean)).mean()
+    assert result["loss"] == pytest.approx(cross_entropy, rel=1e-4)
+
+
 def test_predictions_are_the_labels_above_a_threshold(places, capsys):
     loaded = source.load(source.Request(train_dir=places / "run"))
     photo = str(places / "raw" / "00.png")

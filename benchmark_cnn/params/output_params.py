@@ -8,6 +8,11 @@ from benchmark_cnn.params.flag import flag
 from benchmark_cnn.params.values import parse_log_to, parse_mean_std, parse_profile_steps
 from checkpoints.restore_plan import parse_ckpt_scope
 
+# Test-time augmentation (preprocessing/images/tta.py): name -> number of views of an image.
+NONE, LETTERBOX, KEEP_ASPECT = "none", "letterbox", "keep-aspect"
+ONE_CROP, TEN_CROP, FLIP = "1-crop", "10-crop", "flip"
+NUM_VIEWS = {NONE: 1, LETTERBOX: 1, KEEP_ASPECT: 1, ONE_CROP: 1, TEN_CROP: 10, FLIP: 2}
+
 
 @dataclass(frozen=True)
 class CheckpointParams:
@@ -110,6 +115,13 @@ class EvaluationParams:
     )
     eval_interval_secs: float = flag(
         0.0, "Seconds between checks for a new checkpoint; 0 evaluates once.", lower=0
+    )
+    tta: str | None = flag(
+        None,
+        "How the network sees an image: resized, with gray bars, cropped, or several views, whose "
+        "mean probabilities are the answer.",
+        choices=tuple(NUM_VIEWS),
+        when_none="as the evaluation of the training does",
     )
     all_checkpoints: bool = flag(
         False, "Evaluate every checkpoint of the run, not only the newest."

@@ -62,6 +62,7 @@ EVALUATION_RULES: tuple[Rule, ...] = (
     data_rules.batch_of_evaluation,
     training_rules.checkpoint_to_evaluate,
     training_rules.saved_model,
+    training_rules.several_views,
     training_rules.several_checkpoints,
     training_rules.one_checkpoint,
 )

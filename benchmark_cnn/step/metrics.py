@@ -89,6 +89,25 @@ def count(
     )
 
 
+def mean_of_views(logits: tf.Tensor, *, independent: bool) -> tf.Tensor:
+    """Returns logits whose probabilities are the means of those of several views of an image.
+
+    Computed from logarithms, so that a small probability does not become zero.
+
+    Args:
+        logits: float [V, B, C].
+        independent: whether a probability is the sigmoid of its logit, not the softmax of all.
+
+    Returns:
+        float [B, C]: logarithms of the mean softmax, or log(p / (1 - p)) of the mean sigmoid p.
+    """
+    if independent:
+        yes, no = (tf.reduce_logsumexp(-tf.nn.softplus(sign * logits), 0) for sign in (-1, 1))
+        return yes - no
+    num_views = tf.cast(tf.shape(logits)[0], logits.dtype)
+    return tf.reduce_logsumexp(tf.nn.log_softmax(logits), 0) - tf.math.log(num_views)
+
+
 def rank(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Returns how many classes rank before the label, int64 [B]; see `count` for ties.
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmark_cnn.params.output_params import NUM_VIEWS
 from common import process
 from common.errors import DataError, NonFiniteError, RunError
 from inference.network import Choice, Network, open_network
 from inference.predictions.sources.dataset import Image, PixelRule, encoded
 from inference.predictions.table import Rows
-from inference.predictions.tta_names import NUM_VIEWS
 from preprocessing.images import photos
 
 _VIEWS_PER_BATCH = 32
@@ -171,10 +171,11 @@ def _view_maker(task: Task, network: Network) -> Callable[[bytes, int], np.ndarr
     process.start_tensorflow()  # LiteRT and ONNX Runtime have not done so
     import tensorflow as tf
 
-    from inference.predictions.tta import views
+    from preprocessing.images.tta import views
 
+    size = network.classifier.image_size
     function = tf.function(
-        views(task.tta, network.classifier.image_size, network.signature.view),
+        views(task.tta, size, network.signature.view.maker(size)),
         input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)],
         autograph=False,
     )

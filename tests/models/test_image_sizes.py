@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -60,6 +61,27 @@ def check(name, first, second):
 )
 def test_a_network_of_another_size_shares_the_variables(name, first, second):
     check(name, first, second)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("resnet20", 48),
+        pytest.param("efficientnet_lite0", 96, marks=pytest.mark.slow),
+        pytest.param("resnet50", 96, marks=pytest.mark.slow),
+    ],
+)
+def test_a_larger_image_is_the_mean_of_the_classifier_over_all_positions(name, size):
+    """Test-time pooling needs no switch: everything before the classifier is convolutional."""
+    network = registry.get(name).build(num_classes=5, image_size=size)
+    model = network.keras_model
+    kernel, bias = (network.variables[name].numpy() for name in network.groups[-1])
+    pools = [layer for layer in model.layers if "pool" in layer.name and layer.output.shape[1:3]]
+    features = keras.Model(model.inputs, pools[-1].input)(images_of(size)).numpy()
+    assert features.shape[1] * features.shape[2] > 4  # positions
+    expected = (features @ kernel + bias).mean(axis=(1, 2))
+    found = network(images_of(size), training=False).logits
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

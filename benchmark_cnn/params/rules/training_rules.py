@@ -11,6 +11,7 @@ import itertools
 import os
 
 from benchmark_cnn.params.fine_tuning_params import BACKBONE
+from benchmark_cnn.params.output_params import FLIP
 from benchmark_cnn.params.params import ExplicitFlags
 from benchmark_cnn.params.values import LOGGERS, parse_log_to
 from common import paths
@@ -215,6 +216,18 @@ def saved_model(given: ExplicitFlags) -> list[str]:
         _FLAGS_OF_CHECKPOINTS,
         f"with --saved_model={path}, which is a network with its weights",
         because_of=["saved_model"],
+    )
+
+
+def several_views(given: ExplicitFlags) -> list[str]:
+    """All views but the mirror image replace the way in which an evaluation sees an image."""
+    tta = given.params.evaluation.tta
+    if tta in (None, FLIP):
+        return []
+    return given.unused_flag_errors(
+        ("eval_method", "resize_method", "resize_kernels", "eval_crop_fraction"),
+        f"with --tta={tta}, which says how images are seen",
+        because_of=["tta"],
     )
 
 

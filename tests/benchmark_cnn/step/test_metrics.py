@@ -121,3 +121,26 @@ def test_any_batching_gives_the_same_bits(batch):
 def test_nothing_counted_is_a_data_error():
     with pytest.raises(DataError, match="no examples"):
         metrics.zero().result()
+
+
+def test_the_mean_of_views_is_that_of_probabilities():
+    logits = np.random.default_rng(7).normal(size=(3, 5, 4)) * 4
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    found = metrics.mean_of_views(tf.constant(logits, tf.float32), independent=False)
+    np.testing.assert_allclose(np.exp(found), softmax.mean(axis=0), rtol=1e-5)
+    sigmoid = 1 / (1 + np.exp(-logits))
+    found = metrics.mean_of_views(tf.constant(logits, tf.float32), independent=True)
+    np.testing.assert_allclose(tf.sigmoid(found), sigmoid.mean(axis=0), rtol=1e-5)
+
+
+def test_the_mean_of_views_keeps_the_order_of_tiny_probabilities():
+    """In float32 the softmax of these would be zero for two classes, a tie."""
+    logits = tf.constant([[[0.0, -200.0, -210.0]], [[0.0, -220.0, -210.0]]])
+    found = metrics.mean_of_views(logits, independent=False).numpy()[0]
+    np.testing.assert_allclose(found, [0.0, -200 - np.log(2), -210.0], rtol=1e-4)
+    sure = metrics.mean_of_views(tf.constant([[[90.0]], [[110.0]]]), independent=True)
+    np.testing.assert_allclose(sure, [[90 + np.log(2)]], rtol=1e-6)
+    is_wrong = metrics.mean_of_views(
+        tf.constant([[[0.0, np.nan]], [[0.0, 1.0]]]), independent=False
+    )
+    assert int(metrics.predicted(is_wrong)[0]) == -1

@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from inference.predictions.tta import views
 from inference.view import View
 from preprocessing.images.photos import encoded_view
+from preprocessing.images.tta import views
 
 _SHAPES = {
     "wide": (60, 100), "tall": (101, 37), "square": (80, 80), "tiny": (3, 2), "pixel": (1, 1),
@@ -35,7 +35,8 @@ def ramps(height, width):
 
 
 def shown(pixels, tta, size, view=None):
-    return views(tta, size, view or View())(png(pixels), tf.constant(0, tf.int64)).numpy()
+    own = (view or View()).maker(size)
+    return views(tta, size, own)(png(pixels), tf.constant(0, tf.int64)).numpy()
 
 
 def bilinear(pixels, rows, columns):

@@ -14,16 +14,20 @@ network's own view, that of its evaluation.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from inference.predictions.tta_names import FLIP, KEEP_ASPECT, LETTERBOX, NONE, ONE_CROP, TEN_CROP
-from inference.view import View
+from benchmark_cnn.params.output_params import (
+    FLIP,
+    KEEP_ASPECT,
+    LETTERBOX,
+    NONE,
+    ONE_CROP,
+    TEN_CROP,
+)
 from preprocessing.images.crops import eval_window
 from preprocessing.images.decoding import decode_window, whole_image
-from preprocessing.images.photos import encoded_view
 from preprocessing.images.resize import resize
 
 # The classic short side of 256 for a crop of 224, at every size.
@@ -35,17 +39,16 @@ Views = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """From an encoded image and its int64 position in the data set to float32 [V, S, S, 3], 0..255."""
 
 
-def views(tta: str | None, image_size: int, view: View) -> Views:
+def views(
+    tta: str | None, image_size: int, own: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+) -> Views:
     """Returns the function that makes the views of an image; it can be called in a tf.function.
 
     Args:
         tta: a name above, or None for the network's own view.
         image_size: S.
-        view: the network's own.
+        own: from an encoded image and its position to the network's own view, [S, S, 3].
     """
-
-    def own(encoded: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-        return encoded_view(encoded, image_size, position=position, **dataclasses.asdict(view))
 
     def make(encoded: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         if tta is None:
