@@ -91,12 +91,12 @@ def test_views_of_an_image_have_the_mean_of_independent_probabilities(places):
     result = json.loads((places / "run" / "eval" / "tta=flip" / "eval.json").read_text())
     classifier = source.load(source.Request(train_dir=places / "run")).classifier
     images, labels, _ = truth(places / "data")
-    both = [classifier.probabilities(view) for view in (images, images[:, :, ::-1])]
-    mean = np.mean(both, axis=0, dtype=np.float64)
+    both = [classifier.logits(view).numpy().astype(float) for view in (images, images[:, :, ::-1])]
+    mean, rest = (np.mean([1 / (1 + np.exp(s * z)) for z in both], axis=0) for s in (-1, 1))
     expected = average_precision_score(labels, mean, average=None)
     got = {entry["name"]: entry["average_precision"] for entry in result["classes"]}
     np.testing.assert_allclose([got[name] for name in COLORS], expected, atol=1e-6)
-    cross_entropy = -(labels * np.log(mean) + (1 - labels) * np.log(1 - mean)).mean()
+    cross_entropy = -(labels * np.log(mean) + (1 - labels) * np.log(rest)).mean()
     assert result["loss"] == pytest.approx(cross_entropy, rel=1e-4)
 
 
