@@ -6,7 +6,8 @@
 
 Every flag file is read by the rules of train.py: a flag that the program lacks, or one without
 effect, is an error. The learning rates are computed by the program and compared with formulas of
-their own in recipes/published.py. --run makes 20 updates on a few small random images.
+their own in recipes/published.py. A receipt (recipes/receipt.py) is of the flags as they are.
+--run makes 20 updates on a few small random images.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from common import commands, files, paths, process
 from common.errors import UsageError
-from recipes import catalog
+from recipes import catalog, receipt
 from recipes.catalog import Recipe
 
 
@@ -57,7 +58,7 @@ def _check(options: argparse.Namespace) -> None:
     rows: list[tuple[str, ...]] = [(*page.COLUMNS, "ok")]
     for recipe in recipes:
         values = rates[recipe.name]
-        lines = schedules.errors(recipe, values)
+        lines = schedules.errors(recipe, values) + receipt.errors(recipe)
         if options.run and not lines:
             lines = _errors_of_run(recipe)
         rows.append((*page.summary(recipe, values), "no" if lines else "yes"))
