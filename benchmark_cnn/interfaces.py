@@ -14,6 +14,8 @@ from common.errors import DataError
 class ForwardResult(Protocol):
     """Logits [B, C] float32, auxiliary logits [B, C] or None, and the batch-norm statistics.
 
+    `features` are the outputs of the layers that `Network.observing` named.
+
     `statistics` maps the checkpoint name of each moving statistic to its value after this batch.
     The network assigns none of them: the engine averages them over towers and micro-batches and
     assigns them once a step, so every tower holds the same values and a checkpoint needs one copy.
@@ -27,6 +29,9 @@ class ForwardResult(Protocol):
 
     @property
     def statistics(self) -> Mapping[str, tf.Tensor]: ...
+
+    @property
+    def features(self) -> Sequence[tf.Tensor]: ...
 
 
 class InferenceNetwork(Protocol):
@@ -94,6 +99,14 @@ class Network(Protocol):
 
         Raises:
             UsageError: this network cannot.
+        """
+        ...
+
+    def observing(self, layers: Sequence[str]) -> Network:
+        """Returns the network whose results hold the outputs of layers, as `features`.
+
+        Raises:
+            UsageError: it has no such layers, or not by name.
         """
         ...
 

@@ -158,10 +158,12 @@ def _tower(
     teaching = None
     if isinstance(loss, Teacher):
         loss.check_classes(dataset)
-        teaching = loss.build(params.network, manager, settings.num_classes, image_sizes)
+        layers = [its for _, its in params.distillation.feature_pairs]
+        teaching = loss.build(params.network, manager, settings.num_classes, image_sizes, layers)
         console.log(*loss.lines(teaching, network, settings.image_size))
         loss = make_loss(params, dataset, network, settings.subset)
-        loss = distillation.of_flags(params.distillation, loss, int(network.background_class))
+        skipped, data_format = int(network.background_class), params.network.data_format
+        loss = distillation.of_flags(params.distillation, loss, skipped, data_format)
     forward_only = params.run.forward_only
     return Tower(
         network,
@@ -311,6 +313,8 @@ def build_network(
             drop_path_rate=params.network.drop_path_rate,
             variables=variables,
         )
+    if pairs := params.distillation.feature_pairs:
+        network = network.observing([ours for ours, _ in pairs])
     return network.recomputing() if params.network.recompute else network
 
 

@@ -1,4 +1,8 @@
-"""Prints or writes a table of the networks: `python -m models.describe [--model=NAME] ...`."""
+"""Prints or writes a table of the networks: `python -m models.describe [--model=NAME] ...`.
+
+--model=NAME --layers prints the layers of a Keras network, with the height, width and channels of
+their outputs.
+"""
 
 from __future__ import annotations
 
@@ -140,9 +144,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=paths.argument,
         help="write the page to this file instead of printing the table",
     )
+    parser.add_argument("--layers", action="store_true", help="of one network, --model")
     options = parser.parse_args(arguments)
+    if options.layers:
+        return commands.run(lambda: _print_layers(options.model, options.output))
     names = registry.names() if options.model is None else (options.model,)
     return commands.run(lambda: _write(names, options.output))
+
+
+def _print_layers(name: str | None, page: Path | None) -> None:
+    if name is None or page is not None:
+        raise UsageError("--layers needs --model=NAME, and has no --output")
+    spec = registry.get(name)
+    with process.quiet_startup():
+        from models.network import feature_layers
+
+        network = spec.build(num_classes=NUM_CLASSES, image_size=spec.image_size)
+    if network.keras_model is None:
+        raise UsageError(f"{name}, a network of TF-Slim, has no layers by name")
+    for layer, output in feature_layers(network.keras_model).items():
+        print(layer, " x ".join(str(side) for side in output.shape[1:]))
 
 
 def _write(names: Sequence[str], page: Path | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from common.commands import did_you_mean
 from common.errors import UsageError
 from models import blocks, recompute
 from models.folding import Fold, FoldedNetwork, keras_folds, substituted
@@ -24,11 +25,13 @@ class ForwardResult(NamedTuple):
         aux_logits: float32 [B, classes], or None where the network has no auxiliary head.
         statistics: checkpoint name of each batch-norm moving statistic -> its float32 value after
             this batch. The network does not assign it; the caller averages over towers and assigns.
+        features: outputs of the layers that `Network.observing` named.
     """
 
     logits: tf.Tensor
     aux_logits: tf.Tensor | None
     statistics: dict[str, tf.Tensor]
+    features: tuple[tf.Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Network:
         branches: id of a layer that drops a residual branch -> names of the branch's last layer.
         folds: the batch norms that convolutions can take in.
         background_class: whether class 0 is one that no label uses.
+        num_observed: how many of the last outputs of `forward` are features of layers.
         recomputed_bytes: bytes an image of what the backward pass computes again at a time.
         keras_model: the Keras model of the network, for summary(), save() or fine-tuning; None for
             TF-Slim.
@@ -61,6 +65,7 @@ class Network:
     branches: Mapping[int, frozenset[str]] = field(default_factory=dict)
     folds: Sequence[Fold] = ()
     background_class: bool = False
+    num_observed: int = 0
     recomputed_bytes: int = 0
     keras_model: Any = None
 
@@ -88,10 +93,13 @@ class Network:
         """
         with forward_pass(seed, self._frozen_parts(frozen)) as current:
             outputs = self.forward(images, training)
-        has_two_heads = isinstance(outputs, (list, tuple))
-        logits, aux_logits = outputs if has_two_heads else (outputs, None)
+        outputs = tuple(outputs) if isinstance(outputs, (list, tuple)) else (outputs,)
+        heads, features = outputs, ()
+        if self.num_observed:
+            heads, features = outputs[: -self.num_observed], outputs[-self.num_observed :]
+        logits, aux_logits = heads if len(heads) > 1 else (*heads, None)
         statistics = {self.statistic_names[key]: value for key, value in current.statistics.items()}
-        return ForwardResult(logits, aux_logits, statistics)
+        return ForwardResult(logits, aux_logits, statistics, features)
 
     def _frozen_parts(self, names: frozenset[str]) -> frozenset[int]:
         statistics = {key for key, name in self.statistic_names.items() if name in names}
@@ -110,6 +118,28 @@ class Network:
             )
         forward, size = recompute.divided(self.keras_model, self.forward)
         return replace(self, forward=forward, recomputed_bytes=size)
+
+    def observing(self, layers: Sequence[str]) -> Network:
+        """Returns the network whose results hold the outputs of layers, as `features`.
+
+        Args:
+            layers: names of Keras layers whose outputs are images of channels. A slash may stand
+                for the dot in a name, as it does in checkpoints.
+
+        Raises:
+            UsageError: there is no such layer, or the network is one of TF-Slim.
+        """
+        if self.keras_model is None:
+            raise UsageError(f"{self.name}, a network of TF-Slim, has no layers by name")
+        model, outputs = self.keras_model, feature_layers(self.keras_model)
+        plain = [layer.replace("/", ".") for layer in layers]
+        for layer in plain:
+            if layer not in outputs:
+                near = did_you_mean(layer, outputs)
+                known = f"{near}; python -m models.describe --model={self.name} --layers lists them"
+                raise UsageError(f"{self.name} has no layer {layer} with a height and width{known}")
+        observed = keras.Model(model.inputs, [*model.outputs, *(outputs[name] for name in plain)])
+        return replace(self, forward=_forward_of(observed), num_observed=len(plain))
 
     def for_inference(self) -> FoldedNetwork:
         """Returns the network with batch norm folded into its convolutions.
@@ -181,10 +211,6 @@ def keras_network(
             variable._initialize(shared(checkpoint_name, variable.shape))
     last_layers = [_layer_before(outputs) for outputs in model.outputs]
 
-    def forward(images: tf.Tensor, training: bool) -> Any:
-        with substituted():
-            return model(images, training=training)
-
     return make_network(
         variables,
         classifier={n for layer in last_layers for n in _named_weights(scope, layer)},
@@ -194,11 +220,27 @@ def keras_network(
             if isinstance(layer, StochasticDepth)
         },
         name=name,
-        forward=forward,
+        forward=_forward_of(model),
         folds=keras_folds(model),
         background_class=background_class,
         keras_model=model,
     )
+
+
+def feature_layers(model: keras.Model) -> dict[str, Any]:
+    """Returns name -> Keras tensor of each layer that is called once, on images of channels."""
+    layers: Any = model.layers
+    once = [layer for layer in layers if len(layer._inbound_nodes) == 1]
+    found = {layer.name: layer.output for layer in once if not isinstance(layer.output, list)}
+    return {name: output for name, output in found.items() if len(output.shape) == 4}
+
+
+def _forward_of(model: keras.Model) -> Callable[[tf.Tensor, bool], Any]:
+    def forward(images: tf.Tensor, training: bool) -> Any:
+        with substituted():
+            return model(images, training=training)
+
+    return forward
 
 
 def _named_weights(scope: str, layer: Any) -> dict[str, keras.Variable]:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +29,18 @@ _HINTS = restore_plan.RestoreHints(
 _STEP = 3
 
 
+class Taught(NamedTuple):
+    """What a teacher says of the images of a batch.
+
+    Attributes:
+        logits: float32 [B, classes], without a background class.
+        features: outputs of the layers that were asked for.
+    """
+
+    logits: tf.Tensor
+    features: tuple[tf.Tensor, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True)
 class Teaching:
     """A teacher on the towers; called within one, it answers the images of a batch.
@@ -36,19 +48,24 @@ class Teaching:
     Attributes:
         network: built for the largest images.
         answering: image size in pixels -> what answers images of that size.
+        observed: image size in pixels -> the network that also gives features; {} without any.
+            Batch norm is not folded there: a folded convolution has other outputs than its own.
     """
 
     network: Network
     answering: Mapping[int, InferenceNetwork]
+    observed: Mapping[int, Network] = dataclasses.field(default_factory=dict)
 
-    def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns the logits of images as a network takes them, float32 [B, classes].
-
-        A background class is left out.
-        """
+    def __call__(self, images: tf.Tensor) -> Taught:
+        """Answers images as a network takes them."""
         size: Any = images.shape[1]
-        logits = self.answering[size](images)[:, int(self.network.background_class) :]
-        return tf.stop_gradient(tf.cast(logits, tf.float32))
+        if size in self.observed:
+            output = self.observed[size](images, training=False)
+            logits, features = output.logits, output.features
+        else:
+            logits, features = self.answering[size](images), ()
+        logits = tf.cast(logits[:, int(self.network.background_class) :], tf.float32)
+        return Taught(tf.stop_gradient(logits), tuple(map(tf.stop_gradient, features)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,16 +132,19 @@ class Teacher:
         manager: VariableManager,
         num_classes: int,
         image_sizes: Iterable[int],
+        layers: Sequence[str] = (),
     ) -> Teaching:
         """Builds the network on the towers, in the precision and layout of the student.
 
         Args:
             image_sizes: of the batches, in pixels.
+            layers: names of those whose outputs are features.
 
         Raises:
             DataError: the checkpoint is another network's, or has another number of classes.
+            UsageError: it has no such layers.
         """
-        network, answering = None, {}
+        network, answering, observed = None, {}, {}
         for image_size in sorted(image_sizes, reverse=True):
             with manager.scope():
                 of_size = self.spec.build(
@@ -136,6 +156,8 @@ class Teacher:
                     variables=None if network is None else network.variables,
                 )
                 answering[image_size] = of_size.for_inference()
+            if layers:
+                observed[image_size] = of_size.observing(layers)
             if network is None:
                 network = of_size
                 for name, key in self._plan(network, num_classes, image_size).items():
@@ -143,7 +165,7 @@ class Teacher:
             for variable, function, arguments in answering[image_size].updates():
                 manager.update(variable, function, arguments)
         assert network is not None
-        return Teaching(network, answering)
+        return Teaching(network, answering, observed)
 
     def lines(self, teaching: Teaching, student: Network, image_size: int) -> list[str]:
         """Returns what a run prints of its teacher: which one it is, and what it costs.

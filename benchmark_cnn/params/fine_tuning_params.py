@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmark_cnn.params.flag import flag
-from benchmark_cnn.params.values import parse_pattern
+from benchmark_cnn.params.values import parse_layer_pairs, parse_pattern
 
 BACKBONE = "backbone"
 PUBLISHED_TEACHER = "published"
@@ -74,6 +74,21 @@ class DistillationParams:
         lower=0,
         below=1,
     )
+    teacher_features: str | None = flag(
+        None,
+        "Attention transfer: STUDENT_LAYER:TEACHER_LAYER,..., pairs of layers whose maps of mean "
+        "squared activations shall agree. Both layers of a pair have the same height and width.",
+        when_none="the teacher's outputs alone",
+        syntax=parse_layer_pairs,
+    )
+    teacher_features_weight: float = flag(
+        1.0, "Weight of the attention transfer in the loss.", above=0
+    )
+
+    @property
+    def feature_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Names of the student's and the teacher's layer of each pair of `teacher_features`."""
+        return parse_layer_pairs(self.teacher_features) if self.teacher_features else ()
 
     @property
     def has_teacher(self) -> bool:

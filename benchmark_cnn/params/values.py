@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import math
 import re
+import typing
 
 
 def parse_piecewise_schedule(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -40,6 +41,16 @@ def parse_image_sizes(text: str) -> tuple[tuple[int, float], ...]:
         if next_size == size:
             raise ValueError(f"changes nothing at epoch {next_epoch:g}: both sizes are {size}")
     return sizes
+
+
+def parse_layer_pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """Parses `"a:b,c:d"`, pairs of names of layers: (("a", "b"), ("c", "d"))."""
+    pairs = tuple(tuple(part.strip().split(":")) for part in text.split(","))
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise ValueError("is not STUDENT_LAYER:TEACHER_LAYER,..., with one colon in each pair")
+    if len({*pairs}) != len(pairs):
+        raise ValueError("names a pair twice")
+    return typing.cast("tuple[tuple[str, str], ...]", pairs)
 
 
 def parse_profile_steps(text: str) -> tuple[int, int]:

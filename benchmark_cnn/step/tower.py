@@ -42,15 +42,15 @@ class Tower:
         loss: (ForwardResult, labels) -> (cross entropy, auxiliary cross entropy), scalars. With
             `augment`, the labels are MixedLabels.
         augment: changes a batch before the forward pass, or None.
-        teacher: images -> logits that are targets, too, so that the labels of `loss` are
-            TaughtLabels; or None.
+        teacher: images -> (logits, features) that are targets, too, so that the labels of `loss`
+            are TaughtLabels; or None.
         frozen: checkpoint names of the variables that are not trained.
     """
 
     network: Network
     loss: Callable
     augment: BatchAugmentation | None = None
-    teacher: Callable[[tf.Tensor], tf.Tensor] | None = None
+    teacher: Callable[[tf.Tensor], tuple] | None = None
     frozen: frozenset[str] = frozenset()
     xla_compile: bool = False
     forward_only: bool = False
@@ -119,7 +119,7 @@ class Tower:
     def _forward_backward(self, images, labels, key, loss_scale) -> TowerResult:
         targets = labels
         if self.teacher is not None:  # outside of the tape: it is not trained
-            targets = TaughtLabels(labels, self.teacher(images))
+            targets = TaughtLabels(labels, *self.teacher(images))
         # A tape that does not watch the frozen variables records nothing below the lowest trained
         # layer: there is no backward pass.
         with tf.GradientTape(watch_accessed_variables=not self.frozen) as tape:

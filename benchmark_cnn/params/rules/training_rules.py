@@ -35,6 +35,7 @@ _OF_TRAINING_ONLY = (
     "save_summaries_steps",
     "summary_verbosity",
 )
+_OF_FEATURES = ("teacher_features", "teacher_features_weight")
 
 
 def run_length(given: ExplicitFlags) -> list[str]:
@@ -137,17 +138,20 @@ def rates_of_backbone(given: ExplicitFlags) -> list[str]:
 def distillation(given: ExplicitFlags) -> list[str]:
     flags, loss = given.params.distillation, given.params.optimization.loss
     if not flags.has_teacher:
-        names = ("distillation_temperature", "hard_label_share")
+        names = ("distillation_temperature", "hard_label_share", *_OF_FEATURES)
         return given.unused_flag_errors(names, "without --teacher or --teacher_checkpoint")
     if loss == "bce":
         return [
             "--loss=bce cannot be used with a teacher, whose soft targets are those of a softmax"
         ]
+    lines = given.exclusive_errors("teacher_features", "recompute")
+    if flags.teacher_features is None:
+        lines += given.unused_flag_errors(_OF_FEATURES[1:], "without --teacher_features")
     if flags.hard_label_share:
-        return []
+        return lines
     names = ("class_weights", "label_smoothing", "focal_gamma")
     why = "with --hard_label_share=0, which leaves out the loss of the labels"
-    lines = given.unused_flag_errors(names, why, because_of=["hard_label_share"])
+    lines += given.unused_flag_errors(names, why, because_of=["hard_label_share"])
     return lines + ([f"--loss={loss} has no effect {why}"] if loss != "softmax" else [])
 
 

@@ -331,4 +331,4 @@ def test_a_teacher_answers_batches_of_each_size(conv_teacher):
         for name, value in conv_teacher.values.items():
             wanted.variables[name].assign(value)
         logits = wanted(images, training=False).logits
-        np.testing.assert_allclose(teaching(tf.constant(images)), logits, rtol=1e-6)
+        np.testing.assert_allclose(teaching(tf.constant(images)).logits, logits, rtol=1e-6)
