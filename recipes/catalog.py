@@ -22,7 +22,7 @@ from common.errors import UsageError
 
 FOLDER = Path(__file__).resolve().parent
 COMMAND, DATA, SOURCE = "command", "data", "source"
-PUBLISHED, MEASURED = "published", "run here"
+PUBLISHED, MEASURED, VARIANT = "published", "run here", "variant"
 FIELDS = (COMMAND, DATA, SOURCE, PUBLISHED, "hardware", MEASURED)
 NOT_PUBLISHED, NOT_RUN = "not published", "not run here"
 
@@ -85,6 +85,11 @@ class Recipe:
         return [size for size, _ in parse_image_sizes(schedule)] if schedule else [self.image_size]
 
     @property
+    def variant(self) -> list[str]:
+        """The flags of the head's field "variant", which follow those of the file; [] without."""
+        return variant_flags(self.head)
+
+    @property
     def published_accuracy(self) -> str:
         """The published top-1 accuracy, such as "75.1%"; "" if none is published."""
         found = _ACCURACY.match(self.head[PUBLISHED])
@@ -131,13 +136,27 @@ def read(path: Path) -> Recipe:
     except UsageError as error:
         lines += str(error).split("\n")
     else:
-        lines += _unstated(flags)
+        lines += _unstated(flags) + _errors_of_variant(path, head)
         if flags.params.hardware.device != "cpu":
             lines += _errors_on_gpus(flags)
     if lines:
         raise UsageError("\n".join(f"{shown(path)}: {line}" for line in lines))
     name = path.relative_to(FOLDER).with_suffix("").as_posix() if _is_here(path) else path.stem
     return Recipe(name, path, title, head, flags)
+
+
+def variant_flags(head: Mapping[str, str]) -> list[str]:
+    """Returns the flags before the colon of a head's field "variant": "--augment=none: why"."""
+    return head[VARIANT].partition(": ")[0].split() if VARIANT in head else []
+
+
+def _errors_of_variant(path: Path, head: Mapping[str, str]) -> list[str]:
+    flags = variant_flags(head)
+    try:
+        parse([f"--flagfile={path}", *flags])
+    except UsageError as error:
+        return [f"its variant {' '.join(flags)}: {line}" for line in str(error).split("\n")]
+    return []
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

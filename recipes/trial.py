@@ -6,6 +6,7 @@ import contextlib
 import gc
 import io
 import time
+from collections.abc import Sequence
 
 import models.registry
 import preprocessing.registry
@@ -31,8 +32,10 @@ def prepare() -> None:
     devices.prepare(HardwareParams(device="cpu"))
 
 
-def run(recipe: Recipe, steps: int = STEPS) -> float:
+def run(recipe: Recipe, steps: int = STEPS, flags: Sequence[str] = ()) -> float:
     """Makes `steps` updates with everything that the recipe says, and returns the seconds.
+
+    `flags` are those of its variant.
 
     Only the size changes: few small images, one tower, at most two batches an update; a second
     phase or image size begins after half of the updates. A gradient that is not finite ends it.
@@ -42,7 +45,7 @@ def run(recipe: Recipe, steps: int = STEPS) -> float:
     """
     began = time.monotonic()
     spec = models.registry.get(recipe.params.network.model)
-    argv = [f"--flagfile={recipe.path}", *_small(recipe, spec, steps)]
+    argv = [f"--flagfile={recipe.path}", *flags, *_small(recipe, spec, steps)]
     output = io.StringIO()
     try:
         params = catalog.parse(argv).params

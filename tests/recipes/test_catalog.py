@@ -143,6 +143,21 @@ def test_a_head_that_lacks_something_is_a_mistake(recipe, old, new, expected):
     assert expected in line
 
 
+def test_the_flags_of_a_variant_follow_those_of_the_file_and_are_checked(recipe):
+    assert catalog.read(recipe()).variant == []
+    field = (
+        "#   variant    --augment=none --num_gpus=2: what the source\n#              leaves open\n"
+    )
+    head = HEAD.replace("#   published", f"{field}#   published")
+    assert catalog.read(recipe(head=head)).variant == ["--augment=none", "--num_gpus=2"]
+    (line,) = mistakes(recipe(head=head.replace("=none", "=some")))
+    assert line.startswith("its variant --augment=some --num_gpus=2: --augment=some is not one of")
+    for number in range(5):
+        lite = catalog.read(catalog.path_of(f"efficientnet_lite/lite{number}"))
+        both = [catalog.parse([f"--flagfile={lite.path}", *f]) for f in ([], lite.variant)]
+        assert [flags.params.data.augment for flags in both] == ["autoaugment", "none"]
+
+
 def test_a_name_that_is_no_recipe_gets_a_proposal():
     with pytest.raises(UsageError, match="did you mean resnet/90_epochs_cosine"):
         catalog.path_of("resnet/90_epochs_cosin")
