@@ -23,6 +23,7 @@ from benchmark_cnn import (
     waiting,
 )
 from benchmark_cnn.class_report import Confusion
+from benchmark_cnn.distribution.variable_mgr import VariableManager
 from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, Network, NetworkSpec
 from benchmark_cnn.objective import average_precision
@@ -100,16 +101,7 @@ def evaluate(
     )
     network = training_setup.build_network(params, spec, dataset, manager, settings)
     names = class_names or [f"class {number}" for number in range(settings.num_classes)]
-    evaluator = Evaluator(
-        manager,
-        network,
-        dataset,
-        batch_size=settings.batch_size,
-        image_size=settings.image_size,
-        subset=settings.subset,
-        max_skipped=params.data.max_corrupt_records,
-        loss=of_flags(params.optimization),
-    )
+    evaluator = _evaluator(params, settings, dataset, manager, network)
     directory = evaluation_directory(params)
     if params.evaluation.eval_dir is not None:
         before_training.warn_of_place("eval_dir", directory, params)
@@ -134,6 +126,25 @@ def evaluate(
     if not result:
         raise DataError(f"no checkpoint in {params.checkpoint.train_dir} is left to evaluate")
     return result | (about_network(network, settings.image_size) if about_network else {})
+
+
+def _evaluator(
+    params: Params,
+    settings: RunSettings,
+    dataset: Dataset,
+    manager: VariableManager,
+    network: Network,
+) -> Evaluator:
+    return Evaluator(
+        manager,
+        network,
+        dataset,
+        batch_size=settings.batch_size,
+        image_size=settings.image_size,
+        subset=settings.subset,
+        max_skipped=params.data.max_corrupt_records,
+        loss=of_flags(params.optimization),
+    )
 
 
 def evaluation_directory(params: Params) -> Path:

@@ -26,7 +26,7 @@ from benchmarks.bulk import attempts, networks, table
 from benchmarks.bulk.table import Row
 from common import commands, files, paths, process
 from common.commands import above_zero, at_least
-from common.errors import RunError, UsageError
+from common.errors import RunError
 
 BATCH_SIZE = 32
 
@@ -54,8 +54,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(options: argparse.Namespace, flags: list[str]) -> None:
-    if loose := [word for word in flags if not word.startswith("--")]:
-        raise UsageError(f"{loose[0]} is no flag; write those of eval.py as --NAME=VALUE")
     entries = networks.entries(options.networks, options.list, flags)
     output: Path = options.output
     with files.write_errors(output, "give another --output"):

@@ -61,13 +61,15 @@ def entries(items: Iterable[str], listed: Path | None, flags: Sequence[str]) -> 
         UsageError: there is none, or flags are wrong.
         DataError: the file cannot be read, or an item is no run, checkpoint or network.
     """
+    # Before any path is looked at: a mistake in a flag is not hidden by one in a path.
+    _check([f"--train_dir={Path.cwd()}", *(flag for flag in flags if flag != _PRETRAINED)])
     lines = [*([item] for item in items), *(_lines(listed) if listed is not None else [])]
     found = [entry for item, *own in lines for entry in _entries(item, [*flags, *own])]
     if not found:
         raise UsageError("no network to evaluate: give runs, checkpoints, names or --list=FILE")
     found = list(dict.fromkeys(found))
     for entry in found:
-        _check(entry)
+        _check(entry.argv)
     return found
 
 
@@ -112,9 +114,9 @@ def _available() -> list[str]:
     ]
 
 
-def _check(entry: Entry) -> None:
+def _check(argv: Sequence[str]) -> None:
     """Checks the flags as eval.py will do it, before the first of many evaluations begins."""
-    for word in entry.flags:
+    for word in argv[1:]:
         name = word.lstrip("-").partition("=")[0]
         if not word.startswith("--"):
             raise UsageError(f"{word} is no flag; write --NAME=VALUE")
@@ -122,7 +124,7 @@ def _check(entry: Entry) -> None:
             raise UsageError(f"--{name} has no effect here: it is said for each network")
     command_line.parse(
         "eval.py",
-        entry.argv,
+        argv,
         choices={"model": models.registry.names(), "data_name": preprocessing.registry.names()},
         answers={"model": models.registry.answers()},
     )
