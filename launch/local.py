@@ -33,6 +33,8 @@ _FINAL = (0, *(e.exit_code for e in (UsageError, DataError, NonFiniteError, Stop
 # A worker that lost another one exits at once; the one that caused it may take a little longer.
 _CAUSE_SECS = 3
 _POLL_SECS = 0.05
+# The lines of workers that have ended are there at once, unless the machine itself stands still.
+_LAST_LINES_SECS = 10
 _LAST_LINES = 20
 
 
@@ -123,10 +125,11 @@ class _Workers:
         """Waits until all have ended; returns the exit code of the first failure, or 0."""
         try:
             failed = self._wait(stop)
-            for worker in self._workers:
-                worker.join()
         finally:
             self._end_all()
+        deadline = time.monotonic() + _LAST_LINES_SECS
+        for worker in self._workers:
+            worker.join(deadline)
         if failed is None:
             return 0
         code = _exit_code(failed.process)
@@ -240,10 +243,10 @@ class _Worker:
                 self._errors.append(text)
             output.write(target, f"[{self._label}] {text}\n")
 
-    def join(self) -> None:
+    def join(self, deadline: float) -> None:
         """Waits until its last lines are printed; a process that it left behind may hold them."""
         for thread in self._threads:
-            thread.join(timeout=1)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def why(self) -> list[str]:
         """Returns its error lines; without any, the last that it wrote to stderr."""

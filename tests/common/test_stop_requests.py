@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 from absl import logging
 
 import train
+from benchmark_cnn.reporting import console
 from checkpoints import store
 from common import process, stop_requests
 from common.process import StopSignal
@@ -61,7 +63,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def metadata(monkeypatch):
     server = Metadata()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    serve = {"target": server.serve_forever, "kwargs": {"poll_interval": 0.01}}
+    threading.Thread(**serve, daemon=True).start()
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.url)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # must not be asked
     monkeypatch.setattr(stop_requests, "_POLL_SECS", 0.05)
@@ -70,12 +73,19 @@ def metadata(monkeypatch):
     server.server_close()
 
 
+@contextlib.contextmanager
 def watching(stop, spot_notice):
-    return stop_requests.watching(stop, spot_notice=spot_notice, warn=logging.warning)
+    """Yields the threads that watch; they have ended when the block has."""
+    before = set(threading.enumerate())
+    with stop_requests.watching(stop, spot_notice=spot_notice, warn=logging.warning):
+        threads = set(threading.enumerate()) - before
+        yield threads
+    for thread in threads:
+        thread.join()
 
 
 def wait_until(condition):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -98,9 +108,12 @@ def test_a_spot_notice_stops_the_run_also_after_the_token_has_expired(metadata, 
 def test_a_service_that_does_not_answer_is_a_warning_once(metadata, monkeypatch, caplog):
     metadata.shutdown()
     metadata.server_close()
+    poll, polls = stop_requests._SpotNotice.poll, []
+    monkeypatch.setattr(
+        stop_requests._SpotNotice, "poll", lambda notice: polls.append(poll(notice))
+    )
     with StopSignal() as stop, watching(stop, "on"):
-        wait_until(lambda: caplog.records)
-        time.sleep(0.3)
+        wait_until(lambda: polls.count(None) >= 3)
         assert stop.requested is None
     assert len(caplog.records) == 1
     assert "does not answer" in caplog.text
@@ -115,21 +128,29 @@ def test_the_notice_is_asked_for_on_ec2_only(metadata, tmp_path, monkeypatch, ve
     metadata.notice = NOTICE
     for choice in ("auto", "off"):
         metadata.polls = 0
-        with StopSignal() as stop, watching(stop, choice):
+        with StopSignal() as stop, watching(stop, choice) as threads:
             if choice == "auto" and vendor == "Amazon EC2\n":
                 wait_until(lambda stop=stop: stop.requested)
             else:
-                time.sleep(0.2)
+                assert not threads
                 assert (stop.requested, metadata.polls) == (None, 0)
 
 
 def test_the_time_is_over_and_the_same_command_resumes(tmp_path, monkeypatch, capfd):
-    command = [*LENET, f"--train_dir={tmp_path}"]
-    monkeypatch.setattr(process, "STARTED", time.monotonic())
-    assert train.main([*command, "--num_batches=1000000", "--max_run_minutes=0.1"]) == 75
+    """It is over at the third step, however long these took."""
+    command = [*LENET, f"--train_dir={tmp_path}", "--display_every=1"]
+    hour = 3600.0
+    monkeypatch.setattr(process, "STARTED", time.monotonic() + hour)
+
+    def end_the_time(line):
+        if line.startswith("3\timages/sec"):
+            process.STARTED = time.monotonic() - hour
+
+    with console.routed_through(end_the_time):
+        assert train.main([*command, "--num_batches=1000000", "--max_run_minutes=60"]) == 75
     step = store.global_step(tmp_path)
-    line = f"stopped by --max_run_minutes=0.1 at step {step} of 1000000; the same command resumes"
-    assert step > 0
+    line = f"stopped by --max_run_minutes=60 at step {step} of 1000000; the same command resumes"
+    assert step >= 3
     assert line in capfd.readouterr().err
     assert train.main([*command, f"--num_batches={step + 1}", "--max_run_minutes=600"]) == 0
     assert store.global_step(tmp_path) == step + 1

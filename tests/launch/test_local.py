@@ -12,18 +12,36 @@ import pytest
 
 from tests.conftest import ROOT
 
-# A stand-in for train.py that starts at once; `act` is what each worker does.
+HANG_SECS = 300
+
+# A stand-in for train.py that starts at once; `act` is what each worker does. What one worker waits
+# for is a file that another one makes, or that the launcher has noticed its end.
 PROGRAM = """
 import os, signal, subprocess, sys, time
 index = next(int(a.partition("=")[2]) for a in sys.argv if a.startswith("--task_index="))
 directory = {directory!r}
+def make(name, text=""):
+    path = os.path.join(directory, name)
+    with open(path + ".new", "w") as file: file.write(text)
+    os.rename(path + ".new", path)
+def wait_for(name):
+    path = os.path.join(directory, name)
+    while not os.path.exists(path): time.sleep(0.01)
+    return open(path).read()
+def end(name, number):
+    make(name, str(os.getpid()))
+    os.kill(os.getpid(), number)
+def wait_for_end(name):
+    # A process that has ended keeps its number until the launcher has asked for its exit code.
+    process = wait_for(name)
+    while os.path.exists("/proc/" + process): time.sleep(0.01)
 def start(number):
     path = os.path.join(directory, str(index))
     with open(path, "a") as file: file.write("x")
     return os.path.getsize(path) == number
 def stop(*_):
-    print("saved", flush=True)
-    sys.exit(75)
+    os.write(1, b"saved\\n")
+    os._exit(75)
 {act}
 """
 
@@ -33,18 +51,13 @@ def launch(tmp_path):
     """Starts the launcher on a program; returns its Popen."""
     running = []
 
-    def start(act, *flags, **settings):
+    def start(act, *flags, launcher=("-m", "launch.local")):
         program = tmp_path / "program.py"
         program.write_text(PROGRAM.format(act=act, directory=str(tmp_path)))
-        argv = [sys.executable, "-m", "launch.local", *flags, "--", str(program)]
+        argv = [sys.executable, *launcher, *flags, "--", str(program)]
         running.append(
             subprocess.Popen(
-                argv,
-                cwd=ROOT,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                **settings,
+                argv, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
             )
         )
         return running[-1]
@@ -56,7 +69,7 @@ def launch(tmp_path):
 
 
 def ended(process):
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANG_SECS)
     return process.returncode, out.splitlines(), err.splitlines()
 
 
@@ -79,7 +92,7 @@ def is_running(pid):
         return False
 
 
-def assert_gone(pids, seconds=10):
+def assert_gone(pids, seconds=HANG_SECS):
     deadline = time.monotonic() + seconds
     while any(is_running(pid) for pid in pids):
         assert time.monotonic() < deadline, "a process is left over"
@@ -96,20 +109,34 @@ def test_lines_of_all_workers_are_told_apart(launch):
     assert sorted(err) == [f"[{i}] a warning" for i in range(3)]
 
 
+# It waits for the cause of a failure as long as this machine takes.
+PATIENT = """
+import sys
+from launch import local
+local._CAUSE_SECS = 300
+sys.exit(local.main(sys.argv[1:]))
+"""
+
+
 def test_the_first_failure_stops_all_and_is_shown(launch):
     """Worker 2 ends by itself with 69, since it has lost worker 1: that is not the cause."""
     act = """
 signal.signal(signal.SIGTERM, stop)
-if index == 2: os._exit(69)
-if index == 1:
-    time.sleep(0.5)
-    print("error: the data are damaged", file=sys.stderr)
-    sys.exit(3)
-time.sleep(60)
+if index == 0:
+    make("listens")
+    time.sleep(600)
+if index == 2:
+    wait_for("listens")
+    make("lost", str(os.getpid()))
+    os._exit(69)
+wait_for_end("lost")
+print("error: the data are damaged", file=sys.stderr)
+sys.exit(3)
 """
-    code, out, err = ended(launch(act, "--workers=3", "--max_restarts=2"))
+    flags = ("--workers=3", "--max_restarts=2", "--grace_secs=300")
+    code, out, err = ended(launch(act, *flags, launcher=("-c", PATIENT)))
     assert code == 3
-    assert "[0] saved" in out
+    assert out == ["[0] saved"]
     assert err[-2:] == [
         "launch: worker 1 failed first, with exit code 3",
         "launch:   error: the data are damaged",
@@ -119,12 +146,12 @@ time.sleep(60)
 def test_what_does_not_stop_is_killed_with_its_children(launch):
     act = """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen(["sleep", "100"])
+child = subprocess.Popen(["sleep", "600"])
 print("child", child.pid, flush=True)
-if index == 1:
-    time.sleep(1)
-    os.kill(os.getpid(), signal.SIGKILL)
-time.sleep(60)
+make(f"started {index}")
+wait_for("started 0"), wait_for("started 1")
+if index == 1: os.kill(os.getpid(), signal.SIGKILL)
+time.sleep(100)
 """
     process = launch(act, "--workers=2", "--grace_secs=0.5")
     children = [int(process.stdout.readline().split()[-1]) for _ in range(2)]
@@ -136,10 +163,13 @@ time.sleep(60)
 
 def test_all_start_again_after_a_loss_and_not_after_the_last_allowed_one(launch):
     act = """
-if index == 0 and start(3): print("done"); sys.exit(0)
+if index == 0 and start(3):
+    make("done")
+    print("done")
+    sys.exit(0)
 if index == 0: os.kill(os.getpid(), signal.SIGKILL)
 signal.signal(signal.SIGTERM, lambda *_: os._exit(69))
-time.sleep(2)
+wait_for("done")
 """
     code, out, err = ended(launch(act, "--workers=2", "--max_restarts=5"))
     assert code == 0
@@ -165,7 +195,7 @@ def test_a_signal_goes_to_every_worker(launch, name):
     act = f"""
 signal.signal(signal.{name}, stop)
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
     process = launch(act, "--workers=2", "--max_restarts=3")
     wait_for_lines(process, "[0] ready", "[1] ready")
@@ -176,7 +206,7 @@ time.sleep(60)
 
 
 def test_no_worker_outlives_a_launcher_that_is_killed(launch):
-    process = launch("print(os.getpid(), flush=True); time.sleep(60)", "--workers=2")
+    process = launch("print(os.getpid(), flush=True); time.sleep(600)", "--workers=2")
     pids = [int(process.stdout.readline().split()[-1]) for _ in range(2)]
     process.kill()
     assert_gone(pids)
@@ -191,7 +221,7 @@ while True:
     process = launch(act, "--workers=2")
     pids = {int(process.stdout.readline().split()[-1]) for _ in range(20)}
     process.stdout.close()
-    assert process.wait(timeout=30) == 128 + 13
+    assert process.wait(timeout=HANG_SECS) == 128 + 13
     assert_gone(pids)
 
 
@@ -207,32 +237,27 @@ def test_mistakes_are_one_line(launch):
     ):
         done = subprocess.run(
             [sys.executable, "-m", "launch.local", *flags],
-            cwd=ROOT, capture_output=True, text=True, timeout=60,
+            cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECS,
         )  # fmt: skip
         assert done.returncode == 2
         assert re.fullmatch(line + "\n", done.stderr), done.stderr
 
 
 def test_help_comes_at_once():
-    started = time.monotonic()
+    """TensorFlow takes seconds; the other libraries, tenths."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "launch.local", "--help"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert "--gpus_per_worker" in done.stdout
-    assert "tensorflow" not in done.stderr
-    assert time.monotonic() - started < 5
+    names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "argparse" in names
+    assert not {"tensorflow", "keras", "numpy", "PIL", "rich"} & names
 
 
 # A chief that ends well once `act` has made a file; servers that end with it.
 ASYNCHRONOUS = """
 job = next(a.partition("=")[2] for a in sys.argv if a.startswith("--job_name="))
-def wait_for(name, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not os.path.exists(os.path.join(directory, name)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-def make(name):
-    open(os.path.join(directory, name), "w").close()
 if job == "ps":
     wait_for("end")
     sys.exit(0)
@@ -243,7 +268,6 @@ def test_a_lost_worker_of_an_asynchronous_run_is_started_again_alone(launch):
     act = f"""{ASYNCHRONOUS}
 if job == "chief":
     wait_for("again")
-    time.sleep(0.2)
     make("end")
 elif index == 1 and not start(2):
     os.kill(os.getpid(), 9)
@@ -261,10 +285,10 @@ wait_for("end")
 
 def test_an_asynchronous_run_goes_on_without_a_worker_but_not_without_all(launch):
     act = f"""{ASYNCHRONOUS}
+if job == "worker" and index == 0:
+    end("one", 9)
 if job == "worker":
-    if index == 1:
-        wait_for("one", 2)
-    make("one")
+    wait_for_end("one")
     os.kill(os.getpid(), 9)
 wait_for("end")
 """
@@ -277,15 +301,18 @@ wait_for("end")
 
 
 def test_the_loss_of_a_parameter_server_starts_all_again(launch):
+    """Then the chief ends, too, with the code of a lost process: that is not the cause."""
     act = f"""{ASYNCHRONOUS.replace('if job == "ps":', 'if job == "ps" and start(2):')}
 if job == "ps":
-    os.kill(os.getpid(), 9)
+    wait_for("again")
+    end("lost", 9)
+if job == "chief" and not os.path.exists(os.path.join(directory, "again")):
+    make("again")
+    wait_for_end("lost")
+    sys.exit(69)
 if job == "chief":
-    time.sleep(0.3)
-    if os.path.getsize(os.path.join(directory, "0")) < 2:
-        sys.exit(69)
     make("end")
-wait_for("end", 1)
+wait_for("end")
 """
     flags = ("--workers=1", "--parameter_servers=1", "--max_restarts=1", "--grace_secs=1")
     code, out, err = ended(launch(act, *flags))
