@@ -10,8 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -197,13 +195,25 @@ def test_what_is_typed_wins_over_the_run(run, capsys, tmp_path):
     assert not (run / "eval" / "eval.json").exists()
 
 
-def test_watching_evaluates_each_checkpoint_once_and_ends_on_sigterm(run, capsys, tmp_path):
+def test_watching_evaluates_each_checkpoint_once_and_ends_on_sigterm(
+    run, capsys, tmp_path, monkeypatch
+):
     """Checkpoints appear one by one, as a training run writes them: the index last."""
     watched = tmp_path / "watched"
     watched.mkdir()
     shutil.copy(run / "parameters.json", watched)
     to_come = [8, 16, 24]
-    timers = []
+    look, looks = store.all_checkpoints, []
+
+    def count(directory):
+        """Stops the watch two looks after it has said that it waits."""
+        if any(line.startswith("Waiting") for line in lines):
+            looks.append(directory)
+        if len(looks) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return look(directory)
+
+    monkeypatch.setattr(store, "all_checkpoints", count)
 
     def deliver():
         if len(to_come) == 3:  # a run that was stopped may be resumed: the watch waits for it
@@ -215,18 +225,14 @@ def test_watching_evaluates_each_checkpoint_once_and_ends_on_sigterm(run, capsys
 
     def on_line(line):
         lines.append(line)
-        if line.startswith("Accuracy"):
-            if to_come:
-                deliver()
-            else:  # two looks later nothing may have been evaluated again
-                timers.append(threading.Timer(2.5, os.kill, (os.getpid(), signal.SIGTERM)))
-                timers[-1].start()
+        if line.startswith("Accuracy") and to_come:
+            deliver()
 
     lines: list[str] = []
     deliver()
     with console.routed_through(on_line):
         code = evaluation.main(
-            ["--device=cpu", f"--train_dir={watched}", "--eval_interval_secs=1", DECAY]
+            ["--device=cpu", f"--train_dir={watched}", "--eval_interval_secs=0.1", DECAY]
         )
     assert code == 75
     assert "stopped by SIGTERM" in capsys.readouterr().err
@@ -318,11 +324,11 @@ def test_a_checkpoint_that_is_deleted_once_it_was_found_is_skipped(
         delete_checkpoint(run, step)
 
     def wait_and_delete(*args, **kwargs):
+        if found:
+            os.kill(os.getpid(), signal.SIGTERM)
         found.append(wait(*args, **kwargs))
         if len(found) == 1:
             delete_checkpoint(run, 24)
-            timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-            timer.start()
         return found[-1]
 
     monkeypatch.setattr(waiting, "wait_for_new_checkpoint", wait_and_delete)
@@ -331,17 +337,21 @@ def test_a_checkpoint_that_is_deleted_once_it_was_found_is_skipped(
     assert caplog.text.count("model.ckpt-24 was deleted by the training run") == 1
 
 
-def test_the_wait_for_a_run_is_stopped_by_sigterm(capsys, tmp_path):
-    def on_line(_):
-        timers.append(threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)))
-        timers[-1].start()
+def test_the_wait_for_a_run_is_stopped_by_sigterm(capsys, tmp_path, monkeypatch):
+    look, looks = waiting._has_begun, []
 
-    timers: list[threading.Timer] = []
+    def stop(directory):
+        looks.append(directory)
+        if len(looks) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return look(directory)
+
+    monkeypatch.setattr(waiting, "_has_begun", stop)
     argv = [f"--train_dir={tmp_path}/later", "--eval_interval_secs=600"]
-    with console.routed_through(on_line):
-        assert evaluation.main(argv) == 75
+    assert evaluation.main(argv) == 75
     reported = capsys.readouterr().err
     assert reported == f"stopped by SIGTERM while waiting for a run in {tmp_path}/later\n"
+    assert len(looks) == 2
 
 
 @pytest.mark.slow
@@ -353,11 +363,10 @@ def test_a_real_process_that_watches_ends_on_sigterm(run):
     ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("Accuracy"):
-                time.sleep(2)
+            if line.startswith("Waiting for a checkpoint after step 24"):
                 process.send_signal(signal.SIGTERM)
                 break
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 75, errors
     assert "Traceback" not in errors
     assert result_of(run / "eval")["global_step"] == 24

@@ -24,7 +24,9 @@ _MOST_LETTERS = 300  # of the message of a runtime
 
 @dataclass(frozen=True)
 class Task:
-    """How every image of a data set is answered; equal tasks give equal answers, bit by bit.
+    """How every image of a data set is answered.
+
+    Equal tasks give equal answers, bit by bit where as many threads compute.
 
     Attributes:
         tta: see `tta`; None for the network's own view.

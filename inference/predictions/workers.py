@@ -40,7 +40,10 @@ def answers(
     num_processes: int,
     on_images: Callable[[int], None],
 ) -> Generator[tuple[Part, Answer], None, None]:
-    """Yields the answers to each part, in any order; the same ones in any number of processes.
+    """Yields the answers to each part, in any order.
+
+    They are the same bit by bit for one number of processes; another number changes the number of
+    threads that compute, and so, on some processors, the last bits.
 
     Args:
         network: answers where there is one process.

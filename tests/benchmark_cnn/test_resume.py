@@ -310,35 +310,42 @@ def test_a_resumed_run_says_where_it_continues(tmp_path):
 # --- a real process and SIGKILL ------------------------------------------------------------------
 
 
-def start(data_dir, train_dir):
-    return subprocess.Popen(
+# train.py, which kills itself once it has printed a line of step 7.
+KILLS_ITSELF = """
+import os, signal, sys
+import train
+from benchmark_cnn.reporting import console
+
+def write(line):
+    print(line, flush=True)
+    if line.startswith("7\\timages/sec"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with console.routed_through(write):
+    sys.exit(train.main(sys.argv[1:]))
+"""
+
+
+def run_process(data_dir, train_dir, program=("train.py",)):
+    return subprocess.run(
         [
-            sys.executable, "train.py", "--model=lenet", "--data_name=digits",
+            sys.executable, *program, "--model=lenet", "--data_name=digits",
             f"--data_dir={data_dir}", f"--train_dir={train_dir}", "--device=cpu", "--num_gpus=2",
             "--batch_size=8", f"--num_batches={TOTAL_STEPS}", "--save_model_steps=4",
             "--eval_every_steps=6", "--display_every=1", "--moving_average_decay=0.9",
         ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
 
 
 def test_sigkill_and_the_same_command_again(tmp_path):
     """The run holds no thread or file that outlives it: not even the directory's lock."""
-    with start(tmp_path / "data", tmp_path / "whole") as whole:
-        _, errors = whole.communicate(timeout=300)
-    assert whole.returncode == 0, errors
-    with start(tmp_path / "data", tmp_path / "killed") as killed:
-        assert killed.stdout is not None
-        for line in killed.stdout:
-            if line.startswith("7\timages/sec"):
-                killed.kill()
-    assert killed.returncode == -signal.SIGKILL
+    whole = run_process(tmp_path / "data", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    killed = run_process(tmp_path / "data", tmp_path / "killed", ("-c", KILLS_ITSELF))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     directory = run_directory.RunDirectory(tmp_path / "killed")
     assert str(directory.checkpoint_to_resume()).endswith("model.ckpt-6")
-    with start(tmp_path / "data", tmp_path / "killed") as resumed:
-        _, errors = resumed.communicate(timeout=300)
-    assert resumed.returncode == 0, errors
+    resumed = run_process(tmp_path / "data", tmp_path / "killed")
+    assert resumed.returncode == 0, resumed.stderr
     assert_same_end(tmp_path / "killed", tmp_path / "whole")

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -100,7 +99,7 @@ class TestLock:
         with open_for_training(tmp_path):
             child = os.fork()
             if child == 0:
-                time.sleep(60)
+                time.sleep(600)
                 os._exit(0)
         try:
             with open_for_training(tmp_path):
@@ -209,11 +208,16 @@ def wait(directory, after_step, *, looks):
 class TestWait:
     def test_it_returns_a_checkpoint_that_appears_later(self, tmp_path):
         directory = tmp_path / "run"
-        writer = threading.Timer(0.3, save, (directory, 2))
-        writer.start()
-        found = wait(directory, None, looks=1500)
-        writer.join()
-        assert found == str(directory / "model.ckpt-2")
+        looks = []
+
+        def should_stop():
+            looks.append(len(looks))
+            if len(looks) == 3:
+                save(directory, 2)
+            return len(looks) == 9
+
+        found = wait_for_new_checkpoint(directory, None, poll_secs=0.02, should_stop=should_stop)
+        assert (found, len(looks)) == (str(directory / "model.ckpt-2"), 3)
 
     def test_the_same_one_is_never_returned_twice(self, tmp_path):
         save(tmp_path, 2)

@@ -94,7 +94,7 @@ def run_in_shell(code, redirection, directory):
     environment = {**os.environ, "PYTHONPATH": root, "PYTHONUNBUFFERED": ""}
     shell = f"cd {directory} && {sys.executable} {script} {redirection}"
     return subprocess.run(
-        shell, shell=True, env=environment, capture_output=True, text=True, timeout=60
+        shell, shell=True, env=environment, capture_output=True, text=True, timeout=300
     )
 
 

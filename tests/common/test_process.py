@@ -37,7 +37,7 @@ def start(tmp_path):
         code = "from common import process; process.start_tensorflow()"
         return subprocess.run(
             [sys.executable, "-c", f"{code}; print('ready')"],
-            cwd=ROOT, capture_output=True, text=True, timeout=60,
+            cwd=ROOT, capture_output=True, text=True, timeout=300,
             env={**variables, "PYTHONPATH": str(tmp_path), **environment},
         )  # fmt: skip
 
@@ -73,7 +73,7 @@ def test_tensorflow_does_not_find_what_no_command_uses(start):
         env=path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.stdout == "True\n"
 

@@ -15,7 +15,7 @@ from download_and_convert_imagenet.records.manifest import Manifest, write_manif
 from download_and_convert_imagenet.records.shard_writer import write_shard
 from tests.conftest import ROOT
 
-TIMEOUT_SECS = 100
+TIMEOUT_SECS = 300
 
 
 @pytest.fixture
@@ -80,11 +80,12 @@ def checker(data_dir, **options):
 
 def test_an_interrupt_is_one_line_and_waits_for_no_shard(data_dir):
     large = next(data_dir.glob("train-00001-*"))
-    os.truncate(large, 40 * 10**9)  # nothing but zeros, which take a minute
+    size = 10**13
+    os.truncate(large, size)  # nothing but zeros, which take hours
     path = data_dir / "manifest.json"
     manifest = json.loads(path.read_text())
     (shard,) = (entry for entry in manifest["splits"]["train"] if entry["file"] == large.name)
-    shard["num_bytes"] = 40 * 10**9
+    shard["num_bytes"] = size
     path.write_text(json.dumps(manifest))
     process = checker(data_dir, stdout=subprocess.PIPE)
     opened = Path(f"/proc/{process.pid}/fd")
@@ -93,9 +94,7 @@ def test_an_interrupt_is_one_line_and_waits_for_no_shard(data_dir):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    interrupted = time.monotonic()
     printed, message = process.communicate(timeout=TIMEOUT_SECS)
-    assert time.monotonic() - interrupted < 10
     assert (process.returncode, printed) == (130, "")
     assert message == "error: interrupted: not all shards were checked\n"
 

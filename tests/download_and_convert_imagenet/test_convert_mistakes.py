@@ -23,7 +23,7 @@ from tests.download_and_convert_imagenet.records.encoded_images import encode, p
 
 SHARDS = ("--train_shards=12", "--validation_shards=4")
 COMMAND = (sys.executable, "-m", "download_and_convert_imagenet")
-TIMEOUT_SECS = 60
+TIMEOUT_SECS = 300
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def words(capfd):
 def test_a_dry_run_needs_neither_credentials_nor_network():
     done = subprocess.run(
         [sys.executable, "-m", "launch.ec2", "--dry_run", *COMMAND],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
         env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -132,7 +132,7 @@ def test_the_workers_of_a_script_find_each_other(tmp_path, capfd):
     from benchmark_cnn.distribution import cluster
 
     for index, process in enumerate(started):
-        config = process.communicate(timeout=30)[0]
+        config = process.communicate(timeout=300)[0]
         assert process.returncode == 0
         found = cluster.find("", None, {"TF_CONFIG": config})
         assert (found.workers, found.index) == (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import socket
 import threading
 import time
@@ -18,21 +19,36 @@ from common.process import free_ports
 FACTS = {"--batch_size": 4, "the code": "abc"}
 
 
-class Worker(threading.Thread):
-    """A worker that takes part, after `delay` seconds; `error` is what it ended with."""
+class Clock:
+    """Shows the time that the test sets: no worker is late because this machine is slow."""
 
-    def __init__(self, hosts, index, *, facts=FACTS, delay=0.0, fails=None):
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    sleep = staticmethod(time.sleep)
+
+
+class Worker(threading.Thread):
+    """A worker that takes part; `error` is what it ended with.
+
+    With `fails`, it fails with that before the join, once the test has set `may_fail`.
+    """
+
+    def __init__(self, hosts, index, *, facts=FACTS, fails=None):
         super().__init__(daemon=True)
-        self.hosts, self.index, self.facts = hosts, index, facts
-        self.delay, self.fails, self.error = delay, fails, None
+        self.hosts, self.index, self.fails, self.error = hosts, index, fails, None
+        self.call = RollCall(hosts, index, facts)
+        self.may_fail = threading.Event()
         self.start()
 
     def run(self):
-        time.sleep(self.delay)
         try:
-            with RollCall(self.hosts, self.index, self.facts) as call:
+            with self.call as call:
                 if self.fails is not None:
-                    time.sleep(0.5)  # the others have called
+                    self.may_fail.wait()
                     raise self.fails
                 call.complete()
                 # TensorFlow can take the port.
@@ -40,49 +56,91 @@ class Worker(threading.Thread):
         except Exception as error:
             self.error = error
 
+    def listens(self):
+        return hasattr(self.call, "_listener")
+
+    def has_admitted(self, *indices):
+        return set(indices) <= set(self.call._connections)
+
+    def is_called(self):
+        """Whether a call waits for an answer."""
+        return self.listens() and bool(select.select([self.call._listener], [], [], 0)[0])
+
 
 def hosts_of(count):
     return [f"127.0.0.1:{port}" for port in free_ports(count)]
 
 
+def wait_until(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def errors_of(*workers):
-    for worker in workers:
-        worker.join(timeout=20)
-        assert not worker.is_alive()
+    wait_until(lambda: not any(worker.is_alive() for worker in workers))
+    return [worker.error for worker in workers]
+
+
+def errors_in_time(clock, *workers):
+    """Their errors, of whom one waits for somebody who does not come."""
+
+    def have_ended():
+        clock.now += 100.0
+        return not any(worker.is_alive() for worker in workers)
+
+    wait_until(have_ended)
     return [worker.error for worker in workers]
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(roll_call, "JOIN_SECS", 3)
-    monkeypatch.setattr(roll_call, "SAY_EVERY_SECS", 0.5)
-    monkeypatch.setattr(roll_call, "_RETRY_SECS", 0.05)
-    monkeypatch.setattr(roll_call, "_PORT_SECS", 0.5)
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(roll_call, "time", clock)
+    monkeypatch.setattr(roll_call, "ANSWER_SECS", 60)
+    monkeypatch.setattr(roll_call, "_RETRY_SECS", 0.01)
+    return clock
 
 
-def test_all_go_once_the_last_is_there_and_are_kept_informed(capsys):
+def test_all_go_once_the_last_is_there_and_are_kept_informed(clock, monkeypatch):
+    said = []
+    monkeypatch.setattr(roll_call, "say", said.append)
+    monkeypatch.setattr(roll_call, "JOIN_SECS", 10**9)
+
+    def wait_for(line):
+        """Until it was said, while the time passes."""
+
+        def is_said():
+            clock.now += 1.0
+            return any(line in each for each in said)
+
+        wait_until(is_said)
+
     hosts = hosts_of(3)
-    workers = [Worker(hosts, 1), Worker(hosts, 0, delay=0.8), Worker(hosts, 2, delay=2)]
-    assert errors_of(*workers) == [None, None, None]
-    said = capsys.readouterr().err
-    assert f"Waiting for worker 0 ({hosts[0]}), the chief, for" in said
-    assert "Connection refused" in said
-    assert f"Waiting for worker 2 ({hosts[2]}), for" in said
-    assert f"Worker 1 is ready; the chief waits for worker 2 ({hosts[2]})" in said
+    first = Worker(hosts, 1)
+    wait_for(f"Waiting for worker 0 ({hosts[0]}), the chief, for")
+    assert "Connection refused" in said[-1]
+    chief = Worker(hosts, 0)
+    wait_for(f"Waiting for worker 2 ({hosts[2]}), for")
+    wait_for(f"Worker 1 is ready; the chief waits for worker 2 ({hosts[2]})")
+    assert errors_of(first, chief, Worker(hosts, 2)) == [None, None, None]
 
 
-def test_a_worker_that_never_comes_is_named_to_all():
+def test_a_worker_that_never_comes_is_named_to_all(clock):
     hosts = hosts_of(3)
-    for error in errors_of(Worker(hosts, 0), Worker(hosts, 1)):
+    chief, other = Worker(hosts, 0), Worker(hosts, 1)
+    wait_until(lambda: chief.has_admitted(1))
+    for error in errors_in_time(clock, chief, other):
         assert isinstance(error, ClusterError)
-        assert str(error) == f"worker 2 ({hosts[2]}) did not start within 3 s"
+        assert str(error) == f"worker 2 ({hosts[2]}) did not start within 300 s"
 
 
-def test_a_chief_that_never_comes_is_named():
+def test_a_chief_that_never_comes_is_named(clock):
     hosts = hosts_of(2)
-    (error,) = errors_of(Worker(hosts, 1))
+    (error,) = errors_in_time(clock, Worker(hosts, 1))
     assert isinstance(error, ClusterError)
-    assert str(error).startswith(f"worker 0 ({hosts[0]}), the chief, did not start within 3 s: ")
+    assert str(error).startswith(f"worker 0 ({hosts[0]}), the chief, did not start within 300 s: ")
 
 
 @pytest.mark.parametrize(
@@ -95,8 +153,9 @@ def test_a_chief_that_never_comes_is_named():
 )
 def test_a_worker_that_was_started_in_another_way_stops_all(theirs, named):
     hosts = hosts_of(3)
-    workers = [Worker(hosts, 0), Worker(hosts, 2), Worker(hosts, 1, facts=theirs, delay=0.5)]
-    for error in errors_of(*workers):
+    chief, other = Worker(hosts, 0), Worker(hosts, 2)
+    wait_until(lambda: chief.has_admitted(2))
+    for error in errors_of(chief, other, Worker(hosts, 1, facts=theirs)):
         assert isinstance(error, UsageError)
         assert str(error) == f"{named}: start every worker in the same way"
 
@@ -112,13 +171,10 @@ def test_other_hosts_stop_both():
 def test_a_second_process_of_one_index_is_refused_and_the_first_goes():
     """On another machine, so the port is free there: here the address differs in spelling only."""
     hosts = hosts_of(3)
-    first = Worker(hosts, 1)
-    chief = Worker(hosts, 0)
-    time.sleep(0.5)
-    second = Second(hosts, 1)
-    last = Worker(hosts, 2, delay=0.7)
-    assert errors_of(chief, first, last) == [None, None, None]
-    (error,) = errors_of(second)
+    chief, first = Worker(hosts, 0), Worker(hosts, 1)
+    wait_until(lambda: chief.has_admitted(1))
+    (error,) = errors_of(Second(hosts, 1))
+    assert errors_of(chief, first, Worker(hosts, 2)) == [None, None, None]
     assert isinstance(error, UsageError)
     assert str(error).startswith("another process is worker 1 already: give every worker its")
 
@@ -127,10 +183,9 @@ class Second(Worker):
     """A worker on a machine of its own, where its port is free."""
 
     def run(self):
-        call = RollCall(self.hosts, self.index, self.facts)
-        call._listener = socket.create_server(("127.0.0.2", 0))
+        self.call._listener = socket.create_server(("127.0.0.2", 0))
         try:
-            call.complete()
+            self.call.complete()
         except Exception as error:
             self.error = error
 
@@ -138,19 +193,19 @@ class Second(Worker):
 def test_a_restarted_worker_takes_its_place_again():
     hosts = hosts_of(3)
     chief = Worker(hosts, 0)
-    time.sleep(0.3)
+    wait_until(chief.listens)
     lost = socket.create_connection(("127.0.0.1", int(hosts[0].rpartition(":")[2])))
     lost.sendall(json.dumps({"index": 1, "workers": hosts, "facts": FACTS}).encode() + b"\n")
-    time.sleep(0.3)
+    wait_until(lambda: chief.has_admitted(1))
     lost.close()
     errors = errors_of(chief, Worker(hosts, 1), Worker(hosts, 2))
     assert errors == [None, None, None], errors
 
 
-def test_a_port_in_use_is_named():
+def test_a_port_in_use_is_named(clock):
     hosts = hosts_of(2)
     with socket.create_server(("", int(hosts[1].rpartition(":")[2]))):
-        (error,) = errors_of(Worker(hosts, 1))
+        (error,) = errors_in_time(clock, Worker(hosts, 1))
     assert isinstance(error, UsageError)
     port = hosts[1].rpartition(":")[2]
     assert str(error).startswith(f"port {port} of worker 1 ({hosts[1]}) is in use on this machine")
@@ -173,6 +228,8 @@ def test_an_address_at_which_nothing_answers_is_named():
 def test_a_chief_that_fails_before_the_join_passes_its_reason_on():
     hosts = hosts_of(2)
     chief, other = Worker(hosts, 0, fails=DataError("data/x is missing")), Worker(hosts, 1)
+    wait_until(chief.is_called)
+    chief.may_fail.set()
     error, passed_on = errors_of(chief, other)
     assert str(error) == "data/x is missing"
     assert isinstance(passed_on, ClusterError)
@@ -181,9 +238,10 @@ def test_a_chief_that_fails_before_the_join_passes_its_reason_on():
 
 def test_a_worker_that_fails_before_the_join_passes_its_reason_on():
     hosts = hosts_of(3)
-    workers = [
-        Worker(hosts, 0), Worker(hosts, 2), Worker(hosts, 1, fails=DataError("data/x is missing"))
-    ]  # fmt: skip
+    workers = [Worker(hosts, 0), Worker(hosts, 2)]
+    wait_until(lambda: workers[0].has_admitted(2))
+    workers.append(Worker(hosts, 1, fails=DataError("data/x is missing")))
+    workers[-1].may_fail.set()
     chief, other, error = errors_of(*workers)
     assert isinstance(error, DataError)
     for passed_on in (chief, other):
@@ -194,7 +252,7 @@ def test_a_worker_that_fails_before_the_join_passes_its_reason_on():
 def test_what_is_no_worker_is_ignored():
     hosts = hosts_of(2)
     chief = Worker(hosts, 0)
-    time.sleep(0.2)
+    wait_until(chief.listens)
     for garbage in (b"GET / HTTP/1.1\r\n\r\n", b'{"index": 7}\n', b"[1]\n", b'{"index": "1"}\n'):
         with socket.create_connection(("127.0.0.1", int(hosts[0].rpartition(":")[2]))) as other:
             other.sendall(garbage)

@@ -26,18 +26,32 @@ def read_with_fast_loader(directory: Path) -> Points:
         binary = server_ingester.get_server_binary()
     except server_ingester.NoDataServerError as error:
         pytest.skip(str(error))
-    server = server_ingester.SubprocessServerDataIngester(
-        server_binary=binary,
-        logdir=str(directory),
-        reload_interval=0,
-        channel_creds_type=grpc_util.ChannelCredsType.LOCAL,
-    )
-    server.start()
+    server = _started(binary, directory)
     try:
-        return _read_until_it_stands(server.data_provider)
+        return _read_until(server.data_provider, read_with_slow_loader(directory))
     finally:
         # The server ends with its standard input.
         server._stdin_handle.close()
+
+
+def _started(binary, directory: Path, attempts: int = 5):
+    """Starts the server; TensorBoard waits 5 s for its answer, which may come later."""
+    while True:
+        server = server_ingester.SubprocessServerDataIngester(
+            server_binary=binary,
+            logdir=str(directory),
+            reload_interval=0,
+            channel_creds_type=grpc_util.ChannelCredsType.LOCAL,
+        )
+        try:
+            server.start()
+        except server_ingester.DataServerStartupError:
+            server._stdin_handle.close()
+            attempts -= 1
+            if not attempts:
+                raise
+        else:
+            return server
 
 
 def metadata(directory: Path) -> dict[str, str]:
@@ -76,11 +90,10 @@ def points_of(accumulator) -> Points:
     }
 
 
-def _read_until_it_stands(provider) -> Points:
-    """The server answers while it is still reading: ask until the answer stays."""
-    previous: Points = {}
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+def _read_until(provider, wanted: Points) -> Points:
+    """The server answers while it is still reading: asks for a minute, or until it has `wanted`."""
+    deadline = time.monotonic() + 60
+    while True:
         runs = provider.read_scalars(
             context.RequestContext(), experiment_id="", plugin_name="scalars", downsample=10_000
         )
@@ -88,8 +101,6 @@ def _read_until_it_stands(provider) -> Points:
             tag: [(point.step, point.value) for point in series]
             for tag, series in runs.get(".", {}).items()
         }
-        if points and points == previous:
-            break
-        previous = points
-        time.sleep(0.3)
-    return previous
+        if points == wanted or time.monotonic() > deadline:
+            return points
+        time.sleep(0.05)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,14 +16,14 @@ from checkpoints import store
 from tests.benchmark_cnn.survival.test_non_finite import examples_with_nan, train
 from tests.conftest import ROOT
 
-COMMAND = [
-    "train.py", "--model=lenet", "--data_name=digits", "--device=cpu", "--batch_size=8",
+FLAGS = [
+    "--model=lenet", "--data_name=digits", "--device=cpu", "--batch_size=8",
     "--display_every=5", "--save_model_steps=20", "--eval_every_steps=40", "--keep_checkpoints=2",
 ]  # fmt: skip
 
 
-def start(train_dir, *flags, **settings):
-    command = [sys.executable, *COMMAND, f"--train_dir={train_dir}", *flags]
+def start(train_dir, *flags, program=("train.py",), **settings):
+    command = [sys.executable, *program, *FLAGS, f"--train_dir={train_dir}", *flags]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=ROOT, **{**pipes, **settings})
 
@@ -74,61 +73,108 @@ def test_a_clock_that_is_set_back_stops_no_saves(tmp_path, monkeypatch):
     assert store.latest(tmp_path) == str(tmp_path / "model.ckpt-4")
 
 
+# Python imports it before the script, which it stops in the middle of TensorFlow's import.
+STOPS_IN_IMPORT = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "tensorflow.python.framework.ops":
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Finder())
+"""
+# train.py, which stops itself when it first traces a tower.
+STOPS_IN_TRACE = """
+import os, signal, sys
+import train
+from benchmark_cnn.step.tower import Tower
+
+def compute(*args, **options):
+    Tower.compute = whole
+    os.kill(os.getpid(), signal.SIGTERM)
+    return whole(*args, **options)
+
+whole, Tower.compute = Tower.compute, compute
+sys.exit(train.main(sys.argv[1:]))
+"""
+
+
 def test_a_signal_while_starting_or_tracing_saves_nothing_wrong_and_exits_75(tmp_path):
-    """At once, in the imports; later, in the first trace; each leaves a directory that resumes."""
-    for beginning in (None, "Step\tImg/sec"):
-        with start(tmp_path / "run", "--num_batches=20") as run:
-            assert run.stdout is not None
-            if beginning is None:
-                # From its restart on; before that the interpreter itself has just begun.
-                while b"GLIBC_TUNABLES" not in Path(f"/proc/{run.pid}/environ").read_bytes():
-                    time.sleep(0.01)
-                run.terminate()
-            for line in run.stdout:
-                if beginning and line.startswith(beginning):
-                    time.sleep(0.5)  # in the trace
-                    run.terminate()
-            errors = run.stderr.read() if run.stderr else ""
-        assert run.returncode == 75, errors
-        assert "Traceback" not in errors
-        assert "stopped by SIGTERM" in errors
-        if beginning:
-            step = re.search(r"at step (\d+) of 20", errors)
-            saved = store.latest(tmp_path / "run")
-            assert step is not None
-            assert int(step[1]) == (0 if saved is None else store.global_step(saved))
+    """In the imports; later, in the first trace; each leaves a directory that resumes."""
+    (tmp_path / "sitecustomize.py").write_text(STOPS_IN_IMPORT)
+    variables = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with start(tmp_path / "run", "--num_batches=20", env=variables) as run:
+        _, errors = run.communicate()
+    assert (run.returncode, errors) == (75, "stopped by SIGTERM while starting\n")
+    program = ("-c", STOPS_IN_TRACE)
+    with start(tmp_path / "run", "--num_batches=20", program=program) as run:
+        _, errors = run.communicate()
+    assert run.returncode == 75, errors
+    assert "Traceback" not in errors
+    assert "stopped by SIGTERM at step 1 of 20; the same command resumes" in errors
+    assert store.global_step(store.latest(tmp_path / "run")) == 1
+
+
+# train.py, which kills itself when the folder of its second save is there and half a file in it.
+KILLS_ITSELF = """
+import os, signal, sys
+import train
+from checkpoints import bundle
+
+def write(prefix, tensors):
+    saves.append(prefix)
+    whole(prefix, tensors)
+    if len(saves) == 2:
+        data = bundle.files(prefix)[".data-00000-of-00001"]
+        os.truncate(data, data.stat().st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+saves, whole, bundle.write = [], bundle.write, write
+sys.exit(train.main(sys.argv[1:]))
+"""
 
 
 @pytest.mark.slow
 def test_killed_in_the_middle_of_saves(tmp_path):
-    """Three times, when the folder of a save is there; then it ends with the unbroken weights."""
-    with start(tmp_path / "whole", "--num_batches=100", "--save_model_steps=5") as whole:
+    """Three times; then it ends with the unbroken weights."""
+    flags = ("--num_batches=100", "--save_model_steps=5")
+    with start(tmp_path / "whole", *flags) as whole:
         whole.communicate()
-    interrupted = 0
-    for _ in range(3):
-        with start(tmp_path / "run", "--num_batches=100", "--save_model_steps=5") as run:
-            began = time.monotonic()
-            while run.poll() is None and time.monotonic() - began < 120:
-                if any((tmp_path / "run").glob(".saving-*")):
-                    run.kill()
-        interrupted += any((tmp_path / "run").glob(".saving-*"))
-        assert store.latest(tmp_path / "run") is None or interrupted
-    assert interrupted
-    with start(tmp_path / "run", "--num_batches=100", "--save_model_steps=5") as run:
+    for last in (5, 10, 15):
+        with start(tmp_path / "run", *flags, program=("-c", KILLS_ITSELF)) as run:
+            _, errors = run.communicate()
+        assert run.returncode == -signal.SIGKILL, errors
+        assert any((tmp_path / "run").glob(".saving-*"))
+        assert store.global_step(store.latest(tmp_path / "run")) == last
+    with start(tmp_path / "run", *flags) as run:
         _, errors = run.communicate()
     assert run.returncode == 0, errors
     whole, got = store.read(tmp_path / "whole"), store.read(tmp_path / "run")
     assert not [name for name in whole if not np.array_equal(whole[name], got[name])]
 
 
+# train.py, which fills its disk after its checkpoint of step 40.
+FILLS_THE_DISK = """
+import contextlib, os, sys
+import train
+from benchmark_cnn.reporting import console
+
+def write(line):
+    print(line, flush=True)
+    if line.startswith("45\\timages/sec"):
+        with contextlib.suppress(OSError), open(os.environ["FILL"], "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1024))
+
+with console.routed_through(write):
+    sys.exit(train.main(sys.argv[1:]))
+"""
 FULL = """
 mount -t tmpfs -o size=40m tmpfs {disk} || exit 99
-{python} {command} --train_dir={disk}/run --num_batches=2000 2>{disk}.err >/dev/null &
-until ls {disk}/run/model.ckpt-20.index >/dev/null 2>&1; do sleep 0.05; done
-dd if=/dev/zero of={disk}/fill bs=1k 2>/dev/null
-wait $!; echo full $?
+FILL={disk}/fill {python} {disk}.py {flags} --train_dir={disk}/run --num_batches=2000 \\
+  2>{disk}.err >/dev/null
+echo full $?
 rm {disk}/fill
-{python} {command} --train_dir={disk}/run --num_batches=60 >{disk}.out 2>&1; echo room $?
+{python} train.py {flags} --train_dir={disk}/run --num_batches=60 >{disk}.out 2>&1; echo room $?
 cp -r {disk}/run {disk}.run
 """
 
@@ -139,10 +185,12 @@ def test_a_disk_that_fills_up_under_a_run(tmp_path):
     """A real file system of 40 MB in a namespace of its own."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    script = FULL.format(disk=disk, python=sys.executable, command=" ".join(COMMAND))
+    (tmp_path / "disk.py").write_text(FILLS_THE_DISK)
+    script = FULL.format(disk=disk, python=sys.executable, flags=" ".join(FLAGS))
     done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script], cwd=ROOT, capture_output=True, text=True
-    )
+        ["unshare", "-rm", "sh", "-c", script], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
     if done.returncode and "full" not in done.stdout:
         pytest.skip(f"no file system can be mounted here: {done.stderr}")
     assert done.stdout.split("\n")[:2] == ["full 3", "room 0"], done.stderr

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pyarrow
@@ -96,46 +95,52 @@ def test_ten_crops_are_averaged_and_csv_holds_the_same(predict, lenet, kaggle, t
     np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-3, atol=1e-6)
 
 
+# The parent of the workers prints their numbers and kills itself, once it has written two parts.
+# Each worker computes with two threads, as TensorFlow does in the tests: with another number some
+# processors round otherwise.
+KILLS_ITSELF = """
+import multiprocessing, os, signal, sys
+import prediction
+from common import process
+from inference.predictions.prediction import _Known
+
+def add_two_parts(self, number, rows):
+    add_part(self, number, rows)
+    written.append(number)
+    if len(written) == 2:
+        print("workers", *(w.pid for w in multiprocessing.active_children()), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+written, add_part = [], _Known.add_part
+_Known.add_part = add_two_parts
+process.num_cores = lambda: 4
+sys.exit(prediction.main(sys.argv[1:]))
+"""
+
+
 def test_killed_with_two_processes_and_run_again_with_one(predict, lenet, kaggle, tmp_path):
     """Equal to one run, bit by bit; the parts of the two are kept, and they end with the parent."""
     argv = [f"--train_dir={lenet}", "-m", "lenet", "-d", str(kaggle), "--tta=10-crop"]
     killed = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "prediction.py", *argv, f"--output_dir={killed}", "--num_processes=2"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    while process.poll() is None and not list(killed.glob("parts/part-*")):
-        time.sleep(0.002)
-    workers = _children(process.pid)
-    process.kill()
-    process.wait()
-    assert len(workers) >= 2
-    kept = {path.name: path.stat().st_mtime_ns for path in killed.glob("parts/part-*.parquet")}
-    assert 0 < len(kept) < 14, "killed too late: make the parts smaller"
+    command = [sys.executable, "-c", KILLS_ITSELF, *argv, f"--output_dir={killed}"]
+    with subprocess.Popen(
+        [*command, "--num_processes=2"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = process.stdout.read().splitlines()  # to the end of the workers, who hold it, too
+    assert process.returncode == -signal.SIGKILL
+    title, *workers = lines[-1].split()
+    assert title == "workers"
+    assert workers
+    assert not any(map(_runs, map(int, workers)))
+    assert len(list(killed.glob("parts/*"))) == 2
     assert not (killed / "predictions.parquet").exists()
-    deadline = time.monotonic() + 20
-    while any(map(_runs, workers)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(_runs, workers))
 
     assert predict("-d", kaggle, "--tta=10-crop", f"--output_dir={killed}") == 0
     assert predict("-d", kaggle, "--tta=10-crop", f"--output_dir={tmp_path}/one") == 0
     for name in _FILES:
         assert (killed / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
     assert not (killed / "parts").exists()
-
-
-def _children(process):
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                text = open(f"/proc/{name}/stat").read()  # noqa: SIM115
-            except OSError:
-                continue
-            if int(text.rpartition(")")[2].split()[1]) == process:
-                found.append(int(name))
-    return found
 
 
 def _runs(process):
