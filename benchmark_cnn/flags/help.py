@@ -101,8 +101,18 @@ def first_line(described: type) -> str:
 def _entry(flag: Flag, columns: int) -> str:
     about = f"{flag.help} (default: {default_in_words(flag)})"
     indent = " " * 6
+    written = textwrap.fill(
+        syntax(flag).replace(",", ", "),
+        columns,
+        initial_indent="  ",
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    if "\n" not in written:  # short enough to be shown as it is typed
+        written = f"  {syntax(flag)}"
     body = textwrap.fill(about, columns, initial_indent=indent, subsequent_indent=indent)
-    return f"  {syntax(flag)}\n{body}\n"
+    return f"{written}\n{body}\n"
 
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
@@ -127,7 +137,7 @@ groups below.
 A flag that has no effect is an error, with three exceptions. Its value is "off" (0, false, none).
 Or a flag file sets it, and the command line switched off what it belongs to: `momentum` of a file
 after `--optimizer=sgd`. Or a flag file sets it, and what it needs is missing here:
-`eval_every_epochs` of a file in a try without `--data_dir`.
+`augment` of a file in a try without `--data_dir`, on synthetic images.
 """
 
 
