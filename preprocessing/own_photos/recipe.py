@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from benchmark_cnn.params.params import ExplicitFlags
-from common import commands, installation, paths
+from common import commands, installation
 from preprocessing.own_photos import runs
 
 RECIPE = installation.HOME / "recipes" / "fine_tune.flags"
@@ -35,7 +35,7 @@ def with_recipe(
         if not flags.from_files:
             commands.write_line(
                 f"Flags:       without recipes/{RECIPE.name}, because of --{', --'.join(own)}; "
-                f"--flagfile={paths.quoted(RECIPE)} before them takes the rest of it"
+                f"to keep the rest of it, write --flagfile=recipes/{RECIPE.name} before the others"
             )
         return argv, flags
     commands.write_line(
