@@ -43,7 +43,11 @@ from common.process import StopSignal
 RESULT_FILE = "eval.json"
 EXPORTED = "exported"  # the weights of a SavedModel, besides run.AVERAGED and run.RAW
 # Flags that make a measurement another one, besides image_size. They are inherited from the run.
-_SWITCHES = ("eval_method", "resize_method", "resize_kernels", "eval_crop_fraction", "dtype", "tta")
+_SWITCHES = (
+    *("eval_method", "resize_method", "resize_kernels", "eval_crop_fraction", "dtype"),
+    "tta",
+    "quantization_aware",
+)
 
 
 class _Weights(NamedTuple):

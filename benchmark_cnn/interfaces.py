@@ -110,6 +110,20 @@ class Network(Protocol):
         """
         ...
 
+    def quantization_aware(self, variables: Mapping[str, tf.Variable] | None = None) -> Network:
+        """Returns the network that rounds what its INT8 file will round, in training and inference.
+
+        The ranges of its activations are among the moving statistics. Call it where variables are
+        created, inside `strategy.scope()`.
+
+        Args:
+            variables: of the same network for images of another size; None creates new ranges.
+
+        Raises:
+            UsageError: this network cannot.
+        """
+        ...
+
     def for_inference(self) -> InferenceNetwork:
         """Makes the form of the network for many images.
 

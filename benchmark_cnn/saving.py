@@ -17,7 +17,7 @@ from benchmark_cnn.step import train_state
 from benchmark_cnn.step.train_state import TrainState
 from checkpoints import best, restore_plan, store
 from checkpoints.background import BackgroundSaver
-from checkpoints.tensor_roles import AVERAGE, SLOT, WEIGHT, role
+from checkpoints.tensor_roles import AVERAGE, MOVING_AVERAGE, RANGE, SLOT, WEIGHT, role
 from common.errors import DataError
 
 
@@ -127,6 +127,8 @@ class Saver(contextlib.AbstractContextManager):
     ) -> None:
         """Checks that the next checkpoint will hold all that the restored one holds."""
         lost = {name: role(name, available) for name in sorted(set(available) - set(wanted))}
+        ranges = [n for n in lost if n.removesuffix(f"/{MOVING_AVERAGE}").endswith(RANGE)]
+        lost = {name: kind for name, kind in lost.items() if name not in ranges}
         averages = [name for name, kind in lost.items() if kind == AVERAGE]
         slots = [name for name, kind in lost.items() if kind == SLOT]
         weights = [name for name, kind in lost.items() if kind == WEIGHT]
@@ -143,6 +145,7 @@ class Saver(contextlib.AbstractContextManager):
             if self._params.optimization.optimizer == earlier.optimization.optimizer:
                 unfrozen, slots = [*unfrozen, *slots], []
         answers = {
+            "ranges of activations": (ranges, "give --quantization_aware as before"),
             f"{len(weights)} weights": (weights, "give the --model it was trained with"),
             f"{len(unfrozen)} slots and averages": (
                 unfrozen,
@@ -172,7 +175,8 @@ class Saver(contextlib.AbstractContextManager):
 def initialize(state: TrainState, path: str, *, background_class: bool = False) -> None:
     """Restores weights and statistics, nothing else, from another run (`--init_checkpoint`).
 
-    A classifier of another number of classes keeps its initial values, with a message.
+    A classifier of another number of classes keeps its initial values, with a message. The ranges
+    of activations are measured by the first step, if the other run had none.
 
     Args:
         background_class: whether the network has an output that no label uses.
@@ -180,8 +184,9 @@ def initialize(state: TrainState, path: str, *, background_class: bool = False) 
     prefix = store.resolve(path)
     wanted, available = shapes_of(state.variables), store.shapes(prefix)
     head = restore_plan.resized_head(wanted, available)
+    unknown = {name for name in wanted if name.endswith(RANGE) and name not in available}
     plan = restore_plan.restore_plan(
-        {name: shape for name, shape in wanted.items() if name not in head},
+        {name: shape for name, shape in wanted.items() if name not in unknown.union(head)},
         available,
         hints=restore_plan.INITIALIZATION,
     )

@@ -313,6 +313,8 @@ def build_network(
             drop_path_rate=params.network.drop_path_rate,
             variables=variables,
         )
+        if params.network.quantization_aware:
+            network = network.quantization_aware(variables)
     if pairs := params.distillation.feature_pairs:
         network = network.observing([ours for ours, _ in pairs])
     return network.recomputing() if params.network.recompute else network

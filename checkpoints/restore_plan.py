@@ -14,6 +14,7 @@ from checkpoints.tensor_roles import (
     AVERAGE,
     MOVING_AVERAGE,
     OBJECT_GRAPH,
+    RANGE,
     SLOT,
     STATISTICS,
     WEIGHT,
@@ -239,6 +240,11 @@ def _missing_reason(
         return (
             "it was written by tf.train.Checkpoint or Keras, which name tensors by object; only "
             "checkpoints of named variables can be read"
+        )
+    if all(name.removesuffix(f"/{MOVING_AVERAGE}").endswith(RANGE) for name in missing):
+        return (
+            "they are ranges of activations, as it was not trained with --quantization_aware: "
+            "leave that out, or start a new --train_dir from its weights with --init_checkpoint"
         )
     if not moving_average and all(f"{name}/{MOVING_AVERAGE}" in available for name in missing):
         return f"it holds their moving averages only; {hints.averages}"

@@ -15,6 +15,8 @@ ROLES = (WEIGHT, AVERAGE, SLOT, CONSTANT, RUN_STATE)
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Batch norm's statistics are averages already; TF1 programs averaged only trainable variables.
 STATISTICS = ("moving_mean", "moving_variance")
+# The range of an activation of a quantization-aware network, a statistic, too.
+RANGE = "range_moments"
 
 _SLOTS = frozenset(("Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1", "Adagrad", "Ftrl"))
 # Last components of the names of a run's own state, which no network asks for.

@@ -18,6 +18,7 @@ from common.errors import DataError, UsageError
 from common.paths import one_line
 from exporters import check, memory, onnx, saved_model, staging, tflite
 from exporters.check import CheckImages, Comparison
+from exporters.int8 import trained
 from exporters.int8.quantized import quantize
 from exporters.plan import DYNAMIC, FLOAT16, FLOAT32, INT8, Plan
 from exporters.servable import servable
@@ -32,6 +33,10 @@ from models.pretrained import published
 # largest. Two correct runtimes add float32 numbers in another order: EfficientNet-Lite0 on 96 x 96
 # pixels differs from itself by 7e-6 when it is given 1 image instead of 8. None: reported only.
 _LIMITS = {FLOAT32: 1e-4, FLOAT16: 5e-3, DYNAMIC: 0.5, INT8: None}
+_IN_FLOAT = (
+    "it computes in float, with the weights as they are; the training was of the network in 8 bits "
+    f"(--quantize={INT8})"
+)
 _TITLES = {SAVED_MODEL: "SavedModel", TFLITE: "TFLite file", ONNX: "ONNX file"}
 
 
@@ -86,14 +91,19 @@ def export(
         ONNX: (plan.onnx, _write_onnx),
         SAVED_MODEL: (plan.saved_model_dir, _write_saved_model),
     }
-    expected = _outputs(source.classifier, source.signature.output, images.pixels)
+    expected = functools.cache(
+        lambda classifier: _outputs(classifier, source.signature.output, images.pixels)
+    )
     done = []
     for backend, (path, write) in outputs.items():
         if path is None:
             continue
+        its = source
+        if source.classifier.rounds and not (backend == TFLITE and plan.quantize == INT8):
+            its = dataclasses.replace(source, classifier=source.classifier.in_float)
         with _errors(path), staging.staged(path) as temporary, _named(temporary, path):
-            notes = write(source, plan, temporary) or ()
-            found = _checked(temporary, expected, images, plan, backend, source)
+            notes = [*(write(its, plan, temporary) or ()), *([] if its is source else [_IN_FLOAT])]
+            found = _checked(temporary, expected(its.classifier), images, plan, backend, its)
             if backend != SAVED_MODEL:
                 notes = [*notes, *_write_labels(path, labels(source.signature))]
             done.append(Exported(path, backend, _size(temporary), found))
@@ -107,7 +117,8 @@ def export(
 def _write_tflite(source: Source, plan: Plan, path: Path) -> list[str]:
     """Returns lines on what 8 bits cost."""
     network = servable(source.classifier, source.signature, plan.batch_size or 1)
-    quantized = quantize(network, source.data, plan) if plan.quantize == INT8 else None
+    in_8_bits = trained.quantize if source.classifier.rounds else quantize
+    quantized = in_8_bits(network, source.data, plan) if plan.quantize == INT8 else None
     content = tflite.convert(network, plan.quantize) if quantized is None else quantized.content
     path.write_bytes(with_metadata(content, source.signature, _license(source)))
     if quantized is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +32,7 @@ class Classifier:
         network: With the weights; its logits include a background class.
         num_classes: Without the background class.
         weights: "ema" if moving averages were read, else "raw".
+        rounds: Whether it rounds to 8 bits, because it was trained so (--quantization_aware).
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Classifier:
         has_averages = any(key.endswith(tensor_roles.MOVING_AVERAGE) for key in keys.values())
         self.weights = "ema" if has_averages else "raw"
         available = {name: shapes[key] for name, key in keys.items()}
+        self.rounds = any(name.endswith(tensor_roles.RANGE) for name in available)
         network = spec.build(num_classes=1000, image_size=self.image_size)
         counts = _output_counts(network, available)
         if counts is not None:
@@ -73,22 +77,15 @@ class Classifier:
                     f"{prefix}: {problem}, or, if it has {found} classes, --num_classes={found}"
                 )
             network = spec.build(num_classes=found, image_size=self.image_size)
+        network = network.quantization_aware() if self.rounds else network
         wanted = importing.variable_shapes(network)
         plan = {name: keys[name] for name in wanted if name in keys}
         tensors = store.read_variables(prefix, plan)
         importing.check(os.fspath(prefix), tensors, wanted)
         for name, variable in network.variables.items():
             variable.assign(tensors[name])
-        self.network = network
-        self._folded = network.for_inference()
-        self.take_weights()
-        activation = tf.nn.sigmoid if independent else tf.nn.softmax
-        # One graph computes 1.7 times as many images a second as layer after layer in Python.
-        self._probabilities = tf.function(
-            lambda images: activation(self.logits(images)),
-            input_signature=[tf.TensorSpec([None, self.image_size, self.image_size, 3])],
-            autograph=False,
-        )
+        self._activation = tf.nn.sigmoid if independent else tf.nn.softmax
+        self._take_network(network)
         self.num_classes = self.probabilities(
             np.zeros([1, self.image_size, self.image_size, 3], np.float32)
         ).shape[1]
@@ -97,6 +94,28 @@ class Classifier:
                 f"{prefix} has {self.num_classes} classes, --num_classes={num_classes}: "
                 "give its number, or leave the flag out"
             )
+
+    @functools.cached_property
+    def in_float(self) -> Classifier:
+        """The classifier with the same weights that does not round; it has no checks of its own."""
+        network = self.network.float_network
+        if network is None:
+            return self
+        other = copy.copy(self)
+        other.rounds = False
+        other._take_network(network)
+        return other
+
+    def _take_network(self, network: Network) -> None:
+        self.network = network
+        self._folded = network.for_inference()
+        self.take_weights()
+        # One graph computes 1.7 times as many images a second as layer after layer in Python.
+        self._probabilities = tf.function(
+            lambda images: self._activation(self.logits(images)),
+            input_signature=[tf.TensorSpec([None, self.image_size, self.image_size, 3])],
+            autograph=False,
+        )
 
     def take_weights(self) -> None:
         """Takes over values that were assigned to the variables of `network`."""

@@ -22,6 +22,7 @@ from models import forward_pass
 from models.layers.batch_norm import BatchNormVariables, FusedBatchNorm
 from models.layers.convolution import Convolution
 from models.layers.depthwise_convolution import DepthwiseConvolution
+from models.layers.fake_quantization import rounded_kernel
 
 _DEPTHWISE = (DepthwiseConvolution, keras.layers.DepthwiseConv2D)
 # The kernel that makes the outputs of a layer.
@@ -40,16 +41,19 @@ class Fold:
 
     Attributes:
         kernel: [k, k, inputs, C], or of a depthwise convolution [k, k, inputs, C / inputs].
+        batch_norm: None for a kernel, also [inputs, C], that is rounded and takes in nothing.
         dtype: that the convolution computes in.
         bias: of the convolution, [C]; None without.
+        is_rounded: whether the kernel is rounded to 8 bits first (models/quantization.py).
     """
 
     kernel: Any
-    batch_norm: BatchNormVariables
-    epsilon: float
-    dtype: str
+    batch_norm: BatchNormVariables | None = None
+    epsilon: float = 0.0
+    dtype: str = "float32"
     is_depthwise: bool = False
     bias: Any = None
+    is_rounded: bool = False
 
 
 class FoldedNetwork:
@@ -69,7 +73,8 @@ class FoldedNetwork:
         self._offsets: dict[int, tf.Variable] = {}
         for fold in folds:
             self._values[id(fold.kernel)] = _like(fold.kernel, fold.dtype)
-            self._offsets[id(fold.batch_norm.beta)] = _like(fold.batch_norm.beta, fold.dtype)
+            if fold.batch_norm is not None:
+                self._offsets[id(fold.batch_norm.beta)] = _like(fold.batch_norm.beta, fold.dtype)
             if fold.bias is not None:
                 self._values[id(fold.bias)] = _like(fold.bias, fold.dtype)
 
@@ -85,11 +90,14 @@ class FoldedNetwork:
         tower among the arguments.
         """
         for fold in self._folds:
+            kernel, how = self._values[id(fold.kernel)], (fold.is_depthwise, fold.is_rounded)
+            if fold.batch_norm is None:
+                yield kernel, _round, (fold.is_depthwise, _tensorflow_variable(fold.kernel))
+                continue
             offset = self._offsets[id(fold.batch_norm.beta)]
             scaled_bias = self._values.get(id(fold.bias))
             theirs = map(_tensorflow_variable, (fold.kernel, fold.bias, *fold.batch_norm))
-            arguments = (fold.epsilon, fold.is_depthwise, offset, scaled_bias, *theirs)
-            yield self._values[id(fold.kernel)], _fold, arguments
+            yield kernel, _fold, (fold.epsilon, *how, offset, scaled_bias, *theirs)
 
     def update(self) -> None:
         """Folds the current weights, where no strategy has copies of variables."""
@@ -103,10 +111,16 @@ class FoldedNetwork:
         return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
 
 
+def _round(kernel: tf.Variable, is_depthwise: bool, theirs: tf.Variable) -> None:
+    """Assigns `kernel`."""
+    kernel.assign(rounded_kernel(tf.convert_to_tensor(theirs), is_depthwise))
+
+
 def _fold(
     kernel: tf.Variable,
     epsilon: float,
     is_depthwise: bool,
+    is_rounded: bool,
     offset: tf.Variable,
     scaled_bias: tf.Variable | None,
     *theirs: tf.Variable | None,
@@ -117,6 +131,9 @@ def _fold(
         theirs: the kernel and the bias of the convolution, and BatchNormVariables.
     """
     weights, bias, gamma, beta, mean, variance = map(_float64, theirs)
+    if is_rounded:
+        source: Any = theirs[0]
+        weights = tf.cast(rounded_kernel(tf.convert_to_tensor(source), is_depthwise), tf.float64)
     scale = tf.math.rsqrt(variance + epsilon)
     if gamma is not None:
         scale *= gamma
@@ -171,6 +188,18 @@ def substituted() -> contextlib.AbstractContextManager:
     """Gives Keras layers the values of the current forward pass in place of their variables."""
     current = forward_pass.current()
     return _Values(current.values) if current and current.values else contextlib.nullcontext()
+
+
+def rounding(folds: Sequence[Fold]) -> contextlib.AbstractContextManager:
+    """Does the same as `substituted`, with the other kernels of `folds` rounded to 8 bits."""
+    current = forward_pass.current()
+    given = current.values if current else {}
+    rounded = {
+        id(fold.kernel): rounded_kernel(tf.convert_to_tensor(fold.kernel), fold.is_depthwise)
+        for fold in folds
+        if fold.is_rounded and id(fold.kernel) not in given
+    }
+    return _Values({**rounded, **given})
 
 
 class _Values(keras.StatelessScope):

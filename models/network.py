@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from common.commands import did_you_mean
 from common.errors import UsageError
-from models import blocks, recompute
-from models.folding import Fold, FoldedNetwork, keras_folds, substituted
+from models import blocks, quantization, recompute
+from models.folding import Fold, FoldedNetwork, keras_folds, rounding, substituted
 from models.forward_pass import forward_pass
 from models.layers.dropout import StochasticDepth
 
@@ -51,6 +51,8 @@ class Network:
         background_class: whether class 0 is one that no label uses.
         num_observed: how many of the last outputs of `forward` are features of layers.
         recomputed_bytes: bytes an image of what the backward pass computes again at a time.
+        float_network: the network that computes in float with the same variables, if this one
+            rounds to 8 bits (models/quantization.py).
         keras_model: the Keras model of the network, for summary(), save() or fine-tuning; None for
             TF-Slim.
     """
@@ -68,6 +70,7 @@ class Network:
     num_observed: int = 0
     recomputed_bytes: int = 0
     keras_model: Any = None
+    float_network: Network | None = None
 
     @tf.autograph.experimental.do_not_convert
     def __call__(
@@ -116,7 +119,15 @@ class Network:
             raise UsageError(
                 f"{self.name}, a network of TF-Slim, has no parts: leave --recompute out"
             )
-        forward, size = recompute.divided(self.keras_model, self.forward)
+        divided, size = recompute.divided(self.keras_model, self.forward)
+
+        def forward(images: tf.Tensor, training: bool) -> Any:
+            if not training or self.float_network is None:
+                return divided(images, training)
+            # The parts are handed rounded kernels, and hand gradients back through the rounding.
+            with rounding(self.folds):
+                return divided(images, training)
+
         return replace(self, forward=forward, recomputed_bytes=size)
 
     def observing(self, layers: Sequence[str]) -> Network:
@@ -140,6 +151,38 @@ class Network:
                 raise UsageError(f"{self.name} has no layer {layer} with a height and width{known}")
         observed = keras.Model(model.inputs, [*model.outputs, *(outputs[name] for name in plain)])
         return replace(self, forward=_forward_of(observed), num_observed=len(plain))
+
+    def quantization_aware(self, variables: Mapping[str, tf.Variable] | None = None) -> Network:
+        """Returns the network that rounds to 8 bits what its INT8 file will round.
+
+        Call it inside `strategy.scope()`.
+
+        Args:
+            variables: of the same network for images of another size, whose ranges it shares; None
+                creates new ones.
+
+        Raises:
+            UsageError: the network has an operation that cannot be trained so.
+        """
+        if self.keras_model is None:
+            raise UsageError(quantization.refusal(self.name, "it is one of TF-Slim"))
+        made = quantization.rounding_model(self.name, self.keras_model, self.folds, variables)
+
+        def forward(images: tf.Tensor, training: bool) -> Any:
+            with rounding(made.folds):
+                return made.model(images, training=training)
+
+        ranges = {name: moments.value for name, moments in made.ranges.items()}
+        names = {id(moments): name for name, moments in made.ranges.items()}
+        return replace(
+            self,
+            variables={**self.variables, **ranges},
+            statistic_names={**self.statistic_names, **names},
+            forward=forward,
+            folds=made.folds,
+            keras_model=made.model,
+            float_network=self,
+        )
 
     def for_inference(self) -> FoldedNetwork:
         """Returns the network with batch norm folded into its convolutions.

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from benchmark_cnn.params.fine_tuning_params import BACKBONE, FineTuningParams
+from checkpoints.tensor_roles import RANGE
 from common.errors import UsageError
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -83,14 +84,16 @@ def _frozen(flags: FineTuningParams, network: Network) -> frozenset[str]:
     pattern = flags.freeze
     if pattern is None and flags.freeze_epochs is None:
         return frozenset()
+    # The range of an activation is measured first by this run, whatever is trained.
+    can_freeze = [name for name in network.variables if not name.endswith(RANGE)]
     if pattern in (None, BACKBONE):
-        return frozenset(network.variables) - set(network.groups[-1])
+        return frozenset(can_freeze) - set(network.groups[-1])
     matches = re.compile(pattern).search
-    matched = {name for name in network.variables if matches(name)}
+    matched = {name for name in can_freeze if matches(name)}
     if not matched:
         raise UsageError(
             f"--freeze={pattern} matches no variable of the network; the nearest names are "
-            f"{', '.join(_nearest(pattern, [*network.variables]))}"
+            f"{', '.join(_nearest(pattern, can_freeze))}"
         )
     if matched.issuperset(network.trainable):
         raise UsageError(
@@ -99,7 +102,7 @@ def _frozen(flags: FineTuningParams, network: Network) -> frozenset[str]:
         )
     trainable = set(network.trainable)
     layers: dict[str, list[str]] = {}
-    for name in network.variables:
+    for name in can_freeze:
         layers.setdefault(name.rpartition("/")[0], []).append(name)
     for names in layers.values():
         statistics, weights = set(names) - trainable, trainable.intersection(names)

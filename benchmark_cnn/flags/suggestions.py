@@ -68,6 +68,8 @@ _SYNONYMS_OF = {
     "max_res start_ramp end_ramp",
     "recompute": "grad_checkpointing gradient_checkpointing activation_checkpointing remat "
     "checkpoint_activations recompute_grad memory_efficient",
+    "quantization_aware": "qat quantize_aware quantization_aware_training enable_qat use_qat "
+    "quantize fake_quant",
     "num_classes": "classes nb_classes num_labels",
     "data_format": "channels_last layout memory_format",
     "dtype": "precision amp_dtype mixed_precision_dtype model_dtype mixed_precision compute_dtype",

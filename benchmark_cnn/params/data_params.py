@@ -92,6 +92,13 @@ class NetworkParams:
         "Gradient checkpointing: compute most activations again in the backward pass instead of "
         "keeping them. A step takes less memory and more time, and has the same result.",
     )
+    quantization_aware: bool = flag(
+        False,
+        "Quantization-aware training: weights and activations are rounded to 8 bits in the forward "
+        "pass, as in the file of export.py --quantize=int8, and evaluations are of that network. "
+        "Start from trained weights: --init_checkpoint or --pretrained.",
+        inherited=True,
+    )
 
 
 @dataclass(frozen=True)

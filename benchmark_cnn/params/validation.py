@@ -48,6 +48,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
     optimization_rules.weight_decay,
     training_rules.rates_of_backbone,
     training_rules.distillation,
+    training_rules.quantization,
     optimization_rules.gradient_clip,
     optimization_rules.moving_average,
     optimization_rules.loss_flags,
@@ -68,6 +69,7 @@ EVALUATION_RULES: tuple[Rule, ...] = (
 )
 INHERITED_RULES: tuple[Rule, ...] = (
     training_rules.images_to_evaluate,
+    training_rules.quantization,
     data_rules.image_preparation,
 )
 # The rules that a program asks about its command line.

@@ -35,6 +35,7 @@ DONE_WITH_TRAINING = "Done with training"
 _MOST_CLASSES = 5
 _TRIVIAL = "top-5 and accuracy @ 5 say nothing: they need more than 5 classes"
 _RULE = "-" * 64
+_ROUNDED = "8 bits, as its file of export.py --quantize=int8"
 
 
 def header_lines(
@@ -77,6 +78,7 @@ def header_lines(
         *([_more(f"on each of {num_workers} workers")] if num_workers > 1 else []),
         _fact("NUMA bind", False),
         _fact("Data format", params.network.data_format),
+        *([_fact("Precision", _ROUNDED)] if params.network.quantization_aware else []),
         _fact("Optimizer", "none" if evaluates_only else params.optimization.optimizer),
         _fact("Variables", hardware.variable_update),
         *_parameter_servers(hardware, devices),

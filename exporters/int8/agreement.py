@@ -24,6 +24,7 @@ class Agreement:
         num_labeled: Images whose class is known.
         num_correct: Of these, (of the network, of the file).
         difference: The largest of two outputs.
+        unseen: What is said of the images.
     """
 
     images: ImageSet
@@ -31,6 +32,7 @@ class Agreement:
     num_labeled: int
     num_correct: tuple[int, int]
     difference: float
+    unseen: str = "that calibration did not see "
 
     @property
     def lost_points(self) -> float | None:
@@ -50,8 +52,8 @@ class Agreement:
         if not len(self.images):
             return "int8 was not compared with the network: calibration left no image to do it on"
         text = (
-            f"int8 gives the network's first class on {self.num_same:,} of {self.images} that "
-            f"calibration did not see ({100 * self.num_same / len(self.images):.1f}%)"
+            f"int8 gives the network's first class on {self.num_same:,} of {self.images} "
+            f"{self.unseen}({100 * self.num_same / len(self.images):.1f}%)"
         )
         if self.num_labeled:
             network, file = (100 * correct / self.num_labeled for correct in self.num_correct)

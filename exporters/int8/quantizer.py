@@ -63,6 +63,22 @@ def quantize(
     )
 
 
+def convert_rounding(servable: Servable, input_type: str, output_type: str) -> bytes:
+    """Returns the content of an INT8 file of a network whose graph rounds to 8 bits.
+
+    Raises:
+        UsageError: The network has an operation that TFLite lacks.
+    """
+    import tensorflow as tf
+
+    made = converter(servable)
+    made.optimizations = [tf.lite.Optimize.DEFAULT]
+    made.inference_input_type = tf.dtypes.as_dtype(input_type)
+    made.inference_output_type = tf.dtypes.as_dtype(output_type)
+    with _without_stderr():
+        return converted(made, servable)
+
+
 def with_float_twins(calibrated: bytes, float_layers: Sequence[str] = ()) -> bytes:
     """Returns a file that computes each layer twice, in 8 bits and in float, from equal inputs."""
     return _quantized(calibrated, enable_numeric_verify=True, denylisted_nodes=list(float_layers))

@@ -26,6 +26,10 @@ def refused(params: Params) -> list[str]:
             params.network.image_size_schedule,
             "each worker reads one stream of images from the start to the end",
         ),
+        "quantization_aware": (
+            params.network.quantization_aware,
+            "the weights that a worker rounds would be those of other ranges",
+        ),
         "dtype": (
             params.network.dtype == "float16",
             "one loss scale would serve workers of different age; use bfloat16 or float32",

@@ -30,6 +30,7 @@ _OF_TRAINING_ONLY = (
     "drop_path_rate",
     "image_size_schedule",
     "recompute",
+    "quantization_aware",
     "on_nonfinite",
     "print_training_accuracy",
     "save_summaries_steps",
@@ -155,6 +156,20 @@ def distillation(given: ExplicitFlags) -> list[str]:
     return lines + ([f"--loss={loss} has no effect {why}"] if loss != "softmax" else [])
 
 
+def quantization(given: ExplicitFlags) -> list[str]:
+    network, features = given.params.network, given.params.distillation.teacher_features
+    if not network.quantization_aware:
+        return []
+    why = "cannot be used with --quantization_aware, "
+    answers = {
+        f"--dtype={network.dtype} {why}which rounds in float32": network.dtype != "float32",
+        f"--teacher_features={features} {why}whose features are rounded: learn them in float": (
+            features is not None
+        ),
+    }
+    return [line for line, is_wrong in answers.items() if is_wrong]
+
+
 _FLAGS_OF_DIRECTORY = (
     "save_model_secs",
     "save_model_steps",
@@ -174,6 +189,7 @@ _FLAGS_OF_CHECKPOINTS = (
     "model",
     "dtype",
     "data_format",
+    "quantization_aware",
 )
 
 
