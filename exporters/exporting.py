@@ -101,9 +101,10 @@ def export(
         its = source
         if source.classifier.rounds and not (backend == TFLITE and plan.quantize == INT8):
             its = dataclasses.replace(source, classifier=source.classifier.in_float)
+        wanted = expected(its.classifier)
         with _errors(path), staging.staged(path) as temporary, _named(temporary, path):
             notes = [*(write(its, plan, temporary) or ()), *([] if its is source else [_IN_FLOAT])]
-            found = _checked(temporary, expected(its.classifier), images, plan, backend, its)
+            found = _checked(temporary, wanted, images, plan, backend, its)
             if backend != SAVED_MODEL:
                 notes = [*notes, *_write_labels(path, labels(source.signature))]
             done.append(Exported(path, backend, _size(temporary), found))

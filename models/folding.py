@@ -90,14 +90,15 @@ class FoldedNetwork:
         tower among the arguments.
         """
         for fold in self._folds:
-            kernel, how = self._values[id(fold.kernel)], (fold.is_depthwise, fold.is_rounded)
+            kernel = self._values[id(fold.kernel)]
             if fold.batch_norm is None:
                 yield kernel, _round, (fold.is_depthwise, _tensorflow_variable(fold.kernel))
                 continue
             offset = self._offsets[id(fold.batch_norm.beta)]
             scaled_bias = self._values.get(id(fold.bias))
             theirs = map(_tensorflow_variable, (fold.kernel, fold.bias, *fold.batch_norm))
-            yield kernel, _fold, (fold.epsilon, *how, offset, scaled_bias, *theirs)
+            arguments = (fold.epsilon, fold.is_depthwise, offset, scaled_bias, fold.is_rounded)
+            yield kernel, _fold, (*arguments, *theirs)
 
     def update(self) -> None:
         """Folds the current weights, where no strategy has copies of variables."""
@@ -120,9 +121,9 @@ def _fold(
     kernel: tf.Variable,
     epsilon: float,
     is_depthwise: bool,
-    is_rounded: bool,
     offset: tf.Variable,
     scaled_bias: tf.Variable | None,
+    is_rounded: bool,
     *theirs: tf.Variable | None,
 ) -> None:
     """Assigns `kernel`, `offset` and `scaled_bias`; in float64, so that each is rounded once.
