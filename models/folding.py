@@ -44,7 +44,7 @@ class Fold:
         batch_norm: None for a kernel, also [inputs, C], that is rounded and takes in nothing.
         dtype: that the convolution computes in.
         bias: of the convolution, [C]; None without.
-        is_rounded: whether the kernel is rounded to 8 bits first (models/quantization.py).
+        is_rounded: whether the kernel is rounded to 8 bits first (models/forms/quantization.py).
     """
 
     kernel: Any

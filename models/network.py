@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from common.commands import did_you_mean
 from common.errors import UsageError
-from models import blocks, quantization, recompute
+from models import blocks
 from models.folding import Fold, FoldedNetwork, keras_folds, rounding, substituted
+from models.forms import quantization, recompute
 from models.forward_pass import forward_pass
 from models.layers.dropout import StochasticDepth
 
@@ -52,7 +53,7 @@ class Network:
         num_observed: how many of the last outputs of `forward` are features of layers.
         recomputed_bytes: bytes an image of what the backward pass computes again at a time.
         float_network: the network that computes in float with the same variables, if this one
-            rounds to 8 bits (models/quantization.py).
+            rounds to 8 bits (models/forms/quantization.py).
         keras_model: the Keras model of the network, for summary(), save() or fine-tuning; None for
             TF-Slim.
     """

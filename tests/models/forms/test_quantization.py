@@ -23,7 +23,7 @@ from models.networks.efficientnet_lite import PIXEL_RANGE
 from tests.benchmark_cnn.engine import EVERYTHING, run_steps
 from tests.benchmark_cnn.networks import ArrayData, random_examples
 from tests.models import small_network
-from tests.models.test_recompute import assert_same, examples, step
+from tests.models.forms.test_recompute import assert_same, examples, step
 
 RANDOM = np.random.default_rng(0)
 MODES = [

@@ -15,12 +15,12 @@ from benchmark_cnn.objective.losses import CROSS_ENTROPY
 from common.errors import UsageError
 from models import registry
 from models.cost import activation_bytes
-from models.recompute import _divide
+from models.forms.recompute import _divide
 from tests.benchmark_cnn.engine import EVERYTHING, run_steps
 from tests.benchmark_cnn.networks import ArrayData, random_examples
 from tests.models import small_network
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def step(network, images, labels, *, xla=False, frozen=frozenset()):
