@@ -20,6 +20,7 @@ def parameter_servers(given: ExplicitFlags) -> list[str]:
 def refused(params: Params) -> list[str]:
     """Returns a line for each value that an asynchronous run cannot have."""
     run, report, hardware = params.run, params.report, params.hardware
+    taught = "a worker would fetch the teacher's weights for each step"
     reasons = {
         "sync_batch_norm": (params.network.sync_batch_norm, "no worker waits for another one"),
         "image_size_schedule": (
@@ -58,14 +59,8 @@ def refused(params: Params) -> list[str]:
             "a test of one rate after the other needs one step after the other",
         ),
         "steps_per_loop": (run.steps_per_loop > 1, "each step is scheduled by itself"),
-        "teacher": (
-            params.distillation.teacher,
-            "a worker would fetch the teacher's weights for each step",
-        ),
-        "teacher_checkpoint": (
-            params.distillation.teacher_checkpoint,
-            "a worker would fetch the teacher's weights for each step",
-        ),
+        "teacher": (params.distillation.teacher, taught),
+        "teacher_checkpoint": (params.distillation.teacher_checkpoint, taught),
         "forward_only": (run.forward_only, "nothing is read but the weights; leave --ps_hosts out"),
         "on_nonfinite": (
             run.on_nonfinite == "rollback",
