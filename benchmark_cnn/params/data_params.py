@@ -94,9 +94,8 @@ class NetworkParams:
     )
     quantization_aware: bool = flag(
         False,
-        "Quantization-aware training: weights and activations are rounded to 8 bits in the forward "
-        "pass, as in the file of export.py --quantize=int8, and evaluations are of that network. "
-        "Start from trained weights: --init_checkpoint or --pretrained.",
+        "Quantization-aware training: round weights and activations to 8 bits, as an exported INT8 "
+        "file does, in evaluations, too. Start from trained weights.",
         inherited=True,
     )
 
