@@ -66,10 +66,12 @@ def _prefixes(given: Sequence[Path], last: int | None) -> list[Path]:
     from checkpoints import store
 
     directory = given[0] if len(given) == 1 and given[0].is_dir() else None
-    if last is not None and directory is None:
-        raise UsageError("--last has no effect on checkpoints that are named: give one directory")
     if directory is None:
         prefixes = [Path(store.resolve(path)) for path in given]
+        if last is not None:
+            raise UsageError(
+                "--last has no effect on checkpoints that are named: give one directory"
+            )
         twice = [prefix for prefix in prefixes if prefixes.count(prefix) > 1]
         if twice:
             raise UsageError(f"{twice[0]} is named twice")

@@ -169,7 +169,8 @@ _SYNONYMS_OF = {
     "checkpoint_dir run_dir out_dir results_dir resume",
     "init_checkpoint": "initial_checkpoint resume_checkpoint checkpoint weights "
     "load_weights pretrained_path finetune",
-    "save_model_steps": "checkpoint_interval recovery_interval save_steps",
+    "save_model_steps": "checkpoint_interval recovery_interval save_steps save_every_steps "
+    "save_checkpoints_steps",
     "save_model_secs": "save_checkpoint_freq save_interval_secs",
     "keep_checkpoints": "checkpoint_hist max_to_keep keep_checkpoint_max save_total_limit",
     "log_to": "report_to log_wandb use_wandb wandb mlflow logger loggers log_with tracker",

@@ -97,6 +97,8 @@ def test_checkpoints_that_do_not_match_are_refused(tmp_path, capsys):
     assert (code, "is named twice" in line) == (2, True)
     code, line = refused(capsys, first, more, "--last=2")
     assert (code, "--last has no effect" in line) == (2, True)
+    code, line = refused(capsys, tmp_path / "absent", "--last=2")
+    assert (code, "neither a run's directory nor a file is there" in line) == (3, True)
     assert not (tmp_path / "a" / "average").exists()
 
     same = write(tmp_path / "f", 2, seed=6)
