@@ -19,7 +19,7 @@ from benchmark_cnn.evaluation import Evaluator
 from benchmark_cnn.interfaces import Dataset, NetworkSpec
 from benchmark_cnn.params.params import Params
 from benchmark_cnn.params.values import parse_image_sizes
-from benchmark_cnn.step import failures, optimizers
+from benchmark_cnn.step import failures, learning_rate, optimizers
 from benchmark_cnn.step.train_state import TrainState
 from benchmark_cnn.step.training_step import TrainingStep
 from common.errors import DataError, UsageError
@@ -58,8 +58,14 @@ class TrainingRun:
         """Shows an evaluation to a learning rate that follows them; logs what it changes."""
         flags, plateau = self.params.learning_rate, self.state.plateau
         if plateau is not None:
-            patience = self.plan.steps_per(flags.learning_rate_patience_epochs)
-            line = plateau.observe(step, result, flags, patience)
+            plan, default = self.plan, default_rate(self.params, self.spec, self.plan)
+            line = plateau.observe(
+                step,
+                result,
+                flags,
+                patience=plan.steps_per(flags.learning_rate_patience_epochs),
+                initial=learning_rate.initial_rate(flags, default, plan.global_batch),
+            )
             if line is not None:
                 log(line)
 

@@ -392,5 +392,5 @@ def _schedule(
         global_batch=plan.global_batch,
         examples_per_epoch=plan.examples_per_epoch,
         total_steps=plan.total_steps,
-        reductions=None if state.plateau is None else state.plateau.reductions,
+        plateau_scale=None if state.plateau is None else state.plateau.scale,
     )

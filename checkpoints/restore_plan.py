@@ -12,6 +12,7 @@ from absl import logging
 
 from checkpoints.tensor_roles import (
     AVERAGE,
+    MARK_OF_A_RUN,
     MOVING_AVERAGE,
     OBJECT_GRAPH,
     RANGE,
@@ -255,6 +256,11 @@ def _missing_reason(
             "they are slots of the optimizer or moving averages; give the --optimizer, the "
             "--moving_average_decay and the --freeze it was trained with, or start a run with "
             "--init_checkpoint"
+        )
+    if MARK_OF_A_RUN in missing and not set(unused):
+        return (
+            "it holds weights alone, without the state of a run: start another --train_dir from "
+            "them with --init_checkpoint"
         )
     scope = _scope_that_fits(missing[0], wanted, available, moving_average)
     if scope:

@@ -24,13 +24,13 @@ _SLOTS = frozenset(("Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1", "Adagr
 _RUN_STATE = frozenset((
     "global_step", "skipped_steps", "in_a_row", "examples_seen", "best_top_1", "loss_scale",
     "good_steps", "beta1_power", "beta2_power", "save_counter", OBJECT_GRAPH,
-    "plateau_best", "plateau_since", "plateau_reductions",
+    "plateau_best", "plateau_since", "plateau_scale",
 ))
 # fmt: on
 # Slim's published VGG and ResNet v1 keep the mean that was subtracted from their pixels.
 _CONSTANTS = frozenset(("mean_rgb",))
 # This project's runs count their examples.
-_MARK_OF_A_RUN = "examples_seen"
+MARK_OF_A_RUN = "examples_seen"
 _NUM_LISTED = 5
 
 
@@ -57,7 +57,7 @@ def frozen(names: Collection[str]) -> frozenset[str]:
     A run averages every weight that it trains. Other programs' checkpoints prove nothing.
     """
     names = set(names)
-    if _MARK_OF_A_RUN not in names:
+    if MARK_OF_A_RUN not in names:
         return frozenset()
     weights = {name for name in names if role(name, names) == WEIGHT}
     averaged = {name for name in weights if f"{name}/{MOVING_AVERAGE}" in names}

@@ -14,7 +14,7 @@ from benchmark_cnn.objective.early_stopping import comparable
 from benchmark_cnn.params.training_params import LearningRateParams
 
 # Names in checkpoints.
-BEST, SINCE, REDUCTIONS = "plateau_best", "plateau_since", "plateau_reductions"
+BEST, SINCE, SCALE = "plateau_best", "plateau_since", "plateau_scale"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,19 +24,26 @@ class Plateau:
     Attributes:
         best: float64 [2], the best evaluation so far as `comparable` orders it; -1 before any.
         since: int64, the step of the best evaluation or of the last reduction.
-        reductions: int64, how often the rate was reduced.
+        scale: float64, the product of the factors of all reductions. A resumed run may have
+            another factor for those to come.
     """
 
     best: tf.Variable
     since: tf.Variable
-    reductions: tf.Variable
+    scale: tf.Variable
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns checkpoint name -> variable."""
-        return {BEST: self.best, SINCE: self.since, REDUCTIONS: self.reductions}
+        return {BEST: self.best, SINCE: self.since, SCALE: self.scale}
 
     def observe(
-        self, step: int, result: Mapping[str, Any], flags: LearningRateParams, patience: Fraction
+        self,
+        step: int,
+        result: Mapping[str, Any],
+        flags: LearningRateParams,
+        *,
+        patience: Fraction,
+        initial: float,
     ) -> str | None:
         """Takes an evaluation; returns the line of a reduction, None if the rate is kept.
 
@@ -45,6 +52,7 @@ class Plateau:
 
         Args:
             patience: steps without a better evaluation that are not yet too many.
+            initial: the rate without any reduction.
         """
         # A checkpoint holds finite numbers.
         value = np.nan_to_num(comparable(result))
@@ -55,10 +63,16 @@ class Plateau:
         if step - int(self.since) <= patience - 1:
             return None
         self.since.assign(step)
-        self.reductions.assign_add(1)
+        minimum, factor = flags.minimum_learning_rate, flags.learning_rate_decay_factor or 1.0
+        if initial * float(self.scale) <= minimum:
+            return None
+        self.scale.assign(float(self.scale) * factor)
+        change = f"multiplied by {factor:g}"
+        if initial * float(self.scale) <= minimum:
+            change = f"lowered to its minimum, {minimum:g},"
         return (
-            f"Learning rate multiplied by {flags.learning_rate_decay_factor:g} after step {step}: "
-            f"no better evaluation in {flags.learning_rate_patience_epochs:g} epochs"
+            f"Learning rate {change} after step {step}: no better evaluation in "
+            f"{flags.learning_rate_patience_epochs:g} epochs"
         )
 
 
@@ -67,5 +81,5 @@ def create() -> Plateau:
     return Plateau(
         tf.Variable(tf.constant([-1.0, 0.0], tf.float64), trainable=False, name=BEST),
         tf.Variable(tf.zeros([], tf.int64), trainable=False, name=SINCE),
-        tf.Variable(tf.zeros([], tf.int64), trainable=False, name=REDUCTIONS),
+        tf.Variable(tf.ones([], tf.float64), trainable=False, name=SCALE),
     )

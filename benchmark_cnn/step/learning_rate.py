@@ -1,4 +1,4 @@
-"""Learning-rate schedules: functions of the step, and of a plateau's number of reductions.
+"""Learning-rate schedules: functions of the step, and of what a plateau has reduced.
 
 A resumed run needs nothing else to continue with the same rates. Epochs become steps by exact
 fractions, and rates are computed in float64 on the host, so that a boundary falls on the exact
@@ -28,7 +28,7 @@ def make_schedule(
     global_batch: int,
     examples_per_epoch: int,
     total_steps: int,
-    reductions: tf.Variable | None = None,
+    plateau_scale: tf.Variable | None = None,
 ) -> Schedule:
     """Makes the schedule that the learning-rate flags describe.
 
@@ -42,7 +42,7 @@ def make_schedule(
         global_batch: examples of one update, over all towers and accumulated micro-batches.
         examples_per_epoch: size of the training set.
         total_steps: length of the run; cosine and polynomial end there.
-        reductions: of the plateau schedule: int64, how often the rate was reduced so far.
+        plateau_scale: of the plateau schedule: float64, the product of its reductions so far.
 
     Returns:
         A function from the step (int, or int64 scalar; 0 for the first update) to the learning
@@ -70,7 +70,8 @@ def make_schedule(
         decay_steps = int(some_steps("num_epochs_per_decay"))
         rate = partial(_exponential, initial=initial, decay_steps=decay_steps, **decays)
     elif flags.schedule == "plateau":
-        rate = partial(_plateau, initial=initial, reductions=reductions, **decays)
+        assert plateau_scale is not None
+        rate = partial(_plateau, initial=initial, scale=plateau_scale, minimum=minimum)
     elif flags.schedule == "piecewise":
         rates, epochs = parse_piecewise_schedule(flags.piecewise_learning_rate_schedule or "")
         rates = [scale * rate for rate in rates]
@@ -160,13 +161,9 @@ def _exponential(
     return tf.maximum(decayed, tf.constant(minimum, tf.float64))
 
 
-def _plateau(
-    step: tf.Tensor, *, initial: float, reductions: tf.Variable, factor: float, minimum: float
-) -> tf.Tensor:
-    """Multiplies by `factor` for each reduction, down to the minimum (objective/plateau.py)."""
-    reduced = tf.cast(reductions.read_value(), tf.float64)
-    decayed = initial * tf.pow(tf.constant(factor, tf.float64), reduced)
-    return tf.maximum(decayed, tf.constant(minimum, tf.float64))
+def _plateau(step: tf.Tensor, *, initial: float, scale: tf.Variable, minimum: float) -> tf.Tensor:
+    """Multiplies by the product of all reductions, down to the minimum (objective/plateau.py)."""
+    return tf.maximum(initial * scale.read_value(), tf.constant(minimum, tf.float64))
 
 
 def _piecewise(step: tf.Tensor, *, rates: Sequence[float], starts: Sequence[int]) -> tf.Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -25,9 +26,29 @@ LOSS_SCALE, GOOD_STEPS = "loss_scale", "loss_scale/good_steps"
 OPTIONAL = frozenset(
     (
         SKIPPED_IN_A_ROW, LOSS_SCALE, GOOD_STEPS,
-        plateaus.BEST, plateaus.SINCE, plateaus.REDUCTIONS,
+        plateaus.BEST, plateaus.SINCE, plateaus.SCALE,
     )
 )  # fmt: skip
+
+
+class Progress(NamedTuple):
+    """How far a run is before a step: int64 scalar tensors.
+
+    Attributes:
+        steps: those made so far.
+        updates: those of them that were not skipped.
+    """
+
+    steps: tf.Tensor
+    updates: tf.Tensor
+
+    def updates_since(self, begin: int) -> tf.Tensor:
+        """Returns the updates since the step `begin`, if no step was skipped after it.
+
+        If some were, it is at least the number of those updates: which steps were skipped is not
+        known.
+        """
+        return tf.minimum(self.updates, self.steps - begin) if begin else self.updates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +80,10 @@ class TrainState:
     good_steps: tf.Variable
     scales_loss: bool
     plateau: plateaus.Plateau | None = None
+
+    def progress(self, step: tf.Tensor) -> Progress:
+        """Returns how far the run is after `step` steps (int64), which are all so far."""
+        return Progress(step, step - self.skipped_steps.read_value())
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns checkpoint name -> variable for everything that a resumed run needs."""

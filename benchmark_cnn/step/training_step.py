@@ -17,7 +17,7 @@ from benchmark_cnn.params.training_params import OptimizationParams
 from benchmark_cnn.step import gradients, losses, optimizers, train_state
 from benchmark_cnn.step.markers import Markers, mark
 from benchmark_cnn.step.tower import SCALARS, Tower
-from benchmark_cnn.step.train_state import TrainState
+from benchmark_cnn.step.train_state import Progress, TrainState
 
 # The values of a step, in the order of its vector. Those that cost a pass over all weights
 # (weight_decay, and gradient_norm without clipping) are NaN unless a report was requested.
@@ -100,15 +100,16 @@ class TrainingStep:
         """Updates the weights; returns the values of the step, and its gradient's norm by tower.
 
         Args:
-            step: int64 scalar tensor, the updates made before this one.
+            step: int64 scalar tensor, the steps made before this one.
         """
         state = self.state
+        progress = state.progress(step)
         learning_rate = self.schedule(step)
         scale = state.loss_scale.read_value() if state.scales_loss else None
         if self.on_images is not None:
             self._hand_out(self.on_images, summarize, step, self._shared(micro_batches[0][0]))
         results, norm = self.manager.run_towers(
-            self._tower, (micro_batches, report, summarize, step, learning_rate, scale)
+            self._tower, (micro_batches, report, summarize, progress, learning_rate, scale)
         )
         *scalars, decay_loss = tf.unstack(self._shared(results))
         total_loss = scalars[0] + AUXILIARY_WEIGHT * scalars[1] + decay_loss
@@ -118,11 +119,11 @@ class TrainingStep:
         shared = (self._shared(norm), learning_rate, used_scale)
         return tf.stack([total_loss, *scalars, decay_loss, *shared]), norm
 
-    def _tower(self, micro_batches, report, summarize, step, learning_rate, scale):
+    def _tower(self, micro_batches, report, summarize, progress, learning_rate, scale):
         if self.compiles:
-            return self._compiled_tower(micro_batches, step, learning_rate, scale)
+            return self._compiled_tower(micro_batches, progress, learning_rate, scale)
         tower, unknown = self._local_tower(), tf.constant(float("nan"))
-        prepared = self.tower.prepare(micro_batches, seed=self.seed, step=step)
+        prepared = self.tower.prepare(micro_batches, seed=self.seed, step=progress.steps)
         result = self._compute(tower, prepared, scale)
         if self.markers is not None:
             mark(self.markers.towers[tower], [result.scalars, *result.gradients])
@@ -133,7 +134,8 @@ class TrainingStep:
         if tower == 0 or not self.manager.computes_once:
             finished, decay_loss, norm = self._finish(result.gradients, report, scale)
         tf.distribute.get_replica_context().merge_call(
-            self._apply, args=(finished, result.statistics, norm, step, learning_rate, summarize)
+            self._apply,
+            args=(finished, result.statistics, norm, progress, learning_rate, summarize),
         )
         return tf.concat([result.scalars, [decay_loss]], 0), norm
 
@@ -147,34 +149,34 @@ class TrainingStep:
     def _update_copies(self) -> OneTrace:
         """The update of a tower's copies of the variables."""
 
-        def update(gradients, statistics, step, learning_rate):
+        def update(gradients, statistics, progress, learning_rate):
             own = functools.partial(self._update_copy, 0)
-            self._update_all(gradients, statistics, step, learning_rate, own)
+            self._update_all(gradients, statistics, progress, learning_rate, own)
 
         variables = self.state.named_variables().values()
         return OneTrace(self.manager, update, variables, inlined=False)
 
-    def _compiled_tower(self, micro_batches, step, learning_rate, scale):
+    def _compiled_tower(self, micro_batches, progress, learning_rate, scale):
         """Runs the step in one XLA program, or in two with the all-reduce between them.
 
         Each tower updates its own copies of the variables.
         """
-        prepared = self.tower.prepare(micro_batches, seed=self.seed, step=step)
+        prepared = self.tower.prepare(micro_batches, seed=self.seed, step=progress.steps)
         compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
 
-        def update(result, scale, step, learning_rate):
+        def update(result, scale, progress, learning_rate):
             finished, decay_loss, norm = self._finish(result.gradients, True, scale)
-            self._update_own(finished, result.statistics, norm, step, learning_rate)
+            self._update_own(finished, result.statistics, norm, progress, learning_rate)
             return tf.concat([result.scalars, [decay_loss]], 0), norm
 
-        def whole(prepared, scale, step, learning_rate):
-            return update(self.tower.compute(prepared, scale), scale, step, learning_rate)
+        def whole(prepared, scale, progress, learning_rate):
+            return update(self.tower.compute(prepared, scale), scale, progress, learning_rate)
 
         if self.manager.num_towers == 1:
-            return compiled(whole)(prepared, scale, step, learning_rate)
+            return compiled(whole)(prepared, scale, progress, learning_rate)
         result = compiled(self.tower.compute)(prepared, scale)
         result = gradients.aggregate(self.manager, result)
-        return compiled(update)(result, scale, step, learning_rate)
+        return compiled(update)(result, scale, progress, learning_rate)
 
     def _finish(self, computed, report, scale):
         """Returns the gradients to apply, the loss of weight decay, and the gradients' norm."""
@@ -231,31 +233,33 @@ class TrainingStep:
         return losses.l2_penalty(decayed, self.optimization.decay)
 
     def _apply(
-        self, _strategy, gradients, statistics, norm, step, learning_rate, summarize
+        self, _strategy, gradients, statistics, norm, progress, learning_rate, summarize
     ) -> None:
         """Updates every copy of every variable. Called between the towers."""
-        learning_rate, step = self._shared(learning_rate), self._shared(step)
+        learning_rate = self._shared(learning_rate)
+        progress = Progress(*map(self._shared, progress))
         gradients = self.manager.computed_once(gradients)
         statistics = self.manager.computed_once(statistics)
         if self.on_gradients is not None:
             named = zip(self.tower.trained_names, map(self._shared, gradients), strict=True)
-            self._hand_out(self.on_gradients, self._shared(summarize), step, dict(named))
+            self._hand_out(self.on_gradients, self._shared(summarize), progress.steps, dict(named))
         update = functools.partial(
-            self._update_everywhere, gradients, statistics, step, learning_rate
+            self._update_everywhere, gradients, statistics, progress, learning_rate
         )
         if self.skip_nonfinite:
             tf.cond(self._all_finite(norm), update, lambda: None)
         else:
             update()
 
-    def _update_everywhere(self, gradients, statistics, step, learning_rate) -> None:
+    def _update_everywhere(self, gradients, statistics, progress, learning_rate) -> None:
         """Updates all copies of all variables."""
         copies = self.manager.local_results(next(iter(self.state.variables.values())))
         if self.inlined or len(copies) == 1:
-            self._update_all(gradients, statistics, step, learning_rate, self.manager.update)
+            self._update_all(gradients, statistics, progress, learning_rate, self.manager.update)
             return
         for tower, copy in enumerate(copies):
-            arguments = self._own(tower, (list(gradients), list(statistics), step, learning_rate))
+            values = (list(gradients), list(statistics), progress, learning_rate)
+            arguments = self._own(tower, values)
             with tf.device(copy.device):
                 self._update_copies(tower, *arguments)
 
@@ -277,7 +281,7 @@ class TrainingStep:
         """Returns a value that is the same on every tower."""
         return self.manager.local_results(value)[0]
 
-    def _update_own(self, gradients, statistics, norm, step, learning_rate) -> None:
+    def _update_own(self, gradients, statistics, norm, progress, learning_rate) -> None:
         """Updates the running tower's copies; a skipped update leaves what they held."""
         tower = self._local_tower()
 
@@ -291,7 +295,7 @@ class TrainingStep:
             for copy, value in zip(copies, before, strict=True):
                 copy.assign(tf.where(tf.math.is_finite(norm), copy.read_value(), value))
 
-        self._update_all(gradients, statistics, step, learning_rate, update)
+        self._update_all(gradients, statistics, progress, learning_rate, update)
 
     def _update_copy(self, tower: int, variable, function, args) -> None:
         variable, args = self._own(tower, (variable, args))
@@ -306,9 +310,9 @@ class TrainingStep:
 
         return tf.nest.map_structure(own, values)
 
-    def _update_all(self, gradients, statistics, step, learning_rate, update) -> None:
+    def _update_all(self, gradients, statistics, progress, learning_rate, update) -> None:
         """Updates weights, slots, averages and statistics by `update`; see VariableManager."""
-        terms = functools.cache(functools.partial(self._terms, step, learning_rate))
+        terms = functools.cache(functools.partial(self._terms, progress, learning_rate))
         rate, first_step = self.fine_tuning.rate, self.fine_tuning.first_step
         for name, gradient in zip(self.tower.trained_names, gradients, strict=True):
             self._update_weight(update, name, gradient, terms(first_step(name), rate(name)))
@@ -316,17 +320,16 @@ class TrainingStep:
             average_decay = terms(first_step(name), 1.0).average_decay
             self._assign_statistic(update, name, value, average_decay)
 
-    def _terms(self, step, learning_rate, first_step: int, rate: float) -> _Terms:
-        updates = step - first_step if first_step else step
+    def _terms(self, progress: Progress, learning_rate, first_step: int, rate: float) -> _Terms:
         begins = max(first_step, self.averages_from)
         decay = train_state.decay_at(
-            step - begins + 1, self.optimization.moving_average_decay or 0.0
+            progress.updates_since(begins) + 1, self.optimization.moving_average_decay or 0.0
         )
         if self.averages_from:
-            decay = tf.where(step < begins, 0.0, decay)
+            decay = tf.where(progress.steps < begins, 0.0, decay)
         return _Terms(
             learning_rate if rate == 1.0 else learning_rate * rate,
-            updates,
+            progress.updates_since(first_step),
             decay,
         )
 

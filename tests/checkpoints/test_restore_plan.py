@@ -282,6 +282,14 @@ def test_only_a_head_of_another_class_count_is_initialized_again():
     assert resized_head(ten, other_features) == []
 
 
+def test_a_run_cannot_continue_from_an_average_of_weights():
+    counters = {"examples_seen": (), "skipped_steps": ()}
+    slots = {f"{name}/Momentum": shape for name, shape in WANTED.items()}
+    average = {**WANTED, "global_step": ()}
+    first = report({**average, **slots, **counters}, average, hints=RESUMPTION).splitlines()[0]
+    assert first.endswith("start another --train_dir from them with --init_checkpoint")
+
+
 @pytest.mark.parametrize("hints", [INITIALIZATION, RESUMPTION])
 @pytest.mark.parametrize(
     "available",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import types
@@ -36,10 +37,11 @@ def test_reductions_are_those_of_keras(seed):
     lines = []
     for epoch, accuracy in enumerate(accuracies):
         theirs.on_epoch_end(epoch, {"top_1": accuracy})
-        line = ours.observe((epoch + 1) * 7, {"top_1": accuracy, "loss": 1.0}, FLAGS, 3 * 7)
+        result = {"top_1": accuracy, "loss": 1.0}
+        line = ours.observe((epoch + 1) * 7, result, FLAGS, patience=3 * 7, initial=1.0)
         lines += [line] if line else []
-        assert float(theirs.model.optimizer.learning_rate) == 0.5 ** int(ours.reductions)
-    assert len(lines) == int(ours.reductions) > 3
+        assert float(theirs.model.optimizer.learning_rate) == float(ours.scale)
+    assert len(lines) == -np.log2(ours.scale) > 3
     assert lines[0].startswith("Learning rate multiplied by 0.5 after step ")
     assert lines[0].endswith("no better evaluation in 3 epochs")
 
@@ -47,11 +49,33 @@ def test_reductions_are_those_of_keras(seed):
 def test_as_accurate_with_a_lower_loss_is_better_and_nan_is_worse():
     ours = plateau.create()
     for step, (top_1, loss) in enumerate([(0.5, 1.0), (0.5, 0.9), (0.5, np.nan), (np.nan, 0.1)]):
-        assert ours.observe(step, {"top_1": top_1, "loss": loss}, FLAGS, 3) is None
+        result = {"top_1": top_1, "loss": loss}
+        assert ours.observe(step, result, FLAGS, patience=3, initial=1.0) is None
     assert int(ours.since) == 1
     np.testing.assert_array_equal(ours.best, [0.5, -0.9])
-    assert ours.observe(4, {"top_1": 0.5, "loss": 0.9}, FLAGS, 3) is not None
-    assert (int(ours.since), int(ours.reductions)) == (4, 1)
+    result = {"top_1": 0.5, "loss": 0.9}
+    assert ours.observe(4, result, FLAGS, patience=3, initial=1.0) is not None
+    assert (int(ours.since), float(ours.scale)) == (4, 0.5)
+
+
+def test_at_the_minimum_nothing_is_said_to_change():
+    """Rates 1, 0.5, 0.3 (not 0.25), as Keras has them."""
+    ours, lines = plateau.create(), []
+    flags = dataclasses.replace(FLAGS, minimum_learning_rate=0.3)
+    for step in range(1, 6):
+        result = {"top_1": 0.5, "loss": 1.0}
+        lines.append(ours.observe(step, result, flags, patience=1, initial=1.0))
+    assert [bool(line) for line in lines] == [False, True, True, False, False]
+    assert lines[1].startswith("Learning rate multiplied by 0.5 after step 2: ")
+    assert lines[2].startswith("Learning rate lowered to its minimum, 0.3, after step 3: ")
+
+
+def test_a_run_resumed_with_another_factor_keeps_its_reductions(tmp_path):
+    """Two of 0.5; the resumed run has the next ones of 0.125."""
+    train(tmp_path, num_epochs=4.0)
+    train(tmp_path, num_epochs=6.0, learning_rate_decay_factor=0.125)
+    expected = [-40.0] * 10 + [-41.0] * 5 + [-42.0] * 5
+    assert rates(tmp_path) == [*expected, *[-45.0] * 5, *[-48.0] * 5]
 
 
 def train(train_dir, on_line=lambda line: None, **flags):
@@ -99,7 +123,7 @@ def test_rates_follow_evaluations_and_a_resumed_run_is_the_unbroken_one(tmp_path
     train(tmp_path / "resumed", num_gpus=towers)
     assert rates(tmp_path / "resumed") == expected
     got, wanted = (store.read(tmp_path / name) for name in ("resumed", "whole"))
-    assert got.keys() == wanted.keys() > {plateau.BEST, plateau.SINCE, plateau.REDUCTIONS}
+    assert got.keys() == wanted.keys() > {plateau.BEST, plateau.SINCE, plateau.SCALE}
     assert not [name for name in wanted if not np.array_equal(got[name], wanted[name])]
 
 

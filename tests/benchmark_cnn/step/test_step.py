@@ -334,6 +334,25 @@ def test_training_continues_after_a_skipped_step():
     np.testing.assert_allclose(got, [report["total_loss"] for report in expected], rtol=1e-5)
 
 
+@pytest.mark.parametrize("xla", ["off", "step"])
+@pytest.mark.parametrize("towers", [1, 2])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "lamb"])
+def test_a_skipped_step_counts_for_no_bias_correction(optimizer, towers, xla):
+    """The first update of Adam is the learning rate, whatever was skipped before it."""
+    images = np.full((8, 1, 1, 2), math.nan, np.float32)
+    images[6:] = [3.0, -4.0]
+    _, tensors = run_steps(
+        GradientNetwork, ArrayData(images, np.zeros(8)), steps=4, global_batch=2,
+        loss_function=GradientNetwork.loss, num_gpus=towers, xla=xla, on_nonfinite="skip",
+        optimizer=optimizer, learning_rate=0.5, weight_decay=0.0, moving_average_decay=0.9,
+    )  # fmt: skip
+    assert tensors["skipped_steps"] == 3
+    np.testing.assert_allclose(tensors["w"], [-0.5, 0.5], rtol=1e-5)
+    # So does it for the number of updates that limits the decay: 2 / 11 in the first one.
+    average = tensors["w/ExponentialMovingAverage"]
+    np.testing.assert_allclose(average, np.array([-0.5, 0.5]) * 9 / 11, rtol=1e-5)
+
+
 def test_the_loss_scale_of_finite_steps_changes_no_digit_that_counts():
     """Scaled by 2^15 and unscaled: powers of two round nothing, and the clip sees true norms."""
     dataset = ArrayData(*softmax_examples(32), CLASSES)
