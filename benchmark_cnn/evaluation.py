@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import numbers
 import time
 from collections.abc import Callable
 
@@ -216,6 +217,11 @@ class Evaluator:
             "average_precisions": precisions,
             "examples_of_classes": (labels > 0).sum(axis=0),
         }
+
+
+def figures(result: dict) -> dict:
+    """Returns the numbers of a result about all images, without what it says of each class."""
+    return {name: value for name, value in result.items() if isinstance(value, numbers.Real)}
 
 
 class _Clock:

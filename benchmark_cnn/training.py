@@ -332,10 +332,8 @@ def _evaluate(
     result = _evaluated(run, "validation", stop)
     if result is None:
         return
-    result["weights"] = run.settings.weights
-    confusion = result.pop("confusion", None)
-    for of_each_class in ("average_precisions", "examples_of_classes"):
-        result.pop(of_each_class, None)
+    confusion = result.get("confusion")
+    result = {**evaluation.figures(result), "weights": run.settings.weights}
     reporter.on_evaluation(step, result, confusion)
     saver.keep_if_best(result)
     run.observe(step, result, console.log)

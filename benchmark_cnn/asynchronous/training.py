@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable
 
+from benchmark_cnn import evaluation
 from benchmark_cnn.asynchronous.calls import LOST, Calls
 from benchmark_cnn.distribution.asynchronous_manager import AsynchronousManager
 from benchmark_cnn.distribution.remote_tasks import RemoteTasks
@@ -163,7 +164,7 @@ class AsynchronousTraining:
             result = evaluator.run(on_step=lambda *_: self._raise_if_stopped())
         except _Abandoned:
             return
-        result["weights"] = run.settings.weights
+        result = {**evaluation.figures(result), "weights": run.settings.weights}
         self.reporter.on_evaluation(step, result)
         self._take(step, result)
 
