@@ -72,7 +72,8 @@ def _prefixes(given: Sequence[Path], last: int | None) -> list[Path]:
             raise UsageError(
                 "--last has no effect on checkpoints that are named: give one directory"
             )
-        twice = [prefix for prefix in prefixes if prefixes.count(prefix) > 1]
+        files_of = [prefix.parent.resolve() / prefix.name for prefix in prefixes]
+        twice = [p for p, file in zip(prefixes, files_of, strict=True) if files_of.count(file) > 1]
         if twice:
             raise UsageError(f"{twice[0]} is named twice")
     else:

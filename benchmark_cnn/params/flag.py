@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from benchmark_cnn.params.values import LARGEST_COUNT
 from common import paths
 from common.commands import did_you_mean
 
@@ -22,6 +23,7 @@ Value = bool | int | float | str | None
 _TRUE = frozenset({"true", "t", "1", "on"})
 _FALSE = frozenset({"false", "f", "0", "off"})
 _METADATA_KEY = "flag"
+_LARGEST_FLOAT32 = 3.4e38
 _MOST_LISTED = 12  # longer lists hide what is wrong
 
 
@@ -137,6 +139,10 @@ class Flag:
             or (self.above is not None and value <= self.above)
             or (self.below is not None and value >= self.below)
         )
+        counts = self.kind is int or "epoch" in self.name
+        largest = LARGEST_COUNT if counts else _LARGEST_FLOAT32
+        if not outside and abs(value) > largest:
+            raise ValueError(f"is too large: at most {largest:g} is possible")
         if outside:
             hint = f"; leave the flag out for {self.when_none}" if self.when_none else ""
             raise ValueError(f"must be {self.range_in_words() or 'a finite number'}{hint}")

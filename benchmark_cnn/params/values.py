@@ -11,6 +11,10 @@ import math
 import re
 import typing
 
+# As many epochs of ImageNet are less than 2^63 steps. A number of things, steps or epochs beyond it
+# is a mistake, and would overflow somewhere.
+LARGEST_COUNT = 1e12
+
 
 def parse_piecewise_schedule(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Parses `"0.1;30;0.01"`: rates (0.1, 0.01), and epochs (30.0,) at which the next begins."""
@@ -30,7 +34,7 @@ def parse_piecewise_schedule(text: str) -> tuple[tuple[float, ...], tuple[float,
 def parse_image_sizes(text: str) -> tuple[tuple[int, float], ...]:
     """Parses `"128:0,160:6.5"`: ((128, 0.0), (160, 6.5)), sizes and the epochs of their begins."""
     parts = [part.split(":") for part in text.split(",")]
-    if any(len(part) != 2 or not re.fullmatch(r"\s*[1-9]\d*\s*", part[0]) for part in parts):
+    if any(len(part) != 2 or not re.fullmatch(r"\s*[1-9]\d{0,4}\s*", part[0]) for part in parts):
         raise ValueError("is not SIZE:EPOCH,SIZE:EPOCH,..., for example 128:0,160:6,192:12")
     sizes = tuple((int(size), _number(epoch)) for size, epoch in parts)
     if sizes[0][1] != 0:
@@ -153,6 +157,10 @@ def _number(text: str) -> float:
         raise ValueError(f"has {text.strip()!r} where a number belongs") from None
     if not math.isfinite(number) or number < 0:
         raise ValueError(f"has {text.strip()} where a number from 0 up belongs")
+    if number > LARGEST_COUNT:
+        raise ValueError(
+            f"has {text.strip()}, which is too large: at most {LARGEST_COUNT:g} is possible"
+        )
     return number
 
 

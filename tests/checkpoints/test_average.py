@@ -95,6 +95,8 @@ def test_checkpoints_that_do_not_match_are_refused(tmp_path, capsys):
     assert (code, "there is nothing to average in 1" in line) == (3, True)
     code, line = refused(capsys, first, first)
     assert (code, "is named twice" in line) == (2, True)
+    code, line = refused(capsys, first, tmp_path / "b" / ".." / "a" / "model.ckpt-1")
+    assert (code, "is named twice" in line) == (2, True)
     code, line = refused(capsys, first, more, "--last=2")
     assert (code, "--last has no effect" in line) == (2, True)
     code, line = refused(capsys, tmp_path / "absent", "--last=2")

@@ -105,6 +105,28 @@ def test_an_integer_serves_where_a_number_is_expected():
         ({"lars_epsilon": -1e-9}, "--lars_epsilon=-1e-09 must be at least 0"),
         ({"lars_epsilon": float("nan")}, "--lars_epsilon=nan must be at least 0"),
         ({"lars_epsilon": float("inf")}, "--lars_epsilon=inf must be at least 0"),
+        (
+            {"num_batches": 10**23},
+            f"--num_batches={10**23} is too large: at most 1e+12 is possible",
+        ),
+        (
+            {"learning_rate": 1e39},
+            "--learning_rate=1e+39 is too large: at most 3.4e+38 is possible",
+        ),
+        (
+            {"learning_rate_cycle_epochs": 1e13, "learning_rate_schedule": "cosine_restarts"},
+            "--learning_rate_cycle_epochs=10000000000000.0 is too large: at most 1e+12 is possible",
+        ),
+        (
+            {"image_size_schedule": "100000:0"},
+            "--image_size_schedule=100000:0 is not SIZE:EPOCH,SIZE:EPOCH,..., for example "
+            "128:0,160:6,192:12",
+        ),
+        (
+            {"piecewise_learning_rate_schedule": "0.1;1e300;0.01"},
+            "--piecewise_learning_rate_schedule=0.1;1e300;0.01 has 1e300, which is too large: at "
+            "most 1e+12 is possible",
+        ),
         ({"weight_decay": "0.1"}, "--weight_decay=0.1 is not a number"),
         ({"label_smoothing": 1.0}, "--label_smoothing=1.0 must be at least 0 and below 1"),
         ({"momentum": 1}, "--momentum=1 must be at least 0 and below 1"),
