@@ -71,7 +71,10 @@ class Part:
                     list(upstream),
                     unconnected_gradients=tf.UnconnectedGradients.ZERO,
                 )
-                return gradients
+                # What weights gain is computed before earlier parts run again. Otherwise it waits,
+                # with the activations that it needs, while other parts fill the memory.
+                with tf.control_dependencies(gradients[len(inputs) :]):
+                    return [*map(tf.identity, gradients[: len(inputs)]), *gradients[len(inputs) :]]
 
             return self._run_with(tensors), backward
 

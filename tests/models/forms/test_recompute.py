@@ -133,8 +133,31 @@ def test_a_network_without_parts():
         network.recomputing()
 
 
+def test_a_part_has_its_gradients_before_earlier_parts_run_again():
+    """Gradients of filters that wait keep the activations of many parts at once."""
+    network = registry.get("resnet20").build(num_classes=10, image_size=32).recomputing()
+    weights = [network.variables[name] for name in network.trainable]
+
+    def step(images):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(network(images, training=True, seed=tf.constant([1, 2])).logits)
+        return tape.gradient(loss, weights)
+
+    images = tf.TensorSpec([2, 32, 32, 3], tf.uint8)
+    graph = tf.function(step, autograph=False).get_concrete_function(images).graph
+    operations = graph.get_operations()
+    awaited = {before for operation in operations for before in operation.control_inputs}
+    filters = [op for op in operations if op.type == "Conv2DBackpropFilter"]
+    late = [op.name for op in filters if op not in awaited]
+    assert len(filters) == 19
+    # The last part, which is kept and not run again.
+    assert all(name.startswith("gradient_tape/stage3.") for name in late), late
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "batch_size", "most"), [("resnet50", 16, 0.75)])
+@pytest.mark.parametrize(
+    ("name", "batch_size", "most"), [("resnet50", 16, 0.75), ("efficientnet_lite0", 48, 0.7)]
+)
 def test_a_training_process_takes_less_memory(name, batch_size, most):
     peaks = []
     for flags in ([], ["--recompute"]):
