@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,12 +17,14 @@ import eval as evaluation
 import export
 import prediction
 import train
+from benchmark_cnn.evaluation import figures
 from benchmark_cnn.params.data_params import DataParams
-from checkpoints import best
+from checkpoints import best, store
 from download_and_convert_imagenet.__main__ import main as convert
 from inference import source
 from preprocessing import verify
 from preprocessing.registry import open_dataset
+from tests.conftest import ROOT
 
 COLORS = ("blue", "green", "red")
 
@@ -135,3 +139,31 @@ def test_what_supposes_one_label_says_so_in_one_line(places, capsys):
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert code in (2, 3)
         assert re.search(words, error)
+
+
+def test_figures_of_a_result_are_what_a_file_can_hold():
+    by_class = {"average_precisions": np.ones(3), "examples_of_classes": np.ones(3, int)}
+    result = {"top_1": np.float64(0.5), "examples": 3, "mean_average_precision": 0.25, **by_class}
+    got = json.loads(json.dumps(figures(result)))
+    assert got == {"top_1": 0.5, "examples": 3, "mean_average_precision": 0.25}
+
+
+@pytest.mark.slow
+def test_parameter_servers_train_what_is_frozen_at_first(places):
+    """The evaluations of the chief know average precisions, and keep the best checkpoint."""
+    run = places / "asynchronous"
+    command = [
+        sys.executable, "-m", "launch.local", "--workers=1", "--parameter_servers=1", "--",
+        "train.py", "--device=cpu", "--model=lenet", f"--data_dir={places / 'data'}",
+        f"--train_dir={run}", "--loss=bce", "--batch_size=21", "--num_batches=6",
+        "--eval_every_steps=3", "--train_crop=efficientnet", "--freeze=conv1", "--freeze_epochs=1",
+        "--save_model_steps=1", "--keep_checkpoints=9",
+    ]  # fmt: skip
+    subprocess.run(command, cwd=ROOT, check=True, timeout=400)
+    assert best.best_metrics(run)["mean_average_precision"] > 0
+    for layer, frozen in (("conv1/conv2d", True), ("head/dense", False)):
+        first, at_end_of_freezing, last = (
+            store.read(run / f"model.ckpt-{step}")[f"lenet/{layer}/kernel"] for step in (1, 3, 6)
+        )
+        assert np.array_equal(first, at_end_of_freezing) is frozen
+        assert not np.array_equal(at_end_of_freezing, last)

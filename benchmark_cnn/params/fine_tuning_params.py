@@ -66,7 +66,9 @@ class DistillationParams:
         4.0,
         "Temperature T: logits of teacher and student are divided by it before the softmax, and "
         "the divergence of the two is multiplied by T^2.",
-        above=0,
+        # Beyond, the divergence is lost in the rounding of a softmax, or T^2 is 0 in float32.
+        lower=0.01,
+        upper=1000,
     )
     hard_label_share: float = flag(
         0.1,

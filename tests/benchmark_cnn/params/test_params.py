@@ -127,6 +127,10 @@ def test_an_integer_serves_where_a_number_is_expected():
             "--piecewise_learning_rate_schedule=0.1;1e300;0.01 has 1e300, which is too large: at "
             "most 1e+12 is possible",
         ),
+        (
+            {"distillation_temperature": 1e-3, "teacher": "published"},
+            "--distillation_temperature=0.001 must be at least 0.01 and at most 1000",
+        ),
         ({"weight_decay": "0.1"}, "--weight_decay=0.1 is not a number"),
         ({"label_smoothing": 1.0}, "--label_smoothing=1.0 must be at least 0 and below 1"),
         ({"momentum": 1}, "--momentum=1 must be at least 0 and below 1"),
