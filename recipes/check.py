@@ -22,6 +22,8 @@ from common.errors import UsageError
 from recipes import catalog, receipt
 from recipes.catalog import Recipe
 
+_ADVICE = "give another folder with --output"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Checks the recipes that the command line names, or all; returns the exit code."""
@@ -46,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check(options: argparse.Namespace) -> None:
     found = [catalog.path_of(name) for name in options.recipe or catalog.names()]
     recipes, mistakes = _read(found)
+    with files.write_errors(options.output, _ADVICE):  # before minutes of work
+        files.make_writable(options.output)
     with process.quiet_startup():
         from recipes import page, schedules, trial
 
@@ -101,8 +105,7 @@ def _draw(rates: Mapping[str, Sequence], folder: Path) -> None:
     if not rates:
         return
     path = folder / page.PICTURE
-    files.make_directory(folder)
-    with files.write_errors(path, "give another folder with --output"):
+    with files.write_errors(path, _ADVICE):
         picture.draw(rates, path)
     print(f"drawn: {path}")
 

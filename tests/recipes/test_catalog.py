@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import UsageError
 from preprocessing import registry
-from recipes import catalog
+from recipes import catalog, check
 from tests.conftest import ROOT
 
 HEAD = """\
@@ -162,3 +162,11 @@ def test_a_name_that_is_no_recipe_gets_a_proposal():
     with pytest.raises(UsageError, match="did you mean resnet/90_epochs_cosine"):
         catalog.path_of("resnet/90_epochs_cosin")
     assert catalog.path_of("recipes/demo.flags") == catalog.FOLDER / "demo.flags"
+
+
+def test_a_picture_that_cannot_be_written_is_said_in_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert check.main(["demo", f"--output={tmp_path / 'file'}"]) == 3
+    line = capsys.readouterr().err.strip()
+    assert line.startswith(f"error: cannot write {tmp_path / 'file'}: it is a file")
+    assert "\n" not in line
