@@ -295,6 +295,8 @@ def build_network(
     Args:
         variables: see NetworkSpec.build.
     """
+    if dataset.multi_label:
+        _check_multi_label(params, dataset)
     if settings.num_classes < dataset.num_classes:
         raise UsageError(
             f"--num_classes={settings.num_classes} is less than the {dataset.num_classes} classes "
@@ -324,8 +326,6 @@ def make_loss(params: Params, dataset: Dataset, network: Network, subset: str) -
     """Returns the loss of the flags, with the weights of the classes in `subset`."""
     flags = params.optimization
     loss = of_flags(flags)
-    if dataset.multi_label:
-        _check_multi_label(params, dataset)
     if flags.class_weights == NONE:
         return loss
     names = dataset.describe().class_names or [str(n) for n in range(dataset.num_classes)]

@@ -316,9 +316,12 @@ def _check_shapes(
         )
     else:
         theirs, ours = (outputs - num_unlabeled for outputs in change)
+        same = "the labels mean the same classes"
+        if theirs < ours:  # it has no output for some of the labels, unless --num_classes is wrong
+            same = f"the data have no more than these {theirs}"
         reason = (
             f"the checkpoint has {theirs} classes, the network {ours}: give the data set it was "
-            f"trained on, or, if the labels mean the same classes, --num_classes={theirs}"
+            f"trained on, or, if {same}, --num_classes={theirs}"
         )
         if set(change) == _IMAGENET_OUTPUTS:
             reason += " (if one of them counts a background class, give the --model of the other)"

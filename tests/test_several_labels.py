@@ -141,6 +141,21 @@ def test_what_supposes_one_label_says_so_in_one_line(places, capsys):
         assert re.search(words, error)
 
 
+def test_a_network_of_one_label_is_not_evaluated_on_several(places, tmp_path, capsys):
+    """What eval.py advises for another number of classes is refused here in one line."""
+    run = tmp_path / "run"
+    flags = ["--model=lenet", "--data_name=cifar10", "--num_batches=1", f"--train_dir={run}"]
+    assert train.main([*flags, "--image_size=28", "--batch_size=2", "--device=cpu"]) == 0
+    capsys.readouterr()
+    data = [f"--train_dir={run}", f"--data_dir={places / 'data'}", "--device=cpu"]
+    assert evaluation.main([*data, "--loss=bce", "--num_classes=10"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert line.startswith("error: --num_classes has no effect on raw, whose images have several")
+    assert evaluation.main([*data, "--num_classes=3"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert line.startswith("error: --loss=softmax cannot be used on raw, whose images have several")
+
+
 def test_figures_of_a_result_are_what_a_file_can_hold():
     by_class = {"average_precisions": np.ones(3), "examples_of_classes": np.ones(3, int)}
     result = {"top_1": np.float64(0.5), "examples": 3, "mean_average_precision": 0.25, **by_class}

@@ -213,6 +213,7 @@ class TestShapes:
         message = report(WANTED, theirs)
         first, *lines = message.splitlines()
         assert first.startswith("the checkpoint has 10 classes, the network 1000:")
+        assert "if the data have no more than these 10, --num_classes=10" in first
         root = "efficientnet-lite0/head/dense"
         assert f"  {root}/kernel: 1280x10 in the checkpoint, 1280x1000 in the network" in lines
         assert f"  {root}/bias: 10 in the checkpoint, 1000 in the network" in lines
