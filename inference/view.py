@@ -11,7 +11,6 @@ from typing import Any
 from benchmark_cnn.params.data_params import DataParams
 from common.errors import DataError, UsageError
 from preprocessing import registry
-from preprocessing.images import photos
 
 WHOLE = "whole"
 # Networks of these data sets see whole images.
@@ -51,6 +50,8 @@ class View:
 
     def maker(self, image_size: int) -> Callable[[Any, Any], Any]:
         """Returns the function from an encoded image and its position, tensors, to this view."""
+        from preprocessing.images import photos  # and Pillow, without which commands start sooner
+
         return lambda encoded, position: photos.encoded_view(
             encoded, image_size, position=position, **dataclasses.asdict(self)
         )

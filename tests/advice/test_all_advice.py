@@ -19,6 +19,7 @@ ELSEWHERE = (
     "look for damage with",  # the end of a search that found nothing
     "convert it to more shards",  # shares of several workers, which no command makes
     "choose from",  # a list of values
+    "give --data_dir",  # images of one's own, tests/test_eval_views.py
     "leave the class out of",  # tests/inference/test_view_and_class_names.py
     "convert only this split",  # --help
     "look for copies of images",  # --help

@@ -76,15 +76,26 @@ def init_checkpoint(place: Place, _: str) -> None:
     place.run = place.run.with_name("new")
 
 
+def quantized_from_weights(place: Place, _: str) -> None:
+    place.flags = ["--quantization_aware", f"--init_checkpoint={place.run}/model.ckpt-1"]
+    place.run = place.run.with_name("new")
+
+
 def new_directory(place: Place, _: str) -> None:
     place.run = place.run.with_name("new")
 
 
 CHECKPOINTS = {
+    "ranges": Case(
+        resuming,
+        flagged("--quantization_aware"),
+        "leave that out, or start a new --train_dir from its weights with --init_checkpoint",
+        quantized_from_weights,
+    ),
     "classes": Case(
         evaluating,
         flagged("--num_classes=3"),
-        "give the data set it was trained on, or, if the labels mean the same classes, --num",
+        "give the data set it was trained on, or, if the data have no more than these 2, --num",
         advised_flag(r"--num_classes=\d+"),
     ),
     "size": Case(
