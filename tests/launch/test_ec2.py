@@ -325,12 +325,12 @@ def test_refusals_of_aws_are_one_line(monkeypatch, capfd, code, exit_code, line)
 
 
 def test_no_credentials_no_region_and_no_network_are_one_line(monkeypatch, capfd):
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    variables = loopback_aws.environment(url)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert ec2.main(["list"]) == 1
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # the port is taken, but nobody listens
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for name, value in loopback_aws.environment(url).items():
+            monkeypatch.setenv(name, value)
+        assert ec2.main(["list"]) == 1
     assert "error: AWS cannot be reached: Could not connect to the endpoint URL" in words(capfd)[1]
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     assert ec2.main(["list"]) == 2

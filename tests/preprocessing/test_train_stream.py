@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.autograph.impl import api as autograph
 
 from common.errors import DataError
 from tests.preprocessing.image_shards import (
@@ -230,15 +229,23 @@ def test_records_are_named_without_being_read(numbered_dir, start):
     assert [labels[path][index] - 1 for path, index in named] == list(numbers)
 
 
-def test_autograph_rewrites_no_function_of_the_streams(photo_dir):
+def test_autograph_rewrites_no_function_of_the_streams(photo_dir, monkeypatch):
     """Rewriting them took 1.3 s of every start, and changes nothing."""
+    rewritten, rewrite = [], autograph._convert_actual
+
+    def note(entity, *arguments):
+        rewritten.append(getattr(entity, "__name__", ""))
+        return rewrite(entity, *arguments)
+
+    monkeypatch.setattr(autograph, "_convert_actual", note)
+    tf.function(identity)(1)
     read(photo_dir, 1)
     batches = open_imagenet(photo_dir).eval_batches(batch_size=1, image_size=4, subset="train")
     next(iter(batches))
-    rewritten = {
-        inspect.getsource(module)
-        for name, module in list(sys.modules.items())
-        if name.startswith("__autograph_generated_file")
-    }
-    for function in ("to_image", "parse_example", "decode_window", "one_epoch", "plain_reader"):
-        assert not any(f"def tf__{function}(" in source for source in rewritten)
+    functions = {"to_image", "parse_example", "decode_window", "one_epoch", "plain_reader"}
+    assert "identity" in rewritten
+    assert not functions & set(rewritten)
+
+
+def identity(value):
+    return value

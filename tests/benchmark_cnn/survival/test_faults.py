@@ -82,9 +82,11 @@ class Finder:
             os.kill(os.getpid(), signal.SIGTERM)
 sys.meta_path.insert(0, Finder())
 """
-# train.py, which stops itself when it first traces a tower.
+# train.py with its own start, which stops itself when it first traces a tower.
 STOPS_IN_TRACE = """
 import os, signal, sys
+from common import process
+process.restart_with_defaults()
 import train
 from benchmark_cnn.step.tower import Tower
 
@@ -117,6 +119,8 @@ def test_a_signal_while_starting_or_tracing_saves_nothing_wrong_and_exits_75(tmp
 # train.py, which kills itself when the folder of its second save is there and half a file in it.
 KILLS_ITSELF = """
 import os, signal, sys
+from common import process
+process.restart_with_defaults()
 import train
 from checkpoints import bundle
 
@@ -155,6 +159,8 @@ def test_killed_in_the_middle_of_saves(tmp_path):
 # train.py, which fills its disk after its checkpoint of step 40.
 FILLS_THE_DISK = """
 import contextlib, os, sys
+from common import process
+process.restart_with_defaults()
 import train
 from benchmark_cnn.reporting import console
 

@@ -61,7 +61,7 @@ def test_batch_norm_follows_its_definition():
     result = network(IMAGES, training=True, seed=tf.constant(SEED))
     mean, variance = pixels.mean((0, 1, 2)), pixels.var((0, 1, 2))
     normalized = (pixels - mean) / np.sqrt(variance + 0.01) * gamma + beta
-    np.testing.assert_allclose(result.logits, normalized.mean((1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(result.logits, normalized.mean((1, 2)), rtol=1e-4, atol=1e-6)
     count = 6 * 8 * 8
     np.testing.assert_allclose(
         result.statistics["norm/moving_mean"], 0.9 * moving_mean + 0.1 * mean, rtol=1e-5
@@ -74,7 +74,7 @@ def test_batch_norm_follows_its_definition():
     np.testing.assert_array_equal(network.variables["norm/moving_mean"], moving_mean)
     evaluated = network(IMAGES, training=False)
     normalized = (pixels - moving_mean) / np.sqrt(moving_variance + 0.01) * gamma + beta
-    np.testing.assert_allclose(evaluated.logits, normalized.mean((1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(evaluated.logits, normalized.mean((1, 2)), rtol=1e-4, atol=1e-6)
     assert evaluated.statistics == {}
 
 
@@ -142,7 +142,7 @@ def test_every_call_uses_the_variables_of_the_build():
     first, second = twice(tf.constant(SEED))
     eager = network(IMAGES, training=True, seed=tf.constant(SEED))
     np.testing.assert_array_equal(first, second)
-    np.testing.assert_allclose(first, eager.logits, rtol=1e-5)
+    np.testing.assert_allclose(first, eager.logits, rtol=1e-5, atol=1e-6)
     assert {key: id(variable) for key, variable in network.variables.items()} == before
     assert network.trainable == tuple(key for key in before if "moving" not in key)
 
