@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import platform
 import random
 import re
 import signal
@@ -53,8 +54,15 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def defaults(cores: int) -> dict[str, str]:
-    """Returns the environment variables of a process on so many cores, unless they are set."""
+def defaults(cores: int, machine: str) -> dict[str, str]:
+    """Returns the environment variables of a process on so many cores, unless they are set.
+
+    TensorFlow turns oneDNN's kernels on where a CPU has AVX-512 VNNI. They are the faster ones
+    with AVX2, too: MobileNet v2 trains 1.8 times as fast, ResNet-50 1.2 times.
+
+    Args:
+        machine: `platform.machine()`.
+    """
     values = {
         "hugetlb": 1,  # madvise(MADV_HUGEPAGE), where the kernel leaves it to the program
         "mmap_threshold": 32 << 20,  # the largest that glibc accepts
@@ -64,10 +72,13 @@ def defaults(cores: int) -> dict[str, str]:
     if cores <= _MOST_CORES_OF_TWO_ARENAS:
         values["arena_max"] = 2
     tunables = ":".join(f"glibc.malloc.{name}={value}" for name, value in values.items())
-    return {ALLOCATOR: tunables, _LOG_LEVEL: "2"}
+    variables = {ALLOCATOR: tunables, _LOG_LEVEL: "2"}
+    if machine == "x86_64":
+        variables["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    return variables
 
 
-DEFAULTS = defaults(num_cores())
+DEFAULTS = defaults(num_cores(), platform.machine())
 
 
 # When this process began, by time.monotonic: a limit of its time counts from here.

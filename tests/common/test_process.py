@@ -97,6 +97,12 @@ def test_free_ports_are_none_of_outgoing_connections():
 
 @pytest.mark.parametrize(("cores", "has_two_arenas"), [(2, True), (8, True), (96, False)])
 def test_threads_of_many_cores_do_not_share_two_arenas(cores, has_two_arenas):
-    tunables = process.defaults(cores)[process.ALLOCATOR].split(":")
+    tunables = process.defaults(cores, "x86_64")[process.ALLOCATOR].split(":")
     assert ("glibc.malloc.arena_max=2" in tunables) == has_two_arenas
     assert "glibc.malloc.hugetlb=1" in tunables
+
+
+@pytest.mark.parametrize(("machine", "value"), [("x86_64", "1"), ("aarch64", None)])
+def test_the_faster_kernels_are_on_where_tensorflow_has_them(machine, value):
+    """Elsewhere TensorFlow decides."""
+    assert process.defaults(2, machine).get("TF_ENABLE_ONEDNN_OPTS") == value
