@@ -38,8 +38,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _average(arguments: argparse.Namespace) -> None:
-    with process.quiet_startup():
-        from checkpoints import store
+    process.start_tensorflow()
+    from checkpoints import store
+
     prefixes = _prefixes(arguments.checkpoints, arguments.last)
     output = arguments.output or prefixes[0].parent / DIRECTORY
     if earlier := store.all_checkpoints(output):

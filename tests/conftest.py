@@ -18,6 +18,12 @@ if not os.environ.get("BENCHMARK_TEST_GPU"):
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from common import process  # noqa: E402
+
+# A run within a test rounds as a run of a command does, bit by bit.
+if (kernels := process.DEFAULTS.get(process.ONEDNN)) is not None:
+    os.environ.setdefault(process.ONEDNN, kernels)
+
 NUM_LOGICAL_CPUS = 8
 
 # A shell has what it starts with `&` ignore Ctrl-C, and our commands would do so, too.

@@ -101,8 +101,15 @@ def inherit(given: ExplicitFlags, run: Params) -> Params:
     The run's data_name goes with its data_dir, from which it may have been guessed.
 
     Raises:
-        UsageError: neither the run nor the user names any data.
+        UsageError: neither the run nor the user names any data, or the user names another data set
+            than the run's without its directory.
     """
+    named, known = given.params.data.data_name, run.data
+    if "data_dir" not in given.explicit and named and known.data_dir and named != known.data_name:
+        raise UsageError(
+            f"--data_name={named}: {known.data_dir}, the run's data, is "
+            f"{known.data_name or 'another data set'}; give the directory with --data_dir, too"
+        )
     own = given.explicit | ({"data_name"} if "data_dir" in given.explicit else set())
     values = run.to_dict()
     inherited = {f.name: values[f.name] for f in FLAGS.values() if f.inherited}

@@ -105,4 +105,4 @@ def test_threads_of_many_cores_do_not_share_two_arenas(cores, has_two_arenas):
 @pytest.mark.parametrize(("machine", "value"), [("x86_64", "1"), ("aarch64", None)])
 def test_the_faster_kernels_are_on_where_tensorflow_has_them(machine, value):
     """Elsewhere TensorFlow decides."""
-    assert process.defaults(2, machine).get("TF_ENABLE_ONEDNN_OPTS") == value
+    assert process.defaults(2, machine).get(process.ONEDNN) == value

@@ -300,6 +300,19 @@ def test_what_the_user_types_wins_over_the_run():
     assert evaluation.network.model == "lenet"
 
 
+def test_another_data_set_is_not_read_from_the_directory_of_the_run():
+    run = make_params(model="lenet", data_dir="/data", data_name="digits", train_dir="/run")
+
+    def named(name, **flags):
+        own = make_params(train_dir="/run", data_name=name, **flags)
+        return inherit(ExplicitFlags(own, frozenset({"data_name", *flags})), run).data
+
+    with pytest.raises(UsageError, match=r"--data_name=cifar10: /data, the run's data, is digits;"):
+        named("cifar10")
+    assert named("digits").data_dir == "/data"
+    assert named("cifar10", data_dir="/others").data_name == "cifar10"
+
+
 def test_the_modules_of_the_command_line_import_no_numerical_library():
     program = (
         "import sys\n"
