@@ -3,7 +3,9 @@
     python -m benchmarks.own_photos.distillation [DIR]
 
 The teacher is ResNet-20 for images of 32 pixels, the student LeNet-5, all from random weights and
-with the same flags. Runs that are in DIR are not repeated.
+with the same flags; the student learns from labels, from the teacher's logits, and from its
+features as well. What is chosen is chosen by the validation images. Runs that are in DIR are not
+repeated.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.own_photos import letters
 from benchmarks.own_photos.table import call, mean_and_spread
@@ -26,6 +29,19 @@ COMMON = (
 TEACHER = (*COMMON, "--model=resnet20", "--learning_rate=0.05")
 STUDENT = (*COMMON, "--model=lenet", "--learning_rate=0.02")
 TEACHER_EPOCHS = 12
+# Layers of 32, 16 and 8 pixels, the student's first: what ends each stage of the teacher, and the
+# last layer of its size in the student.
+FEATURES = (
+    "conv1.relu:stage1.block3.relu,conv2.relu:stage2.block3.relu,conv2.pool:stage3.block3.relu"
+)
+FEATURES_WEIGHTS = (1,)
+
+
+class Result(NamedTuple):
+    """Top-1 of a run on the validation and on the test images: shares."""
+
+    validation: float
+    test: float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,26 +69,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _results(
     directory: Path, photos: Path, seeds: int, num_epochs: int
-) -> Mapping[str, Sequence[float]]:
-    """Returns the top-1 of each run on the test images, by row of the table."""
+) -> Mapping[str, Sequence[Result]]:
+    """Returns the accuracies of each run, by row of the table."""
     big = directory / "teacher"
-    results = {"the teacher, ResNet-20": [_top_1(big, photos, [*TEACHER], 1, TEACHER_EPOCHS)]}
-    rows = {
-        "LeNet-5 without a teacher": [],
-        "LeNet-5 with the teacher": [f"--teacher_checkpoint={big}"],
-    }
-    for row, (name, flags) in enumerate(rows.items()):
+    results = {"the teacher, ResNet-20": [_result(big, photos, [*TEACHER], 1, TEACHER_EPOCHS)]}
+    for row, (name, flags) in enumerate(rows(big).items()):
         results[name] = [
-            _top_1(directory / f"{row}-{seed}", photos, [*STUDENT, *flags], seed, num_epochs)
+            _result(directory / f"{row}-{seed}", photos, [*STUDENT, *flags], seed, num_epochs)
             for seed in range(1, seeds + 1)
         ]
     return results
 
 
-def _top_1(train_dir: Path, photos: Path, flags: Sequence[str], seed: int, epochs: int) -> float:
-    """Trains and tests a network, if that was not done."""
-    evaluated = train_dir / "tested"
-    if not (found := [*evaluated.rglob("eval.json")]):
+def rows(teacher: Path) -> Mapping[str, Sequence[str]]:
+    """Returns the flags of each row beside those of all students."""
+    taught = f"--teacher_checkpoint={teacher}"
+    observing = [taught, f"--teacher_features={FEATURES}"]
+    return {
+        "LeNet-5 without a teacher": [],
+        "LeNet-5 with the teacher": [taught],
+        **{
+            f"LeNet-5 with the teacher and its features, weight {weight}": [
+                *observing,
+                f"--teacher_features_weight={weight}",
+            ]
+            for weight in FEATURES_WEIGHTS
+        },
+    }
+
+
+def _result(train_dir: Path, photos: Path, flags: Sequence[str], seed: int, epochs: int) -> Result:
+    """Trains and evaluates a network, if that was not done."""
+    if not _evaluations(train_dir, "test"):
         call(
             [
                 *("train", *flags, f"--tf_random_seed={seed}", f"--num_epochs={epochs}"),
@@ -80,22 +108,34 @@ def _top_1(train_dir: Path, photos: Path, flags: Sequence[str], seed: int, epoch
                 f"--train_dir={train_dir}",
             ]
         )
-        subset = ["--device=cpu", "--data_subset=test", f"--eval_dir={evaluated}"]
-        call(["eval", f"--train_dir={train_dir}", *subset])
-        found = [*evaluated.rglob("eval.json")]
-    top_1 = json.loads(found[0].read_text())["top_1"]
-    print(f"{train_dir.name}: top-1 {top_1:.2%}", flush=True)
-    return top_1
+    result = Result(*(_top_1(train_dir, subset) for subset in ("validation", "test")))
+    print(f"{train_dir.name}: top-1 {result.test:.2%}", flush=True)
+    return result
 
 
-def markdown(results: Mapping[str, Sequence[float]]) -> list[str]:
-    """Returns the table: mean and standard deviation in percent, and each run."""
-    rows = ["| network | top-1 | each seed |", "|---|---|---|"]
-    for name, values in results.items():
-        percent = [100 * value for value in values]
-        each = ", ".join(f"{value:.1f}" for value in percent)
-        rows.append(f"| {name} | {mean_and_spread(percent)} | {each} |")
-    return rows
+def _top_1(train_dir: Path, subset: str) -> float:
+    """Evaluates a trained network on a part of the images, if that was not done."""
+    if not _evaluations(train_dir, subset):
+        flags = ["--device=cpu", f"--data_subset={subset}", f"--eval_dir={train_dir / subset}"]
+        call(["eval", f"--train_dir={train_dir}", *flags])
+    (found,) = _evaluations(train_dir, subset)
+    return json.loads(found.read_text())["top_1"]
+
+
+def _evaluations(train_dir: Path, subset: str) -> list[Path]:
+    return [*(train_dir / subset).rglob("eval.json")]
+
+
+def markdown(results: Mapping[str, Sequence[Result]]) -> list[str]:
+    """Returns the table: mean and standard deviation in percent, and the test of each run."""
+    table = ["| network | validation | test | test of each seed |", "|---|---|---|---|"]
+    for name, runs in results.items():
+        validation, test = ([100 * value for value in part] for part in zip(*runs, strict=True))
+        each = ", ".join(f"{value:.1f}" for value in test)
+        table.append(
+            f"| {name} | {mean_and_spread(validation)} | {mean_and_spread(test)} | {each} |"
+        )
+    return table
 
 
 if __name__ == "__main__":
