@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 from tensorflow.python.framework import config
+from tensorflow.python.ops import control_flow_util
 
 # Of the process, not of a thread: a MirroredStrategy traces each tower in a thread of its own.
 _is_assumed = False
@@ -20,6 +21,12 @@ def is_gpu() -> bool:
 def is_deterministic() -> bool:
     """Returns whether kernels without a fixed order of sums raise an error (`--deterministic`)."""
     return bool(config.is_op_determinism_enabled())
+
+
+def is_compiled() -> bool:
+    """Returns whether XLA will compile what is traced now (`jit_compile=True`)."""
+    graph = tf.compat.v1.get_default_graph()
+    return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
 
 
 @contextlib.contextmanager

@@ -111,6 +111,53 @@ def test_a_frozen_layer_uses_and_keeps_its_moving_statistics():
     np.testing.assert_array_equal(layer.moving_mean.numpy(), before)
 
 
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("ratio", [0, 30])
+def test_compiled_by_xla_it_equals_numpy_also_where_the_mean_is_large(ratio, data_format):
+    """XLA's own variance, E[x^2] - E[x]^2, is wrong by a hundredth with a mean of 30 deviations."""
+    layer = built(data_format=data_format)
+    random = np.random.default_rng(2)
+    inputs = random.normal(ratio, 1, (16, 16, 16, 3)).astype(np.float32)
+    d_outputs = random.normal(size=inputs.shape).astype(np.float32)
+    expected = numpy_batch_norm(layer, inputs, d_outputs)
+    old_mean, old_variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+    to, back = (0, 1, 2, 3), (0, 1, 2, 3)
+    if data_format == "channels_first":
+        to, back = (0, 3, 1, 2), (0, 2, 3, 1)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def compiled(inputs, d_outputs):
+        assert target.is_compiled()
+        with tf.GradientTape() as tape, forward_pass(None) as current:
+            tape.watch(inputs)
+            outputs = layer(inputs, training=True)
+        sources = [inputs, layer.gamma.value, layer.beta.value]
+        mean, variance = (
+            current.statistics[id(v)] for v in (layer.moving_mean, layer.moving_variance)
+        )
+        return outputs, *tape.gradient(outputs, sources, output_gradients=d_outputs), mean, variance
+
+    arguments = (tf.constant(inputs.transpose(to)), tf.constant(d_outputs.transpose(to)))
+    outputs, d_inputs, *vectors, mean, variance = (part.numpy() for part in compiled(*arguments))
+    found = (outputs.transpose(back), d_inputs.transpose(back), *vectors)
+    for actual, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=3e-5 * np.abs(wanted).max())
+    inputs = inputs.astype(np.float64)
+    moved = 0.9 * old_mean + 0.1 * inputs.mean((0, 1, 2))
+    np.testing.assert_allclose(mean, moved, rtol=1e-6)
+    moved = 0.9 * old_variance + 0.1 * inputs.var((0, 1, 2), ddof=1)
+    np.testing.assert_allclose(variance, moved, rtol=1e-5)
+
+
+def test_a_constant_channel_stays_finite_in_xla():
+    """A variance of -0.002 made it NaN."""
+    layer = built(16)
+    outputs = tf.function(layer, jit_compile=True, autograph=False)(
+        tf.fill([32, 32, 32, 16], 3.3), training=True
+    )
+    np.testing.assert_allclose(outputs, np.broadcast_to(layer.beta, outputs.shape), atol=1e-3)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 3e-2), ("float16", 4e-3)])
 def test_16_bit_inputs_keep_float32_variables_and_statistics(dtype, tolerance):
     layer = built(dtype=f"mixed_{dtype}")
