@@ -52,13 +52,6 @@ CANDIDATES = (
         ("--num_epochs=2", "--learning_rate=0.003"),
     ),
     Candidate(
-        "MobileNet v2, 32 px",
-        "keras_mobilenetv2",
-        32,
-        ("--num_epochs=12", "--learning_rate=0.05", "--num_learning_rate_warmup_epochs=1"),
-        ("--num_epochs=2", "--learning_rate=0.005"),
-    ),
-    Candidate(
         "ResNet-20, 32 px",
         "resnet20",
         32,
