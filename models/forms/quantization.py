@@ -107,7 +107,7 @@ def rounding_model(
             operation = PixelQuantization(operation.mean, operation.std, name=operation.name)
         arguments, options = node.arguments.fill_in(tensors)
         result = operation(*arguments, **options)
-        if isinstance(operation, _COMPUTING) and not _is_fused(operation, readers[id(output)]):
+        if _computes(operation) and not _is_fused(operation, readers[id(output)]):
             layer = ActivationQuantization(
                 _is_non_negative(operation), name=f"{operation.name}.quantization"
             )
@@ -166,15 +166,25 @@ def _problem(operation: Any, folds: Sequence[Fold]) -> str:
     return "" if name in _ACTIVATIONS else f"there is no 8-bit form of its {name} ({layer}) here"
 
 
+def _computes(operation: Any) -> bool:
+    """Returns whether the outputs of an operation have a scale of their own."""
+    is_identity = isinstance(operation, keras.layers.Activation) and _is_linear(operation)
+    return isinstance(operation, _COMPUTING) and not is_identity
+
+
+def _is_linear(operation: Any) -> bool:
+    return getattr(operation, "activation", None) in (None, keras.activations.linear)
+
+
 def _is_fused(operation: Any, readers: Sequence[Any]) -> bool:
     """Returns whether TFLite computes the outputs of an operation and of the next one at once."""
     if len(readers) != 1:
         return False
     if isinstance(readers[0], FusedBatchNorm):
         return True
-    is_linear = getattr(operation, "activation", None) in (None, keras.activations.linear)
-    fuses = isinstance(operation, (*_WEIGHTED, FusedBatchNorm, keras.layers.Add)) and is_linear
-    return fuses and isinstance(readers[0], (keras.layers.ReLU, keras.layers.Activation))
+    fuses = isinstance(operation, (*_WEIGHTED, FusedBatchNorm, keras.layers.Add))
+    is_read = isinstance(readers[0], (keras.layers.ReLU, keras.layers.Activation))
+    return fuses and _is_linear(operation) and is_read and _computes(readers[0])
 
 
 def _is_non_negative(operation: Any) -> bool:

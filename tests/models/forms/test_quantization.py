@@ -234,7 +234,8 @@ def test_a_network_of_another_image_size_shares_the_ranges():
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "ranges"), [("efficientnet_lite0", 32, 60), ("keras_mobilenetv2", 32, 64)]
+    ("name", "size", "ranges"),
+    [("efficientnet_lite0", 32, 60), ("keras_mobilenetv2", 32, 64), ("keras_mobilenet", 32, 29)],
 )
 def test_every_tensor_of_a_mobile_network_is_rounded_once(name, size, ranges):
     """A convolution each, an addition each, the pooled features; pixels have a known range."""
