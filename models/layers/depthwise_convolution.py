@@ -97,8 +97,8 @@ def depthwise_convolution(
     """Convolves each channel of `inputs` with its own filter, in the dtype of the inputs.
 
     On a CPU the backward pass is our own: in float32 for bfloat16, whose gradient kernels in
-    TensorFlow 2.21 made EfficientNet-Lite0 1.7 times slower, and column by column for filters wider
-    than 3. On a GPU cuDNN has 16-bit kernels, and TensorFlow has one in float32 whose sums have no
+    TensorFlow 2.21 made EfficientNet-Lite0 1.7 times slower, column by column for filters wider
+    than 3, and in float64 for images smaller than the filter. On a GPU cuDNN has 16-bit kernels, and TensorFlow has one in float32 whose sums have no
     order: a deterministic run takes the gradient of a grouped convolution instead.
 
     Args:
@@ -107,7 +107,9 @@ def depthwise_convolution(
     """
     options = {"strides": strides, "padding": padding, "data_format": layout}
     is_gpu, is_wide = target.is_gpu(), int(kernel.shape[1] or 0) > _WIDEST_FAST_FILTER
-    is_ours = target.is_deterministic() if is_gpu else is_wide or inputs.dtype == tf.bfloat16
+    is_ours = is_wide or inputs.dtype == tf.bfloat16 or _is_smaller(inputs, kernel.shape, layout)
+    if is_gpu:
+        is_ours = target.is_deterministic()
     if not is_ours:
         return tf.raw_ops.DepthwiseConv2dNative(
             input=inputs, filter=tf.cast(kernel, inputs.dtype), **options
@@ -159,7 +161,19 @@ def filter_gradient(inputs, d_outputs, kernel_shape, *, strides, padding, data_f
 
     oneDNN has a fast kernel for filters at most 3 wide, of any height: a wider one takes ten times
     as long. Its columns are gradients of narrower filters, on images shifted against the outputs.
+    It has no fast kernel for images smaller than the filter either: TensorFlow's own, which float64
+    reaches, is up to 15 times as fast.
     """
+    if _is_smaller(inputs, kernel_shape, data_format):
+        gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+            input=tf.cast(inputs, tf.float64),
+            filter_sizes=list(kernel_shape),
+            out_backprop=tf.cast(d_outputs, tf.float64),
+            strides=strides,
+            padding=padding,
+            data_format=data_format,
+        )
+        return tf.cast(gradient, tf.float32)
 
     def of_columns(inputs, d_outputs, width):
         return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
@@ -194,3 +208,13 @@ def filter_gradient(inputs, d_outputs, kernel_shape, *, strides, padding, data_f
         first = of_columns(inputs[:, :, :-2], d_outputs[:, :, 2:], side)[:, :num_columns]
         last = of_columns(inputs[:, :, 2:], d_outputs[:, :, :-2], side)[:, -num_columns:]
     return tf.concat([first, middle, last], axis=1)
+
+
+def _is_smaller(inputs: tf.Tensor, kernel_shape: tf.TensorShape, layout: str) -> bool:
+    """Returns whether images are known to be lower or narrower than the filter."""
+    height_axis = layout.index("H")
+    sides = inputs.shape[height_axis : height_axis + 2]
+    return any(
+        side is not None and side < length
+        for side, length in zip(sides, kernel_shape[:2], strict=True)
+    )

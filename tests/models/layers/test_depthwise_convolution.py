@@ -141,9 +141,11 @@ def numpy_filter_gradient(inputs, d_outputs, size, strides):
         *((5, 2, height, width) for height, width in ((7, 6), (6, 7), (8, 4), (5, 14), (1, 2))),
         *((7, 1, 9, width) for width in (6, 7, 8)),
         (7, 2, 9, 8),
+        *((3, strides, *sides) for strides in (1, 2) for sides in ((1, 1), (2, 2), (1, 5), (3, 3))),
+        *((5, strides, *sides) for strides in (1, 2) for sides in ((1, 1), (4, 4), (4, 9))),
     ],
 )
-def test_wide_filters_have_the_gradient_of_their_definition(
+def test_wide_filters_and_small_images_have_the_gradient_of_their_definition(
     kernel_size, strides, height, width, dtype
 ):
     layer = built(kernel_size, strides, dtype=dtype)
@@ -178,6 +180,32 @@ def test_no_gradient_kernel_is_wider_than_the_fast_one(kernel_size, strides):
     ]
     assert len(widths) == 3
     assert max(widths) == 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("kernel_size", "side", "computes_in"),
+    [(3, 3, "float32"), (3, 2, "float64"), (5, 5, "float32"), (5, 4, "float64")],
+)
+def test_an_image_smaller_than_the_filter_avoids_the_slow_kernel(
+    kernel_size, side, computes_in, dtype
+):
+    """oneDNN takes part in float32 only."""
+    layer = built(kernel_size, dtype=dtype)
+    inputs = tf.cast(images(side, side), layer.compute_dtype)
+
+    @tf.function
+    def gradient():
+        with tf.GradientTape() as tape:
+            outputs = layer(inputs)
+        return tape.gradient(outputs, layer.depthwise_kernel.value)
+
+    found = {
+        operation.inputs[0].dtype.name
+        for operation in gradient.get_concrete_function().graph.get_operations()
+        if operation.type == "DepthwiseConv2dNativeBackpropFilter"
+    }
+    assert found == {computes_in}
 
 
 @pytest.mark.parametrize(("kernel_size", "strides"), [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)])
