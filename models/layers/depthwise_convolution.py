@@ -98,8 +98,9 @@ def depthwise_convolution(
 
     On a CPU the backward pass is our own: in float32 for bfloat16, whose gradient kernels in
     TensorFlow 2.21 made EfficientNet-Lite0 1.7 times slower, column by column for filters wider
-    than 3, and in float64 for images smaller than the filter. On a GPU cuDNN has 16-bit kernels, and TensorFlow has one in float32 whose sums have no
-    order: a deterministic run takes the gradient of a grouped convolution instead.
+    than 3, and in float64 for images smaller than the filter. On a GPU cuDNN has 16-bit kernels,
+    and TensorFlow has one in float32 whose sums have no order: a deterministic run takes the
+    gradient of a grouped convolution instead.
 
     Args:
         kernel: float32 [k, k, C, 1].
@@ -210,11 +211,11 @@ def filter_gradient(inputs, d_outputs, kernel_shape, *, strides, padding, data_f
     return tf.concat([first, middle, last], axis=1)
 
 
-def _is_smaller(inputs: tf.Tensor, kernel_shape: tf.TensorShape, layout: str) -> bool:
+def _is_smaller(inputs: tf.Tensor, kernel_shape: Any, layout: str) -> bool:
     """Returns whether images are known to be lower or narrower than the filter."""
     height_axis = layout.index("H")
     sides = inputs.shape[height_axis : height_axis + 2]
+    lengths = kernel_shape.as_list()[:2]
     return any(
-        side is not None and side < length
-        for side, length in zip(sides, kernel_shape[:2], strict=True)
+        side is not None and side < length for side, length in zip(sides, lengths, strict=True)
     )
