@@ -18,13 +18,15 @@ if not os.environ.get("BENCHMARK_TEST_GPU"):
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from common import process  # noqa: E402
+
 # Commands turn oneDNN on. Tests, and the commands that they start, compute alike with TensorFlow's
 # own choice: with oneDNN a process of thousands of tests came to hold 15 GB on a CPU with AVX2.
 _CPU = pathlib.Path("/proc/cpuinfo")
 _HAS_ONEDNN = _CPU.exists() and any(
     feature in _CPU.read_text() for feature in ("avx512_vnni", "avx512_bf16", "avx_vnni", "amx_")
 )
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", str(int(_HAS_ONEDNN)))
+os.environ.setdefault(process.ONEDNN, str(int(_HAS_ONEDNN)))
 
 NUM_LOGICAL_CPUS = 8
 

@@ -34,7 +34,6 @@ TEACHER_EPOCHS = 12
 FEATURES = (
     "conv1.relu:stage1.block3.relu,conv2.relu:stage2.block3.relu,conv2.pool:stage3.block3.relu"
 )
-FEATURES_WEIGHTS = (1,)
 
 
 class Result(NamedTuple):
@@ -84,17 +83,10 @@ def _results(
 def rows(teacher: Path) -> Mapping[str, Sequence[str]]:
     """Returns the flags of each row beside those of all students."""
     taught = f"--teacher_checkpoint={teacher}"
-    observing = [taught, f"--teacher_features={FEATURES}"]
     return {
         "LeNet-5 without a teacher": [],
         "LeNet-5 with the teacher": [taught],
-        **{
-            f"LeNet-5 with the teacher and its features, weight {weight}": [
-                *observing,
-                f"--teacher_features_weight={weight}",
-            ]
-            for weight in FEATURES_WEIGHTS
-        },
+        "LeNet-5 with the teacher and its features": [taught, f"--teacher_features={FEATURES}"],
     }
 
 

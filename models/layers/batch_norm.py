@@ -162,12 +162,13 @@ def fused_batch_norm(
     if frozen and target.is_gpu() and target.is_deterministic():
         scale = gamma * tf.math.rsqrt(variance + epsilon)
         return _scaled(inputs, scale, beta - mean * scale, layout), mean, variance
-    if training and target.is_compiled():
-        return _shifted_batch_norm(inputs, gamma, beta, epsilon, layout)
+    values, shift = inputs, None
     if training:
         mean = variance = tf.zeros([0], tf.float32)  # the kernel does not use them
+        if target.is_compiled():
+            values, shift = _shifted(inputs, layout)
     outputs, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=inputs,
+        x=values,
         scale=gamma,
         offset=beta,
         mean=mean,
@@ -176,32 +177,23 @@ def fused_batch_norm(
         data_format=layout,
         is_training=training,
     )
+    if shift is not None:
+        outputs, batch_mean = tf.cast(outputs, inputs.dtype), batch_mean + shift
     return outputs, batch_mean, batch_variance
 
 
-def _shifted_batch_norm(
-    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, layout: str
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Normalizes with the batch's moments in XLA, whose variance is E[x^2] - E[x]^2.
+def _shifted(inputs: tf.Tensor, layout: str) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the inputs of XLA's kernel, float32 near zero, and what was subtracted, [C].
 
-    That cancels: where the mean is 10 times the deviation the variance was wrong by 1e-3, and for a
-    large constant it can be negative, which is NaN. Relative to the mean of the batch's first image
-    the mean is small; XLA subtracts it within the loops that it has anyway.
+    XLA's variance is E[x^2] - E[x]^2. That cancels: where the mean is 10 times the deviation the
+    variance was wrong by 1e-3, and for a large constant it can be negative, which is NaN. Relative
+    to the mean of the batch's first image the mean is small; XLA subtracts it within the loops
+    that it has anyway.
     """
     axes = [axis for axis, name in enumerate(layout) if name != "C"]
     values = tf.cast(inputs, tf.float32)
     shift = tf.stop_gradient(tf.reduce_mean(values[:1], axes, keepdims=True))
-    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=values - shift,
-        scale=gamma,
-        offset=beta,
-        mean=tf.zeros([0], tf.float32),
-        variance=tf.zeros([0], tf.float32),
-        epsilon=epsilon,
-        data_format=layout,
-        is_training=True,
-    )
-    return tf.cast(outputs, inputs.dtype), mean + tf.reshape(shift, [-1]), variance
+    return values - shift, tf.reshape(shift, [-1])
 
 
 def _scaled(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, layout: str) -> tf.Tensor:

@@ -36,7 +36,7 @@ def test_finished_runs_are_not_run_again_and_make_the_table(directory, capsys, m
     assert "| the teacher, ResNet-20 | 50.0 | 60.0 | 60.0 |" in printed
     # The standard deviation of 61 and 62 is sqrt(1/2) = 0.7.
     assert "| LeNet-5 without a teacher | 51.5 ± 0.7 | 61.5 ± 0.7 | 61.0, 62.0 |" in printed
-    features = "LeNet-5 with the teacher and its features, weight 1"
+    features = "LeNet-5 with the teacher and its features"
     assert f"| {features} | 55.5 ± 0.7 | 65.5 ± 0.7 | 65.0, 66.0 |" in printed
 
 
