@@ -59,7 +59,7 @@ def defaults(cores: int, machine: str) -> dict[str, str]:
     """Returns the environment variables of a process on so many cores, unless they are set.
 
     TensorFlow turns oneDNN's kernels on where a CPU has AVX-512 VNNI. They are the faster ones
-    with AVX2, too: EfficientNet-Lite0 trains 1.9 times as fast there.
+    with AVX2, too: EfficientNet-Lite0 trains 1.7 times as fast there.
 
     Args:
         machine: `platform.machine()`.
